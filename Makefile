@@ -1,0 +1,107 @@
+# Everything that one does with this repository.  `make` alone explains itself.
+
+PYTHON ?= python3
+ARGS ?=
+N ?= 1000
+SEED ?= 1
+AGENT ?=
+VENV := .venv
+RUN := $(VENV)/bin/python
+LOCK := .venv-lock
+LAYER := layers/dispatcher
+
+# Where `import local` and the functions' `import dispatcher` are found; nothing of this repository is installed.
+export PYTHONPATH := $(CURDIR):$(CURDIR)/$(LAYER)
+
+.DEFAULT_GOAL := help
+.PHONY: help up demo audit test check security faults mutations conformance bench generated lock clean
+
+help: ## say what there is
+	@echo "usage: make <what>"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# A recipe of one simple command: make runs it without a shell between, so that what ends make ends it too.
+up: $(VENV)/.local ## run the dispatcher on http://127.0.0.1:8000 until Ctrl-C (settings: DISPATCHER_PORT, DISPATCHER_HOME)
+	@$(RUN) -m local.up
+
+demo: $(VENV)/.local ## play Integration Test 3.2, command retry during agent downtime, and show it
+	@$(RUN) -m local.demo
+
+audit: $(VENV)/.local ## check on the live rows that nothing is lost or stuck (DATABASE_URL for another database)
+	@$(RUN) -m local.audit
+
+test: $(VENV)/.dev ## run the tests (ARGS="tests/local -k postgres" for some)
+	@$(RUN) -m pytest $(ARGS)
+
+check: $(VENV)/.dev ## run the linters and the type checkers
+	$(RUN) -m ruff check
+	$(RUN) -m ruff format --check
+	$(RUN) -m mypy
+	$(RUN) -m mypy functions
+	$(RUN) -m pyright
+	$(RUN) -m cfnlint template.yaml
+	$(RUN) -m tests.transform
+
+security: $(VENV)/.dev ## look for secrets in the repository and for known vulnerabilities in what the functions run on
+	git ls-files -z | xargs -0 $(VENV)/bin/detect-secrets-hook --baseline .secrets.baseline
+	$(VENV)/bin/pip-audit --disable-pip --progress-spinner off -r $(LAYER)/requirements.txt
+
+mutations: $(VENV)/.dev ## put each of the original's regressions back, and show the test that turns red
+	@$(RUN) -m tests.mutations $(ARGS)
+
+faults: $(VENV)/.dev ## play N=1000 histories of faults from SEED=1 and check that no invariant breaks
+	@$(RUN) -m tests.faults --n $(N) --seed $(SEED)
+
+conformance: $(VENV)/.local ## tell what an agent gets wrong: AGENT="command that starts it"
+	@$(RUN) -m local.conformance --agent "$(AGENT)"
+
+bench: $(VENV)/.dev ## measure, each figure beside the raw database's in the same run
+	@$(RUN) -m tests.bench
+
+generated: $(VENV)/.dev ## write what is made from the code: the OpenAPI document, the diagram of states
+	@$(RUN) -m local.generate
+
+lock: $(LOCK)/bin/uv ## write the exact versions and hashes to requirements/*.txt, from the *.in beside them
+	@for name in $(LAYER)/requirements requirements/local requirements/dev; do \
+		echo "Locking $$name.in"; \
+		$(LOCK)/bin/uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-annotate \
+			--custom-compile-command "make lock" $$name.in -o $$name.txt || exit 1; \
+	done
+
+clean: ## remove what make made, but no data: .dispatcher/ stays
+	rm -rf $(VENV) $(LOCK) .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ── The virtual environment: one, and a stamp in it for each set of packages ──────────────────────────────────────────
+
+$(VENV)/.local: requirements/local.txt | $(VENV)/bin/pip
+	@$(call install,requirements/local.txt)
+
+$(VENV)/.dev: requirements/dev.txt | $(VENV)/bin/pip
+	@$(call install,requirements/dev.txt)
+
+# Without a terminal pip says nothing but errors.  The stamp is left only when all went well.
+define install
+echo "Installing $(1) into $(VENV) (about a minute, once)"; \
+if [ -t 1 ]; then quiet=; else quiet=--quiet; fi; \
+$(RUN) -m pip install --disable-pip-version-check $$quiet --require-hashes -r $(1) && touch $@
+endef
+
+$(VENV)/bin/pip:
+	@$(call check-python)
+	@echo "Making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(LOCK)/bin/uv:
+	@$(call check-python)
+	@$(PYTHON) -m venv $(LOCK)
+	@$(LOCK)/bin/python -m pip install --disable-pip-version-check --quiet uv
+
+define check-python
+command -v $(PYTHON) >/dev/null || { \
+	echo "There is no $(PYTHON) here.  Install Python 3.11 or later, or name it: make PYTHON=python3.12 ..." >&2; exit 1; }; \
+$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	echo "$$($(PYTHON) --version) is too old.  Name Python 3.11 or later: make PYTHON=python3.12 ..." >&2; exit 1; }; \
+$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	echo "$(PYTHON) can make no virtual environments.  On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+endef

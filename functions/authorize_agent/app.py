@@ -1,0 +1,38 @@
+"""Which agent may open a socket: the one whose key it is, if it is approved."""
+
+from typing import Any
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from dispatcher import database, identity
+from dispatcher.observability import logger
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Answer a WebSocket request authorizer's event with a policy and the agent's id."""
+    del context
+    # API Gateway leaves header names as the client wrote them, and clients differ.
+    headers = {name.lower(): value for name, value in event.get("headers", {}).items()}
+    query: dict[str, str] = event.get("queryStringParameters") or {}
+    agent_id = query.get("agent_id", "")
+    with database.connect() as conn:
+        owner = identity.agent_of(conn, headers.get("x-agent-api-key"), agent_id)
+    allowed = owner is not None and owner.approval == "approved"
+    if not allowed:
+        approval = owner.approval if owner else "not authenticated"
+        logger.warning("Agent refused", extra={"agent_id": agent_id[:128], "approval": approval})
+    return {
+        "principalId": agent_id if allowed else "nobody",
+        "policyDocument": {
+            "Version": "2012-10-17",
+            "Statement": [
+                {
+                    "Action": "execute-api:Invoke",
+                    "Effect": "Allow" if allowed else "Deny",
+                    "Resource": event["methodArn"],
+                }
+            ],
+        },
+        "context": {"agentId": agent_id, "keyId": str(owner.key_id)} if owner and allowed else {},
+    }

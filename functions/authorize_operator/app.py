@@ -1,0 +1,26 @@
+"""Who calls the HTTP API, and in which role.
+
+It never denies: an HTTP API turns a denial into a 403 without a reason.  The layer refuses who is not known, with a 401.
+"""
+
+import json
+from typing import Any
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from dispatcher import database, identity
+from dispatcher.errors import NotAuthenticated, Unavailable
+from dispatcher.observability import logger
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Answer a request authorizer's event of format 2.0."""
+    del context
+    try:
+        operator = identity.operator_of(database.connect, event.get("headers", {}).get("authorization"))
+    except (NotAuthenticated, Unavailable) as error:
+        return {"isAuthorized": True, "context": {"reason": error.detail}}
+    who = {"username": operator.username, "role": operator.role}
+    labels = {} if operator.scope is None else {"labels": json.dumps(dict(operator.scope))}
+    return {"isAuthorized": True, "context": who | labels}

@@ -1,0 +1,21 @@
+"""Flush: wait until the connection is live, then deliver the agent's queue.  Invoked asynchronously."""
+
+from dataclasses import asdict
+from typing import Any
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from dispatcher import database, presence
+from dispatcher.gateway import ApiGateway
+from dispatcher.observability import deadline_of, logger
+from dispatcher.presence import HandedOver
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
+    """Take {agentId, connectionId, epoch} from connect; return what was delivered."""
+    with database.connect() as conn:
+        delivered = presence.flush(
+            conn, ApiGateway.from_environment(), HandedOver.from_event(event), deadline_of(context)
+        )
+    return asdict(delivered)

@@ -1,0 +1,24 @@
+"""Message: an agent's frames.  Settle, heartbeat, status; deliver what its window now admits."""
+
+from typing import Any
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from dispatcher import database, reports
+from dispatcher.delivery import deliver
+from dispatcher.gateway import ApiGateway
+from dispatcher.observability import deadline_of, logger
+from dispatcher.wire import text_of
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
+    """Answer a $default event; an error of the agent's is no error of this function, and its socket stays open."""
+    request = event["requestContext"]
+    agent_id, text = request["authorizer"]["agentId"], text_of(event)
+    # A report that is lost here is lost for good: agents of the first protocol say everything once.
+    moved = database.persistently(lambda conn: reports.receive(conn, agent_id, request["connectionId"], text))
+    if moved:
+        with database.connect() as conn:
+            deliver(conn, ApiGateway.from_environment(), agent_id, deadline_of(context))
+    return {"statusCode": 200}

@@ -1,0 +1,45 @@
+"""What people and monitors open: health, the OpenAPI document and its pages; a problem for every unknown path."""
+
+from typing import Any
+
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from dispatcher import database, pages
+from dispatcher.documents import HealthDocument
+from dispatcher.http import Api
+from dispatcher.observability import logger
+from dispatcher.store import promises
+
+api = Api(public=None)
+
+
+@api.get("/healthz")
+def health() -> HealthDocument:
+    """Tell whether the service can do its work: it answers only if the database does."""
+    with database.connect() as conn:
+        return HealthDocument(status="ok", oldest_due_seconds=promises.figure(conn, "oldest_due_seconds"))
+
+
+@api.get("/", include_in_schema=False)
+def root() -> Response[str]:
+    """Show the way to the documentation."""
+    return Response(status_code=302, headers={"Location": "/docs"})
+
+
+@api.get("/openapi.json", include_in_schema=False)
+def openapi() -> Response[str]:
+    """Serve the OpenAPI document of all functions."""
+    return Response(status_code=200, content_type="application/json", body=pages.openapi())
+
+
+@api.get("/docs", include_in_schema=False)
+def docs() -> Response[str]:
+    """Serve the OpenAPI document as a page on which each call can be tried."""
+    return Response(status_code=200, content_type="text/html; charset=utf-8", body=pages.docs())
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Answer an HTTP event."""
+    return api.answer(event, context)

@@ -1,0 +1,111 @@
+"""The StreamSpace face: log in; start, stop, hibernate and wake a session, each a command."""
+
+from dataclasses import asdict
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler.openapi.params import Body, Query
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from dispatcher import cursors, database, identity, streamspace
+from dispatcher.delivery import deliver_at_once
+from dispatcher.documents import (
+    CommandDocument,
+    LoginRequest,
+    SessionDocument,
+    SessionPage,
+    SessionRequest,
+    StartedSessionDocument,
+    TokenDocument,
+)
+from dispatcher.gateway import ApiGateway
+from dispatcher.http import Api, accepted, answer_with, source_ip_of
+from dispatcher.identity import Role
+from dispatcher.observability import deadline_of, logger
+from dispatcher.store import sessions
+from dispatcher.streamspace import NewSession
+
+LOGIN = "/api/v1/auth/login"
+api = Api(public=frozenset({f"POST {LOGIN}"}))
+
+
+@api.post(LOGIN)
+def log_in(request: Annotated[LoginRequest, Body()]) -> TokenDocument:
+    """Exchange a password for a token."""
+    with database.connect() as conn:
+        return TokenDocument.model_validate(
+            identity.log_in(conn, request.username, request.password, source_ip_of(api.current_event.raw_event))
+        )
+
+
+@api.post("/api/v1/sessions", status_code=HTTPStatus.CREATED)
+def start(request: Annotated[SessionRequest, Body()]) -> Response[StartedSessionDocument]:
+    """Start a session at an agent; without an agent's id one is chosen."""
+    by = api.operator_with(Role.SENDER)
+    new = NewSession(
+        user=request.user,
+        template=request.template,
+        resources=request.resources.model_dump(),
+        persistent_home=request.persistent_home,
+        agent_id=request.agent_id,
+    )
+    with database.connect() as conn:
+        session, command = streamspace.start(conn, new, by)
+        deliver_at_once(conn, ApiGateway.from_environment(), [command], deadline_of(api.lambda_context))
+    document = StartedSessionDocument.model_validate({**asdict(session), "command_id": command.command_id})
+    return answer_with(HTTPStatus.CREATED, document, location=f"/api/v1/sessions/{session.name}")
+
+
+@api.get("/api/v1/sessions")
+def list_sessions(
+    limit: Annotated[int, Query(ge=1, le=cursors.PAGE_MOST)] = 50, cursor: Annotated[str | None, Query()] = None
+) -> SessionPage:
+    """List sessions in the order of their names."""
+    scope = api.operator_with(Role.READER).scope
+    with database.connect() as conn:
+        page = sessions.list_page(conn, scope=scope, after=cursors.decode(cursor) if cursor else None, limit=limit)
+    return SessionPage(
+        sessions=[SessionDocument.model_validate(session) for session in page],
+        next_cursor=cursors.encode(page[-1].name) if len(page) == limit else None,
+    )
+
+
+@api.get("/api/v1/sessions/<name>")
+def read(name: str) -> SessionDocument:
+    """Read a session."""
+    scope = api.operator_with(Role.READER).scope
+    with database.connect() as conn:
+        return SessionDocument.model_validate(streamspace.find(conn, name, scope))
+
+
+@api.delete("/api/v1/sessions/<name>", status_code=HTTPStatus.ACCEPTED)
+def stop(name: str) -> Response[CommandDocument]:
+    """Stop a session."""
+    return _command(name, "stop_session")
+
+
+@api.post("/api/v1/sessions/<name>/hibernate", status_code=HTTPStatus.ACCEPTED)
+def hibernate(name: str) -> Response[CommandDocument]:
+    """Hibernate a session."""
+    return _command(name, "hibernate_session")
+
+
+@api.post("/api/v1/sessions/<name>/wake", status_code=HTTPStatus.ACCEPTED)
+def wake(name: str) -> Response[CommandDocument]:
+    """Wake a hibernated session."""
+    return _command(name, "wake_session")
+
+
+def _command(name: str, action: str) -> Response[CommandDocument]:
+    by = api.operator_with(Role.SENDER)
+    with database.connect() as conn:
+        command = streamspace.command(conn, name, action, by)
+        deliver_at_once(conn, ApiGateway.from_environment(), [command], deadline_of(api.lambda_context))
+    return accepted(CommandDocument.model_validate(command), f"/api/v1/commands/{command.command_id}")
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Answer an HTTP event."""
+    return api.answer(event, context)

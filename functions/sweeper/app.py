@@ -1,0 +1,23 @@
+"""Sweeper: what the clocks demand, and every due command.  Runs each minute."""
+
+from dataclasses import asdict
+from typing import Any
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from dispatcher import database
+from dispatcher.gateway import ApiGateway
+from dispatcher.observability import deadline_of, logger, metrics
+from dispatcher.sweep import sweep
+
+
+@logger.inject_lambda_context
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
+    """Sweep once; two that overlap do each other no harm."""
+    del event
+    with database.connect() as conn:
+        swept = asdict(sweep(conn, ApiGateway.from_environment(), deadline=deadline_of(context)))
+    for name, count in swept.items():
+        metrics.add_metric(name=name, unit="Count", value=count)
+    return swept

@@ -1,0 +1,159 @@
+"""The HTTP border: who calls, what they send, and every error as a problem document (RFC 9457)."""
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, TypeVar, cast
+
+import psycopg
+from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
+from aws_lambda_powertools.event_handler.exceptions import NotFoundError
+from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from dispatcher.errors import (
+    DispatcherError,
+    InvalidRequest,
+    NotAllowed,
+    NotAuthenticated,
+    NotFound,
+    Unavailable,
+    Unprocessable,
+    UnsupportedMediaType,
+)
+from dispatcher.identity import Operator, Role
+from dispatcher.json import loads_strict
+from dispatcher.observability import logger
+
+PROBLEM = "application/problem+json"
+T = TypeVar("T")
+
+_BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
+
+
+class Api(APIGatewayHttpResolver):
+    """A resolver whose routes want an authenticated operator, unless they are named as public (None: all are).
+
+    Bodies and parameters are validated by their annotations.  Whatever goes wrong comes back as a problem document, and only
+    errors of ours (DispatcherError) say in their own words what it was.
+    """
+
+    def __init__(self, *, public: frozenset[str] | None = frozenset()) -> None:
+        super().__init__(enable_validation=True, json_body_deserializer=_body)
+        self._public = public
+        self.exception_handler(Exception)(problem_of)
+        self.not_found(_not_found)
+
+    def answer(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+        """Answer one HTTP event."""
+        try:
+            self._admit(event)
+        except DispatcherError as error:
+            return _answer_of(problem_of(error))
+        return self.resolve(event, context)
+
+    @property
+    def operator(self) -> Operator:
+        """The operator who calls."""
+        return cast("Operator", self.context["operator"])
+
+    def operator_with(self, role: Role) -> Operator:
+        """Return the operator who calls; raises NotAllowed for one of a lesser role."""
+        self.operator.must_be(role)
+        return self.operator
+
+    def unlimited_admin(self) -> Operator:
+        """Return the operator who calls; raises NotAllowed for one who is no admin, or limited to some agents."""
+        operator = self.operator_with(Role.ADMIN)
+        if operator.scope is not None:
+            raise NotAllowed("This is not for operators who are limited to some agents.")
+        return operator
+
+    def _admit(self, event: Mapping[str, Any]) -> None:
+        method, path = event["requestContext"]["http"]["method"], event["rawPath"]
+        content_type = event.get("headers", {}).get("content-type", "application/json")
+        if (
+            method in _BODY_METHODS
+            and event.get("body")
+            and not content_type.strip().lower().startswith("application/json")
+        ):
+            raise UnsupportedMediaType("Send JSON, with the header `Content-Type: application/json`.")
+        if self._public is None or f"{method} {path}" in self._public:
+            return
+        self.context["operator"] = _operator_of(event)
+
+
+def answer_with(status: HTTPStatus, document: T, *, location: str | None = None) -> Response[T]:
+    """Answer with a document, and where to find it."""
+    headers = {"Location": location} if location else None
+    return Response(status_code=status, content_type="application/json", body=document, headers=headers)
+
+
+def accepted(document: T, location: str) -> Response[T]:
+    """Answer 202: it is committed, and `location` tells what becomes of it."""
+    return answer_with(HTTPStatus.ACCEPTED, document, location=location)
+
+
+def _operator_of(event: Mapping[str, Any]) -> Operator:
+    """Read what the authorizer found out; it never denies, so that the refusal can be a problem document."""
+    found: dict[str, str] = event["requestContext"].get("authorizer", {}).get("lambda") or {}
+    if "username" not in found:
+        raise NotAuthenticated(found.get("reason") or "Send the header `Authorization: Bearer <token>`.")
+    labels = found.get("labels")
+    return Operator(
+        username=found["username"],
+        role=Role(found["role"]),
+        scope=json.loads(labels) if labels else None,
+        source_ip=source_ip_of(event),
+    )
+
+
+def source_ip_of(event: Mapping[str, Any]) -> str:
+    """Return the address that the gateway saw."""
+    address: str = event["requestContext"]["http"].get("sourceIp", "")
+    return address
+
+
+def problem_of(error: Exception) -> Response[str]:
+    """Turn an error into its answer.  Only an error of ours speaks for itself; of any other only its kind is logged."""
+    match error:
+        case DispatcherError():
+            known = error
+        case RequestValidationError():
+            known = Unprocessable("The request does not have the form that this path wants.", errors=_places(error))
+        case psycopg.DataError():
+            known = InvalidRequest("The request holds a value that cannot be stored.")
+        case psycopg.OperationalError():
+            logger.exception("Database unavailable")
+            known = Unavailable("The database cannot be reached at present; try again.")
+        case UnicodeDecodeError():
+            known = InvalidRequest("The body is not UTF-8.")
+        case _:
+            logger.exception("Unexpected error")
+            known = DispatcherError("Something went wrong on our side; the log has it.")
+    return Response(
+        status_code=known.status,
+        content_type=PROBLEM,
+        body=json.dumps(known.as_problem()),
+        headers=dict(known.headers),
+    )
+
+
+def _places(error: RequestValidationError) -> list[dict[str, str]]:
+    return [{"at": "/".join(str(part) for part in each["loc"]), "is": each["msg"]} for each in error.errors()]
+
+
+def _not_found(error: NotFoundError) -> Response[str]:
+    del error
+    return problem_of(NotFound("There is nothing at this path."))
+
+
+def _body(text: str | None) -> Any:
+    if not text:
+        raise InvalidRequest("The body is empty; this path wants JSON.")
+    return loads_strict(text)
+
+
+def _answer_of(response: Response[str]) -> dict[str, Any]:
+    headers = {"Content-Type": PROBLEM, **{name: str(value) for name, value in response.headers.items()}}
+    return {"statusCode": response.status_code, "headers": headers, "body": response.body, "isBase64Encoded": False}

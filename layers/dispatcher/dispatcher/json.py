@@ -1,0 +1,121 @@
+"""JSON at the borders: strict where it comes in, forgiving where it was let in already."""
+
+import json
+from typing import Any, TypeGuard, cast
+
+from dispatcher.errors import InvalidRequest
+
+MAX_DEPTH = 64
+"""Levels of nesting that a body may have; PostgreSQL and every agent's decoder manage far more."""
+MAX_DIGITS = 4300
+"""Digits of an integer, Python's own limit for turning text into one."""
+
+
+def loads_strict(text: str) -> Any:
+    """Decode a request's body, or raise InvalidRequest where anything behind us could not carry it.
+
+    Refused are: what is not JSON, NaN and Infinity, numbers that do not fit, nesting deeper than MAX_DEPTH, duplicate
+    keys, U+0000 and lone surrogates (PostgreSQL stores neither).
+    """
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique)
+        _check(value, 1)
+    except RecursionError:
+        raise InvalidRequest(f"The body is nested deeper than {MAX_DEPTH} levels.") from None
+    except json.JSONDecodeError as error:
+        raise InvalidRequest(
+            f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+        ) from None
+    except ValueError:  # an integer beyond the interpreter's limit
+        raise InvalidRequest(f"The body holds an integer of more than {MAX_DIGITS} digits.") from None
+    return value
+
+
+def loads_lenient(data: bytes | str) -> Any:
+    """Decode what the database holds: a number that Python cannot hold becomes the text of its digits."""
+    return json.loads(data, parse_int=_integer_or_text, parse_float=_float_or_text)
+
+
+def dumps(value: Any) -> str:
+    """Encode compactly; whatever is not JSON is an error of ours."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def storable(value: Any) -> Any:
+    """Return the value with what PostgreSQL cannot store (U+0000, lone surrogates) replaced by U+FFFD.
+
+    For what agents report: a result that is ugly is still the result.
+    """
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode() if not _clean(value) else value
+    if isinstance(value, dict):
+        members = cast("dict[str, Any]", value)
+        return {storable(key): storable(item) for key, item in members.items()}
+    if is_array(value):
+        return [storable(item) for item in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):  # noqa: PLR0124 - NaN
+        return str(value)
+    return value
+
+
+def as_object(value: object) -> dict[str, Any] | None:
+    """Return the value if it is a JSON object."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
+
+
+def is_array(value: object) -> TypeGuard[list[Any]]:
+    """Tell whether the value is a JSON array."""
+    return isinstance(value, list)
+
+
+def as_text(value: object) -> str | None:
+    """Return the value if it is a JSON string with something in it."""
+    return value if isinstance(value, str) and value else None
+
+
+def _clean(text: str) -> bool:
+    if text.isascii():
+        return "\0" not in text
+    return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def _check(value: Any, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise RecursionError
+    if isinstance(value, str):
+        if not _clean(value):
+            raise InvalidRequest("The body holds U+0000 or a lone surrogate, which cannot be stored.")
+    elif isinstance(value, dict):
+        for key, item in cast("dict[str, Any]", value).items():
+            _check(key, depth)
+            _check(item, depth + 1)
+    elif is_array(value):
+        for item in value:
+            _check(item, depth + 1)
+
+
+def _refuse_constant(name: str) -> None:
+    raise InvalidRequest(f"The body holds {name}, which is not JSON.")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise InvalidRequest("The body holds a number that is too large for a double.")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise InvalidRequest("The body holds an object that names a key twice.")
+    return value
+
+
+def _integer_or_text(text: str) -> int | str:
+    return int(text) if len(text) <= MAX_DIGITS else text
+
+
+def _float_or_text(text: str) -> float | str:
+    value = float(text)
+    return text if value in (float("inf"), float("-inf")) else value

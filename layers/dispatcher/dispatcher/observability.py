@@ -1,0 +1,14 @@
+"""Logs and metrics.  Events, not steps: one line an outcome, with fields, never payloads, keys or tokens."""
+
+from collections.abc import Callable
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+logger = Logger(service="dispatcher", use_rfc3339=True, utc=True)
+metrics = Metrics(namespace="AgentCommandDispatcher", service="dispatcher")
+
+
+def deadline_of(context: LambdaContext) -> Callable[[], float]:
+    """Return a clock that tells the seconds left of this invocation."""
+    return lambda: context.get_remaining_time_in_millis() / 1000

@@ -1,0 +1,95 @@
+"""Connections and their epochs: the last one to connect is the one that commands go to."""
+
+from dataclasses import dataclass
+
+from dispatcher.database import Connection
+from dispatcher.model import Dialect
+from dispatcher.store.clocks import release_superseded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a connection comes from, and the key that opened it."""
+
+    key_id: str | None = None
+    source_ip: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A connection that was recorded, and the sockets that it supersedes."""
+
+    epoch: int
+    superseded: tuple[str, ...]
+
+
+def open_connection(
+    conn: Connection, agent_id: str, connection_id: str, *, dialect: Dialect | None, window: int, origin: Origin
+) -> Opened | None:
+    """Record a connection as the agent's current one; None where the agent may not have any.
+
+    The new epoch ends the lease of whoever is posting to the older connection: its settlement touches nothing that is
+    claimed from now on.  What was sent there and not acknowledged goes back to the queue, in order.  Without a dialect, the
+    platform tells: docker-agents never acknowledge.
+    """
+    with conn.transaction():
+        row = conn.execute(
+            """
+            update agents set epoch = epoch + 1, connection_id = %(connection_id)s, connected_at = now(), live = false,
+                last_seen_at = now(), lease_token = null, lease_expires_at = null, throttled_until = null,
+                dialect = coalesce(%(dialect)s, case when platform = 'docker' then 'silent' else 'acknowledging' end),
+                delivery_window = %(window)s
+            where agent_id = %(agent_id)s and approval = 'approved' and deleted_at is null
+            returning epoch
+            """,
+            {"agent_id": agent_id, "connection_id": connection_id, "dialect": dialect, "window": window},
+        ).fetchone()
+        if row is None:
+            return None
+        epoch: int = row[0]
+        older = conn.execute(
+            "select connection_id from agent_connections where agent_id = %s and connection_id <> %s order by epoch",
+            (agent_id, connection_id),
+        ).fetchall()
+        # The event may come twice.
+        conn.execute(
+            """insert into agent_connections (connection_id, agent_id, epoch, source_ip, key_id) values (%s, %s, %s, %s, %s)
+               on conflict (connection_id) do update set epoch = excluded.epoch""",
+            (connection_id, agent_id, epoch, origin.source_ip, origin.key_id),
+        )
+        release_superseded(conn, agent_id, epoch)
+    return Opened(epoch=epoch, superseded=tuple(connection_id for (connection_id,) in older))
+
+
+def mark_live(conn: Connection, agent_id: str, epoch: int) -> None:
+    """Note that the handshake of an agent's connection is over; nothing where a newer connection is there."""
+    conn.execute("update agents set live = true where agent_id = %s and epoch = %s", (agent_id, epoch))
+
+
+def is_current(conn: Connection, agent_id: str, epoch: int) -> bool:
+    """Tell whether this epoch is still the agent's last."""
+    row = conn.execute(
+        "select 1 from agents where agent_id = %s and epoch = %s and connection_id is not null", (agent_id, epoch)
+    ).fetchone()
+    return row is not None
+
+
+def forget_absent(conn: Connection, absent_seconds: int, limit: int) -> list[tuple[str, str]]:
+    """Forget current connections that have been silent for long; return their agents and sockets.
+
+    The gateway cuts an idle connection after 10 minutes, and its $disconnect may never come.
+    """
+    with conn.transaction():
+        gone = conn.execute(
+            """
+            update agents a set connection_id = null from (
+                select agent_id, connection_id from agents
+                where connection_id is not null and last_seen_at < now() - %s * interval '1 second'
+                limit %s for update skip locked) as absent
+            where a.agent_id = absent.agent_id
+            returning absent.agent_id, absent.connection_id
+            """,
+            (absent_seconds, limit),
+        ).fetchall()
+        conn.execute("delete from agent_connections where connection_id = any(%s)", ([row[1] for row in gone],))
+    return [(agent_id, connection_id) for agent_id, connection_id in gone]

@@ -1,0 +1,74 @@
+"""The audit log: who did what to which agent and command, from where."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg.rows import kwargs_row
+from psycopg.types.json import Jsonb
+
+from dispatcher.database import Connection
+from dispatcher.json import dumps, storable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actor:
+    """Who acts, and from where."""
+
+    name: str
+    source_ip: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One deed."""
+
+    audit_id: int
+    at: datetime
+    actor: str
+    source_ip: str | None
+    action: str
+    agent_id: str | None
+    command_id: str | None
+    detail: Any
+
+
+def record(
+    conn: Connection,
+    actor: Actor,
+    action: str,
+    *,
+    agent_id: str | None = None,
+    command_id: str | None = None,
+    detail: dict[str, Any] | None = None,
+) -> None:
+    """Add a deed; in the deed's own transaction, so that neither is without the other."""
+    conn.execute(
+        "insert into audit_log (actor, source_ip, action, agent_id, command_id, detail) values (%s, %s, %s, %s, %s, %s)",
+        (
+            actor.name,
+            actor.source_ip,
+            action,
+            agent_id,
+            command_id,
+            None if detail is None else Jsonb(storable(detail), dumps=dumps),
+        ),
+    )
+
+
+def list_page(
+    conn: Connection, *, agent_id: str | None, command_id: str | None, actor: str | None, before: int | None, limit: int
+) -> list[Entry]:
+    """Read a page of deeds, the newest first."""
+    with conn.cursor(row_factory=kwargs_row(Entry)) as cursor:
+        return cursor.execute(
+            """
+            select audit_id, at, actor, source_ip, action, agent_id, command_id, detail from audit_log
+            where (%(agent_id)s::text is null or agent_id = %(agent_id)s)
+              and (%(command_id)s::text is null or command_id = %(command_id)s)
+              and (%(actor)s::text is null or actor = %(actor)s)
+              and (%(before)s::bigint is null or audit_id < %(before)s)
+            order by audit_id desc limit %(limit)s
+            """,
+            {"agent_id": agent_id, "command_id": command_id, "actor": actor, "before": before, "limit": limit},
+        ).fetchall()

@@ -1,0 +1,44 @@
+"""What the environment tells `make up`."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class SettingsError(ValueError):
+    """A variable says what can not be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of a run; None stands for what is generated or what the template says."""
+
+    port: int = 8000
+    home: Path = Path(".dispatcher")
+    admin_password: str | None = None
+    sweep_seconds: float | None = None
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "Settings":
+        """Read DISPATCHER_PORT (0: any free one), _HOME, _ADMIN_PASSWORD, _SWEEP_SECONDS; empty is as good as unset."""
+        port = environment.get("DISPATCHER_PORT") or "8000"
+        if not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 - the last port there is
+            raise SettingsError(f"DISPATCHER_PORT={port} is no port.\nNext: choose a number from 1024 to 65535.")
+        sweep = environment.get("DISPATCHER_SWEEP_SECONDS")
+        return cls(
+            port=int(port),
+            home=Path(environment.get("DISPATCHER_HOME") or ".dispatcher").expanduser().absolute(),
+            admin_password=environment.get("DISPATCHER_ADMIN_PASSWORD") or None,
+            sweep_seconds=_seconds(sweep) if sweep else None,
+        )
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise SettingsError(f"DISPATCHER_SWEEP_SECONDS={text} is no period.\nNext: give seconds, such as 5 or 0.5.")
+    return seconds

@@ -1,0 +1,187 @@
+"""`make up`: the whole dispatcher on this machine, until Ctrl-C.
+
+    python -m local.up
+
+DISPATCHER_PORT, DISPATCHER_HOME, DISPATCHER_ADMIN_PASSWORD and DISPATCHER_SWEEP_SECONDS change what it does.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import os
+import secrets
+import shlex
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from local import home as homes
+from local import ports, postgres
+from local.cluster import PostgresError
+from local.console import Console, LogFile
+from local.gateway import Gateway
+from local.parent import Make
+from local.runtime import Runtime
+from local.settings import Settings, SettingsError
+from local.template import Deployment, TemplateError
+from local.unprivileged import UnprivilegedError
+
+TEMPLATE = Path(__file__).parents[1] / "template.yaml"
+MIGRATE = "MigrateFunction"
+PATIENCE = 8.0
+"""Seconds that another run on the same home gets to end, when it is about to."""
+WATCH_SECONDS = 0.5
+
+
+class UpError(RuntimeError):
+    """It can not run; the text says why, and what to do next."""
+
+
+EXPECTED = (UpError, SettingsError, homes.HomeInUseError, PostgresError, UnprivilegedError, TemplateError, OSError)
+
+
+def main() -> int:
+    """Run until told to end; return the exit code: 0 for an end in order."""
+    began = time.monotonic()
+    make = Make()
+    console = Console()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        settings = Settings.read(os.environ)
+        with contextlib.ExitStack() as stack:
+            claim = homes.claim(settings.home, patience=PATIENCE)
+            stack.callback(claim.release)
+            port = _free_port(settings.port)
+            env = settings.home / "env"
+            env.unlink(missing_ok=True)  # of a run that was killed: whoever waits for the file waits for this run
+            stack.callback(env.unlink, missing_ok=True)
+            with console.step("PostgreSQL"):
+                server = postgres.start(settings.home, patience=PATIENCE, claim=claim, log=console.line)
+            stack.callback(server.stop)
+            log = LogFile(settings.home / "logs" / "dispatcher.log")
+            stack.callback(log.close)
+            up = Up(settings=settings, url=f"http://127.0.0.1:{port}", server=server, console=console, log=log)
+            asyncio.run(up.run(make, began))
+    except KeyboardInterrupt:
+        pass
+    except EXPECTED as error:
+        print(f"\nIt does not run: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    console.line("Ended.")
+    return 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Up:
+    """A run, once it has a port and a database."""
+
+    settings: Settings
+    url: str
+    server: postgres.Server
+    console: Console
+    log: LogFile
+
+    async def run(self, make: Make, began: float) -> None:
+        """Migrate, then serve until told to end; raises UpError when something ends it."""
+        deployment = Deployment.load(TEMPLATE, parameters={"ConnectionsUrl": self.url})
+        environment, password = self._environment()
+        runtime = Runtime(deployment, gateway_url=self.url, log=self._event, environment=environment)
+        sweep = self.settings.sweep_seconds
+        gateway = Gateway(deployment, runtime, periods={"SweeperFunction": sweep} if sweep else None)
+        main = asyncio.ensure_future(self._serve(runtime, gateway, lambda: self._welcome(password, began)))
+        _on_signals(main.cancel)
+        watch = asyncio.create_task(self._watch(make))
+        try:
+            await asyncio.wait([main, watch], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self.console.line("Ending.")
+            self.server.claim.say("ending")
+            main.cancel()
+            watch.cancel()
+            outcomes = await asyncio.gather(main, watch, return_exceptions=True)
+            await runtime.close()
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome
+
+    async def _serve(self, runtime: Runtime, gateway: Gateway, ready: Callable[[], None]) -> None:
+        with self.console.step("Schema"):
+            result = await runtime.invoke(MIGRATE, {})
+            if result.failed:
+                why = result.json().get("errorMessage")
+                raise UpError(f"{MIGRATE} failed: {why}\nNext: see above, or {self.log.path}.")
+        await gateway.serve(port=int(self.url.rpartition(":")[2]), ready=ready)
+
+    async def _watch(self, make: Make) -> None:
+        """Return when make is gone; raise UpError when PostgreSQL is."""
+        while not make.ended():
+            if self.server.guard.poll() is not None:
+                raise UpError(f"PostgreSQL has ended.\nNext: see {self.settings.home / 'logs' / 'postgres.log'}.")
+            await asyncio.sleep(WATCH_SECONDS)
+
+    def _environment(self) -> tuple[dict[str, str], str]:
+        """Return what every function is told beside the template, and the admin's password."""
+        home = self.settings.home
+        if self.settings.admin_password:
+            homes.write_private(home / "admin.password", f"{self.settings.admin_password}\n")
+        password = homes.secret(home / "admin.password")
+        token_secret = homes.secret(home / "token.secret", lambda: secrets.token_hex(32))
+        return {"DATABASE_URL": self.server.url, "TOKEN_SECRET": token_secret, "ADMIN_PASSWORD": password}, password
+
+    def _event(self, function: str, line: str) -> None:
+        self.log.write(line)
+        self.console.event(function, line)
+
+    def _welcome(self, password: str, began: float) -> None:
+        """Tell programs, by the file `env`, and people, by the first screen, that it serves."""
+        homes.write_private(self.settings.home / "env", f"DISPATCHER_URL={self.url}\nDATABASE_URL={self.server.url}\n")
+        psql = "psql" if shutil.which("psql") else str(self.server.bin / "psql")
+        self.console.line(f"\nThe dispatcher serves, after {time.monotonic() - began:.1f} s.\n")
+        self.console.table(
+            {
+                "URL": self.url,
+                "Documentation": f"{self.url}/docs",
+                "User": "admin",
+                "Password": "as DISPATCHER_ADMIN_PASSWORD says" if self.settings.admin_password else password,
+                "Database": f"{shlex.quote(psql)} {self.server.url}",
+                "Log": str(self.log.path),
+            }
+        )
+        self.console.line("\nCtrl-C ends it; the next start finds everything again.\n")
+
+
+def _free_port(port: int) -> int:
+    """Return the port, or a free one for 0; raise UpError with its listener when it is taken."""
+    if port == 0:
+        return ports.any_free()
+    if ports.free(port):
+        return port
+    who = ports.listener(port)
+    by, end = (f" by process {who[0]}: {who[1]:.100}", f"end that one (kill {who[0]})") if who else ("", "free it")
+    raise UpError(f"port {port} is taken{by}.\nNext: {end}, or choose another port: DISPATCHER_PORT={port + 1}")
+
+
+def _on_signals(told: Callable[[], object]) -> None:
+    """Call `told` on the first signal to end; end at once on the second."""
+    loop = asyncio.get_running_loop()
+
+    signals = itertools.count(1)
+
+    def end() -> None:
+        if next(signals) > 1:
+            os._exit(1)
+        told()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
+        loop.add_signal_handler(signal.SIGHUP, end)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

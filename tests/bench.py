@@ -1,0 +1,165 @@
+"""`make bench`: what the dispatcher's own statements cost beside the raw database, in one run on one machine.
+
+Absolute figures move with the machine; the ratios are what is measured.  fsync is on, as `make up` has it.
+"""
+
+import argparse
+import logging
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from dispatcher import intake
+from dispatcher.database import Connection, open_connection
+from dispatcher.delivery import deliver
+from dispatcher.identity import Operator, Role
+from dispatcher.migrations import migrate
+from dispatcher.model import Dialect
+from dispatcher.reports import receive
+from dispatcher.store.commands import NewCommand
+from dispatcher.sweep import sweep
+from local import postgres
+from tests.fakes import FakeGateway, plenty
+from tests.rows import connect, provide
+
+AWAY = 1000
+"""Agents that are away, among whom the backlog lies."""
+ROUNDS = 9
+OPERATOR = Operator(username="bench", role=Role.SENDER)
+ACCEPTED, DRAINED = 100, 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measurement beside what it is measured against."""
+
+    what: str
+    per_second: float
+    against: str
+    ratio: float
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--backlog", type=int, default=1_000_000, help="pending rows for agents that are away")
+    backlog: int = parser.parse_args().backlog
+    logging.disable(logging.INFO)
+    console = Console(highlight=False)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        postgres.running(Path(folder)) as server,
+        open_connection(server.url) as empty,
+    ):
+        empty.execute("create database full_of_others")
+        with open_connection(server.url.rpartition("/")[0] + "/full_of_others") as full:
+            for conn in (empty, full):
+                migrate(conn)
+                provide(conn, "here")
+                connect(conn, "here", "c", dialect=Dialect.BATCHING, window=100)
+            with console.status(f"Adding {backlog:,} pending rows for agents that are away …"):
+                _add_backlog(full, backlog)
+            with console.status("Measuring …"):
+                raw, accept = _alternately(ROUNDS, lambda: _raw(empty), lambda: _accept(empty))
+                drain, drain_full = _alternately(ROUNDS, lambda: _drain(empty), lambda: _drain(full))
+                swept, swept_full = _alternately(20 * ROUNDS, lambda: _sweep(empty), lambda: _sweep(full))
+    others = f"the same with {backlog:,} pending for others"
+    figures = [
+        Figure("insert a bare row, one a transaction", ACCEPTED / raw, "", 1),
+        Figure("accept a command, one a transaction", ACCEPTED / accept, "a bare row", accept / raw),
+        Figure("deliver and settle, 100 a message", DRAINED / drain, "", 1),
+        Figure(others, DRAINED / drain_full, "without", drain_full / drain),
+        Figure("sweep with one command due", 1 / swept, "", 1),
+        Figure(others, 1 / swept_full, "without", swept_full / swept),
+    ]
+    table = Table("what", "a second", "times slower", "than", box=None, padding=(0, 3, 0, 0), header_style="dim")
+    for figure in figures:
+        ratio = f"{figure.ratio:.2f}" if figure.against else ""
+        table.add_row(figure.what, f"{figure.per_second:,.0f}", ratio, figure.against)
+    console.print(table)
+    return 0
+
+
+def _raw(conn: Connection) -> float:
+    """Insert rows of the same content into a bare table; seconds."""
+    conn.execute("create table if not exists raw (id text primary key default gen_random_uuid()::text, body jsonb)")
+    body = '{"text": "' + "x" * 100 + '"}'
+    return _timed(lambda: [conn.execute("insert into raw (body) values (%s)", (body,)) for _ in range(ACCEPTED)])
+
+
+def _accept(conn: Connection) -> float:
+    """Accept one command after another, each committed; seconds."""
+    command = NewCommand(agent_id="here", action="noop", payload={"text": "x" * 100})
+    seconds = _timed(lambda: [intake.submit(conn, [command], OPERATOR) for _ in range(ACCEPTED)])
+    conn.execute("delete from agent_commands where agent_id = 'here'")
+    return seconds
+
+
+def _drain(conn: Connection) -> float:
+    """Deliver to one agent that completes everything in one message of reports; seconds."""
+    conn.execute(
+        "insert into agent_commands (agent_id, action, payload)"
+        " select 'here', 'noop', '{\"text\": \"x\"}' from generate_series(1, %s)",
+        (DRAINED,),
+    )
+    gateway = FakeGateway()
+
+    def drain() -> None:
+        while True:
+            deliver(conn, gateway, "here", plenty)
+            if not gateway.frames:
+                break
+            for _, frame in gateway.frames:
+                reports = frame.replace('"type": "commands", "commands"', '"type": "reports", "reports"')
+                receive(conn, "here", "c", reports.replace('{"action"', '{"kind": "complete", "action"'))
+            gateway.frames.clear()
+
+    seconds = _timed(drain)
+    conn.execute("delete from agent_commands where agent_id = 'here'")
+    return seconds
+
+
+def _sweep(conn: Connection) -> float:
+    """Sweep with one command due; seconds."""
+    conn.execute("insert into agent_commands (agent_id, action) values ('here', 'noop')")
+    seconds = _timed(lambda: sweep(conn, FakeGateway(), deadline=plenty))
+    conn.execute("delete from agent_commands where agent_id = 'here'")
+    return seconds
+
+
+def _timed(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def _add_backlog(conn: Connection, rows: int) -> None:
+    conn.execute("set statement_timeout = 0")
+    conn.execute(
+        "insert into agents (agent_id, platform) select 'away-' || n, 'x' from generate_series(1, %s) n", (AWAY,)
+    )
+    conn.execute(
+        "insert into agent_commands (agent_id, action, payload, deliver_by)"
+        " select 'away-' || n %% %s, 'noop', '{\"text\": \"x\"}', now() + interval '1 day' from generate_series(1, %s) n",
+        (AWAY, rows),
+    )
+    # As autovacuum does in good time.
+    conn.execute("vacuum analyze agent_commands")
+    conn.execute("vacuum analyze command_history")
+
+
+def _alternately(rounds: int, one: Callable[[], float], other: Callable[[], float]) -> tuple[float, float]:
+    """Measure two things in turns, so that a machine that slows down slows both; return the median seconds of each."""
+    pairs = [(one(), other()) for _ in range(rounds)]
+    return statistics.median(pair[0] for pair in pairs), statistics.median(pair[1] for pair in pairs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

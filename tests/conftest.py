@@ -1,0 +1,67 @@
+"""A real PostgreSQL for every test, and in it a database of the test's own."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from dispatcher.database import Connection, open_connection
+from dispatcher.migrations import migrate
+from local import postgres
+
+# A test's data need not survive the machine, and nothing else may differ from what users run.
+FAST = {"fsync": "off", "full_page_writes": "off"}
+_numbers = count(1)
+# Runs that share a server, in TEST_DATABASE_SERVER, do not share databases.
+_PREFIX = f"test_{os.getpid()}"
+_MIGRATED = f"{_PREFIX}_migrated"
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a PostgreSQL server: a new one, unless TEST_DATABASE_SERVER names one whose role may create databases."""
+    with contextlib.ExitStack() as stack:
+        url = os.environ.get("TEST_DATABASE_SERVER")
+        if not url:
+            url = stack.enter_context(postgres.running(tmp_path_factory.mktemp("postgres"), settings=FAST)).url
+        admin = stack.enter_context(psycopg.connect(url, autocommit=True))
+        admin.execute(sql.SQL("create database {}").format(sql.Identifier(_MIGRATED)))
+        # One at a time: the migration also alters the role, which all databases of a server share.
+        admin.execute("select pg_advisory_lock(1)")
+        with open_connection(_url_of(url, _MIGRATED)) as conn:
+            migrate(conn)
+        admin.execute("select pg_advisory_unlock(1)")
+        yield url
+        admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(_MIGRATED)))
+
+
+def _url_of(server: str, database: str) -> str:
+    return server.rpartition("/")[0] + f"/{database}"
+
+
+@pytest.fixture
+def database_url(server: str) -> Iterator[str]:
+    """The URL of a database with the schema and nothing in it."""
+    name = f"{_PREFIX}_{next(_numbers)}"
+    with psycopg.connect(server, autocommit=True) as conn:
+        conn.execute(sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(_MIGRATED)))
+        yield _url_of(server, name)
+        conn.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def conn(database_url: str) -> Iterator[Connection]:
+    """A connection to the test's own database."""
+    with open_connection(database_url) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository's folder."""
+    return Path(__file__).resolve().parent.parent

@@ -1,0 +1,46 @@
+"""A stand-in for API Gateway, the only thing that the tests of the layer do not own."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from dispatcher.gateway import Posted
+
+
+@dataclass(slots=True)
+class FakeGateway:
+    """Records what is posted; `outcomes` scripts the answers, in order, before it says taken to everything."""
+
+    outcomes: list[Posted] = field(default_factory=list)
+    frames: list[tuple[str, str]] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
+    before_post: Callable[[str], None] | None = None
+
+    def post(self, connection_id: str, frame: str) -> Posted:
+        """Answer as scripted; what was taken is recorded."""
+        if self.before_post:
+            self.before_post(frame)
+        posted = self.outcomes.pop(0) if self.outcomes else Posted.TAKEN
+        if posted in {Posted.TAKEN, Posted.UNKNOWN}:
+            self.frames.append((connection_id, frame))
+        return posted
+
+    def is_live(self, connection_id: str) -> bool:
+        """Say yes to every connection that was not closed."""
+        return connection_id not in self.closed
+
+    def close(self, connection_id: str) -> None:
+        """Record it."""
+        self.closed.append(connection_id)
+
+    @property
+    def command_ids(self) -> list[Any]:
+        """The ids of the commands that were taken, in order."""
+        import json  # noqa: PLC0415
+
+        return [json.loads(frame)["payload"]["commandId"] for _, frame in self.frames]
+
+
+def plenty() -> float:
+    """Tell that there is a minute left."""
+    return 60.0

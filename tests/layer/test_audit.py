@@ -1,0 +1,56 @@
+"""The audit sees what is broken, and nothing else."""
+
+import pytest
+
+from dispatcher.audit import audit
+from dispatcher.database import Connection
+from dispatcher.delivery import deliver
+from dispatcher.model import Dialect
+from dispatcher.reports import receive
+from dispatcher.store.promises import CHECKS
+from tests.fakes import FakeGateway, plenty
+from tests.rows import connect, provide, put
+
+BROKEN = {
+    "lost_commands": "delete from agent_commands where command_id = 'k1'",
+    "stuck_commands": """
+        update agent_commands set created_at = now() - interval '1 hour' where command_id = 'k2';
+        update agents set connected_at = now() - interval '1 hour';
+        update command_history set at = at - interval '1 hour'""",
+    "overdue_commands": "update agent_commands set deliver_by = now() - interval '1 hour' where command_id = 'k2'",
+    "illegal_transitions": "update agent_commands set status = 'pending', cause = 'surprise' where command_id = 'k1'",
+    "broken_histories": """
+        alter table agent_commands disable trigger agent_commands_record_update;
+        update agent_commands set status = 'failed' where command_id = 'k1'""",
+    "times_out_of_order": "update agent_commands set sent_at = created_at - interval '1 day' where command_id = 'k1'",
+}
+
+
+@pytest.fixture(autouse=True)
+def _history(conn: Connection) -> None:
+    """One command went the whole way, one waits behind nobody."""
+    provide(conn)
+    connect(conn, dialect=Dialect.BATCHING, window=1)
+    put(conn, "k1")
+    deliver(conn, FakeGateway(), "a1", plenty)
+    receive(conn, "a1", "c1", '{"type": "complete", "payload": {"commandId": "k1"}}')
+    put(conn, "k2")
+
+
+def test_a_history_as_it_should_be_is_clean(conn: Connection) -> None:
+    """No check cries wolf."""
+    found = audit(conn)
+
+    assert found.clean
+    assert (found.figures["pending_commands"], found.figures["connected_agents"]) == (1, 1)
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_each_check_sees_what_it_is_there_for(conn: Connection, check: str) -> None:
+    """And only that check, where nothing else is broken."""
+    for statement in BROKEN[check].split(";"):
+        conn.execute(statement.encode())
+
+    found = audit(conn)
+
+    assert {finding.check for finding in found.findings if finding.offenders} == {check}

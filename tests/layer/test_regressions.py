@@ -1,0 +1,249 @@
+"""What broke in StreamSpace: each situation again, and what happens here instead."""
+
+import json
+from typing import Any
+
+import pytest
+from psycopg import sql
+
+from dispatcher import reports
+from dispatcher.database import Connection, open_connection
+from dispatcher.delivery import deliver
+from dispatcher.gateway import Posted
+from dispatcher.model import Dialect
+from dispatcher.reports import receive
+from dispatcher.store import commands, sessions
+from dispatcher.sweep import sweep
+from tests.fakes import FakeGateway, plenty
+from tests.rows import connect, provide, put, statuses
+
+
+def say(conn: Connection, kind: str, connection_id: str = "c1", agent_id: str = "a1", **fields: Any) -> bool:
+    """Let an agent of the first protocol say something."""
+    return receive(conn, agent_id, connection_id, json.dumps({"type": kind, "payload": fields}))
+
+
+def test_null_in_any_nullable_column_stops_no_command(conn: Connection) -> None:
+    """R1 to R4: the columns are those that the database itself names, and each command reaches its agent, in order."""
+    provide(conn)
+    connect(conn, dialect=Dialect.BATCHING, window=100)
+    columns = conn.execute(
+        """select column_name from information_schema.columns
+           where table_name = 'agent_commands' and is_nullable = 'YES' order by ordinal_position"""
+    ).fetchall()
+    names = [name for (name,) in columns] + ["status", "created_at", "priority", "max_attempts", "attempt", "cause"]
+    for name in names:
+        put(conn, f"null-{name}", **{name: None})
+    gateway = FakeGateway()
+
+    swept = sweep(conn, gateway, deadline=plenty)
+
+    (frame,) = [json.loads(text) for _, text in gateway.frames]
+    assert {"error_message", "session_id", "payload"} <= set(names)
+    assert ([each["commandId"] for each in frame["commands"]], swept.failed_passes) == ([f"null-{n}" for n in names], 0)
+    assert all(each["payload"] == {} for each in frame["commands"])
+
+
+def test_a_null_payload_reaches_agents_of_the_first_protocol_as_an_empty_object(conn: Connection) -> None:
+    """R1: their decoders want an object there."""
+    provide(conn)
+    connect(conn)
+    put(conn, "k1", payload=None)
+    gateway = FakeGateway()
+
+    deliver(conn, gateway, "a1", plenty)
+
+    assert json.loads(gateway.frames[0][1])["payload"]["payload"] == {}
+
+
+def test_a_silent_agent_has_one_command_without_a_session_at_a_time(conn: Connection) -> None:
+    """R3: a NULL session_id equals no other one in SQL, unless it is said so."""
+    provide(conn, platform="docker")
+    connect(conn)
+    put(conn, "k1")
+    put(conn, "k2")
+    gateway = FakeGateway()
+
+    deliver(conn, gateway, "a1", plenty)
+
+    assert (gateway.command_ids, statuses(conn)) == (["k1"], {"k1": "sent", "k2": "pending"})
+
+
+def test_a_command_for_an_agent_that_is_away_waits_without_an_error(conn: Connection) -> None:
+    """R8 to R13: it is not failed, no sweep spends an attempt on it, and the first sweep after the return sends it once."""
+    provide(conn)
+    put(conn, "k1")
+    gateway = FakeGateway()
+
+    for _ in range(3):
+        sweep(conn, gateway, deadline=plenty)
+    waiting = conn.execute("select status, attempt, error_message from agent_commands").fetchone()
+    connect(conn, window=10)
+    for _ in range(3):
+        sweep(conn, gateway, deadline=plenty)
+
+    assert (waiting, gateway.command_ids) == (("pending", 0, None), ["k1"])
+
+
+def test_an_ack_that_comes_before_the_post_has_returned_stands(conn: Connection, database_url: str) -> None:
+    """R15: `sent` is written before the post, and nothing writes it after."""
+    provide(conn)
+    connect(conn)
+    put(conn, "k1")
+
+    def acknowledge(_frame: str) -> None:
+        with open_connection(database_url) as other:
+            say(other, "ack", commandId="k1")
+
+    deliver(conn, FakeGateway(before_post=acknowledge), "a1", plenty)
+
+    moves = [entry.to_status for entry in commands.history(conn, "k1")]
+    assert (statuses(conn), moves) == ({"k1": "acknowledged"}, ["pending", "sent", "acknowledged"])
+
+
+def test_each_frame_is_one_json_document_whatever_the_command_holds(conn: Connection) -> None:
+    """R18: two documents joined by a newline were dropped; and JSON is built by no string formatting."""
+    provide(conn)
+    connect(conn, window=10)
+    put(conn, "k1", action='say "hello"\n', payload='{"text": "a\\nb \\"c\\" \\\\"}')
+    put(conn, "k2")
+    gateway = FakeGateway()
+
+    deliver(conn, gateway, "a1", plenty)
+
+    frames = [json.loads(text) for _, text in gateway.frames]
+    assert not any("\n" in text for _, text in gateway.frames)
+    assert [frame["payload"]["commandId"] for frame in frames] == ["k1", "k2"]
+    assert frames[0]["payload"] == {
+        "commandId": "k1",
+        "action": 'say "hello"\n',
+        "payload": {"text": 'a\nb "c" \\'},
+    }
+
+
+def test_a_post_that_nobody_took_is_not_counted_as_sent(conn: Connection) -> None:
+    """R19: it is pending again, and the next connection gets it, with a larger attempt."""
+    provide(conn)
+    connect(conn)
+    put(conn, "k1")
+    gateway = FakeGateway(outcomes=[Posted.GONE])
+
+    nobody = deliver(conn, gateway, "a1", plenty).sent
+    connect(conn, connection_id="c2")
+    somebody = deliver(conn, gateway, "a1", plenty).sent
+
+    row = conn.execute("select status, attempt, error_message from agent_commands").fetchone()
+    assert (nobody, somebody, row) == (0, 1, ("sent", 2, None))
+
+
+@pytest.mark.parametrize("result", [{"n": 2**60 + 1}, [1, None], "done", 0, False])
+def test_the_result_of_a_completed_command_is_kept(conn: Connection, result: Any) -> None:
+    """R26: of whatever JSON type, and with every digit."""
+    provide(conn)
+    connect(conn)
+    put(conn, "k1")
+    deliver(conn, FakeGateway(), "a1", plenty)
+
+    say(conn, "complete", commandId="k1", result=result)
+
+    assert conn.execute("select status, result from agent_commands").fetchone() == ("completed", result)
+
+
+def test_a_result_that_postgresql_cannot_store_is_kept_as_well_as_it_goes(conn: Connection) -> None:
+    """U+0000 and lone surrogates become another character: the command is completed all the same."""
+    provide(conn)
+    connect(conn)
+    put(conn, "k1")
+    deliver(conn, FakeGateway(), "a1", plenty)
+
+    say(conn, "complete", commandId="k1", result={"text": "a\0b", "other\0": ["\ud800"]})
+
+    row = conn.execute("select status, result ->> 'text' from agent_commands").fetchone()
+    assert row == ("completed", "a\ufffdb")
+
+
+def test_commands_go_in_the_order_of_acceptance_whatever_their_clocks_say(conn: Connection) -> None:
+    """R27: a row that was put in later goes later, also where its created_at is earlier; a higher priority goes first."""
+    provide(conn)
+    connect(conn)
+    put(conn, "k1")
+    put(conn, "k2", created_at="2020-01-01")
+    put(conn, "k3", priority=1)
+    gateway = FakeGateway()
+
+    for _ in range(3):
+        deliver(conn, gateway, "a1", plenty)
+        say(conn, "complete", commandId=gateway.command_ids[-1])
+
+    assert gateway.command_ids == ["k3", "k1", "k2"]
+
+
+def test_a_command_from_the_future_is_created_when_it_comes(conn: Connection) -> None:
+    """I12: whoever inserts has another clock; ours alone counts."""
+    provide(conn)
+    put(conn, "k1", created_at="2999-01-01")
+
+    assert conn.execute("select created_at <= now() from agent_commands").fetchone() == (True,)
+
+
+def docker(conn: Connection, gateway: FakeGateway) -> None:
+    """Let a docker-agent have a command of each of two sessions, and one of none."""
+    provide(conn, platform="docker")
+    connect(conn)
+    for name in ("s1", "s2"):
+        sessions.insert(conn, name=name, agent_id="a1", owner="u", template="t", resources={}, persistent_home=False)
+        put(conn, f"k-{name}", action="start_session", session_id=name)
+    put(conn, "k-odd", action="reboot")
+    deliver(conn, gateway, "a1", plenty)
+
+
+def test_a_docker_agents_answers_settle_the_command_of_their_session(conn: Connection) -> None:
+    """The original dropped command_response and command_error; here they also tell what became of the session."""
+    docker(conn, FakeGateway())
+
+    for answer in (
+        {"type": "command_response", "sessionId": "s1", "success": True, "status": "running", "timestamp": 1795420436},
+        {"type": "command_response", "sessionId": "s2", "success": False, "error": "no image", "timestamp": 1795420436},
+        {"type": "command_error", "commandId": "k-odd", "error": "unknown command action: reboot"},
+    ):
+        assert receive(conn, "a1", "c1", json.dumps(answer))
+
+    assert statuses(conn) == {"k-s1": "completed", "k-s2": "failed", "k-odd": "failed"}
+    states = dict(conn.execute("select name, state from sessions").fetchall())
+    assert states == {"s1": "running", "s2": "failed"}
+
+
+def test_a_report_that_moved_no_row_is_reported_and_never_logged_as_success(
+    conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I9: a late failure after the end, and a command that there is not."""
+    provide(conn)
+    connect(conn)
+    put(conn, "k1")
+    deliver(conn, FakeGateway(), "a1", plenty)
+    say(conn, "complete", commandId="k1")
+    events: list[tuple[str, str, Any]] = []
+    for level in ("info", "warning"):
+        monkeypatch.setattr(
+            reports.logger, level, lambda event, extra, level=level: events.append((level, event, extra.get("status")))
+        )
+
+    moved = [say(conn, "failed", commandId=command_id, error="late") for command_id in ("k1", "k2")]
+
+    assert (moved, statuses(conn)) == ([False, False], {"k1": "completed"})
+    assert events == [
+        ("warning", "Report moved nothing", "completed"),
+        ("warning", "Report moved nothing", "not of this agent"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["agent_commands_due", "agent_commands_ack_due", "agent_commands_executing"])
+def test_a_fresh_installation_has_what_its_statements_name(conn: Connection, name: str) -> None:
+    """R6, R7: the schema is applied by the same function everywhere, and a status update finds its columns."""
+    provide(conn)
+    sessions.insert(conn, name="s1", agent_id="a1", owner="u", template="t", resources={}, persistent_home=False)
+
+    noted = sessions.note(conn, "a1", "s1", "running")
+
+    index = sql.SQL("select to_regclass({}) is not null").format(name)
+    assert (noted, conn.execute(index).fetchone()) == (True, (True,))

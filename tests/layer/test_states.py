@@ -1,0 +1,88 @@
+"""The SQL and the table of transitions agree, over every move and every status."""
+
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from dispatcher.database import Connection
+from dispatcher.model import TRANSITIONS, Claim, ClaimedCommand, Dialect, Move, Status
+from dispatcher.store import clocks, commands, delivery, settlement
+from dispatcher.store.delivery import Settlement
+from dispatcher.store.settlement import Origin
+from local import generate
+from tests.rows import connect, provide, put
+
+ME = Origin(agent_id="a1", epoch=1)
+
+
+def _claim(conn: Connection) -> None:
+    delivery.claim(conn, "a1")
+
+
+def _release(conn: Connection) -> None:
+    claim = Claim(agent_id="a1", token="0" * 32, connection_id="c1", epoch=1, dialect=Dialect.BATCHING, commands=())
+    unsent = ClaimedCommand(command_id="k1", attempt=1, frame="", seconds_left=None)
+    delivery.settle(conn, claim, Settlement(unsent=[unsent], unsent_cause="given back"))
+
+
+def _bury(conn: Connection) -> None:
+    conn.execute("update agent_commands set attempt = 2, max_attempts = 2 where status <> 'pending'")
+    conn.execute("update agent_commands set ack_deadline = now() - interval '1 s' where status = 'sent'")
+    clocks.release_unacknowledged(conn, 10)
+
+
+def _expire(conn: Connection) -> None:
+    conn.execute("update agent_commands set deliver_by = now() - interval '1 s'")
+    clocks.expire(conn, 10)
+
+
+def _time_out(conn: Connection) -> None:
+    conn.execute(
+        "update agent_commands set execution_deadline = now() - interval '1 s' where execution_deadline is not null"
+    )
+    clocks.time_out(conn, 10)
+
+
+def _confirm_cancel(conn: Connection) -> None:
+    conn.execute("update agent_commands set cancel_requested_at = now()")
+    settlement.confirm_cancel(conn, ME, "k1", attempt=1)
+
+
+MOVES: dict[Move, Callable[[Connection], object]] = {
+    Move.CLAIM: _claim,
+    Move.RELEASE: _release,
+    Move.ACKNOWLEDGE: lambda conn: settlement.acknowledge(conn, ME, [("k1", 1)]),
+    Move.RETRY: lambda conn: settlement.retry(conn, ME, "k1", "busy", attempt=1),
+    Move.COMPLETE: lambda conn: settlement.complete(conn, ME, [("k1", None)]),
+    Move.FAIL: lambda conn: settlement.fail(conn, ME, "k1", "no", attempt=1),
+    Move.EXPIRE: _expire,
+    Move.CANCEL: lambda conn: commands.cancel(conn, "k1", "operator"),
+    Move.CONFIRM_CANCEL: _confirm_cancel,
+    Move.BURY: _bury,
+    Move.TIME_OUT: _time_out,
+}
+
+
+@pytest.mark.parametrize(("move", "status"), list(product(Move, Status)))
+def test_a_move_is_made_from_its_sources_and_from_nowhere_else(conn: Connection, move: Move, status: Status) -> None:
+    """Each of all pairs, on a real row; and the history has exactly the row that belongs to it."""
+    provide(conn)
+    connect(conn, dialect=Dialect.BATCHING, window=5)
+    put(conn, "k1", status=status, attempt=1, max_attempts=3, epoch=1)
+
+    MOVES[move](conn)
+
+    transition = TRANSITIONS[move]
+    moved = status in transition.sources
+    expected = transition.target if moved else status
+    assert conn.execute("select status from agent_commands").fetchone() == (expected,)
+    history = conn.execute("select from_status, to_status from command_history order by history_id").fetchall()
+    assert history == [(None, status), *([(status, expected)] if moved else [])]
+
+
+@pytest.mark.parametrize("path", generate.files())
+def test_what_is_generated_is_up_to_date(path: Path) -> None:
+    """`make generated` writes it."""
+    assert path.read_text() == generate.files()[path]

@@ -1,0 +1,295 @@
+"""`make up`: the whole program, as it is started, ended and killed."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+import psycopg
+import pytest
+
+from local import ports
+from local.settings import Settings, SettingsError
+
+ROOT = Path(__file__).parents[2]
+UP = (sys.executable, "-m", "local.up")
+MAKE = ("make", "-o", ".venv/.local", "up")
+"""As a person calls it, but what is installed stays."""
+with_make = pytest.mark.skipif(
+    shutil.which("make") is None or not (ROOT / ".venv/bin/python").exists(), reason="no make, or no .venv for it"
+)
+
+
+class Run:
+    """A running program, and what its home tells about it."""
+
+    def __init__(self, process: subprocess.Popen[str], home: Path) -> None:
+        """Look at a process that was started on the home."""
+        self.process = process
+        self.home = home
+
+    def environment(self, seconds: float = 20.0) -> dict[str, str]:
+        """Return what the file `env` says, once it is there."""
+        deadline = time.monotonic() + seconds
+        while not (self.home / "env").exists():
+            assert self.process.poll() is None, self.process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        lines = (self.home / "env").read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines)
+
+    def left(self, seconds: float = 5.0) -> list[str]:
+        """Return the command lines of what still works in the home, when it had its time to end."""
+        deadline = time.monotonic() + seconds
+        while (found := _working_in(self.home)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return found
+
+
+def _working_in(home: Path) -> list[str]:
+    found: list[str] = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            told = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+            if str(home).encode() in told:
+                found.append((process / "cmdline").read_text().replace("\0", " "))
+    return found
+
+
+@contextlib.contextmanager
+def up(home: Path, *command: str, port: int = 0, **variables: str) -> Generator[Run, None, None]:
+    """Start the program; kill it after the block, if it lives."""
+    path = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT}:{ROOT}/layers/dispatcher"}
+    process = subprocess.Popen(
+        command or UP,
+        cwd=ROOT,
+        env={**path, "DISPATCHER_HOME": str(home), "DISPATCHER_PORT": str(port), **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    run = Run(process, home)
+    with process:
+        try:
+            yield run
+        finally:
+            if process.poll() is None:
+                process.kill()
+                run.left()
+
+
+def health(url: str) -> int:
+    """Return the status of /healthz."""
+    with urlopen(f"{url}/healthz", timeout=5) as response:  # noqa: S310 - a URL of the test's own
+        return int(response.status)
+
+
+def log_in(url: str, password: str) -> bool:
+    """Tell whether the admin has this password."""
+    body = json.dumps({"username": "admin", "password": password}).encode()
+    request = Request(f"{url}/api/v1/auth/login", body, {"Content-Type": "application/json"})  # noqa: S310 - the test's own
+    try:
+        with urlopen(request, timeout=5) as response:  # noqa: S310
+            return int(response.status) == 200
+    except HTTPError as error:
+        error.close()
+        return False
+
+
+def test_it_serves_says_where_and_ends_on_sigterm_without_a_trace(tmp_path: Path) -> None:
+    """The file `env` is there from the first answer to the end, for its owner only; the exit code is 0."""
+    with up(tmp_path / "home") as run:
+        environment = run.environment()
+        mode = (tmp_path / "home" / "env").stat().st_mode & 0o777
+        status = health(environment["DISPATCHER_URL"])
+        with psycopg.connect(environment["DATABASE_URL"]) as conn:
+            tables = conn.execute("select count(*) from agent_commands").fetchall()
+        began = time.monotonic()
+        run.process.terminate()
+        said, complaints = run.process.communicate(timeout=10)
+        left = run.left(0)
+
+    assert (mode, status, tables) == (0o600, 200, [(0,)])
+    assert (run.process.returncode, complaints, left) == (0, "", [])
+    assert time.monotonic() - began < 6
+    assert not (tmp_path / "home" / "env").exists()
+    assert f"URL            {environment['DISPATCHER_URL']}\n" in said
+    assert f"psql {environment['DATABASE_URL']}\n" in said
+
+
+def test_the_password_is_generated_once_and_can_be_set(tmp_path: Path) -> None:
+    """The first screen shows the generated one; DISPATCHER_ADMIN_PASSWORD replaces it, from then on."""
+    with up(tmp_path) as run:
+        url = run.environment()["DISPATCHER_URL"]
+        generated = (tmp_path / "admin.password").read_text().strip()
+        first = log_in(url, generated)
+        run.process.terminate()
+        said, _ = run.process.communicate()
+    with up(tmp_path, DISPATCHER_ADMIN_PASSWORD="chosen by a person") as run:
+        url = run.environment()["DISPATCHER_URL"]
+        second = (log_in(url, generated), log_in(url, "chosen by a person"))
+        run.process.terminate()
+        hidden, _ = run.process.communicate()
+    with up(tmp_path) as run:
+        third = log_in(run.environment()["DISPATCHER_URL"], "chosen by a person")
+
+    assert (first, second, third) == (True, (False, True), True)
+    assert f"Password       {generated}\n" in said
+    assert "chosen" not in hidden
+
+
+def test_it_survives_kill_9_and_serves_again_within_five_seconds(tmp_path: Path) -> None:
+    """On the same port, the same database, with what was committed; no process of the first run stays."""
+    port = ports.any_free()
+    with up(tmp_path, port=port) as first:
+        before = first.environment()
+        with psycopg.connect(before["DATABASE_URL"]) as conn:
+            conn.execute("create table kept as select 7 as number")
+        first.process.kill()
+        first.process.wait()
+        began = time.monotonic()
+        with up(tmp_path, port=port) as second:
+            while True:
+                with contextlib.suppress(URLError, ConnectionError):
+                    if health(before["DISPATCHER_URL"]) == 200:
+                        break
+                assert second.process.poll() is None, second.process.communicate()
+                time.sleep(0.02)
+            taken = time.monotonic() - began
+            after = second.environment()
+            with psycopg.connect(after["DATABASE_URL"]) as conn:
+                kept = conn.execute("select number from kept").fetchall()
+
+    assert (after, kept) == (before, [(7,)])
+    assert taken < 5
+    assert first.left() == []
+
+
+def test_a_taken_port_is_said_before_anything_is_started(tmp_path: Path) -> None:
+    """With who has it, and how to go on; no database is made."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with up(tmp_path, port=port) as run:
+            said, complaints = run.process.communicate(timeout=10)
+
+    assert (run.process.returncode, said) == (1, "")
+    assert f"port {port} is taken by process {os.getpid()}: " in complaints
+    assert f"DISPATCHER_PORT={port + 1}" in complaints
+    assert not (tmp_path / "postgres").exists()
+
+
+def test_a_second_run_on_the_same_home_names_the_first(tmp_path: Path) -> None:
+    """And leaves it alone."""
+    with up(tmp_path) as first:
+        url = first.environment()["DISPATCHER_URL"]
+        with up(tmp_path) as second:
+            _, complaints = second.process.communicate(timeout=10)
+
+            assert f"in use by another dispatcher, process {first.process.pid}." in complaints
+            assert second.process.returncode == 1
+            assert health(url) == 200
+
+
+def test_a_run_waits_for_another_that_is_ending(tmp_path: Path) -> None:
+    """`kill` and `make up` one after the other simply work."""
+    port = ports.any_free()
+    with up(tmp_path, port=port) as first:
+        first.environment()
+        first.process.terminate()
+        with up(tmp_path, port=port) as second:
+            first.process.wait()
+            assert health(second.environment()["DISPATCHER_URL"]) == 200
+
+
+def test_functions_log_is_raw_in_the_file_and_readable_on_the_terminal(tmp_path: Path) -> None:
+    """One JSON document a line there; time, level, function and message here."""
+    with up(tmp_path, DISPATCHER_SWEEP_SECONDS="0.2") as run:
+        run.environment()
+        log = tmp_path / "logs" / "dispatcher.log"
+        deadline = time.monotonic() + 20
+        while log.read_text().count("pending commands") < 3 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        run.process.terminate()
+        said, _ = run.process.communicate()
+    messages = [json.loads(line).get("message") for line in log.read_text().splitlines()]
+
+    assert messages.count("Loaded 0 pending commands") >= 3
+    assert re.search(r"^\d\d:\d\d:\d\d INFO    Sweeper: Loaded 0 pending commands\b", said, re.MULTILINE)
+
+
+def test_it_ends_when_its_database_does(tmp_path: Path) -> None:
+    """Whoever keeps it running gets an exit code and a reason, not a server of errors."""
+    with up(tmp_path) as run:
+        run.environment()
+        os.kill(int((tmp_path / "postgres" / "postmaster.pid").read_text().partition("\n")[0]), signal.SIGKILL)
+        _, complaints = run.process.communicate(timeout=10)
+
+    assert run.process.returncode == 1
+    assert "PostgreSQL has ended" in complaints
+
+
+def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
+    """Also then no process stays."""
+    with up(tmp_path) as run:
+        run.environment()
+        os.kill(run.process.pid, signal.SIGINT)
+        os.kill(run.process.pid, signal.SIGTERM)
+        run.process.communicate(timeout=5)
+
+        assert run.left() == []
+
+
+@with_make
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_it_ends_with_its_make(tmp_path: Path, number: signal.Signals) -> None:
+    """Whichever signal make gets, even where make tells nobody."""
+    with up(tmp_path, *MAKE) as run:
+        run.environment()
+        run.process.send_signal(number)
+        run.process.communicate(timeout=10)
+
+        assert run.left() == []
+
+
+@with_make
+def test_ctrl_c_in_the_terminal_ends_it(tmp_path: Path) -> None:
+    """The terminal tells make and the dispatcher; the database is ended last, in order."""
+    with up(tmp_path, *MAKE) as run:
+        run.environment()
+        os.killpg(run.process.pid, signal.SIGINT)
+        said, _ = run.process.communicate(timeout=10)
+
+    assert said.endswith("Ending.\nEnded.\n")
+    assert (tmp_path / "logs" / "postgres.log").read_text().rstrip().endswith("database system is shut down")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("DISPATCHER_PORT", value) for value in ("http", "-1", "65536", "8000.0", "\N{SUPERSCRIPT TWO}")),
+        *(("DISPATCHER_SWEEP_SECONDS", value) for value in ("often", "0", "-3", "inf", "nan")),
+    ],
+)
+def test_a_setting_that_can_not_be_is_named(name: str, value: str) -> None:
+    """Together with what it says, and what it may say."""
+    with pytest.raises(SettingsError, match=rf"^{name}={re.escape(value)} is no .*\nNext: "):
+        Settings.read({name: value})
+
+
+def test_an_empty_setting_is_as_good_as_none() -> None:
+    """`DISPATCHER_PORT= make up` is the usual port."""
+    names = ("DISPATCHER_PORT", "DISPATCHER_HOME", "DISPATCHER_ADMIN_PASSWORD", "DISPATCHER_SWEEP_SECONDS")
+
+    assert Settings.read(dict.fromkeys(names, "")) == Settings.read({})
+    assert (Settings.read({}).port, Settings.read({}).home) == (8000, Path.cwd() / ".dispatcher")

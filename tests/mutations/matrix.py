@@ -1,0 +1,3 @@
+DOCUMENT = "docs/faults.md"
+def rendered() -> str:
+    return ""

@@ -1,0 +1,68 @@
+"""A acts for B: whose command, whose session, whose socket."""
+
+from tests.mutations.mutation import Mutation
+from tests.mutations.table.paths import LAYER, PRESENCE, SECURITY, STORE
+
+OTHERS = (SECURITY + "test_no_agent_settles_another_agents_command",)
+FILE = STORE + "settlement.py"
+
+
+def _of_anyone(what: str, old: str, new: str) -> Mutation:
+    return Mutation(
+        name=f"{what}-of-anyones-command",
+        puts_back=f"security, I9: the authenticated id is not read: {what} moves another agent's command",
+        file=FILE,
+        old=old,
+        new=new,
+        caught_by=OTHERS,
+    )
+
+
+MUTATIONS = (
+    _of_anyone(
+        "ack",
+        "where c.command_id = ack.command_id and c.agent_id = %(agent_id)s",
+        "where c.command_id = ack.command_id",
+    ),
+    _of_anyone(
+        "complete",
+        "where c.command_id = done.command_id and c.agent_id = %s",
+        "where c.command_id = done.command_id and %s::text is not null",
+    ),
+    _of_anyone(
+        "failed",
+        "c.agent_id = %(agent_id)s and c.status = any(%(sources)s) and c.attempt > 0\n          and (c.status <> all",
+        "c.status = any(%(sources)s) and c.attempt > 0\n          and (c.status <> all",
+    ),
+    _of_anyone(
+        "retry",
+        "c.agent_id = %(agent_id)s and c.status = any(%(sources)s)\n          and c.attempt between",
+        "c.status = any(%(sources)s) and c.cancel_requested_at is not null\n          and c.attempt between",
+    ),
+    _of_anyone(
+        "progress",
+        "c.agent_id = %(agent_id)s and c.status = 'acknowledged'",
+        "c.status = 'acknowledged'",
+    ),
+    _of_anyone(
+        "cancelled",
+        "c.agent_id = %(agent_id)s and c.status = any(%(sources)s)\n          and c.cancel_requested_at is not null",
+        "c.status = any(%(sources)s)\n          and c.cancel_requested_at is not null",
+    ),
+    Mutation(
+        name="status-of-anyones-session",
+        puts_back="security: `status` updates anyone's session",
+        file=STORE + "sessions.py",
+        old="where name = %s and agent_id = %s returning name",
+        new="where name = %s and %s::text is not null returning name",
+        caught_by=(PRESENCE + "test_an_agents_status_changes_its_own_sessions_and_nobody_elses",),
+    ),
+    Mutation(
+        name="agent-id-of-the-query",
+        puts_back="security: the id that was asked for counts, and not the key's",
+        file=LAYER + "identity.py",
+        old="if found and found[0] == agent_id else None",
+        new="if found else None",
+        caught_by=(SECURITY + "test_a_key_opens_the_socket_of_the_very_agent_that_it_was_given_to",),
+    ),
+)

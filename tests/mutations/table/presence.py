@@ -1,0 +1,165 @@
+"""Connections, heartbeats, flush, and the function's own connection to the database."""
+
+from tests.mutations.mutation import Mutation
+from tests.mutations.table.paths import CLOCKS, DATABASE, FAULTS, LAYER, PRESENCE, PROMISES, STORE, SWEEP
+
+NEW_CONNECTION = CLOCKS + "test_a_new_connection_gets_what_was_not_acknowledged_on_the_older_one"
+LAST_WINS = PRESENCE + "test_of_several_processes_with_one_agent_id_the_last_to_connect_gets_the_commands"
+HEARTBEATS = PRESENCE + "test_one_lost_heartbeat_flaps_nothing_and_the_next_one_brings_an_agent_back"
+COMES_OR_GOES = PROMISES + "test_an_agent_that_comes_or_goes_while_the_database_is_interrupted_is_noted"
+
+MUTATIONS = (
+    Mutation(
+        name="disconnect-by-agent-id",
+        puts_back="R17, I8: the old socket's close takes the new connection offline",
+        file=LAYER + "presence.py",
+        old="        delivery.forget_connection(conn, connection_id)",
+        new='        conn.execute("update agents set connection_id = null where agent_id = %s", (agent_id,))',
+        caught_by=(PRESENCE + "test_a_late_disconnect_of_the_older_connection_leaves_the_newer_one_alone",),
+    ),
+    Mutation(
+        name="disconnect-is-ignored",
+        puts_back="R8: an agent that has gone is posted to",
+        file=STORE + "delivery.py",
+        old='conn.execute("update agents set connection_id = null where connection_id = %s", (connection_id,))',
+        new="pass",
+        caught_by=(PRESENCE + "test_a_disconnect_of_the_current_connection_takes_its_agent_offline",),
+    ),
+    Mutation(
+        name="sent-over-the-old-socket-stays-there",
+        puts_back="R25: what was not acknowledged before a reconnect waits for its deadline",
+        file=STORE + "connections.py",
+        old="        release_superseded(conn, agent_id, epoch)\n",
+        new="",
+        caught_by=(NEW_CONNECTION,),
+    ),
+    Mutation(
+        name="one-epoch-for-all",
+        puts_back="R35, I8: connections of one agent cannot be told apart",
+        file=STORE + "connections.py",
+        old="set epoch = epoch + 1,",
+        new="set epoch = greatest(epoch, 1),",
+        caught_by=(LAST_WINS,),
+    ),
+    Mutation(
+        name="older-socket-stays-open",
+        puts_back="R35: two processes with one id both go on",
+        file=LAYER + "presence.py",
+        old="        gateway.close(superseded)\n",
+        new="        del superseded\n",
+        caught_by=(LAST_WINS,),
+    ),
+    Mutation(
+        name="lease-outlives-its-connection",
+        puts_back="I8, I15: whoever posts to the old socket keeps the new one waiting",
+        file=STORE + "connections.py",
+        old="lease_token = null, lease_expires_at = null, throttled_until = null,",
+        new="throttled_until = null,",
+        caught_by=(FAULTS + "test_a_slow_holder_settles_nothing_that_was_claimed_after_it",),
+    ),
+    Mutation(
+        name="posting-during-the-handshake",
+        puts_back="R10, post during $connect: gone, before it was there",
+        file=STORE + "delivery.py",
+        old="    and (a.live or a.connected_at < now() - interval '10 seconds')\n",
+        new="",
+        caught_by=(SWEEP + "test_nothing_is_posted_while_the_handshake_is_under_way",),
+    ),
+    Mutation(
+        name="flush-does-not-wait",
+        puts_back="R10: the queue is looked at before anyone is there",
+        file=LAYER + "presence.py",
+        old="    while not gateway.is_live(to_flush.connection_id):",
+        new="    while False:",
+        caught_by=(PRESENCE + "test_flush_waits_until_the_handshake_is_over_and_then_delivers",),
+    ),
+    Mutation(
+        name="flush-delivers-nothing",
+        puts_back="R12: no flush on reconnect",
+        file=LAYER + "presence.py",
+        old="    return deliver(conn, gateway, to_flush.agent_id, deadline)",
+        new="    return Delivered()",
+        caught_by=(PRESENCE + "test_flush_waits_until_the_handshake_is_over_and_then_delivers",),
+    ),
+    Mutation(
+        name="flush-of-a-superseded-connection",
+        puts_back="a storm of reconnects: each flush waits for a socket that will never be",
+        file=LAYER + "presence.py",
+        old="or not connections.is_current(conn, to_flush.agent_id, to_flush.epoch)",
+        new="",
+        caught_by=(PRESENCE + "test_flush_gives_up_at_once_where_a_newer_connection_is_there",),
+    ),
+    Mutation(
+        name="connect-hands-nothing-over",
+        puts_back="R11, R12: a reconnect starts nothing",
+        file="functions/connect/app.py",
+        old="    presence.hand_over(to_flush)\n",
+        new="",
+        caught_by=(PROMISES + "test_a_connection_is_handed_over_to_flush_with_its_epoch",),
+    ),
+    Mutation(
+        name="lost-flush-refuses-the-agent",
+        puts_back="an asynchronous event dropped: the handshake fails with it",
+        file=LAYER + "presence.py",
+        old="    except (ClientError, BotoCoreError) as error:\n        logger.warning(\"Flush",
+        new="    except ZeroDivisionError as error:\n        logger.warning(\"Flush",
+        caught_by=(PROMISES + "test_a_flush_that_cannot_be_invoked_is_no_reason_to_refuse_an_agent",),
+    ),
+    Mutation(
+        name="connect-gives-up-in-a-deadlock",
+        puts_back="40P01: an agent's handshake fails with the database's",
+        file="functions/connect/app.py",
+        old="    to_flush = database.persistently(\n        lambda conn: presence",
+        new="    to_flush = (lambda work: work(database.connect().__enter__()))(\n        lambda conn: presence",
+        caught_by=(COMES_OR_GOES + "[connect-False]",),
+    ),
+    Mutation(
+        name="disconnect-gives-up-in-a-deadlock",
+        puts_back="40P01: an agent that has gone stays online",
+        file="functions/disconnect/app.py",
+        old="    database.persistently(\n",
+        new="    (lambda work: work(database.connect().__enter__()))(\n",
+        caught_by=(COMES_OR_GOES + "[disconnect-True]",),
+    ),
+    Mutation(
+        name="heartbeat-without-effect",
+        puts_back="R21: an agent that beats stays degraded",
+        file=STORE + "agents.py",
+        old="update agents set last_seen_at = now(), capacity",
+        new="update agents set capacity",
+        caught_by=(HEARTBEATS,),
+    ),
+    Mutation(
+        name="stale-after-one-heartbeat",
+        puts_back="R22: the threshold equals the interval, and presence flaps",
+        file=STORE + "agents.py",
+        old="interval '75 seconds' then 'online'",
+        new="interval '30 seconds' then 'online'",
+        caught_by=(HEARTBEATS,),
+    ),
+    Mutation(
+        name="heartbeat-of-the-older-socket-counts",
+        puts_back="I8: a half-open newer connection is never found out",
+        file=STORE + "agents.py",
+        old="active_sessions = coalesce(%s, active_sessions) where connection_id = %s returning",
+        new="active_sessions = coalesce(%s, active_sessions)\n"
+        "           where agent_id = (select agent_id from agent_connections where connection_id = %s) returning",
+        caught_by=(PRESENCE + "test_a_heartbeat_of_an_older_connection_is_no_sign_of_life_of_the_newer",),
+    ),
+    Mutation(
+        name="dead-socket-after-the-thaw",
+        puts_back="an environment thawed with a dead database socket: every event fails",
+        file=LAYER + "database.py",
+        old="if _kept is not None and not _alive(_kept):",
+        new="if False:",
+        caught_by=(DATABASE + "test_an_environment_that_thaws_with_a_dead_socket_opens_another",),
+    ),
+    Mutation(
+        name="no-second-try",
+        puts_back="R25, connection dropped mid-transaction: what was interrupted is lost",
+        file=LAYER + "database.py",
+        old="    for pause in RETRY_PAUSES:",
+        new="    for pause in RETRY_PAUSES[:0]:",
+        caught_by=(DATABASE + "test_work_that_the_database_cuts_short_is_done_again",),
+    ),
+)
