@@ -1,0 +1,141 @@
+"""The one reason why a command is where it is."""
+
+import re
+from typing import Any
+
+import pytest
+
+from dispatcher.database import Connection
+from dispatcher.delivery import deliver
+from dispatcher.model import Dialect
+from dispatcher.why import explain
+from tests.fakes import FakeGateway, plenty
+from tests.rows import connect, provide, put
+
+LATER = "now() + interval '1 hour'"
+MOMENT = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
+
+SITUATIONS: list[tuple[str, dict[str, Any], str, str, str]] = [
+    (
+        "pending",
+        {},
+        "delete from agent_connections; delete from agents",
+        "agent-unknown",
+        "Agent 'a1' has never been provided.",
+    ),
+    ("pending", {}, "update agents set deleted_at = now()", "agent-deleted", f"Agent 'a1' was deleted {MOMENT}."),
+    (
+        "pending",
+        {},
+        "update agents set approval = 'rejected'",
+        "agent-not-approved",
+        "Agent 'a1' is rejected; an admin has to approve it.",
+    ),
+    (
+        "pending",
+        {"deliver_by": "2020-01-01"},
+        "",
+        "expired",
+        "Its time to be delivered is over; the next sweep ends it.",
+    ),
+    (
+        "pending",
+        {"not_before": "2999-01-01"},
+        "",
+        "not-before",
+        "It is not to be delivered before 2999-01-01 00:00:00 UTC.",
+    ),
+    (
+        "pending",
+        {},
+        "update agents set connection_id = null",
+        "agent-away",
+        f"Agent 'a1' has been away since {MOMENT}; the command is delivered when it is back.",
+    ),
+    (
+        "pending",
+        {},
+        "update agents set connection_id = null, last_seen_at = null",
+        "agent-away",
+        "Agent 'a1' has never connected; the command is delivered when it does.",
+    ),
+    (
+        "pending",
+        {},
+        f"update agents set throttled_until = {LATER}",
+        "throttled",
+        f"The gateway refused the last post; the next try is {MOMENT}.",
+    ),
+    (
+        "pending",
+        {},
+        f"update agents set lease_token = gen_random_uuid(), lease_expires_at = {LATER}",
+        "being-delivered",
+        "It is being delivered right now.",
+    ),
+    ("pending", {}, "", "due", "It is due; the next delivery or sweep takes it."),
+    (
+        "sent",
+        {"attempt": 2, "sent_at": "2026-01-01", "ack_deadline": "2026-01-02"},
+        "",
+        "waiting-for-ack",
+        r"Attempt 2 of 10 was sent 2026-01-01 00:00:00 UTC; the agent has until 2026-01-02 00:00:00 UTC to answer.",
+    ),
+    (
+        "acknowledged",
+        {"attempt": 1, "acknowledged_at": "2026-01-01", "execution_deadline": "2026-01-02"},
+        "",
+        "executing",
+        "The agent has been executing it since 2026-01-01 00:00:00 UTC; it has until 2026-01-02 00:00:00 UTC.",
+    ),
+    (
+        "failed",
+        {"attempt": 1, "completed_at": "2026-01-01", "error_message": "no such pod"},
+        "",
+        "ended",
+        "It ended 2026-01-01 00:00:00 UTC: no such pod.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("status", "columns", "then", "reason", "sentence"), SITUATIONS)
+def test_each_situation_has_a_word_for_programs_and_a_sentence_for_people(
+    conn: Connection, *, status: str, columns: dict[str, Any], then: str, reason: str, sentence: str
+) -> None:
+    """And a moment in it, where there is one."""
+    provide(conn)
+    connect(conn)
+    put(conn, "k1", status=status, **columns)
+    for statement in filter(None, then.split(";")):
+        conn.execute(statement.encode())
+
+    why = explain(conn, "k1")
+
+    assert (why.reason, re.fullmatch(sentence, why.sentence) is not None) == (reason, True), why.sentence
+
+
+def test_a_command_behind_others_names_the_one_that_it_waits_for(conn: Connection) -> None:
+    """The one that is with the agent; then the first of the queue, and how many more."""
+    provide(conn)
+    connect(conn)
+    for number in range(5):
+        put(conn, f"k{number}")
+    first_of_three = explain(conn, "k3").sentence
+    second = explain(conn, "k1").sentence
+    deliver(conn, FakeGateway(), "a1", plenty)
+
+    assert first_of_three == "Command k0 goes before it, and 2 more for the same agent."
+    assert second == "Command k0 goes before it."
+    assert explain(conn, "k3").sentence == "Command k0 is with the agent and not yet answered."
+
+
+def test_what_is_with_an_agent_that_takes_several_is_no_reason_to_wait(conn: Connection) -> None:
+    """Only a full window is."""
+    provide(conn)
+    connect(conn, dialect=Dialect.BATCHING, window=2)
+    put(conn, "k1", status="sent", attempt=1, epoch=1)
+    put(conn, "k2")
+    with_room = explain(conn, "k2").reason
+    put(conn, "k0", status="sent", attempt=1, epoch=1)
+
+    assert (with_room, explain(conn, "k2").reason) == ("due", "behind")
