@@ -1,7 +1,7 @@
 """Simulated agents: they keep what really reached them, and answer it, or not, late, twice, or over an old socket."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
@@ -164,13 +164,13 @@ class SimulatedAgents:
     def tell(self, socket: Socket, received: Received, kind: str) -> None:
         """Report on a command over one of the agent's sockets, which may be an old one, and the command another's."""
         world, observer = self.world, self.world.observer
-        if "answer" in kind and received.session_id is None:
+        if received.session_id is None and "answer" in kind:
             kind = "command_error"
         world.say(f"{socket.agent_id} over {socket.connection_id}: {kind} of {received.action} ({received.attempt})")
         rows = observer.rows()
         epoch = observer.epoch_of(socket.agent_id, socket.connection_id)
         command_id: str | None = received.command_id
-        if "answer" in kind:
+        if received.session_id is not None and "answer" in kind:
             command_id = _in_flight_of_session(rows, socket.agent_id, received.session_id)
         journal = Journal()
         with mock.patch.object(reports, "logger", journal):

@@ -229,7 +229,7 @@ def no_row_stops_another(record: Record, check: Check) -> None:
 
 
 def times_are_in_order(record: Record, check: Check) -> None:
-    """created <= sent <= acknowledged <= ended, all from the database's clock."""
+    """Times are in order: created <= sent <= acknowledged <= ended, all from the database's clock."""
     for final in record.finals.values():
         times = [
             at for at in (final.created_at, final.sent_at, final.acknowledged_at, final.completed_at) if at is not None

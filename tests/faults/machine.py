@@ -1,8 +1,7 @@
 """The state machine that Hypothesis plays: what everybody may do, in any order, with any fault."""
 
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from hypothesis import strategies as st
@@ -16,6 +15,9 @@ from tests.faults.invariants import check_all
 from tests.faults.laboratory import Laboratory
 from tests.faults.operators import Operators
 from tests.faults.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 DATA = st.data()
 AGENTS = ("k8s", "batch", "docker", "k8s")

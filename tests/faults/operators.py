@@ -33,7 +33,7 @@ PAYLOADS: tuple[Any, ...] = (
 )
 SECONDS = (None, None, None, 5, 30, 300)
 SQL_PAYLOADS: tuple[str | None, ...] = (
-    "{}", None, "[]", '"text"', "true", "12345678901234567890123", '{"a": {"b": [null]}}',
+    "{}", None, "null", "[]", '"text"', "true", "1e400", "12345678901234567890123", '{"a": {"b": [null]}}',
 )  # fmt: skip
 SQL_STATUSES: tuple[str | None, ...] = ("", "", "", "", "zzz", "PENDING", None)
 TOLD_NULLABLE = ("status", "created_at", "priority", "execution_timeout", "max_attempts", "attempt", "cause")
@@ -181,7 +181,6 @@ class Operators:
         """Submit an ended command once more."""
         world = self.world
         world.say(f"redrive {command[1]}")
-        # TODO: redrive carries the payload through Python, where null becomes {} and 1e400 a text.
         source = next(each for each in world.record.submissions if each.command_id == command[0])
 
         def function(conn: Connection) -> None:

@@ -201,16 +201,16 @@ class Moved:
 class Record:
     """A whole history."""
 
-    submissions: list[Submission] = field(default_factory=list)
-    posts: list[Post] = field(default_factory=list)
-    troubles: list[Trouble] = field(default_factory=list)
-    told: list[Told] = field(default_factory=list)
-    visits: list[Visit] = field(default_factory=list)
-    sweeps: list[Sweep] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-    finals: dict[str, Final] = field(default_factory=dict)
-    history: list[Moved] = field(default_factory=list)
-    calls: list[int] = field(default_factory=list)
+    submissions: list[Submission] = field(default_factory=list[Submission])
+    posts: list[Post] = field(default_factory=list[Post])
+    troubles: list[Trouble] = field(default_factory=list[Trouble])
+    told: list[Told] = field(default_factory=list[Told])
+    visits: list[Visit] = field(default_factory=list[Visit])
+    sweeps: list[Sweep] = field(default_factory=list[Sweep])
+    failures: list[Failure] = field(default_factory=list[Failure])
+    finals: dict[str, Final] = field(default_factory=dict[str, Final])
+    history: list[Moved] = field(default_factory=list[Moved])
+    calls: list[int] = field(default_factory=list[int])
     """For each use of the network: how many transactions were open."""
     now: int = 0
 
