@@ -25,6 +25,8 @@ POST_SECONDS = CONNECT_SECONDS + READ_SECONDS
 SETTLE_SECONDS = 2.0
 """Kept for the settlement after the last post that is begun."""
 THROTTLE_SECONDS_MOST = 60.0
+EMPTY_CLAIMS = 2
+"""Claims of nothing, one after another, with which delivery gives up; the sweep comes back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +42,14 @@ def deliver(conn: Connection, gateway: Gateway, agent_id: str, deadline: Deadlin
 
     The lease is released before the last look for work: who found it taken has left its command to this holder.
     """
-    sent = claimed = 0
-    while deadline() > POST_SECONDS + SETTLE_SECONDS:
+    sent = claimed = empty = 0
+    # A row that somebody else keeps locked is due, but cannot be claimed: the second claim of nothing in a row ends it.
+    while empty < EMPTY_CLAIMS and deadline() > POST_SECONDS + SETTLE_SECONDS:
         claim = store.claim(conn, agent_id)
         if claim is None:
             break
         claimed += len(claim.commands)
+        empty = 0 if claim.commands else empty + 1
         taken, settlement = _send(gateway, claim, deadline)
         sent += taken
         store.settle(conn, claim, settlement)
@@ -121,5 +125,5 @@ def _log(claim: Claim, taken: int, settlement: Settlement) -> None:
     if settlement.unsent or settlement.unsendable:
         reasons = [settlement.unsent_cause, *(reason for _, reason in settlement.unsendable)]
         logger.warning("Delivery incomplete", extra={**fields, "reason": "; ".join(filter(None, reasons))})
-    else:
+    elif claim.commands:
         logger.info("Delivered commands", extra={**fields, "command_ids": [c.command_id for c in claim.commands]})
