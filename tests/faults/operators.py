@@ -1,6 +1,5 @@
 """Simulated operators: they submit, repeat themselves, change their minds, and write rows with psql."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,8 +12,10 @@ from dispatcher.database import Connection
 from dispatcher.delivery import deliver_at_once
 from dispatcher.errors import DispatcherError
 from dispatcher.identity import Operator, Role
+from dispatcher.json import dumps
 from dispatcher.store.commands import NewCommand
 from tests.faults.agents import SimulatedAgents
+from tests.faults.gateway import exactly
 from tests.faults.record import Submission
 from tests.faults.world import World
 
@@ -127,7 +128,7 @@ class Operators:
                     operator=each.submitted_by,
                     key=each.idempotency_key,
                     body=repr(replace(each, submitted_by=None)),
-                    payload={} if each.payload is None else each.payload,
+                    payload=exactly(dumps({} if each.payload is None else each.payload)),
                     outcome=outcome,
                     command_id=command_id,
                     reason=reason,
@@ -166,7 +167,7 @@ class Operators:
                 operator=None,
                 key=None,
                 body="",
-                payload=json.loads(text),
+                payload=exactly(text),
                 outcome="accepted",
                 command_id=row["command_id"],
             )
