@@ -168,7 +168,11 @@ def old_connections_change_nothing(record: Record, check: Check) -> None:
     for visit in record.visits:
         name = f"{visit.what} over {visit.connection_id} of {visit.agent_id}"
         check(f"{name} lowered the epoch", holds=visit.after.epoch >= visit.before.epoch)
-        if visit.connection_id != visit.before.connection_id:
+        forgotten = visit.before.connection_id is None and visit.epoch == visit.before.epoch
+        if visit.what == "message" and forgotten:
+            same = visit.after.connection_id in {None, visit.connection_id} and visit.after.epoch == visit.before.epoch
+            check(f"{name}, the last one, changed the route to another", holds=same)
+        elif visit.connection_id != visit.before.connection_id:
             check(f"{name} changed the route of {visit.before.connection_id}", holds=visit.after == visit.before)
         elif visit.what == "message":
             same = visit.after.connection_id == visit.connection_id and visit.after.epoch == visit.before.epoch

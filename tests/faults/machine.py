@@ -7,7 +7,7 @@ from unittest import mock
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from dispatcher import delivery, presence
+from dispatcher import delivery, frames, presence
 from tests.faults.agents import KINDS, MANNERS, SimulatedAgents
 from tests.faults.connection import FragileConnection
 from tests.faults.drain import drain
@@ -30,6 +30,7 @@ GARBAGE = (
     "\x00",
     '{"type": "complete", "payload": {}}',
 )
+FRAME_BYTES = 600
 _PICKS = {count: st.sampled_from(range(count)) for count in range(1, 400)}
 
 
@@ -71,6 +72,9 @@ class Histories(RuleBasedStateMachine):
         self._patches = [
             mock.patch.object(delivery, "time", self.world.clock),
             mock.patch.object(presence, "time", self.world.clock),
+            # Batches of a few commands: what goes wrong goes wrong in their midst as well.
+            mock.patch.object(frames, "FRAME_BYTES", FRAME_BYTES),
+            mock.patch.object(delivery, "FRAME_BYTES", FRAME_BYTES),
         ]
         for patch in self._patches:
             patch.start()

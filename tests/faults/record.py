@@ -92,6 +92,8 @@ class Row:
     attempt: int
     max_attempts: int
     epoch: int | None
+    first_epoch: int | None
+    """The first connection that it was claimed for."""
     seq: int
     cancel_requested: bool
 
@@ -139,6 +141,8 @@ class Visit:
     agent_id: str
     connection_id: str
     what: str
+    epoch: int
+    """Of the connection, as the service knew it before; -1: it did not."""
     before: Route
     after: Route
 
