@@ -1,6 +1,7 @@
 """The state machine that Hypothesis plays: what everybody may do, in any order, with any fault."""
 
 from collections import Counter
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -69,15 +70,15 @@ class Histories(RuleBasedStateMachine):
         self.agents = SimulatedAgents(self.world)
         self.operators = Operators(self.world, self.agents)
         self.world.between = self._between
-        self._patches = [
+        self._patches = ExitStack()
+        for patch in (
             mock.patch.object(delivery, "time", self.world.clock),
             mock.patch.object(presence, "time", self.world.clock),
             # Batches of a few commands: what goes wrong goes wrong in their midst as well.
             mock.patch.object(frames, "FRAME_BYTES", FRAME_BYTES),
             mock.patch.object(delivery, "FRAME_BYTES", FRAME_BYTES),
-        ]
-        for patch in self._patches:
-            patch.start()
+        ):
+            self._patches.enter_context(patch)
 
     def _begin(self, data: st.DataObject, name: str) -> None:
         self.world.pick = lambda count: data.draw(_PICKS[count])
@@ -252,8 +253,7 @@ class Histories(RuleBasedStateMachine):
             self.world.observer.finish()
             violations = check_all(self.world.record, self.tally.checks)
         finally:
-            for patch in self._patches:
-                patch.stop()
+            self._patches.close()
         tally = self.tally
         tally.histories += 1
         tally.commands += len(self.world.record.finals)

@@ -42,8 +42,15 @@ class Result:
     """The shortest history that breaks something, line by line."""
 
 
-def play(url: str, n: int, chance: int, tell: Callable[[Result], None] = lambda _result: None) -> Result:
-    """Play n histories that follow from the seed; on a failure the shortest history that Hypothesis finds."""
+def play(
+    url: str,
+    n: int,
+    chance: int,
+    tell: Callable[[Result], None] = lambda _result: None,
+    *,
+    shortest: bool = True,
+) -> Result:
+    """Play n histories that follow from the seed; on a failure the shortest history that Hypothesis finds, or the first."""
     quiet()
     tally = Tally()
     laboratory = Laboratory(url)
@@ -61,7 +68,7 @@ def play(url: str, n: int, chance: int, tell: Callable[[Result], None] = lambda 
     try:
         # Hypothesis would play five variations of each history; five new ones find more.
         with mock.patch.object(ConjectureRunner, "generate_mutations_from"):
-            run_state_machine_as_test(machine, settings=_settings(n))
+            run_state_machine_as_test(machine, settings=_settings(n, shortest=shortest))
     except BaseException as error:  # whatever it is, whoever waits for the result is told
         if isinstance(error, KeyboardInterrupt):
             raise
@@ -83,7 +90,7 @@ def quiet() -> None:
     logging.getLogger("psycopg").setLevel(logging.CRITICAL)
 
 
-def _settings(n: int) -> settings:
+def _settings(n: int, *, shortest: bool) -> settings:
     return settings(
         max_examples=n,
         stateful_step_count=STEPS,
@@ -97,7 +104,7 @@ def _settings(n: int) -> settings:
             HealthCheck.filter_too_much,
             HealthCheck.large_base_example,
         ),
-        phases=[Phase.generate, Phase.shrink],
+        phases=[Phase.generate, Phase.shrink] if shortest else [Phase.generate],
     )
 
 
