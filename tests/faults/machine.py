@@ -133,7 +133,12 @@ class Histories(RuleBasedStateMachine):
     def connect(self, data: st.DataObject) -> None:
         """Let an agent connect."""
         self._begin(data, "connect")
+        before = len(self.agents.flushes)
         self.agents.connect(self.world.choose(AGENTS))
+        if self.agents.flushes[before:] and self.world.choose((True, True, False)):
+            self.agents.flush(
+                self.agents.flushes[-1] if self.world.choose((False, True)) else self.agents.flushes.pop()
+            )
 
     @rule(data=DATA)
     def events(self, data: st.DataObject) -> None:

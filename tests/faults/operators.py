@@ -110,7 +110,7 @@ class Operators:
             self._note(new, "accepted", accepted)
             deliver_at_once(conn, world.gateway, [each.command for each in answer], world.deadline())
 
-        world.run("commands", function)
+        world.observe_submission(new[0].agent_id, lambda: world.run("commands", function).returned and bool(accepted))
         if refused:
             world.say(f"answer: {refused[0]}")
             self._note(new, "refused", [], refused[0])

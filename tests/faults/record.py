@@ -149,9 +149,10 @@ class Visit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
-    """A sweep; `stuck` are commands that nothing holds back, of agents that are connected, which it left pending."""
+    """A sweep, or a submission; `stuck` are commands that nothing holds back, which it left pending with agents connected."""
 
     at: int
+    what: str
     clean: bool
     failed_passes: int
     stuck: tuple[str, ...]

@@ -172,9 +172,25 @@ class World:
         self.record.sweeps.append(
             Sweep(
                 at=self.record.tick(),
+                what="sweep",
                 clean=swept.returned and faults == self.faults.total(),
                 failed_passes=value.failed_passes if value else 0,
                 stuck=self.observer.stuck(self.healthy_agents()),
+            )
+        )
+
+    def observe_submission(self, agent_id: str, submit: Callable[[], bool]) -> None:
+        """Look at what a submission has left pending, if nothing goes wrong meanwhile and no time passes."""
+        before = self.faults.total(), self.clock.skipped
+        accepted = submit()
+        clean = accepted and before == (self.faults.total(), self.clock.skipped)
+        self.record.sweeps.append(
+            Sweep(
+                at=self.record.tick(),
+                what="submission",
+                clean=clean,
+                failed_passes=0,
+                stuck=self.observer.stuck([agent_id] if agent_id in self.healthy_agents() else []),
             )
         )
 
