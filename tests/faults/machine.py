@@ -126,9 +126,10 @@ class Histories(RuleBasedStateMachine):
         before = len(self.agents.flushes)
         self.agents.connect(self.world.choose(AGENTS))
         if self.agents.flushes[before:] and self.world.choose((True, True, False)):
-            self.agents.flush(
-                self.agents.flushes[-1] if self.world.choose((False, True)) else self.agents.flushes.pop()
-            )
+            event = self.agents.flushes.pop()
+            self.agents.flush(event)
+            if self.world.choose((False, True)):
+                self.agents.flushes.append(event)
 
     @rule(data=DATA)
     def events(self, data: st.DataObject) -> None:
