@@ -1,14 +1,12 @@
 """The state machine that Hypothesis plays: what everybody may do, in any order, with any fault."""
 
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
-from unittest import mock
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from dispatcher import delivery, presence
 from tests.faults.agents import KINDS, MANNERS, SimulatedAgents
 from tests.faults.connection import FragileConnection
 from tests.faults.drain import drain
@@ -16,6 +14,9 @@ from tests.faults.invariants import check_all
 from tests.faults.laboratory import Laboratory
 from tests.faults.operators import Operators
 from tests.faults.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 DATA = st.data()
 AGENTS = ("k8s", "batch", "docker", "k8s")
@@ -66,12 +67,8 @@ class Histories(RuleBasedStateMachine):
         self.agents = SimulatedAgents(self.world)
         self.operators = Operators(self.world, self.agents)
         self.world.between = self._between
-        self._patches = [
-            mock.patch.object(delivery, "time", self.world.clock),
-            mock.patch.object(presence, "time", self.world.clock),
-        ]
-        for patch in self._patches:
-            patch.start()
+        self._patches = ExitStack()
+        self._patches.enter_context(self.world.enter())
 
     def _begin(self, data: st.DataObject, name: str) -> None:
         self.world.pick = lambda count: data.draw(_PICKS[count])
@@ -126,7 +123,13 @@ class Histories(RuleBasedStateMachine):
     def connect(self, data: st.DataObject) -> None:
         """Let an agent connect."""
         self._begin(data, "connect")
+        before = len(self.agents.flushes)
         self.agents.connect(self.world.choose(AGENTS))
+        if self.agents.flushes[before:] and self.world.choose((True, True, False)):
+            event = self.agents.flushes.pop()
+            self.agents.flush(event)
+            if self.world.choose((False, True)):
+                self.agents.flushes.append(event)
 
     @rule(data=DATA)
     def events(self, data: st.DataObject) -> None:
@@ -213,7 +216,7 @@ class Histories(RuleBasedStateMachine):
 
     def _between(self, agent_id: str) -> None:
         what = self.world.choose(
-            ("",) * 24 + ("submit", "answer", "connect", "close", "sweep", "cancel", "freeze", "slow")
+            ("",) * 14 + ("submit", "answer", "connect", "close", "sweep", "cancel", "freeze", "slow")
         )
         if what:
             self.tally.rules[f"meanwhile: {what}"] += 1
@@ -246,8 +249,7 @@ class Histories(RuleBasedStateMachine):
             self.world.observer.finish()
             violations = check_all(self.world.record, self.tally.checks)
         finally:
-            for patch in self._patches:
-                patch.stop()
+            self._patches.close()
         tally = self.tally
         tally.histories += 1
         tally.commands += len(self.world.record.finals)

@@ -1,12 +1,15 @@
 """The world of one history: processes, sockets, time, and everything that is chosen by the seed."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+from unittest import mock
 
 import psycopg
 
+from dispatcher import delivery, frames, presence
 from dispatcher.database import Connection
 from dispatcher.sweep import sweep
 from tests.faults.clock import Clock
@@ -17,10 +20,17 @@ from tests.faults.observer import Observer
 from tests.faults.record import Carried, Failure, Post, Record, Sweep, Trouble
 
 T = TypeVar("T")
-TRAPS = (None,) * 160 + tuple((blow, trips) for trips in range(5) for blow in Blow)
+BLOWS = (None,) * 160 + tuple((blow, trips) for trips in range(5) for blow in Blow if blow is not Blow.FROZEN)
+TRAPS = (*BLOWS, *((Blow.FROZEN, trips) for trips in range(5)))
+DELIVERING = {"commands", "flush", "sweeper", "delivery"}
+"""Functions that hold leases; the others are looked at from before to after, when nothing else may happen."""
+FRAME_BYTES = 600
 FUNCTION_SECONDS = 60.0
 HANDSHAKE_SECONDS = 11.0
 SILENT_SECONDS = 600.0
+SHORTEST_TIMEOUT = 5
+FROZEN_SECONDS = 31
+"""Longer than a lease."""
 DEEPEST = 2
 """Functions that run at once: one, and another while it posts."""
 
@@ -56,6 +66,18 @@ class World:
         self.on_arrival: Callable[[Socket, Carried], None] = lambda _socket, _carried: None
         self._environments = environments
 
+    @contextmanager
+    def enter(self) -> Generator[None]:
+        """Let the layer's clocks be this world's, and its messages small."""
+        with (
+            mock.patch.object(delivery, "time", self.clock),
+            mock.patch.object(presence, "time", self.clock),
+            # Batches of a few commands: what goes wrong goes wrong in their midst as well.
+            mock.patch.object(frames, "FRAME_BYTES", FRAME_BYTES),
+            mock.patch.object(delivery, "FRAME_BYTES", FRAME_BYTES),
+        ):
+            yield
+
     # ── Chance ────────────────────────────────────────────────────────────────────────────────────────────────────────
     def choose(self, options: tuple[T, ...]) -> T:
         """Choose one; the first is what happens when all is well."""
@@ -82,9 +104,10 @@ class World:
     def _run(self, function: str, work: Callable[[Connection], T], *, sound: bool = False) -> Outcome[T]:
         depth = len(self.running)
         conn = self._environment(depth)
-        trap = None if sound else self.choose(TRAPS)
+        trap = None if sound else self.choose(TRAPS if function in DELIVERING else BLOWS)
         conn.trap = Trap(*trap) if trap else None
         conn.on_blow = self._on_blow
+        conn.on_freeze = self._on_freeze
         self.running.append(conn)
         try:
             value = work(conn)
@@ -107,6 +130,11 @@ class World:
     def _on_blow(self, blow: Blow) -> None:
         self.say(f"{blow}")
         self.trouble(blow, None)
+
+    def _on_freeze(self) -> None:
+        self.pass_time(FROZEN_SECONDS)
+        if len(self.running) < DEEPEST and self.choose((True, False)):
+            self.sweep()
 
     def _environment(self, depth: int) -> FragileConnection:
         while len(self._environments) <= depth:
@@ -147,7 +175,7 @@ class World:
     def pass_time(self, seconds: int) -> None:
         """Let time pass for everybody."""
         self.say(f"{seconds} s pass")
-        if seconds >= 18:
+        if seconds >= SHORTEST_TIMEOUT:
             self.trouble(f"time: {seconds} s pass", None)
         self.laboratory.shift.apply(self.laboratory.observer, seconds)
         self.clock.skipped += seconds
@@ -161,9 +189,25 @@ class World:
         self.record.sweeps.append(
             Sweep(
                 at=self.record.tick(),
+                what="sweep",
                 clean=swept.returned and faults == self.faults.total(),
                 failed_passes=value.failed_passes if value else 0,
                 stuck=self.observer.stuck(self.healthy_agents()),
+            )
+        )
+
+    def observe_submission(self, agent_id: str, submit: Callable[[], bool]) -> None:
+        """Look at what a submission has left pending, if nothing goes wrong meanwhile and no time passes."""
+        before = self.faults.total(), self.clock.skipped
+        accepted = submit()
+        clean = accepted and before == (self.faults.total(), self.clock.skipped)
+        self.record.sweeps.append(
+            Sweep(
+                at=self.record.tick(),
+                what="submission",
+                clean=clean,
+                failed_passes=0,
+                stuck=self.observer.stuck([agent_id] if agent_id in self.healthy_agents() else []),
             )
         )
 
