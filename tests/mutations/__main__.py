@@ -57,7 +57,10 @@ def _try_out(chosen: list[Mutation], jobs: int, console: Console) -> list[Outcom
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mutations-")))
         server = stack.enter_context(postgres.running(folder / "postgres", settings=FAST))
         benches: SimpleQueue[Workbench] = SimpleQueue()
-        made = [Workbench(ROOT, folder / f"copy-{number}", server.url) for number in range(jobs)]
+        made = [
+            stack.enter_context(contextlib.closing(Workbench(ROOT, folder / f"copy-{number}", server.url)))
+            for number in range(jobs)
+        ]
         pool = stack.enter_context(ThreadPoolExecutor(jobs))
         console.print(f"{len(chosen)} mutations; first their tests without any")
         tests = sorted({test for mutation in chosen for test in mutation.caught_by})

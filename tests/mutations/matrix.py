@@ -1,3 +1,5 @@
 DOCUMENT = "docs/faults.md"
+
+
 def rendered() -> str:
     return ""

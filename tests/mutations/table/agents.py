@@ -61,8 +61,8 @@ MUTATIONS = (
         name="agent-id-of-the-query",
         puts_back="security: the id that was asked for counts, and not the key's",
         file=LAYER + "identity.py",
-        old="if found and found[0] == agent_id else None",
-        new="if found else None",
+        old="return owner if owner and hmac.compare_digest(owner.agent_id.encode(), agent_id.encode()) else None",
+        new="return owner",
         caught_by=(SECURITY + "test_a_key_opens_the_socket_of_the_very_agent_that_it_was_given_to",),
     ),
 )

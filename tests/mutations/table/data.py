@@ -1,7 +1,18 @@
 """NULL, JSON, the schema and its way into the database."""
 
 from tests.mutations.mutation import Mutation
-from tests.mutations.table.paths import CLOCKS, DATABASE, DELIVERY, LAYER, PROMISES, REGRESSIONS, SAMPLES, SCHEMA, STATES, STORE
+from tests.mutations.table.paths import (
+    CLOCKS,
+    DATABASE,
+    DELIVERY,
+    LAYER,
+    PROMISES,
+    REGRESSIONS,
+    SAMPLES,
+    SCHEMA,
+    STATES,
+    STORE,
+)
 
 NULLS = (REGRESSIONS + "test_null_in_any_nullable_column_stops_no_command",)
 

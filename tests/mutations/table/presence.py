@@ -101,8 +101,8 @@ MUTATIONS = (
         name="lost-flush-refuses-the-agent",
         puts_back="an asynchronous event dropped: the handshake fails with it",
         file=LAYER + "presence.py",
-        old="    except (ClientError, BotoCoreError) as error:\n        logger.warning(\"Flush",
-        new="    except ZeroDivisionError as error:\n        logger.warning(\"Flush",
+        old='    except (ClientError, BotoCoreError) as error:\n        logger.warning("Flush',
+        new='    except ZeroDivisionError as error:\n        logger.warning("Flush',
         caught_by=(PROMISES + "test_a_flush_that_cannot_be_invoked_is_no_reason_to_refuse_an_agent",),
     ),
     Mutation(
