@@ -13,8 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import psycopg
@@ -141,7 +142,7 @@ def _story(
 
 
 @contextlib.contextmanager
-def _dispatcher(folder: Path, port: int) -> Iterator[tuple[str, str, Path]]:
+def _dispatcher(folder: Path, port: int) -> Generator[tuple[str, str, Path]]:
     """Run a dispatcher of our own; yield its URL, its database's and its log."""
     home = folder / "home"
     environment = {
@@ -231,6 +232,10 @@ def _show_history(history: list[dict[str, Any]]) -> None:
     console.print(table)
 
 
+def _interrupted(_signal: int, _frame: FrameType | None) -> None:
+    sys.exit(1)
+
+
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGTERM, _interrupted)
     sys.exit(main())

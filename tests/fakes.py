@@ -11,9 +11,9 @@ from dispatcher.gateway import Posted
 class FakeGateway:
     """Records what is posted; `outcomes` scripts the answers, in order, before it says taken to everything."""
 
-    outcomes: list[Posted] = field(default_factory=list)
-    frames: list[tuple[str, str]] = field(default_factory=list)
-    closed: list[str] = field(default_factory=list)
+    outcomes: list[Posted] = field(default_factory=list[Posted])
+    frames: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    closed: list[str] = field(default_factory=list[str])
     before_post: Callable[[str], None] | None = None
 
     def post(self, connection_id: str, frame: str) -> Posted:

@@ -10,7 +10,7 @@ from unittest.mock import Mock
 from samtranslator.public.exceptions import InvalidDocumentException
 from samtranslator.public.translator import ManagedPolicyLoader
 from samtranslator.translator.transform import transform
-from samtranslator.yaml_helper import yaml_parse
+from samtranslator.yaml_helper import yaml_parse  # pyright: ignore[reportUnknownVariableType]
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "template.yaml"
 

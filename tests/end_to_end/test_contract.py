@@ -52,7 +52,7 @@ def test_rows_written_with_psql_are_delivered_whatever_is_null_in_them(
 ) -> None:
     """NULL in each nullable column in turn, every type of JSON, an unknown status in between."""
     agent_id, key = provide()
-    expected = []
+    expected: list[str] = []
     with dispatcher.database() as conn:
         columns = [
             name
@@ -64,7 +64,8 @@ def test_rows_written_with_psql_are_delivered_whatever_is_null_in_them(
         assert "error_message" in columns
         assert "session_id" in columns
         for name in [*columns, "status", "created_at", "priority", "max_attempts"]:
-            put(conn, f"null-{name}", agent_id, **{name: None})
+            nothing: dict[str, Any] = {name: None}
+            put(conn, f"null-{name}", agent_id, **nothing)
             expected.append(f"null-{name}")
         put(conn, "unknown-status", agent_id, status="whatever")
         for number, payload in enumerate(JSON_TYPES):

@@ -38,7 +38,7 @@ class Context:
 def gateway(monkeypatch: pytest.MonkeyPatch) -> FakeGateway:
     """The gateway that the functions post to."""
     fake = FakeGateway()
-    monkeypatch.setattr(ApiGateway, "from_environment", classmethod(lambda _cls: fake))
+    monkeypatch.setattr(ApiGateway, "from_environment", staticmethod(lambda: fake))
     return fake
 
 
@@ -60,8 +60,9 @@ def run(database_url: str, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
         return modules[function].handler(sample(root, function) if event is None else event, Context())
 
     yield call
-    if database._kept is not None:  # noqa: SLF001 - the environment ends here
-        database._kept.close()  # noqa: SLF001
+    kept = database._kept  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - the environment ends here
+    if kept is not None:
+        kept.close()
 
 
 def load(path: Path) -> ModuleType:

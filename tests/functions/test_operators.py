@@ -10,6 +10,7 @@ from typing import Any
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
+from jwt.algorithms import RSAAlgorithm
 from psycopg import errors
 
 from dispatcher.database import Connection
@@ -216,7 +217,8 @@ def test_an_enrolment_token_makes_agents_of_its_prefix_as_often_as_it_says(run: 
             "queryStringParameters": {"agent_id": agent_id},
             "methodArn": "arn",
         }
-        return run("authorize_agent", event)["policyDocument"]["Statement"][0]["Effect"] == "Allow"
+        effect: str = run("authorize_agent", event)["policyDocument"]["Statement"][0]["Effect"]
+        return effect == "Allow"
 
     elsewhere = register("core-1", token)
     first = register("edge-1", token)
@@ -265,7 +267,7 @@ def test_the_audit_log_tells_who_did_what_to_whom_and_from_where_and_keeps_it(ru
 def issuer(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, rsa.RSAPrivateKey]]:
     """An OpenID Connect issuer that serves its keys, and its private key."""
     private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(private.public_key()))
+    public = RSAAlgorithm.to_jwk(private.public_key(), as_dict=True)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -95,7 +95,7 @@ def test_every_command_of_a_list_is_delivered_to_its_own_agent(
     [("DELETE", "", "stop_session"), ("POST", "/hibernate", "hibernate_session"), ("POST", "/wake", "wake_session")],
 )
 def test_what_is_done_to_a_session_is_sent_to_its_agent(
-    run: Run, conn: Connection, gateway: FakeGateway, method: str, path: str, action: str
+    run: Run, conn: Connection, gateway: FakeGateway, *, method: str, path: str, action: str
 ) -> None:
     """R30: the original answered success and sent nothing."""
     _, session = ask(run, "sessions", "POST", "/api/v1/sessions", {"user": "u", "template": "t", "agentId": AGENT})

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -34,7 +35,7 @@ def test_a_function_answers_its_sample_event(
     run: Run, monkeypatch: pytest.MonkeyPatch, function: str, expected: dict[str, Any]
 ) -> None:
     """The samples are what a newcomer tries first."""
-    monkeypatch.setattr("dispatcher.presence.hand_over", lambda _to_flush: None)
+    monkeypatch.setattr("dispatcher.presence.hand_over", Mock(return_value=None))
 
     answer = run(function)
 

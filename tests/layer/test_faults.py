@@ -192,12 +192,15 @@ def test_a_rejected_agent_gets_nothing_more_over_the_socket_that_it_still_has(co
     assert deliver(conn, FakeGateway(), "a1", plenty).claimed == 0
 
 
-@pytest.mark.parametrize("work", [clocks.expire, clocks.release_unacknowledged, clocks.time_out])
+@pytest.mark.parametrize(
+    ("work", "status"),
+    [(clocks.expire, "pending"), (clocks.release_unacknowledged, "sent"), (clocks.time_out, "acknowledged")],
+    ids=["expire", "release_unacknowledged", "time_out"],
+)
 def test_a_clocks_pass_is_bounded_takes_the_longest_overdue_first_and_waits_for_no_lock(
-    conn: Connection, database_url: str, work: Callable[[Connection, int], int]
+    conn: Connection, database_url: str, work: Callable[[Connection, int], int], status: str
 ) -> None:
     """Someone works on one of the rows: the pass goes around it."""
-    status = {clocks.expire: "pending", clocks.release_unacknowledged: "sent"}.get(work, "acknowledged")
     for number in (3, 1, 2, 4):
         past = f"2020-01-0{number}"
         put(conn, f"k{number}", status=status, deliver_by=past, ack_deadline=past, execution_deadline=past, attempt=1)

@@ -13,6 +13,7 @@ from dispatcher.gateway import Posted
 from dispatcher.presence import HandedOver, Manner
 from dispatcher.reports import receive
 from dispatcher.store import agents, sessions
+from dispatcher.store.connections import Origin
 from tests.fakes import FakeGateway, plenty
 from tests.rows import connect, provide, put, statuses
 
@@ -76,7 +77,7 @@ def test_of_several_processes_with_one_agent_id_the_last_to_connect_gets_the_com
     gateway = FakeGateway()
 
     to_flush = [
-        presence.connected(conn, gateway, "a1", f"c{number}", manner=Manner(), source_ip=None) for number in range(3)
+        presence.connected(conn, gateway, "a1", f"c{number}", manner=Manner(), origin=Origin()) for number in range(3)
     ]
     for each in to_flush:
         assert each is not None
@@ -132,7 +133,7 @@ def test_flush_waits_until_the_handshake_is_over_and_then_delivers(conn: Connect
     provide(conn)
     put(conn, "k1")
     gateway = SlowGateway()
-    to_flush = presence.connected(conn, gateway, "a1", "c1", manner=Manner(), source_ip=None)
+    to_flush = presence.connected(conn, gateway, "a1", "c1", manner=Manner(), origin=Origin())
     assert to_flush is not None
 
     delivered = presence.flush(conn, gateway, to_flush, plenty)
@@ -181,5 +182,5 @@ def test_an_agents_status_changes_its_own_sessions_and_nobody_elses(conn: Connec
             conn, "a1", "c-a1", json.dumps({"type": "status", "payload": {"sessionId": session, "state": "failed"}})
         )
 
-    states = dict(conn.execute("select name, state from sessions").fetchall())
-    assert states == {"s-a1": "failed", "s-a2": "pending"}
+    states = conn.execute("select name, state from sessions order by name").fetchall()
+    assert states == [("s-a1", "failed"), ("s-a2", "pending")]

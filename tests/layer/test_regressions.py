@@ -1,16 +1,17 @@
 """What broke in StreamSpace: each situation again, and what happens here instead."""
 
 import json
+from functools import partial
 from typing import Any
 
 import pytest
 from psycopg import sql
 
-from dispatcher import reports
 from dispatcher.database import Connection, open_connection
 from dispatcher.delivery import deliver
 from dispatcher.gateway import Posted
 from dispatcher.model import Dialect
+from dispatcher.observability import logger
 from dispatcher.reports import receive
 from dispatcher.store import commands, sessions
 from dispatcher.sweep import sweep
@@ -33,7 +34,8 @@ def test_null_in_any_nullable_column_stops_no_command(conn: Connection) -> None:
     ).fetchall()
     names = [name for (name,) in columns] + ["status", "created_at", "priority", "max_attempts", "attempt", "cause"]
     for name in names:
-        put(conn, f"null-{name}", **{name: None})
+        nothing: dict[str, Any] = {name: None}
+        put(conn, f"null-{name}", **nothing)
     gateway = FakeGateway()
 
     swept = sweep(conn, gateway, deadline=plenty)
@@ -209,8 +211,8 @@ def test_a_docker_agents_answers_settle_the_command_of_their_session(conn: Conne
         assert receive(conn, "a1", "c1", json.dumps(answer))
 
     assert statuses(conn) == {"k-s1": "completed", "k-s2": "failed", "k-odd": "failed"}
-    states = dict(conn.execute("select name, state from sessions").fetchall())
-    assert states == {"s1": "running", "s2": "failed"}
+    states = conn.execute("select name, state from sessions order by name").fetchall()
+    assert states == [("s1", "running"), ("s2", "failed")]
 
 
 def test_a_report_that_moved_no_row_is_reported_and_never_logged_as_success(
@@ -223,10 +225,12 @@ def test_a_report_that_moved_no_row_is_reported_and_never_logged_as_success(
     deliver(conn, FakeGateway(), "a1", plenty)
     say(conn, "complete", commandId="k1")
     events: list[tuple[str, str, Any]] = []
+
+    def note(level: str, event: str, *, extra: dict[str, Any]) -> None:
+        events.append((level, event, extra.get("status")))
+
     for level in ("info", "warning"):
-        monkeypatch.setattr(
-            reports.logger, level, lambda event, extra, level=level: events.append((level, event, extra.get("status")))
-        )
+        monkeypatch.setattr(logger, level, partial(note, level))
 
     moved = [say(conn, "failed", commandId=command_id, error="late") for command_id in ("k1", "k2")]
 
