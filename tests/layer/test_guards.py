@@ -35,7 +35,7 @@ def report(conn: Connection, *reports: dict[str, Any], agent_id: str = "a1", con
     [
         "status = 'zzz'",
         "status = 'pending', attempt = max_attempts",
-        "attempt = max_attempts + 1",
+        "status = 'dead', attempt = max_attempts + 1",
         "status = 'sent', sent_at = now()",
         "status = 'sent', ack_deadline = now()",
         "status = 'acknowledged'",
@@ -48,6 +48,17 @@ def test_the_table_itself_refuses_what_must_never_be(conn: Connection, change: s
 
     with pytest.raises(errors.CheckViolation):
         conn.execute(f"update agent_commands set {change}".encode())
+
+
+def test_an_agent_gets_its_own_commands_and_nobody_elses(conn: Connection) -> None:
+    """Though another one's is older, and goes before it."""
+    provide(conn, "a2")
+    put(conn, "k-other", "a2", priority=9)
+    put(conn, "k1")
+
+    delivery.claim(conn, "a1")
+
+    assert statuses(conn) == {"k-other": "pending", "k1": "sent"}
 
 
 def test_a_lease_without_an_end_is_refused(conn: Connection) -> None:
@@ -90,6 +101,15 @@ def test_an_agent_settles_nothing_that_it_was_never_sent(conn: Connection, kind:
     put(conn, "k1", not_before="2999-01-01")
 
     moved = report(conn, {"kind": kind, "commandId": "k1", "error": "no"})
+
+    assert (moved, statuses(conn)) == (False, {"k1": "pending"})
+
+
+def test_an_agent_acknowledges_nothing_that_was_written_as_never_sent(conn: Connection) -> None:
+    """I9: by hand, with the number of a connection, and without an attempt."""
+    put(conn, "k1", epoch=1, not_before="2999-01-01")
+
+    moved = receive(conn, "a1", "c1", '{"type": "ack", "payload": {"commandId": "k1"}}')
 
     assert (moved, statuses(conn)) == (False, {"k1": "pending"})
 

@@ -1,7 +1,7 @@
 """A acts for B: whose command, whose session, whose socket."""
 
 from tests.mutations.mutation import Mutation
-from tests.mutations.table.paths import LAYER, PRESENCE, SECURITY, STORE
+from tests.mutations.table.paths import GUARDS, LAYER, PRESENCE, SECURITY, STORE
 
 OTHERS = (SECURITY + "test_no_agent_settles_another_agents_command",)
 FILE = STORE + "settlement.py"
@@ -34,10 +34,13 @@ MUTATIONS = (
         "c.agent_id = %(agent_id)s and c.status = any(%(sources)s) and c.attempt > 0\n          and (c.status <> all",
         "c.status = any(%(sources)s) and c.attempt > 0\n          and (c.status <> all",
     ),
-    _of_anyone(
-        "retry",
-        "c.agent_id = %(agent_id)s and c.status = any(%(sources)s)\n          and c.attempt between",
-        "c.status = any(%(sources)s) and c.cancel_requested_at is not null\n          and c.attempt between",
+    Mutation(
+        name="retry-of-anyones-command",
+        puts_back="security, I9: the authenticated id is not read: another agent's command is tried again",
+        file=FILE,
+        old="c.agent_id = %(agent_id)s and c.status = any(%(sources)s)\n          and c.attempt between",
+        new="c.status = any(%(sources)s)\n          and c.attempt between",
+        caught_by=(GUARDS + "test_no_agent_asks_for_another_attempt_of_another_agents_command",),
     ),
     _of_anyone(
         "progress",

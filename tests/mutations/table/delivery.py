@@ -1,7 +1,7 @@
 """Claim, lease, post, settle."""
 
 from tests.mutations.mutation import Mutation
-from tests.mutations.table.paths import CLOCKS, DELIVERY, FAULTS, GATEWAY, LAYER, PROTOCOL_2, REGRESSIONS, STORE
+from tests.mutations.table.paths import CLOCKS, DELIVERY, FAULTS, GATEWAY, LAYER, PACE, PROTOCOL_2, REGRESSIONS, STORE
 
 OUTCOMES = DELIVERY + "test_each_outcome_of_a_post_is_treated_as_what_it_is"
 ANSWERS = GATEWAY + "test_each_answer_is_taken_for_what_it_is_and_nothing_is_posted_twice"
@@ -88,7 +88,7 @@ MUTATIONS = (
         file=STORE + "delivery.py",
         old="    and (a.throttled_until is null or a.throttled_until <= now())\n",
         new="",
-        caught_by=(CLOCKS + "test_a_throttled_post_holds_the_whole_queue_and_kills_no_connection",),
+        caught_by=(PACE + "test_one_refused_post_is_one_post",),
     ),
     Mutation(
         name="overtaking-the-unanswered",
