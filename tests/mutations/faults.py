@@ -16,7 +16,9 @@ from tests.mutations.table.paths import (
     PROMISES,
     PROTOCOL_2,
     REGRESSIONS,
+    SAMPLES,
     SECURITY,
+    STATES,
     SWEEP,
 )
 
@@ -48,6 +50,7 @@ MATRIX: dict[str, tuple[Fault, ...]] = {
             tests=(
                 PROMISES + "test_a_commit_that_fails_is_never_answered_with_a_202",
                 PROMISES + "test_a_database_that_goes_away_after_the_commit_changes_nothing_about_the_202",
+                INTAKE + "test_a_list_is_accepted_as_a_whole_or_not_at_all",
             ),
             mutations=("answer-before-the-commit", "delivery-fails-the-202", "list-is-accepted-in-part"),
         ),
@@ -56,16 +59,13 @@ MATRIX: dict[str, tuple[Fault, ...]] = {
             holds="the attempt counts; when lease and ack deadline are over, the sweep sends it again",
             invariants=("I1", "I3", "I5"),
             tests=(FAULTS + "test_a_function_killed_between_claim_and_post_costs_an_attempt_and_a_deadline",),
-            mutations=("lease-never-ends", "attempt-is-not-counted"),
+            mutations=("lease-never-ends",),
         ),
         Fault(
             what="killed between post and settlement, or within a batch",
             holds="what was posted may come twice, with a larger attempt; what was not is sent again",
             invariants=("I3",),
-            tests=(
-                CLOCKS + "test_an_unacknowledged_command_is_sent_again_with_a_larger_attempt_until_none_is_left",
-                PROMISES + "test_a_database_that_goes_away_after_the_commit_changes_nothing_about_the_202",
-            ),
+            tests=(CLOCKS + "test_an_unacknowledged_command_is_sent_again_with_a_larger_attempt_until_none_is_left",),
             mutations=("sent-for-ever", "one-attempt-too-many", "one-attempt-too-few", "attempts-without-an-end"),
         ),
         Fault(
@@ -76,6 +76,7 @@ MATRIX: dict[str, tuple[Fault, ...]] = {
                 FAULTS + "test_nothing_is_claimed_when_no_time_is_left_to_post_it",
                 FAULTS + "test_a_holder_stops_posting_before_its_lease_ends",
                 PASSES + "test_without_time_no_pass_is_begun",
+                PASSES + "test_a_pass_with_full_batches_ends_when_the_time_is_up",
                 PASSES + "test_flush_does_not_wait_for_ever_for_a_handshake",
             ),
             mutations=(
@@ -103,7 +104,7 @@ MATRIX: dict[str, tuple[Fault, ...]] = {
                 PROMISES + "test_a_flush_that_cannot_be_invoked_is_no_reason_to_refuse_an_agent",
                 SWEEP + "test_a_connection_whose_flush_was_lost_is_delivered_to_by_the_sweep",
             ),
-            mutations=("lost-flush-refuses-the-agent", "no-polling"),
+            mutations=("lost-flush-refuses-the-agent", "handshakes-never-end", "no-polling"),
         ),
         Fault(
             what="an asynchronous invocation doubled or late",
@@ -124,7 +125,7 @@ MATRIX: dict[str, tuple[Fault, ...]] = {
                 FAULTS + "test_two_sweepers_at_once_send_each_command_once",
                 FAULTS + "test_a_clocks_pass_is_bounded_takes_the_longest_overdue_first_and_waits_for_no_lock",
             ),
-            mutations=("what-is-in-flight-is-dispatched-again", "scan-waits-for-locks", "no-lease"),
+            mutations=("what-is-in-flight-is-dispatched-again", "scan-waits-for-locks"),
         ),
         Fault(
             what="a pass of the sweep fails",
@@ -201,7 +202,7 @@ MATRIX: dict[str, tuple[Fault, ...]] = {
                 DATABASE + "test_the_schema_is_applied_once_and_again_changes_nothing",
                 DATABASE + "test_a_schema_file_that_was_changed_after_it_had_been_applied_is_refused",
             ),
-            mutations=("schema-is-applied-again", "changed-schema-file-is-accepted", "schema-files-are-not-run"),
+            mutations=("schema-is-applied-again", "changed-schema-file-is-accepted"),
         ),
     ),
     "Posts": (
@@ -216,6 +217,7 @@ MATRIX: dict[str, tuple[Fault, ...]] = {
                 REGRESSIONS + "test_a_post_that_nobody_took_is_not_counted_as_sent",
             ),
             mutations=(
+                "attempt-is-not-counted",
                 "published-counts-as-sent",
                 "gone-is-failed",
                 "gone-is-not-forgotten",
@@ -230,6 +232,7 @@ MATRIX: dict[str, tuple[Fault, ...]] = {
                 GATEWAY + "test_each_answer_is_taken_for_what_it_is_and_nothing_is_posted_twice",
                 FAULTS + "test_what_can_never_be_sent_fails_and_holds_nobody_back",
                 GUARDS + "test_what_could_not_be_sent_in_an_older_attempt_says_nothing_of_the_newer",
+                GUARDS + "test_what_was_acknowledged_meanwhile_is_not_failed_as_unsendable",
             ),
             mutations=(
                 "too-large-is-retried-for-ever",
@@ -267,6 +270,7 @@ MATRIX: dict[str, tuple[Fault, ...]] = {
             invariants=("I3", "I4"),
             tests=(
                 GATEWAY + "test_each_answer_is_taken_for_what_it_is_and_nothing_is_posted_twice",
+                DELIVERY + "test_each_outcome_of_a_post_is_treated_as_what_it_is",
                 FAULTS + "test_nothing_overtakes_a_command_whose_post_got_no_answer",
             ),
             mutations=(
@@ -371,6 +375,7 @@ MATRIX: dict[str, tuple[Fault, ...]] = {
             tests=(
                 CLOCKS + "test_a_new_connection_gets_what_was_not_acknowledged_on_the_older_one",
                 GUARDS + "test_what_an_older_connection_acknowledged_keeps_nothing_from_being_sent_again",
+                FAULTS + "test_a_slow_holder_settles_nothing_that_was_claimed_after_it",
             ),
             mutations=(
                 "sent-over-the-old-socket-stays-there",
@@ -394,7 +399,7 @@ MATRIX: dict[str, tuple[Fault, ...]] = {
             holds="the holder looks once more after its release: no wake-up is lost",
             invariants=("I15",),
             tests=(CLOCKS + "test_a_command_that_comes_while_another_holds_the_lease_is_delivered_by_the_holder",),
-            mutations=("lost-wake-up", "claimed-without-the-lease", "lease-is-not-released"),
+            mutations=("lost-wake-up", "claimed-without-the-lease", "no-lease"),
         ),
     ),
     "Agents": (
@@ -413,6 +418,7 @@ MATRIX: dict[str, tuple[Fault, ...]] = {
                 PROTOCOL_2 + "test_a_report_of_an_old_attempt_settles_the_newer_one_only_where_it_is_a_result",
                 PRESENCE + "test_an_ack_over_a_connection_that_is_forgotten_stops_no_redelivery",
                 REGRESSIONS + "test_a_report_that_moved_no_row_is_reported_and_never_logged_as_success",
+                STATES,
             ),
             mutations=(
                 "ack-without-a-guard",
@@ -430,6 +436,7 @@ MATRIX: dict[str, tuple[Fault, ...]] = {
             tests=(
                 CLOCKS + "test_a_late_result_replaces_a_time_out_and_no_other_end",
                 PACE + "test_a_late_result_leaves_nothing_of_the_time_out",
+                STATES,
             ),
             mutations=(
                 "timed-out-is-final",
@@ -532,10 +539,11 @@ MATRIX: dict[str, tuple[Fault, ...]] = {
                 CLOCKS + "test_a_cancel_while_it_is_under_way_ends_it_instead_of_sending_it_again",
                 GUARDS + "test_a_cancel_of_what_was_sent_is_kept_until_the_attempt_is_over",
                 GUARDS + "test_an_ended_command_is_not_marked_as_to_be_cancelled",
+                FAULTS + "test_a_retryable_failure_of_a_command_that_is_to_be_cancelled_ends_it",
             ),
             mutations=(
                 "cancel-without-a-guard",
-                "cancel-ends-what-is-under-way",
+                "cancel-asks-nobody",
                 "cancel-is-forgotten",
                 "cancelled-is-sent-again",
                 "retry-of-what-is-to-be-cancelled",
@@ -570,6 +578,7 @@ MATRIX: dict[str, tuple[Fault, ...]] = {
                 FAULTS + "test_a_command_whose_time_is_over_is_not_claimed_before_any_sweep",
                 PASSES + "test_every_clock_is_looked_at_in_one_sweep",
                 PASSES + "test_every_end_that_a_sweep_makes_has_its_time_and_no_clock_left",
+                SWEEP + "test_what_ended_long_ago_is_pruned_with_its_history",
             ),
             mutations=(
                 "not-before-is-ignored",
@@ -593,6 +602,9 @@ MATRIX: dict[str, tuple[Fault, ...]] = {
                 REGRESSIONS + "test_a_null_payload_reaches_agents_of_the_first_protocol_as_an_empty_object",
                 CONTRACT + "test_rows_written_with_psql_are_delivered_whatever_is_null_in_them",
                 GUARDS + "test_a_row_that_was_written_as_sent_goes_back_when_its_agent_reconnects",
+                DELIVERY + "test_a_sweep_delivers_around_what_cannot_be_read",
+                REGRESSIONS + "test_a_silent_agent_has_one_command_without_a_session_at_a_time",
+                SAMPLES + "test_the_sample_command_is_stored_as_it_was_sent",
             ),
             mutations=(
                 "null-error-message-breaks-reading",
@@ -645,6 +657,7 @@ MATRIX: dict[str, tuple[Fault, ...]] = {
                 PASSES + "test_a_pass_goes_on_while_its_batches_are_full",
                 PASSES + "test_a_pass_with_full_batches_ends_when_the_time_is_up",
                 CLOCKS + "test_a_command_is_not_delivered_before_its_time_nor_after_it",
+                FAULTS + "test_a_clocks_pass_is_bounded_takes_the_longest_overdue_first_and_waits_for_no_lock",
             ),
             mutations=("one-batch-a-sweep", "pass-without-an-end", "scan-without-a-limit", "scan-without-an-order"),
         ),
@@ -670,6 +683,7 @@ MATRIX: dict[str, tuple[Fault, ...]] = {
                 CLOCKS + "test_many_deliverers_at_once_send_each_command_once_and_in_order",
                 DELIVERY + "test_one_unacknowledged_command_at_a_time_and_the_next_after_the_ack",
                 PROTOCOL_2 + "test_what_fits_the_window_goes_in_one_message_in_order",
+                REGRESSIONS + "test_commands_go_in_the_order_of_acceptance_whatever_their_clocks_say",
             ),
             mutations=("window-is-ignored", "window-of-one-more", "order-of-the-planner", "order-without-priority"),
         ),

@@ -2,6 +2,7 @@
 
 from tests.mutations.mutation import Mutation
 from tests.mutations.table import (
+    access,
     agents,
     audit,
     data,
@@ -14,6 +15,7 @@ from tests.mutations.table import (
     reports,
     security,
     sweep,
+    why,
 )
 
 MUTATIONS: tuple[Mutation, ...] = (
@@ -28,5 +30,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *presence.MUTATIONS,
     *agents.MUTATIONS,
     *security.MUTATIONS,
+    *access.MUTATIONS,
     *audit.MUTATIONS,
+    *why.MUTATIONS,
 )

@@ -178,7 +178,7 @@ MUTATIONS = (
         file=LAYER + "migrations.py",
         old="        for statement in ROLE_SETTINGS:",
         new="        for statement in ROLE_SETTINGS[:0]:",
-        caught_by=(DATABASE + "test_the_role_waits_for_nothing_for_ever",),
+        caught_by=(DATABASE + "test_a_migration_sees_to_the_roles_timeouts",),
     ),
     Mutation(
         name="clock-of-whoever-inserts",

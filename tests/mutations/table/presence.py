@@ -66,6 +66,14 @@ MUTATIONS = (
         caught_by=(SWEEP + "test_nothing_is_posted_while_the_handshake_is_under_way",),
     ),
     Mutation(
+        name="handshakes-never-end",
+        puts_back="I15, an asynchronous event dropped: without its flush an agent is never delivered to",
+        file=STORE + "delivery.py",
+        old="    and (a.live or a.connected_at < now() - interval '10 seconds')\n",
+        new="    and a.live\n",
+        caught_by=(SWEEP + "test_a_connection_whose_flush_was_lost_is_delivered_to_by_the_sweep",),
+    ),
+    Mutation(
         name="flush-does-not-wait",
         puts_back="R10: the queue is looked at before anyone is there",
         file=LAYER + "presence.py",

@@ -1,0 +1,323 @@
+"""What is out of reach, and would not be: a label, an owner, an end of validity left out of a query."""
+
+from tests.mutations.mutation import Mutation
+from tests.mutations.table.paths import ACCESS, INTAKE, LAYER, OPERATORS, PROMISES, SCHEMA, STORE
+
+ELSEWHERE = OPERATORS + "test_for_an_operator_of_one_region_the_agents_of_another_do_not_exist"
+LISTS = OPERATORS + "test_lists_hold_what_the_labels_admit_and_nothing_else"
+SCRIPTS = OPERATORS + "test_a_token_for_scripts_works_until_it_is_revoked_and_can_do_no_more_than_its_maker"
+ENROLMENT = OPERATORS + "test_an_enrolment_token_makes_agents_of_its_prefix_as_often_as_it_says"
+ISSUER = OPERATORS + "test_tokens_of_an_issuer_are_taken_if_signature_audience_issuer_and_role_are_right"
+PAGES = INTAKE + "test_lists_come_in_pages_without_gaps"
+SAME_KEY = ACCESS + "test_another_request_under_the_same_key_is_refused_whatever_it_is_that_differs"
+
+
+def _unlimited(what: str, file: str, old: str, new: str, *caught_by: str) -> Mutation:
+    return Mutation(
+        name=f"labels-do-not-limit-{what}",
+        puts_back="security: an operator who is limited to some agents reaches the others",
+        file=STORE + file,
+        old=old,
+        new=new,
+        caught_by=caught_by,
+    )
+
+
+def _uncompared(what: str, key: str) -> Mutation:
+    return Mutation(
+        name=f"idempotency-without-the-{what}",
+        puts_back="I10: another request under the same key gets the first one's 202",
+        file=LAYER + "intake.py",
+        old=f'        "{key}": new.{key}',
+        new=f'        "{key}": None and new.{key}',
+        caught_by=(SAME_KEY,),
+    )
+
+
+MUTATIONS = (
+    _unlimited(
+        "submitting",
+        "commands.py",
+        "a.deleted_at is null and {scopes.AGENT}",
+        "a.deleted_at is null and (true or {scopes.AGENT})",
+        ELSEWHERE + "[commands-POST-/api/v1/agents/us-1/commands-body6]",
+    ),
+    _unlimited(
+        "a-command",
+        "commands.py",
+        "where command_id = %(command_id)s and {scopes.OF_AGENT}",
+        "where command_id = %(command_id)s and (true or {scopes.OF_AGENT})",
+        ELSEWHERE + "[commands-GET-/api/v1/commands/cmd-us-1-None]",
+    ),
+    _unlimited(
+        "the-list-of-commands",
+        "commands.py",
+        "where {scopes.OF_AGENT} and (%(agent_id)s",
+        "where (true or {scopes.OF_AGENT}) and (%(agent_id)s",
+        LISTS,
+    ),
+    _unlimited(
+        "an-agent",
+        "agents.py",
+        "where a.agent_id = %(agent_id)s and a.deleted_at is null and {scopes.AGENT}",
+        "where a.agent_id = %(agent_id)s and a.deleted_at is null and (true or {scopes.AGENT})",
+        ELSEWHERE + "[agents-GET-/api/v1/agents/us-1-None]",
+    ),
+    _unlimited(
+        "the-list-of-agents",
+        "agents.py",
+        "                  and {scopes.AGENT}\n                order by a.agent_id",
+        "                  and (true or {scopes.AGENT})\n                order by a.agent_id",
+        LISTS,
+    ),
+    _unlimited(
+        "the-choice-of-an-agent",
+        "agents.py",
+        "a.approval = 'approved' and {scopes.AGENT}",
+        "a.approval = 'approved' and (true or {scopes.AGENT})",
+        ACCESS + "test_a_session_is_started_only_at_an_agent_that_its_operator_may_see",
+    ),
+    _unlimited(
+        "a-session",
+        "sessions.py",
+        "where name = %(name)s and {scopes.OF_AGENT}",
+        "where name = %(name)s and (true or {scopes.OF_AGENT})",
+        ELSEWHERE + "[sessions-GET-/api/v1/sessions/s-us-1-None]",
+    ),
+    _unlimited(
+        "the-list-of-sessions",
+        "sessions.py",
+        "or name > %(after)s) and {scopes.OF_AGENT}",
+        "or name > %(after)s) and (true or {scopes.OF_AGENT})",
+        LISTS,
+    ),
+    Mutation(
+        name="session-at-an-agent-that-waits-for-approval",
+        puts_back="security: a session's commands wait for an agent that may not connect",
+        file=STORE + "agents.py",
+        old="where a.deleted_at is null and a.approval = 'approved' and",
+        new="where a.deleted_at is null and",
+        caught_by=(ACCESS + "test_a_session_is_started_only_at_an_agent_that_its_operator_may_see",),
+    ),
+    Mutation(
+        name="labels-of-new-agents-are-anyones",
+        puts_back="security: a limited admin provides agents beyond his limit",
+        file=LAYER + "fleet.py",
+        old="    if missing:\n",
+        new="    if False:\n",
+        caught_by=(OPERATORS + "test_an_admin_of_one_region_provides_agents_of_that_region_only",),
+    ),
+    Mutation(
+        name="limited-admin-reads-the-audit-log",
+        puts_back="security: a limited admin sees what others do, and makes an unlimited one of himself",
+        file=LAYER + "http.py",
+        old="        if operator.scope is not None:\n",
+        new="        if False:\n",
+        caught_by=(OPERATORS + "test_an_admin_of_one_region_provides_agents_of_that_region_only",),
+    ),
+    Mutation(
+        name="labels-stay-behind-at-the-log-in",
+        puts_back="security: an operator's limit is forgotten in his token",
+        file=LAYER + "identity.py",
+        old='scope=claims.get("labels"))',
+        new="scope=None)",
+        caught_by=(OPERATORS + "test_labels_given_to_an_operator_come_with_his_token",),
+    ),
+    Mutation(
+        name="key-of-another-agent-is-revoked",
+        puts_back="security: an admin of one region revokes another region's key through an agent of his own",
+        file=STORE + "keys.py",
+        old="set revoked_at = now() where agent_id = %s and key_id::text = %s",
+        new="set revoked_at = now() where %s <> '' and key_id::text = %s",
+        caught_by=(ACCESS + "test_an_admin_of_one_region_revokes_no_key_of_another",),
+    ),
+    Mutation(
+        name="commands-for-a-deleted-agent",
+        puts_back="I1: a 202 for what can never be delivered",
+        file=STORE + "commands.py",
+        old="where a.agent_id = %(agent_id)s and a.deleted_at is null and {scopes.AGENT}",
+        new="where a.agent_id = %(agent_id)s and {scopes.AGENT}",
+        caught_by=(ACCESS + "test_a_command_for_an_agent_that_was_deleted_is_refused",),
+    ),
+    Mutation(
+        name="waiting-begins-at-the-acceptance",
+        puts_back="I14: a command for tomorrow has expired before it may be delivered",
+        file=STORE + "commands.py",
+        old="greatest(now(), %(not_before)s::timestamptz) +",
+        new="now() +",
+        caught_by=(ACCESS + "test_the_time_to_wait_begins_when_the_command_may_be_delivered",),
+    ),
+    _uncompared("payload", "payload"),
+    _uncompared("session", "session_id"),
+    _uncompared("time-to-wait", "ttl_seconds"),
+    _uncompared("attempts", "max_attempts"),
+    Mutation(
+        name="idempotency-keys-are-everyones",
+        puts_back="I10: one operator's key stands for another one's command",
+        file=SCHEMA,
+        old="    unique (submitted_by, idempotency_key)\n",
+        new="    unique (idempotency_key), unique (submitted_by, idempotency_key)\n",
+        caught_by=(ACCESS + "test_two_operators_with_the_same_key_have_two_commands",),
+    ),
+    Mutation(
+        name="rate-without-a-limit",
+        puts_back="load: one operator's script fills every queue",
+        file=STORE + "commands.py",
+        old="and (%(rate)s = 0 or %(rate)s > {_SUBMITTED})",
+        new="and (true or %(rate)s > {_SUBMITTED})",
+        caught_by=(OPERATORS + "test_an_operator_who_submits_too_fast_is_told_so_and_the_others_are_not",),
+    ),
+    Mutation(
+        name="pages-overlap",
+        puts_back="I11: the last command of a page stands on the next one too",
+        file=STORE + "commands.py",
+        old="or seq < %(before)s)",
+        new="or seq <= %(before)s)",
+        caught_by=(PAGES,),
+    ),
+    Mutation(
+        name="pages-without-an-order",
+        puts_back="I11: the pages of a list do not fit together",
+        file=STORE + "commands.py",
+        old="order by seq desc limit %(limit)s",
+        new="order by created_at limit %(limit)s",
+        caught_by=(PAGES,),
+    ),
+    Mutation(
+        name="large-numbers-stop-a-list",
+        puts_back="I11: one row with a number that Python cannot hold stops every list that it is on",
+        file=LAYER + "json.py",
+        old="parse_int=_integer_or_text, parse_float=_float_or_text",
+        new="parse_int=_integer_or_text",
+        caught_by=(ACCESS + "test_numbers_that_python_cannot_hold_stop_no_list",),
+    ),
+    Mutation(
+        name="bytes-are-no-message",
+        puts_back="wire: what an agent sends as bytes means nothing",
+        file=LAYER + "wire.py",
+        old='if event.get("isBase64Encoded") else body',
+        new="if False else body",
+        caught_by=(ACCESS + "test_a_message_of_bytes_says_the_same_as_one_of_text",),
+    ),
+    Mutation(
+        name="failed-log-ins-are-not-counted",
+        puts_back="security: passwords can be tried for ever",
+        file=LAYER + "identity.py",
+        old="        operators.note_failure(conn, username, source_ip)\n",
+        new="",
+        caught_by=(OPERATORS + "test_a_name_that_fails_again_and_again_has_to_wait",),
+    ),
+    Mutation(
+        name="disabled-operator-logs-in",
+        puts_back="security: who was disabled goes on",
+        file=LAYER + "identity.py",
+        old="    if account is None or account.disabled_at:",
+        new="    if account is None:",
+        caught_by=(OPERATORS + "test_a_disabled_operator_logs_in_no_more_and_his_tokens_are_dead",),
+    ),
+    Mutation(
+        name="revoked-token-is-good",
+        puts_back="security: a script's token cannot be taken back",
+        file=STORE + "operators.py",
+        old="where t.token_hash = %s and t.revoked_at is null and",
+        new="where t.token_hash = %s and",
+        caught_by=(SCRIPTS,),
+    ),
+    Mutation(
+        name="token-that-is-over-is-good",
+        puts_back="security: a script's token lasts for ever",
+        file=STORE + "operators.py",
+        old="t.revoked_at is null and t.expires_at > now() and o",
+        new="t.revoked_at is null and o",
+        caught_by=(ACCESS + "test_a_token_for_scripts_that_is_over_is_nobodys",),
+    ),
+    Mutation(
+        name="tokens-of-others-are-revoked",
+        puts_back="security: any operator ends any script",
+        file=STORE + "operators.py",
+        old="where username = %s and token_id::text = %s and revoked_at",
+        new="where %s <> '' and token_id::text = %s and revoked_at",
+        caught_by=(SCRIPTS,),
+    ),
+    Mutation(
+        name="token-above-its-maker",
+        puts_back="security: a sender makes an admin's token",
+        file=LAYER + "staff.py",
+        old="    if not by.role.allows(role):\n",
+        new="    if False:\n",
+        caught_by=(SCRIPTS,),
+    ),
+    Mutation(
+        name="enrolment-without-a-count",
+        puts_back="security: one token makes any number of agents",
+        file=STORE + "enrolment.py",
+        old="where token_hash = %s and uses_left > 0 and",
+        new="where token_hash = %s and",
+        caught_by=(ENROLMENT,),
+    ),
+    Mutation(
+        name="enrolment-without-an-end",
+        puts_back="security: a token that was found later makes agents",
+        file=STORE + "enrolment.py",
+        old="uses_left > 0 and expires_at > now()",
+        new="uses_left > 0",
+        caught_by=(ACCESS + "test_an_enrolment_token_that_is_over_makes_no_agent",),
+    ),
+    Mutation(
+        name="enrolment-of-any-name",
+        puts_back="security: a token for one prefix makes agents of another",
+        file=STORE + "enrolment.py",
+        old="and (agent_id = %s or starts_with(%s, prefix))",
+        new="and (agent_id = %s or %s <> '')",
+        caught_by=(ENROLMENT,),
+    ),
+    Mutation(
+        name="enrolment-approves",
+        puts_back="security: who enrols connects without an admin's word",
+        file=LAYER + "fleet.py",
+        old='approval="approved" if used.approved else "pending"',
+        new='approval="approved"',
+        caught_by=(ENROLMENT,),
+    ),
+    Mutation(
+        name="audience-of-anyone",
+        puts_back="security: a token that an issuer made for another service is taken",
+        file=LAYER + "oidc.py",
+        old='options={"require": ["exp", "iat", "sub", "iss", "aud"]}',
+        new='options={"verify_aud": False, "require": ["exp", "iat", "sub", "iss", "aud"]}',
+        caught_by=(ISSUER,),
+    ),
+    Mutation(
+        name="issuer-of-anyone",
+        puts_back="security: a token in another issuer's name is taken",
+        file=LAYER + "oidc.py",
+        old='options={"require": ["exp", "iat", "sub", "iss", "aud"]}',
+        new='options={"verify_iss": False, "require": ["exp", "iat", "sub", "iss", "aud"]}',
+        caught_by=(ISSUER,),
+    ),
+    Mutation(
+        name="audit-log-can-be-written-over",
+        puts_back="security: who did something takes it out of the record",
+        file=LAYER + "schema/0002_security.sql",
+        old="create trigger audit_log_keep before update or delete on audit_log\n"
+        "    for each statement execute function audit_log_keep();",
+        new="",
+        caught_by=(OPERATORS + "test_the_audit_log_tells_who_did_what_to_whom_and_from_where_and_keeps_it",),
+    ),
+    Mutation(
+        name="submitting-leaves-no-trace",
+        puts_back="security: nobody can say who sent a command",
+        file=STORE + "commands.py",
+        old="'redriveOf', redrive_of) from added)",
+        new="'redriveOf', redrive_of) from added where false)",
+        caught_by=(OPERATORS + "test_the_audit_log_tells_who_did_what_to_whom_and_from_where_and_keeps_it",),
+    ),
+    Mutation(
+        name="redrive-forgets-the-old-command",
+        puts_back="I16: a command that was sent again names nothing that it comes from",
+        file=LAYER + "intake.py",
+        old="                redrive_of=command.command_id,\n",
+        new="",
+        caught_by=(PROMISES + "test_only_what_ended_without_success_is_redriven_as_a_new_command",),
+    ),
+)
