@@ -1,7 +1,5 @@
 """The passes of a sweep: each is there, goes on while there is more, ends in time, and stops no other."""
 
-from collections.abc import Iterator
-
 import psycopg
 import pytest
 
@@ -66,7 +64,7 @@ def test_a_pass_with_full_batches_ends_when_the_time_is_up(conn: Connection, mon
     monkeypatch.setattr(module, "BATCH", 1)
     for number in range(7):
         put(conn, f"k{number}", deliver_by=PAST)
-    left: Iterator[float] = iter([60.0, 60.0, 60.0, *[0.0] * 99])
+    left = iter([60.0, 60.0, 60.0, *[0.0] * 99])
 
     swept = sweep(conn, FakeGateway(), deadline=lambda: next(left))
 

@@ -20,6 +20,8 @@ from tests.mutations.table import MUTATIONS
 from tests.mutations.workbench import Outcome, Verdict, Workbench
 
 ROOT = Path(__file__).resolve().parents[2]
+EVERY = 20
+"""Mutations after which a log, where no bar can be drawn, gets a line."""
 COLOURS = {Verdict.CAUGHT: "green", Verdict.SURVIVED: "bold red", Verdict.BROKE: "bold yellow"}
 
 
@@ -83,9 +85,11 @@ def _try_out(chosen: list[Mutation], jobs: int, console: Console) -> list[Outcom
         )
         task = progress.add_task("", total=len(chosen))
         running = {pool.submit(at_a_bench, mutation): mutation for mutation in chosen}
-        for future in as_completed(running):
+        for done, future in enumerate(as_completed(running), start=1):
             outcome = future.result()
             progress.update(task, advance=1, description=outcome.mutation.name[:34])
+            if not console.is_terminal and done % EVERY == 0:
+                console.print(f"{done} of {len(chosen)}")
             if outcome.verdict is not Verdict.CAUGHT:
                 progress.console.print(outcome.mutation.name, outcome.verdict.value, style=COLOURS[outcome.verdict])
         found = {future.result().mutation.name: future.result() for future in running}

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from tests.mutations.faults import MATRIX, Fault
+from tests.mutations.fault import Fault
+from tests.mutations.faults import MATRIX
 from tests.mutations.mutation import Mutation
 from tests.mutations.regressions import INVARIANTS, NO_MUTATION, REGRESSIONS
 from tests.mutations.table import MUTATIONS
@@ -14,17 +15,19 @@ INTRODUCTION = """\
 
 Made by `make generated` from `tests/mutations`; a test compares them.
 
-You need not believe that a command is never lost. Three programs try to show the opposite, and this document says what each of them tries:
+You need not believe that a command is never lost. Three programs try to show the opposite, and this document says what each of
+them tries:
 
-- **`make faults`** plays histories: operators submit, cancel and redrive; agents come, go, crash, answer late, twice or wrongly; posts are refused,
-  swallowed or answered too late; processes are killed and database connections cut in the middle of what they do. A checker that saw every
-  event from outside then asserts I1 to I16. `make faults N=10000 SEED=7` plays ten thousand histories. All that happens follows
-  from the seed: a history that breaks something is shrunk to its shortest form and printed with its seed, and the same `N` and `SEED` play it again.
+- **`make faults`** plays histories: operators submit, cancel and redrive; agents come, go, crash, answer late, twice or
+  wrongly; posts are refused, swallowed or answered too late; processes are killed and database connections cut in the middle of
+  what they do. A checker that saw every event from outside then asserts I1 to I16. `make faults N=10000 SEED=7` plays ten
+  thousand histories. All that happens follows from the seed: a history that breaks something is shrunk to its shortest form and
+  printed with its seed, and the same `N` and `SEED` play it again.
 - **`make test`** has a test for each fault of the matrix below, on a real PostgreSQL, one fault at a time.
-- **`make mutations`** asks whether those tests could fail at all. It puts one fault at a time into a copy of the code (a guard left out, `<`
-  for `<=`, a lease ignored, a pass of the sweep skipped), runs the tests that are there for it, and shows the one that turned red. A mutation that no
-  test notices ends it with an error, as does one whose place in the code is gone. `make mutations ARGS="--only lease --verbose"` tries those
-  with `lease` in their names and says what the tests said.
+- **`make mutations`** asks whether those tests could fail at all. It puts one fault at a time into a copy of the code (a guard
+  left out, `<` for `<=`, a lease ignored, a pass of the sweep skipped), runs the tests that are there for it, and shows the one
+  that turned red. A mutation that no test notices ends it with an error, as does one whose place in the code is gone.
+  `make mutations ARGS="--only lease --verbose"` tries those with `lease` in their names and says what the tests said.
 
 What this does not show: AWS's own behaviour is taken from its documentation and played by `local/`.
 """

@@ -39,12 +39,15 @@ TIMED_OUT = -1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A run to make: its arguments, where its output goes, how long it may take, and whether its code is to be kept compiled."""
+    """A run to make."""
 
     arguments: Sequence[str]
     output: str
+    """The file that gets what pytest says."""
     seconds: float
+    """After which the run is killed."""
     keep_bytecode: bool
+    """Whether what is compiled is kept; not where the code is mutated."""
 
     def as_line(self) -> bytes:
         """Return what the runner reads."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.mutations.fault import Fault
 from tests.mutations.faults import MATRIX
 from tests.mutations.matrix import DOCUMENT, referred_to, rendered
 from tests.mutations.mutation import Mutation
@@ -34,8 +35,8 @@ def test_every_regression_is_put_back_or_says_why_it_cannot_be() -> None:
 
 def test_every_test_and_every_mutation_that_is_named_exists(root: Path) -> None:
     """In the matrix, and in the mutations."""
-    named = {test.partition("[")[0] for fault in FAULTS for test in fault.tests}
-    named |= {test.partition("[")[0] for mutation in MUTATIONS for test in mutation.caught_by}
+    named = {_whole(test) for fault in FAULTS for test in fault.tests}
+    named |= {_whole(test) for mutation in MUTATIONS for test in mutation.caught_by}
 
     missing = {test for test in named if not _exists(root, *test.split("::"))}
     unknown = {name for fault in FAULTS for name in fault.mutations} - {mutation.name for mutation in MUTATIONS}
@@ -50,9 +51,23 @@ def test_each_fault_has_a_test_and_an_invariant_that_there_is() -> None:
         assert set(fault.invariants) <= INVARIANTS.keys(), fault.what
 
 
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.what)
+def test_each_mutation_of_a_fault_is_caught_by_a_test_of_that_fault(fault: Fault) -> None:
+    """Or the row would say more than was shown."""
+    caught_by = {mutation.name: {_whole(test) for test in mutation.caught_by} for mutation in MUTATIONS}
+
+    for name in fault.mutations:
+        assert caught_by[name] & {_whole(test) for test in fault.tests}, name
+
+
 def test_the_document_is_up_to_date(root: Path) -> None:
     """`make generated` writes it."""
     assert (root / DOCUMENT).read_text() == rendered()
+
+
+def _whole(test: str) -> str:
+    """Leave out which of its cases it is."""
+    return test.partition("[")[0]
 
 
 def _exists(root: Path, path: str, name: str) -> bool:

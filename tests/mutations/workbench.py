@@ -89,13 +89,10 @@ class Workbench:
             path.write_text(text)
             os.utime(path, (times.st_atime, times.st_mtime))
         failed = re.search(r"^FAILED (\S+)", output, re.MULTILINE)
-        if code == TESTS_FAILED and failed:
-            verdict = Verdict.CAUGHT
-        else:
-            verdict = Verdict.SURVIVED if code == 0 else Verdict.BROKE
+        red = code == TESTS_FAILED and failed is not None
         return Outcome(
             mutation=mutation,
-            verdict=verdict,
+            verdict=Verdict.CAUGHT if red else Verdict.SURVIVED if code == 0 else Verdict.BROKE,
             caught_by=failed[1] if failed else "",
             seconds=time.monotonic() - began,
             output=output,
@@ -105,8 +102,8 @@ class Workbench:
         output = self.folder / "output.txt"
         arguments = ["-x", "--tb=short", "-rf", "-p", "no:cacheprovider", *tests]
         pipes = self._runner.stdin, self._runner.stdout
-        assert pipes[0] is not None  # noqa: S101 - both are pipes
-        assert pipes[1] is not None  # noqa: S101
+        assert pipes[0] is not None
+        assert pipes[1] is not None
         run = Run(arguments=arguments, output=str(output), seconds=patience, keep_bytecode=not mutated)
         pipes[0].write(run.as_line())
         pipes[0].flush()

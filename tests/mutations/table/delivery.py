@@ -78,7 +78,8 @@ MUTATIONS = (
         puts_back="I4: those behind what can never be sent wait",
         file=LAYER + "delivery.py",
         old="            case Posted.TOO_LARGE:\n",
-        new='            case Posted.TOO_LARGE if len(messages) > 1:\n                return sent, end(unsent=_commands(messages), unsent_cause="")\n'
+        new="            case Posted.TOO_LARGE if len(messages) > 1:\n                "
+        'return sent, end(unsent=_commands(messages), unsent_cause="")\n'
         "            case Posted.TOO_LARGE:\n",
         caught_by=(FAULTS + "test_what_can_never_be_sent_fails_and_holds_nobody_back",),
     ),
@@ -95,7 +96,8 @@ MUTATIONS = (
         puts_back="I4: those behind an unanswered post are sent before it is",
         file=LAYER + "delivery.py",
         old='cause = f"command {first.command_id} was posted without an answer before it"\n                return sent, end(\n'
-        "                    unsent=_commands(messages), unsent_cause=cause, throttle_seconds=backoff(first.attempt)\n                )",
+        "                    unsent=_commands(messages), unsent_cause=cause, throttle_seconds=backoff(first.attempt)\n"
+        "                )",
         new="continue",
         caught_by=(FAULTS + "test_nothing_overtakes_a_command_whose_post_got_no_answer",),
     ),

@@ -33,7 +33,8 @@ MUTATIONS = (
     _without(
         "status",
         "I11: a status that is none, which no reader knows",
-        " check (status in\n        ('pending', 'sent', 'acknowledged', 'completed', 'failed', 'expired', 'cancelled', 'dead', 'timed_out'))",
+        " check (status in\n"
+        "        ('pending', 'sent', 'acknowledged', 'completed', 'failed', 'expired', 'cancelled', 'dead', 'timed_out'))",
         "status = 'zzz'",
     ),
     _without(

@@ -37,7 +37,8 @@ MUTATIONS = (
         puts_back="429, I3: all attempts are spent in one call",
         file=LAYER + "delivery.py",
         old='was refused by the gateway"\n                return sent, end(\n'
-        "                    unsent=_commands(messages), unsent_cause=cause, throttle_seconds=backoff(first.attempt)\n                )",
+        "                    unsent=_commands(messages), unsent_cause=cause, throttle_seconds=backoff(first.attempt)\n"
+        "                )",
         new='was refused by the gateway"\n                return sent, end(unsent=_commands(messages), unsent_cause=cause)',
         caught_by=(PACE + "test_one_refused_post_is_one_post",),
     ),
@@ -77,7 +78,8 @@ MUTATIONS = (
         name="progress-extends-nothing",
         puts_back="I1: what is under way, and says so, times out",
         file=STORE + "settlement.py",
-        old="set progress = %(progress)s,\n            execution_deadline = clock_timestamp() + c.execution_timeout * interval '1 second'",
+        old="set progress = %(progress)s,\n"
+        "            execution_deadline = clock_timestamp() + c.execution_timeout * interval '1 second'",
         new="set progress = %(progress)s",
         caught_by=(PACE + "test_the_time_of_an_execution_begins_with_the_ack_and_again_with_each_progress",),
     ),
