@@ -77,10 +77,11 @@ def test_numbers_that_python_cannot_hold_stop_no_list(run: Run, conn: Connection
     """I11: put in with psql, where PostgreSQL's own numbers are the limit."""
     put(conn, "k1", AGENT, payload='{"n": 1e999}')
     put(conn, "k2", AGENT, payload='{"n": ' + "9" * 5000 + "}")
+    put(conn, "k3", AGENT, payload='{"n": ' + "9" * 400 + ".5}")
 
     status, page = ask(run, "commands", "GET", "/api/v1/commands")
 
-    assert (status, [each["commandId"] for each in page["commands"]]) == (200, ["k2", "k1"])
+    assert (status, [each["commandId"] for each in page["commands"]]) == (200, ["k3", "k2", "k1"])
 
 
 def test_a_message_of_bytes_says_the_same_as_one_of_text(run: Run, root: Any, agent: str, conn: Connection) -> None:

@@ -66,7 +66,8 @@ def _try_out(chosen: list[Mutation], jobs: int, console: Console) -> list[Outcom
         pool = stack.enter_context(ThreadPoolExecutor(jobs))
         console.print(f"{len(chosen)} mutations; first their tests without any")
         tests = sorted({test for mutation in chosen for test in mutation.caught_by})
-        for failure in pool.map(lambda at: made[at].baseline(tests[at::jobs]), range(min(jobs, len(tests)))):
+        shares = [tests[at::jobs] for at in range(min(jobs, len(tests)))]
+        for failure in pool.map(Workbench.baseline, made, shares):
             if failure is not None:
                 console.print(failure, "[red]These tests fail as it is.[/]", markup=True, highlight=False)
                 return None

@@ -192,6 +192,14 @@ MUTATIONS = (
         caught_by=(ACCESS + "test_numbers_that_python_cannot_hold_stop_no_list",),
     ),
     Mutation(
+        name="long-numbers-stop-a-list",
+        puts_back="I11: one row with more digits than Python turns into a number stops every list that it is on",
+        file=LAYER + "json.py",
+        old="return int(text) if len(text) <= MAX_DIGITS else text",
+        new="return int(text)",
+        caught_by=(ACCESS + "test_numbers_that_python_cannot_hold_stop_no_list",),
+    ),
+    Mutation(
         name="bytes-are-no-message",
         puts_back="wire: what an agent sends as bytes means nothing",
         file=LAYER + "wire.py",
