@@ -6,6 +6,7 @@ It never denies: an HTTP API turns a denial into a 403 without a reason.  The la
 import json
 from typing import Any
 
+import psycopg
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from dispatcher import database, identity
@@ -19,8 +20,16 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     del context
     try:
         operator = identity.operator_of(database.connect, event.get("headers", {}).get("authorization"))
-    except (NotAuthenticated, Unavailable) as error:
+    except NotAuthenticated as error:
         return {"isAuthorized": True, "context": {"reason": error.detail}}
+    except Unavailable as error:
+        return {"isAuthorized": True, "context": {"unavailable": error.detail}}
+    except psycopg.OperationalError:
+        logger.exception("Database unavailable")
+        return {
+            "isAuthorized": True,
+            "context": {"unavailable": "The database cannot be reached at present; try again."},
+        }
     who = {"username": operator.username, "role": operator.role}
     labels = {} if operator.scope is None else {"labels": json.dumps(dict(operator.scope))}
     return {"isAuthorized": True, "context": who | labels}

@@ -4,7 +4,8 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher import database, reports
+from dispatcher import database, presence, reports
+from dispatcher.database import Connection
 from dispatcher.delivery import deliver
 from dispatcher.gateway import ApiGateway
 from dispatcher.observability import deadline_of, logger
@@ -16,9 +17,15 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     """Answer a $default event; an error of the agent's is no error of this function, and its socket stays open."""
     request = event["requestContext"]
     agent_id, text = request["authorizer"]["agentId"], text_of(event)
+    gateway = ApiGateway.from_environment()
+
+    def take(conn: Connection) -> bool:
+        return presence.may_speak(conn, gateway, agent_id, request["connectionId"]) and reports.receive(
+            conn, agent_id, request["connectionId"], text
+        )
+
     # A report that is lost here is lost for good: agents of the first protocol say everything once.
-    moved = database.persistently(lambda conn: reports.receive(conn, agent_id, request["connectionId"], text))
-    if moved:
+    if database.persistently(take):
         with database.connect() as conn:
-            deliver(conn, ApiGateway.from_environment(), agent_id, deadline_of(context))
+            deliver(conn, gateway, agent_id, deadline_of(context))
     return {"statusCode": 200}

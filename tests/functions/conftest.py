@@ -18,6 +18,7 @@ from tests.fakes import FakeGateway
 
 AGENT = "k8s-dev-1"
 KEY = "0123456789abcdef" * 4
+KEY_ID = "1b4e28ba-2fa1-41d2-883f-0016d3cca427"
 Run = Callable[..., Any]
 
 
@@ -85,6 +86,7 @@ def agent(conn: Connection) -> str:
     """An approved agent with a key, away."""
     conn.execute("insert into agents (agent_id, platform) values (%s, 'kubernetes')", (AGENT,))
     keys.insert(conn, AGENT, key_hash(KEY), "admin")
+    conn.execute("update agent_keys set key_id = %s", (KEY_ID,))
     return AGENT
 
 

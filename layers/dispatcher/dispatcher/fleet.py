@@ -10,7 +10,7 @@ from dispatcher.gateway import Gateway
 from dispatcher.identity import Operator
 from dispatcher.model import Agent
 from dispatcher.observability import logger
-from dispatcher.store import agents, enrolment, journal, keys
+from dispatcher.store import agents, connections, enrolment, journal, keys
 from dispatcher.store.enrolment import EnrolmentToken, NewEnrolmentToken
 from dispatcher.store.journal import Actor
 from dispatcher.store.keys import AgentKey
@@ -89,6 +89,7 @@ def issue_key(conn: Connection, agent_id: str, by: Operator) -> tuple[AgentKey, 
     """
     with conn.transaction():
         find(conn, agent_id, by.scope)
+        agents.hold(conn, agent_id)
         if len(keys.valid(conn, agent_id)) >= KEYS_AT_ONCE:
             raise Conflict(f"Agent {agent_id!r} has {KEYS_AT_ONCE} keys already; revoke one first.")
         secret, key_hash = identity.new_key()
@@ -103,6 +104,7 @@ def revoke_key(conn: Connection, gateway: Gateway, agent_id: str, key_id: str, b
         find(conn, agent_id, by.scope)
         if not keys.revoke(conn, agent_id, key_id):
             raise NotFound(f"Agent {agent_id!r} has no such key.")
+        connections.forget_opened_with(conn, agent_id, key_id)
         journal.record(conn, by.actor, "revoke key", agent_id=agent_id, detail={"keyId": key_id})
     _close_all(gateway, agents.open_connections(conn, agent_id, key_id))
 

@@ -97,6 +97,8 @@ def accepted(document: T, location: str) -> Response[T]:
 def _operator_of(event: Mapping[str, Any]) -> Operator:
     """Read what the authorizer found out; it never denies, so that the refusal can be a problem document."""
     found: dict[str, str] = event["requestContext"].get("authorizer", {}).get("lambda") or {}
+    if "unavailable" in found:
+        raise Unavailable(found["unavailable"])
     if "username" not in found:
         raise NotAuthenticated(found.get("reason") or "Send the header `Authorization: Bearer <token>`.")
     labels = found.get("labels")

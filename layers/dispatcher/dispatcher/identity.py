@@ -45,6 +45,10 @@ class Role(StrEnum):
         ranks = list(Role)
         return ranks.index(self) >= ranks.index(needed)
 
+    def at_most(self, other: "Role") -> "Role":
+        """Return the lesser of two roles."""
+        return other if self.allows(other) else self
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operator:
@@ -95,14 +99,7 @@ def log_in(conn: Connection, username: str, password: str, source_ip: str) -> To
     operators.forget_failures(conn, username, source_ip)
     issued = int(time.time())
     expires = issued + TOKEN_SECONDS
-    claims = {
-        "iss": ISSUER,
-        "sub": username,
-        "role": account.role,
-        "labels": account.labels,
-        "iat": issued,
-        "exp": expires,
-    }
+    claims = {"iss": ISSUER, "sub": username, "iat": issued, "exp": expires}
     return Token(
         token=jwt.encode(claims, settings.token_secret(), algorithm="HS256"),
         expires_at=datetime.fromtimestamp(expires, UTC),
@@ -112,7 +109,7 @@ def log_in(conn: Connection, username: str, password: str, source_ip: str) -> To
 def operator_of(conn: Callable[[], AbstractContextManager[Connection]], authorization: str | None) -> Operator:
     """Read an `Authorization: Bearer …` header; raises NotAuthenticated with what is wrong with it.
 
-    A token of our own is known by its signature; the database is asked only for a token for scripts.
+    What its operator may do is read at each request: who is disabled or limited is so at once.
     """
     scheme, _, token = (authorization or "").partition(" ")
     token = token.strip()
@@ -126,31 +123,41 @@ def operator_of(conn: Callable[[], AbstractContextManager[Connection]], authoriz
     if (issuer := oidc.configured()) and not _is_ours(token):
         who = issuer.verify(token)
         return Operator(username=who.username, role=Role(who.role), scope=who.labels)
-    return _operator_by_token(token)
+    username = _username_of(token)
+    with conn() as connection:
+        return _as_of_now(connection, username)
 
 
-def _operator_by_token(token: str) -> Operator:
+def _username_of(token: str) -> str:
     try:
         claims = jwt.decode(
             token,
             settings.token_secret(),
             algorithms=["HS256"],
             issuer=ISSUER,
-            options={"require": ["exp", "iat", "sub", "iss", "role"]},
+            options={"require": ["exp", "iat", "sub", "iss"]},
         )
-        return Operator(username=claims["sub"], role=Role(claims["role"]), scope=claims.get("labels"))
     except jwt.ExpiredSignatureError:
         raise NotAuthenticated("The token has expired; log in again.") from None
-    except (jwt.InvalidTokenError, ValueError):
+    except jwt.InvalidTokenError:
         raise NotAuthenticated("The token is not valid.") from None
+    username: str = claims["sub"]
+    return username
 
 
 def _operator_by_api_token(conn: Connection, token: str) -> Operator:
     found = operators.by_token(conn, key_hash(token))
     if found is None:
         raise NotAuthenticated("The token is not valid, has expired or was revoked.")
-    username, role, labels = found
-    return Operator(username=username, role=Role(role), scope=labels)
+    username, role = found
+    return _as_of_now(conn, username, at_most=Role(role))
+
+
+def _as_of_now(conn: Connection, username: str, at_most: Role = Role.ADMIN) -> Operator:
+    account = operators.get(conn, username)
+    if account is None or account.disabled_at:
+        raise NotAuthenticated("This operator was disabled.")
+    return Operator(username=username, role=Role(account.role).at_most(at_most), scope=account.labels)
 
 
 def _is_ours(token: str) -> bool:

@@ -116,6 +116,23 @@ def flush(conn: Connection, gateway: Gateway, to_flush: HandedOver, deadline: De
     return deliver(conn, gateway, to_flush.agent_id, deadline)
 
 
+def may_speak(conn: Connection, gateway: Gateway, agent_id: str, connection_id: str) -> bool:
+    """Tell whether what comes over a connection counts, and close it where it may not stay.
+
+    A socket outlives the decision against its agent when closing it failed.  One that exceeds the agents' rate is closed,
+    and what it said until then counts: the agent comes back after a pause, and nothing is lost.
+    """
+    if not connections.may_speak(conn, agent_id, connection_id):
+        logger.warning("Message refused", extra={"agent_id": agent_id, "connection_id": connection_id})
+        gateway.close(connection_id)
+        return False
+    rate = settings.agent_rate()
+    if rate and connections.count_message(conn, connection_id) > rate:
+        logger.warning("Rate exceeded", extra={"agent_id": agent_id, "connection_id": connection_id, "rate": rate})
+        gateway.close(connection_id)
+    return True
+
+
 def disconnected(conn: Connection, agent_id: str, connection_id: str) -> None:
     """Forget this connection, only this one: a late event of an older socket touches nothing of the newer."""
     with conn.transaction():

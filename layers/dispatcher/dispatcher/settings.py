@@ -52,6 +52,11 @@ def operator_rate() -> int:
     return int(os.environ.get("OPERATOR_RATE") or 0)
 
 
+def agent_rate() -> int:
+    """Return how many messages a minute an agent may send over a connection; 0: as many as it likes."""
+    return int(os.environ.get("AGENT_RATE") or 0)
+
+
 def retention_days() -> int:
     """Return how long a command is kept after its end."""
     return int(os.environ.get("RETENTION_DAYS") or 30)

@@ -13,7 +13,7 @@ from dispatcher.delivery import POST_SECONDS, SETTLE_SECONDS, Deadline, Delivere
 from dispatcher.gateway import Gateway
 from dispatcher.observability import logger
 from dispatcher.presence import HandedOver, hand_over
-from dispatcher.store import clocks, connections, delivery
+from dispatcher.store import clocks, connections, delivery, operators
 
 T = TypeVar("T")
 
@@ -67,6 +67,7 @@ def sweep(
     )
     days = settings.retention_days()
     pruned = passes.run("prune", lambda: _all(lambda: clocks.prune(conn, days, BATCH), deadline), 0)
+    passes.run("prune log-ins", lambda: _all(lambda: operators.prune_failures(conn, BATCH), deadline), 0)
     return Swept(
         expired=expired,
         released=released,

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from psycopg.rows import dict_row
-
 from dispatcher.database import Connection
 from dispatcher.errors import UnknownCommand
 from dispatcher.model import ENDED, Status
+from dispatcher.store import circumstances
+from dispatcher.store.circumstances import MOST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,24 +23,7 @@ class Reason:
 
 def explain(conn: Connection, command_id: str) -> Reason:
     """Compute the reason from the rows as they are now; raises UnknownCommand."""
-    with conn.cursor(row_factory=dict_row) as cursor:
-        row = cursor.execute(
-            """
-            select c.status, c.cause, c.error_message, c.attempt, c.max_attempts, c.sent_at, c.acknowledged_at,
-                c.completed_at, c.ack_deadline, c.execution_deadline, c.not_before, c.cancel_requested_at,
-                c.not_before > now() as early, c.deliver_by <= now() as late, c.agent_id,
-                a.agent_id is not null as known, a.approval, a.deleted_at, a.connection_id, a.last_seen_at, a.dialect,
-                a.throttled_until, a.throttled_until > now() as throttled, a.lease_expires_at > now() as leased,
-                (select f.command_id from agent_commands f where f.agent_id = c.agent_id and f.status = 'sent'
-                    and (a.dialect <> 'silent' or f.session_id is not distinct from c.session_id)
-                    order by f.sent_at limit 1) as in_flight,
-                (select count(*) from agent_commands f where f.agent_id = c.agent_id and f.status = 'pending'
-                    and (f.not_before is null or f.not_before <= now())
-                    and (f.priority, -f.seq) > (c.priority, -c.seq)) as ahead
-            from agent_commands c left join agents a using (agent_id) where c.command_id = %s
-            """,
-            (command_id,),
-        ).fetchone()
+    row = circumstances.of(conn, command_id)
     if row is None:
         raise UnknownCommand(f"There is no command {command_id!r}.", commandId=command_id)
     status = Status(row["status"])
@@ -88,14 +71,20 @@ def _of_pending(row: dict[str, Any]) -> tuple[str, str]:
             "throttled",
             f"The gateway refused the last post; the next try is {_at(row['throttled_until'])}.",
         ),
-        (row["in_flight"], "behind", f"Command {row['in_flight']} is with the agent and not yet answered."),
-        (row["ahead"], "behind", f"{row['ahead']} commands for the same agent go before it."),
+        (row["window_full"], "behind", f"Command {row['in_flight']} is with the agent and not yet answered."),
+        (row["ahead"], "behind", f"Command {row['first']} goes before it{_and_more(row['ahead'] - 1)}."),
         (row["leased"], "being-delivered", "It is being delivered right now."),
     ]
     for holds, reason, sentence in reasons:
         if holds:
             return reason, sentence
     return "due", "It is due; the next delivery or sweep takes it."
+
+
+def _and_more(number: int) -> str:
+    if number <= 0:
+        return ""
+    return f", and {'at least ' * (number + 1 == MOST)}{number} more for the same agent"
 
 
 def _away(agent: str, row: dict[str, Any]) -> str:

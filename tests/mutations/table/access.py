@@ -9,6 +9,8 @@ SCRIPTS = OPERATORS + "test_a_token_for_scripts_works_until_it_is_revoked_and_ca
 ENROLMENT = OPERATORS + "test_an_enrolment_token_makes_agents_of_its_prefix_as_often_as_it_says"
 ISSUER = OPERATORS + "test_tokens_of_an_issuer_are_taken_if_signature_audience_issuer_and_role_are_right"
 PAGES = INTAKE + "test_lists_come_in_pages_without_gaps"
+SOCKETS = "tests/functions/test_late_sockets.py::"
+LATE = SOCKETS + "test_a_socket_that_could_not_be_closed_is_dead_all_the_same"
 SAME_KEY = ACCESS + "test_another_request_under_the_same_key_is_refused_whatever_it_is_that_differs"
 
 
@@ -119,8 +121,8 @@ MUTATIONS = (
         name="labels-stay-behind-at-the-log-in",
         puts_back="security: an operator's limit is forgotten in his token",
         file=LAYER + "identity.py",
-        old='scope=claims.get("labels"))',
-        new="scope=None)",
+        old="at_most(at_most), scope=account.labels)",
+        new="at_most(at_most), scope=None)",
         caught_by=(OPERATORS + "test_labels_given_to_an_operator_come_with_his_token",),
     ),
     Mutation(
@@ -219,24 +221,96 @@ MUTATIONS = (
         name="disabled-operator-logs-in",
         puts_back="security: who was disabled goes on",
         file=LAYER + "identity.py",
-        old="    if account is None or account.disabled_at:",
-        new="    if account is None:",
+        old="    if account is None or account.disabled_at:\n        operators.note_failure",
+        new="    if account is None:\n        operators.note_failure",
         caught_by=(OPERATORS + "test_a_disabled_operator_logs_in_no_more_and_his_tokens_are_dead",),
+    ),
+    Mutation(
+        name="disabled-operators-token-is-good",
+        puts_back="security: who was disabled goes on for as long as his token lasts",
+        file=LAYER + "identity.py",
+        old='    if account is None or account.disabled_at:\n        raise NotAuthenticated("This',
+        new='    if account is None:\n        raise NotAuthenticated("This',
+        caught_by=(OPERATORS + "test_a_disabled_operator_logs_in_no_more_and_his_tokens_are_dead",),
+    ),
+    Mutation(
+        name="role-of-the-account-is-ignored",
+        puts_back="security: who was given a lesser role keeps the old one in his scripts",
+        file=LAYER + "identity.py",
+        old="role=Role(account.role).at_most(at_most)",
+        new="role=at_most",
+        caught_by=(OPERATORS + "test_an_operator_who_is_given_a_lesser_role_has_it_at_once",),
+    ),
+    Mutation(
+        name="token-has-the-role-of-its-maker",
+        puts_back="security: a reader's token of a sender sends",
+        file=LAYER + "identity.py",
+        old="role=Role(account.role).at_most(at_most)",
+        new="role=Role(account.role)",
+        caught_by=(SCRIPTS,),
+    ),
+    Mutation(
+        name="late-socket-of-a-revoked-key-speaks",
+        puts_back="security: a socket that could not be closed goes on to report for two hours",
+        file=STORE + "connections.py",
+        old="where c.connection_id = %(connection_id)s and k.revoked_at is not null)",
+        new="where c.connection_id = %(connection_id)s and k.revoked_at is not null and false)",
+        caught_by=(LATE + "[its key is revoked]",),
+    ),
+    Mutation(
+        name="late-socket-of-a-rejected-agent-speaks",
+        puts_back="security: an agent that was rejected goes on to report",
+        file=STORE + "connections.py",
+        old="where a.agent_id = %(agent_id)s and a.approval = 'approved' and a.deleted_at is null\n           and not",
+        new="where a.agent_id = %(agent_id)s\n           and not",
+        caught_by=(LATE + "[it is rejected]",),
+    ),
+    Mutation(
+        name="late-socket-of-a-revoked-key-gets-commands",
+        puts_back="security: a socket that could not be closed goes on to get commands",
+        file=LAYER + "fleet.py",
+        old="        connections.forget_opened_with(conn, agent_id, key_id)\n",
+        new="",
+        caught_by=(LATE + "[its key is revoked]",),
+    ),
+    Mutation(
+        name="key-revoked-in-the-handshake-opens",
+        puts_back="security: a key that is revoked between the authorizer and the connection opens a socket",
+        file=STORE + "connections.py",
+        old="        if origin.key_id and not _hold_key(conn, agent_id, origin.key_id):\n",
+        new="        if False:\n",
+        caught_by=(SOCKETS + "test_a_key_that_is_revoked_during_the_handshake_opens_nothing",),
+    ),
+    Mutation(
+        name="keys-are-counted-without-a-lock",
+        puts_back="security: many who ask at once give an agent many keys",
+        file=LAYER + "fleet.py",
+        old="        agents.hold(conn, agent_id)\n",
+        new="",
+        caught_by=(SOCKETS + "test_of_many_who_ask_for_a_key_at_once_one_gets_the_second",),
+    ),
+    Mutation(
+        name="unreachable-database-is-a-401",
+        puts_back="failover: a client whose token is good is told that it is not, and gives up",
+        file=LAYER + "http.py",
+        old='    if "unavailable" in found:\n',
+        new="    if False:\n",
+        caught_by=(SOCKETS + "test_a_database_that_cannot_be_asked_about_an_operator_is_a_503_and_no_401",),
     ),
     Mutation(
         name="revoked-token-is-good",
         puts_back="security: a script's token cannot be taken back",
         file=STORE + "operators.py",
-        old="where t.token_hash = %s and t.revoked_at is null and",
-        new="where t.token_hash = %s and",
+        old="where token_hash = %s and revoked_at is null and expires",
+        new="where token_hash = %s and expires",
         caught_by=(SCRIPTS,),
     ),
     Mutation(
         name="token-that-is-over-is-good",
         puts_back="security: a script's token lasts for ever",
         file=STORE + "operators.py",
-        old="t.revoked_at is null and t.expires_at > now() and o",
-        new="t.revoked_at is null and o",
+        old="where token_hash = %s and revoked_at is null and expires_at > now()",
+        new="where token_hash = %s and revoked_at is null",
         caught_by=(ACCESS + "test_a_token_for_scripts_that_is_over_is_nobodys",),
     ),
     Mutation(

@@ -12,6 +12,7 @@ create table login_failures (
     last_at   moment not null,
     primary key (username, source_ip)
 );
+create index login_failures_old on login_failures (last_at);
 
 -- For scripts: a token of an operator's, with his role and labels or less.  Only its hash is kept.
 create table api_tokens (
@@ -43,6 +44,9 @@ create table enrolment_tokens (
 
 -- The key that a socket was opened with: revoking a key closes its sockets, and no others.
 alter table agent_connections add key_id uuid;
+-- What came over it in this minute, counted only where agents are held to a rate.
+alter table agent_connections add minute moment;
+alter table agent_connections add messages integer not null default 0;
 
 -- Who did what to which agent and command, from where.  It is only ever added to.
 create table audit_log (

@@ -117,6 +117,11 @@ def delete(conn: Connection, agent_id: str) -> list[str]:
         ]
 
 
+def hold(conn: Connection, agent_id: str) -> None:
+    """Keep others from changing an agent until this transaction ends."""
+    conn.execute("select from agents where agent_id = %s for no key update", (agent_id,))
+
+
 def open_connections(conn: Connection, agent_id: str, key_id: str | None = None) -> list[str]:
     """List an agent's open sockets, the superseded ones too; with a key, those that were opened with it."""
     return [

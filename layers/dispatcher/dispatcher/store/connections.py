@@ -33,6 +33,8 @@ def open_connection(
     platform tells: docker-agents never acknowledge.
     """
     with conn.transaction():
+        if origin.key_id and not _hold_key(conn, agent_id, origin.key_id):
+            return None
         row = conn.execute(
             """
             update agents set epoch = epoch + 1, connection_id = %(connection_id)s, connected_at = now(), live = false,
@@ -59,6 +61,49 @@ def open_connection(
         )
         release_superseded(conn, agent_id, epoch)
     return Opened(epoch=epoch, superseded=tuple(connection_id for (connection_id,) in older))
+
+
+def _hold_key(conn: Connection, agent_id: str, key_id: str) -> bool:
+    """Keep a key from being revoked until this transaction ends; False where that has happened.
+
+    Who revokes it afterwards sees the connection, and closes it.
+    """
+    row = conn.execute(
+        """select 1 from agent_keys where key_id::text = %s and agent_id = %s and revoked_at is null for share""",
+        (key_id, agent_id),
+    ).fetchone()
+    return row is not None
+
+
+def may_speak(conn: Connection, agent_id: str, connection_id: str) -> bool:
+    """Tell whether what comes over a connection counts: its key is not revoked, its agent neither rejected nor deleted."""
+    row = conn.execute(
+        """select 1 from agents a where a.agent_id = %(agent_id)s and a.approval = 'approved' and a.deleted_at is null
+           and not exists (select 1 from agent_connections c join agent_keys k using (key_id)
+               where c.connection_id = %(connection_id)s and k.revoked_at is not null)""",
+        {"agent_id": agent_id, "connection_id": connection_id},
+    ).fetchone()
+    return row is not None
+
+
+def forget_opened_with(conn: Connection, agent_id: str, key_id: str) -> None:
+    """Post no more to a connection that was opened with a key, whether or not its socket can be closed."""
+    conn.execute(
+        """update agents set connection_id = null where agent_id = %(agent_id)s and connection_id in (
+               select connection_id from agent_connections where agent_id = %(agent_id)s and key_id::text = %(key_id)s)""",
+        {"agent_id": agent_id, "key_id": key_id},
+    )
+
+
+def count_message(conn: Connection, connection_id: str) -> int:
+    """Count a message; return how many came over its connection in this minute."""
+    row = conn.execute(
+        """update agent_connections set minute = date_trunc('minute', now()),
+               messages = case when minute = date_trunc('minute', now()) then messages + 1 else 1 end
+           where connection_id = %s returning messages""",
+        (connection_id,),
+    ).fetchone()
+    return row[0] if row else 0
 
 
 def mark_live(conn: Connection, agent_id: str, epoch: int) -> None:

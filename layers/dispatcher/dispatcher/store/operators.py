@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from psycopg.rows import kwargs_row
@@ -107,14 +106,13 @@ def revoke_token(conn: Connection, username: str, token_id: str) -> bool:
     return row is not None
 
 
-def by_token(conn: Connection, token_hash: bytes) -> tuple[str, str, Any] | None:
-    """Tell whose token for scripts this is: username, the token's role, the operator's labels."""
+def by_token(conn: Connection, token_hash: bytes) -> tuple[str, str] | None:
+    """Tell whose token for scripts this is, and the role that it was made with."""
     row = conn.execute(
-        """select t.username, t.role, o.labels from api_tokens t join operators o using (username)
-           where t.token_hash = %s and t.revoked_at is null and t.expires_at > now() and o.disabled_at is null""",
+        "select username, role from api_tokens where token_hash = %s and revoked_at is null and expires_at > now()",
         (token_hash,),
     ).fetchone()
-    return (row[0], row[1], row[2]) if row else None
+    return (row[0], row[1]) if row else None
 
 
 def seconds_locked(conn: Connection, username: str, source_ip: str, free: int) -> float:
@@ -136,6 +134,16 @@ def note_failure(conn: Connection, username: str, source_ip: str) -> None:
                failures = case when f.last_at < now() - interval '1 day' then 1 else f.failures + 1 end""",
         (username, source_ip),
     )
+
+
+def prune_failures(conn: Connection, limit: int) -> int:
+    """Forget failures of more than a day ago, which count no more."""
+    return conn.execute(
+        """delete from login_failures where (username, source_ip) in (
+               select username, source_ip from login_failures where last_at < now() - interval '1 day'
+               order by last_at limit %s for update skip locked)""",
+        (limit,),
+    ).rowcount
 
 
 def forget_failures(conn: Connection, username: str, source_ip: str) -> None:
