@@ -1,7 +1,7 @@
 """Simulated agents: they keep what really reached them, and answer it, or not, late, twice, or over an old socket."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
@@ -11,7 +11,7 @@ from dispatcher.model import Dialect
 from dispatcher.presence import HandedOver, Manner
 from dispatcher.store.connections import Origin
 from tests.faults.gateway import Socket
-from tests.faults.record import Carried, Row, Told, Visit
+from tests.faults.record import Carried, Route, Row, Told, Visit
 from tests.faults.world import World
 
 MANNERS = {"k8s": Manner(), "docker": Manner(), "batch": Manner(dialect=Dialect.BATCHING, window=3)}
@@ -126,14 +126,15 @@ class SimulatedAgents:
         world = self.world
         world.say(f"$disconnect of {socket.agent_id}'s {socket.connection_id}")
         before = world.observer.route(socket.agent_id)
+        epoch = world.observer.epoch_of(socket.agent_id, socket.connection_id)
         world.run(
             "$disconnect",
             lambda conn: presence.disconnected(conn, socket.agent_id, socket.connection_id),
             persistently=True,
         )
-        self._visit(socket, "$disconnect", before)
+        self._visit(socket, "$disconnect", epoch, before)
 
-    def _visit(self, socket: Socket, what: str, before: Any) -> None:
+    def _visit(self, socket: Socket, what: str, epoch: int, before: Route) -> None:
         after = self.world.observer.route(socket.agent_id)
         self.world.record.visits.append(
             Visit(
@@ -141,6 +142,7 @@ class SimulatedAgents:
                 agent_id=socket.agent_id,
                 connection_id=socket.connection_id,
                 what=what,
+                epoch=epoch,
                 before=before,
                 after=after,
             )
@@ -164,14 +166,16 @@ class SimulatedAgents:
     def tell(self, socket: Socket, received: Received, kind: str) -> None:
         """Report on a command over one of the agent's sockets, which may be an old one, and the command another's."""
         world, observer = self.world, self.world.observer
-        if "answer" in kind and received.session_id is None:
+        if received.session_id is None and "answer" in kind:
             kind = "command_error"
         world.say(f"{socket.agent_id} over {socket.connection_id}: {kind} of {received.action} ({received.attempt})")
         rows = observer.rows()
         epoch = observer.epoch_of(socket.agent_id, socket.connection_id)
         command_id: str | None = received.command_id
-        if "answer" in kind:
-            command_id = _in_flight_of_session(rows, socket.agent_id, received.session_id)
+        if received.session_id is not None and "answer" in kind:
+            route = observer.route(socket.agent_id)
+            over = route.epoch - (route.connection_id is not None) if epoch < 0 else epoch
+            command_id = _in_flight_of_session(rows, socket.agent_id, received.session_id, over)
         journal = Journal()
         with mock.patch.object(reports, "logger", journal):
             certain, moved = self._receive_frame(socket, frame_of(received, kind))
@@ -199,8 +203,9 @@ class SimulatedAgents:
         """Send any text."""
         self.world.say(f"{socket.agent_id} over {socket.connection_id}: {text[:70]}")
         before = self.world.observer.route(socket.agent_id)
+        epoch = self.world.observer.epoch_of(socket.agent_id, socket.connection_id)
         _, moved = self._receive_frame(socket, text)
-        self._visit(socket, "message", before)
+        self._visit(socket, "message", epoch, before)
         if moved and not only_seen:
             self._deliver(socket.agent_id)
 
@@ -216,7 +221,7 @@ class SimulatedAgents:
 
     def _deliver(self, agent_id: str) -> None:
         world = self.world
-        world.run("message", lambda conn: deliver(conn, world.gateway, agent_id, world.deadline()))
+        world.run("delivery", lambda conn: deliver(conn, world.gateway, agent_id, world.deadline()))
 
     def answer_all(self, agent_ids: list[str]) -> None:
         """Let agents do what they owe: acknowledge and complete all that reached them."""
@@ -253,10 +258,15 @@ def frame_of(received: Received, kind: str) -> str:
     return json.dumps({"type": kind, "payload": {**named, "result": 1, "error": "why"}})
 
 
-def _in_flight_of_session(rows: dict[str, Row], agent_id: str, session_id: str) -> str | None:
+def _in_flight_of_session(rows: dict[str, Row], agent_id: str, session_id: str, epoch: int) -> str | None:
+    """Tell what an answer of a session means: of what went out over this connection or an older one, the first."""
     found = [
         (row.status == "timed_out", row.seq, command_id)
         for command_id, row in rows.items()
-        if row.agent_id == agent_id and row.session_id == session_id and row.status in _UNDER_WAY and row.attempt > 0
+        if row.agent_id == agent_id
+        and row.session_id == session_id
+        and row.status in _UNDER_WAY
+        and row.first_epoch is not None
+        and row.first_epoch <= epoch
     ]
     return min(found)[2] if found else None

@@ -22,6 +22,7 @@ class Blow(StrEnum):
     LOST_AFTER = "database: answer to a statement or commit lost"
     KILLED_BEFORE = "process: killed before a statement or commit"
     KILLED_AFTER = "process: killed after a statement or commit"
+    FROZEN = "process: frozen after a commit, and thawed when its lease is over"
 
 
 @dataclass(slots=True)
@@ -40,6 +41,8 @@ class FragileConnection(psycopg.Connection[tuple[Any, ...]]):
     struck: bool = False
     """Whether anything was done to it."""
     on_blow: Callable[[Blow], None]
+    on_freeze: Callable[[], None]
+    """What the others do while this process stands still."""
     terminate: Callable[[int], None]
     """Ends the server process behind a connection, and returns when it is gone."""
 
@@ -52,6 +55,8 @@ class FragileConnection(psycopg.Connection[tuple[Any, ...]]):
             trap.trips -= 1
             return super().wait(gen, interval, timeout)
         self.trap = None
+        if trap.blow is Blow.FROZEN:
+            return self._freeze(trap, super().wait(gen, interval, timeout))
         self.on_blow(trap.blow)
         if trap.blow is Blow.KILLED_BEFORE:
             gen.close()
@@ -65,6 +70,14 @@ class FragileConnection(psycopg.Connection[tuple[Any, ...]]):
         self.cut()
         del answer
         raise psycopg.OperationalError("the connection was lost before the answer came")
+
+    def _freeze(self, trap: Trap, answer: RV) -> RV:
+        if self.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+            self.trap = trap  # at the next round trip that ends a transaction
+        else:
+            self.on_blow(trap.blow)
+            self.on_freeze()
+        return answer
 
     def cut(self) -> None:
         """Let the server's side of this connection end; what was not committed is rolled back."""

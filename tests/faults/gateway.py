@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -141,9 +142,14 @@ class FaultyGateway:
             socket.state = "closed"
 
 
+def exactly(text: str) -> Any:
+    """Decode JSON with every digit of its numbers."""
+    return json.loads(text, parse_int=Decimal, parse_float=Decimal)
+
+
 def commands_of(frame: str) -> Iterator[Carried]:
     """Read the commands that a frame carries; a request to cancel carries none."""
-    message: dict[str, Any] = json.loads(frame)
+    message: dict[str, Any] = exactly(frame)
     if message["type"] == "command":
         fields = message["payload"]
         yield Carried(command_id=fields["commandId"], attempt=0, action=fields["action"], payload=fields["payload"])
@@ -154,5 +160,5 @@ def commands_of(frame: str) -> Iterator[Carried]:
                 attempt=0,
                 action=entry["action"],
                 payload=entry["payload"],
-                named_attempt=entry["attempt"],
+                named_attempt=int(entry["attempt"]),
             )

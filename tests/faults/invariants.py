@@ -11,6 +11,8 @@ from tests.faults.reports import check_report
 _LEGAL = {(source, each.target) for each in TRANSITIONS.values() for source in each.sources}
 _EXPLAINED = {"expired", "cancelled", "dead"}
 LEASE_SECONDS = 30
+ACK_SECONDS_LEAST = 17
+"""20 s less a tenth of jitter, and what passes between two looks at the clock."""
 ACK_SECONDS_MOST = 330
 """5 minutes, and a tenth of jitter."""
 
@@ -85,15 +87,25 @@ def nothing_is_lost_or_invented(record: Record, check: Check) -> None:
 def duplicates_have_a_larger_attempt(record: Record, check: Check) -> None:
     """A duplicate delivery carries the same commandId and a strictly larger attempt, and attempts never pass max_attempts.
 
-    Every claim counts as an attempt; a duplicate has its reason in a fault, a lost answer or a new connection before it.
+    Every claim counts as an attempt, and one that may have arrived has its time to be acknowledged.  A duplicate has its
+    reason in a fault, a lost answer or a new connection before it.
     """
-    for command_id, posts in _arrivals(record).items():
+    arrivals = _arrivals(record)
+    for command_id, posts in arrivals.items():
         for earlier, later in pairwise(posts):
             first, second = _attempt(earlier, command_id), _attempt(later, command_id)
             check(f"{command_id} came with attempt {second} after {first}", holds=first < second)
             agents = {None, earlier.agent_id}
             reasons = [t for t in record.troubles if earlier.at < t.at < later.at and t.agent_id in agents]
             check(f"{command_id} came again, attempt {second}, without any reason", holds=bool(reasons))
+    given_up = [moved for moved in record.history if (moved.from_status, moved.to_status) == ("sent", "pending")]
+    claimed = {(moved.command_id, moved.attempt): moved.at for moved in record.history if moved.to_status == "sent"}
+    for moved in given_up:
+        arrived = any(_attempt(post, moved.command_id) == moved.attempt for post in arrivals.get(moved.command_id, []))
+        said = any(cause in moved.cause for cause in ("before the agent reconnected", "asks for another"))
+        waited = (moved.at - claimed.get((moved.command_id, moved.attempt), moved.at)).total_seconds()
+        early = arrived and not said and waited < ACK_SECONDS_LEAST
+        check(f"{moved.command_id} reached its agent, and was given back after {waited:.1f} s", holds=not early)
     claims = Counter(moved.command_id for moved in record.history if moved.to_status == "sent")
     for final in record.finals.values():
         check(f"{final.action} has more attempts than {final.max_attempts}", holds=final.attempt <= final.max_attempts)
@@ -168,7 +180,11 @@ def old_connections_change_nothing(record: Record, check: Check) -> None:
     for visit in record.visits:
         name = f"{visit.what} over {visit.connection_id} of {visit.agent_id}"
         check(f"{name} lowered the epoch", holds=visit.after.epoch >= visit.before.epoch)
-        if visit.connection_id != visit.before.connection_id:
+        forgotten = visit.before.connection_id is None and visit.epoch == visit.before.epoch
+        if visit.what == "message" and forgotten:
+            same = visit.after.connection_id in {None, visit.connection_id} and visit.after.epoch == visit.before.epoch
+            check(f"{name}, the last one, changed the route to another", holds=same)
+        elif visit.connection_id != visit.before.connection_id:
             check(f"{name} changed the route of {visit.before.connection_id}", holds=visit.after == visit.before)
         elif visit.what == "message":
             same = visit.after.connection_id == visit.connection_id and visit.after.epoch == visit.before.epoch
@@ -229,7 +245,7 @@ def no_row_stops_another(record: Record, check: Check) -> None:
 
 
 def times_are_in_order(record: Record, check: Check) -> None:
-    """created <= sent <= acknowledged <= ended, all from the database's clock."""
+    """Times are in order: created <= sent <= acknowledged <= ended, all from the database's clock."""
     for final in record.finals.values():
         times = [
             at for at in (final.created_at, final.sent_at, final.acknowledged_at, final.completed_at) if at is not None
@@ -260,11 +276,11 @@ def nothing_due_waits_for_two_sweeps(record: Record, check: Check) -> None:
     """With the agent connected and the link healthy, the oldest due command is younger than two sweeps.
 
     Precisely, and stronger: a sweep in which nothing goes wrong leaves nothing pending that is due, if its agent's window
-    is open and its socket has been healthy for longer than a handshake takes.
+    is open and its socket has been healthy for longer than a handshake takes.  Nor does a submission to such an agent.
     """
     for sweep in record.sweeps:
         if sweep.clean:
-            check(f"a sweep left {sweep.stuck} pending, though nothing holds them back", holds=not sweep.stuck)
+            check(f"a {sweep.what} left {sweep.stuck} pending, though nothing holds them back", holds=not sweep.stuck)
 
 
 def every_transition_is_recorded(record: Record, check: Check) -> None:

@@ -1,7 +1,7 @@
 """One database for many histories: emptied between them, observed from outside, moved through time."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -25,7 +25,7 @@ _TIDY_EVERY = 50
 
 
 @contextlib.contextmanager
-def databases(count: int) -> Iterator[list[str]]:
+def databases(count: int) -> Generator[list[str]]:
     """Run a server with so many migrated databases; give their URLs."""
     with TemporaryDirectory(prefix="faults-") as folder, postgres.running(Path(folder), settings=FAST) as server:
         with psycopg.connect(server.url, autocommit=True) as conn:
@@ -39,7 +39,8 @@ def databases(count: int) -> Iterator[list[str]]:
             migrate(conn)
         with psycopg.connect(server.url, autocommit=True) as conn:
             for number in range(count):
-                conn.execute(f"create database faults_{number} template migrated")  # type: ignore[call-overload]
+                name = sql.Identifier(f"faults_{number}")
+                conn.execute(sql.SQL("create database {} template migrated").format(name))
         yield [f"{base}/faults_{number}" for number in range(count)]
 
 

@@ -1,14 +1,14 @@
 """The state machine that Hypothesis plays: what everybody may do, in any order, with any fault."""
 
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from dispatcher import delivery, presence
+from dispatcher import delivery, frames, presence
 from tests.faults.agents import KINDS, MANNERS, SimulatedAgents
 from tests.faults.connection import FragileConnection
 from tests.faults.drain import drain
@@ -16,6 +16,9 @@ from tests.faults.invariants import check_all
 from tests.faults.laboratory import Laboratory
 from tests.faults.operators import Operators
 from tests.faults.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 DATA = st.data()
 AGENTS = ("k8s", "batch", "docker", "k8s")
@@ -28,6 +31,7 @@ GARBAGE = (
     "\x00",
     '{"type": "complete", "payload": {}}',
 )
+FRAME_BYTES = 600
 _PICKS = {count: st.sampled_from(range(count)) for count in range(1, 400)}
 
 
@@ -66,12 +70,15 @@ class Histories(RuleBasedStateMachine):
         self.agents = SimulatedAgents(self.world)
         self.operators = Operators(self.world, self.agents)
         self.world.between = self._between
-        self._patches = [
+        self._patches = ExitStack()
+        for patch in (
             mock.patch.object(delivery, "time", self.world.clock),
             mock.patch.object(presence, "time", self.world.clock),
-        ]
-        for patch in self._patches:
-            patch.start()
+            # Batches of a few commands: what goes wrong goes wrong in their midst as well.
+            mock.patch.object(frames, "FRAME_BYTES", FRAME_BYTES),
+            mock.patch.object(delivery, "FRAME_BYTES", FRAME_BYTES),
+        ):
+            self._patches.enter_context(patch)
 
     def _begin(self, data: st.DataObject, name: str) -> None:
         self.world.pick = lambda count: data.draw(_PICKS[count])
@@ -126,7 +133,12 @@ class Histories(RuleBasedStateMachine):
     def connect(self, data: st.DataObject) -> None:
         """Let an agent connect."""
         self._begin(data, "connect")
+        before = len(self.agents.flushes)
         self.agents.connect(self.world.choose(AGENTS))
+        if self.agents.flushes[before:] and self.world.choose((True, True, False)):
+            self.agents.flush(
+                self.agents.flushes[-1] if self.world.choose((False, True)) else self.agents.flushes.pop()
+            )
 
     @rule(data=DATA)
     def events(self, data: st.DataObject) -> None:
@@ -246,8 +258,7 @@ class Histories(RuleBasedStateMachine):
             self.world.observer.finish()
             violations = check_all(self.world.record, self.tally.checks)
         finally:
-            for patch in self._patches:
-                patch.stop()
+            self._patches.close()
         tally = self.tally
         tally.histories += 1
         tally.commands += len(self.world.record.finals)

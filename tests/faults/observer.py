@@ -74,12 +74,15 @@ class Observer:
                 attempt=attempt,
                 max_attempts=most,
                 epoch=epoch,
+                first_epoch=first_epoch,
                 seq=seq,
                 cancel_requested=asked,
             )
-            for command_id, agent_id, session_id, status, attempt, most, epoch, seq, asked in self._conn.execute(
-                """select command_id, agent_id, session_id, status, attempt, max_attempts, epoch, seq,
-                   cancel_requested_at is not null from agent_commands"""
+            for command_id, agent_id, session_id, status, attempt, most, epoch, first_epoch, seq, asked in self._conn.execute(
+                """select command_id, agent_id, session_id, status, attempt, max_attempts, epoch,
+                   (select min(h.epoch) from command_history h
+                       where h.command_id = c.command_id and h.to_status = 'sent'), seq,
+                   cancel_requested_at is not null from agent_commands c"""
             )
         }
 

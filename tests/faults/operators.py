@@ -1,6 +1,5 @@
 """Simulated operators: they submit, repeat themselves, change their minds, and write rows with psql."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,8 +12,10 @@ from dispatcher.database import Connection
 from dispatcher.delivery import deliver_at_once
 from dispatcher.errors import DispatcherError
 from dispatcher.identity import Operator, Role
+from dispatcher.json import dumps
 from dispatcher.store.commands import NewCommand
 from tests.faults.agents import SimulatedAgents
+from tests.faults.gateway import exactly
 from tests.faults.record import Submission
 from tests.faults.world import World
 
@@ -33,7 +34,7 @@ PAYLOADS: tuple[Any, ...] = (
 )
 SECONDS = (None, None, None, 5, 30, 300)
 SQL_PAYLOADS: tuple[str | None, ...] = (
-    "{}", None, "[]", '"text"', "true", "12345678901234567890123", '{"a": {"b": [null]}}',
+    "{}", None, "null", "[]", '"text"', "true", "1e400", "12345678901234567890123", '{"a": {"b": [null]}}',
 )  # fmt: skip
 SQL_STATUSES: tuple[str | None, ...] = ("", "", "", "", "zzz", "PENDING", None)
 TOLD_NULLABLE = ("status", "created_at", "priority", "execution_timeout", "max_attempts", "attempt", "cause")
@@ -109,7 +110,7 @@ class Operators:
             self._note(new, "accepted", accepted)
             deliver_at_once(conn, world.gateway, [each.command for each in answer], world.deadline())
 
-        world.run("commands", function)
+        world.observe_submission(new[0].agent_id, lambda: world.run("commands", function).returned and bool(accepted))
         if refused:
             world.say(f"answer: {refused[0]}")
             self._note(new, "refused", [], refused[0])
@@ -127,7 +128,7 @@ class Operators:
                     operator=each.submitted_by,
                     key=each.idempotency_key,
                     body=repr(replace(each, submitted_by=None)),
-                    payload={} if each.payload is None else each.payload,
+                    payload=exactly(dumps({} if each.payload is None else each.payload)),
                     outcome=outcome,
                     command_id=command_id,
                     reason=reason,
@@ -166,7 +167,7 @@ class Operators:
                 operator=None,
                 key=None,
                 body="",
-                payload=json.loads(text),
+                payload=exactly(text),
                 outcome="accepted",
                 command_id=row["command_id"],
             )
@@ -181,7 +182,6 @@ class Operators:
         """Submit an ended command once more."""
         world = self.world
         world.say(f"redrive {command[1]}")
-        # TODO: redrive carries the payload through Python, where null becomes {} and 1e400 a text.
         source = next(each for each in world.record.submissions if each.command_id == command[0])
 
         def function(conn: Connection) -> None:

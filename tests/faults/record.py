@@ -92,6 +92,8 @@ class Row:
     attempt: int
     max_attempts: int
     epoch: int | None
+    first_epoch: int | None
+    """The first connection that it was claimed for."""
     seq: int
     cancel_requested: bool
 
@@ -139,15 +141,18 @@ class Visit:
     agent_id: str
     connection_id: str
     what: str
+    epoch: int
+    """Of the connection, as the service knew it before; -1: it did not."""
     before: Route
     after: Route
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
-    """A sweep; `stuck` are commands that nothing holds back, of agents that are connected, which it left pending."""
+    """A sweep, or a submission; `stuck` are commands that nothing holds back, which it left pending with agents connected."""
 
     at: int
+    what: str
     clean: bool
     failed_passes: int
     stuck: tuple[str, ...]
@@ -201,16 +206,16 @@ class Moved:
 class Record:
     """A whole history."""
 
-    submissions: list[Submission] = field(default_factory=list)
-    posts: list[Post] = field(default_factory=list)
-    troubles: list[Trouble] = field(default_factory=list)
-    told: list[Told] = field(default_factory=list)
-    visits: list[Visit] = field(default_factory=list)
-    sweeps: list[Sweep] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-    finals: dict[str, Final] = field(default_factory=dict)
-    history: list[Moved] = field(default_factory=list)
-    calls: list[int] = field(default_factory=list)
+    submissions: list[Submission] = field(default_factory=list[Submission])
+    posts: list[Post] = field(default_factory=list[Post])
+    troubles: list[Trouble] = field(default_factory=list[Trouble])
+    told: list[Told] = field(default_factory=list[Told])
+    visits: list[Visit] = field(default_factory=list[Visit])
+    sweeps: list[Sweep] = field(default_factory=list[Sweep])
+    failures: list[Failure] = field(default_factory=list[Failure])
+    finals: dict[str, Final] = field(default_factory=dict[str, Final])
+    history: list[Moved] = field(default_factory=list[Moved])
+    calls: list[int] = field(default_factory=list[int])
     """For each use of the network: how many transactions were open."""
     now: int = 0
 

@@ -7,7 +7,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
@@ -15,9 +15,11 @@ from hypothesis.internal.conjecture.engine import ConjectureRunner
 from hypothesis.stateful import run_state_machine_as_test
 
 from dispatcher.observability import logger
-from tests.faults.connection import FragileConnection
 from tests.faults.laboratory import Laboratory
 from tests.faults.machine import Histories, Tally
+
+if TYPE_CHECKING:
+    from tests.faults.connection import FragileConnection
 
 STEPS = 10
 _TELL_EVERY = 5
@@ -32,16 +34,23 @@ class Result:
     histories: int = 0
     commands: int = 0
     deliveries: int = 0
-    rules: Counter[str] = field(default_factory=Counter)
-    faults: Counter[str] = field(default_factory=Counter)
-    checks: Counter[str] = field(default_factory=Counter)
+    rules: Counter[str] = field(default_factory=Counter[str])
+    faults: Counter[str] = field(default_factory=Counter[str])
+    checks: Counter[str] = field(default_factory=Counter[str])
     finished: bool = False
     failing: list[str] | None = None
     """The shortest history that breaks something, line by line."""
 
 
-def play(url: str, n: int, chance: int, tell: Callable[[Result], None] = lambda _result: None) -> Result:
-    """Play n histories that follow from the seed; on a failure the shortest history that Hypothesis finds."""
+def play(
+    url: str,
+    n: int,
+    chance: int,
+    tell: Callable[[Result], None] = lambda _result: None,
+    *,
+    shortest: bool = True,
+) -> Result:
+    """Play n histories that follow from the seed; on a failure the shortest history that Hypothesis finds, or the first."""
     quiet()
     tally = Tally()
     laboratory = Laboratory(url)
@@ -58,8 +67,8 @@ def play(url: str, n: int, chance: int, tell: Callable[[Result], None] = lambda 
     )
     try:
         # Hypothesis would play five variations of each history; five new ones find more.
-        with mock.patch.object(ConjectureRunner, "generate_mutations_from", lambda _runner, _data: None):
-            run_state_machine_as_test(machine, settings=_settings(n))
+        with mock.patch.object(ConjectureRunner, "generate_mutations_from"):
+            run_state_machine_as_test(machine, settings=_settings(n, shortest=shortest))
     except BaseException as error:  # whatever it is, whoever waits for the result is told
         if isinstance(error, KeyboardInterrupt):
             raise
@@ -81,7 +90,7 @@ def quiet() -> None:
     logging.getLogger("psycopg").setLevel(logging.CRITICAL)
 
 
-def _settings(n: int) -> settings:
+def _settings(n: int, *, shortest: bool) -> settings:
     return settings(
         max_examples=n,
         stateful_step_count=STEPS,
@@ -89,8 +98,13 @@ def _settings(n: int) -> settings:
         deadline=None,
         verbosity=Verbosity.quiet,
         report_multiple_bugs=False,
-        suppress_health_check=list(HealthCheck),
-        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=(
+            HealthCheck.too_slow,
+            HealthCheck.data_too_large,
+            HealthCheck.filter_too_much,
+            HealthCheck.large_base_example,
+        ),
+        phases=[Phase.generate, Phase.shrink] if shortest else [Phase.generate],
     )
 
 

@@ -17,10 +17,15 @@ from tests.faults.observer import Observer
 from tests.faults.record import Carried, Failure, Post, Record, Sweep, Trouble
 
 T = TypeVar("T")
-TRAPS = (None,) * 160 + tuple((blow, trips) for trips in range(5) for blow in Blow)
+BLOWS = (None,) * 160 + tuple((blow, trips) for trips in range(5) for blow in Blow if blow is not Blow.FROZEN)
+TRAPS = (*BLOWS, *((Blow.FROZEN, trips) for trips in range(5)))
+DELIVERING = {"commands", "flush", "sweeper", "delivery"}
+"""Functions that hold leases; the others are looked at from before to after, when nothing else may happen."""
 FUNCTION_SECONDS = 60.0
 HANDSHAKE_SECONDS = 11.0
 SILENT_SECONDS = 600.0
+FROZEN_SECONDS = 31
+"""Longer than a lease."""
 DEEPEST = 2
 """Functions that run at once: one, and another while it posts."""
 
@@ -82,9 +87,10 @@ class World:
     def _run(self, function: str, work: Callable[[Connection], T], *, sound: bool = False) -> Outcome[T]:
         depth = len(self.running)
         conn = self._environment(depth)
-        trap = None if sound else self.choose(TRAPS)
+        trap = None if sound else self.choose(TRAPS if function in DELIVERING else BLOWS)
         conn.trap = Trap(*trap) if trap else None
         conn.on_blow = self._on_blow
+        conn.on_freeze = self._on_freeze
         self.running.append(conn)
         try:
             value = work(conn)
@@ -107,6 +113,11 @@ class World:
     def _on_blow(self, blow: Blow) -> None:
         self.say(f"{blow}")
         self.trouble(blow, None)
+
+    def _on_freeze(self) -> None:
+        self.pass_time(FROZEN_SECONDS)
+        if len(self.running) < DEEPEST and self.choose((True, False)):
+            self.sweep()
 
     def _environment(self, depth: int) -> FragileConnection:
         while len(self._environments) <= depth:
@@ -161,9 +172,25 @@ class World:
         self.record.sweeps.append(
             Sweep(
                 at=self.record.tick(),
+                what="sweep",
                 clean=swept.returned and faults == self.faults.total(),
                 failed_passes=value.failed_passes if value else 0,
                 stuck=self.observer.stuck(self.healthy_agents()),
+            )
+        )
+
+    def observe_submission(self, agent_id: str, submit: Callable[[], bool]) -> None:
+        """Look at what a submission has left pending, if nothing goes wrong meanwhile and no time passes."""
+        before = self.faults.total(), self.clock.skipped
+        accepted = submit()
+        clean = accepted and before == (self.faults.total(), self.clock.skipped)
+        self.record.sweeps.append(
+            Sweep(
+                at=self.record.tick(),
+                what="submission",
+                clean=clean,
+                failed_passes=0,
+                stuck=self.observer.stuck([agent_id] if agent_id in self.healthy_agents() else []),
             )
         )
 

@@ -131,14 +131,15 @@ def test_a_command_whose_time_runs_out_behind_a_slow_post_is_not_posted(conn: Co
 
 def test_a_holder_stops_posting_before_its_lease_ends(conn: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else two would post to one agent; what it does not get to is pending again."""
-    monkeypatch.setattr(engine, "LEASE_SECONDS", engine.POST_SECONDS + engine.SETTLE_SECONDS + 0.1)
+    monkeypatch.setattr(engine, "POSTING_SECONDS", engine.POST_SECONDS + engine.SETTLE_SECONDS + 0.1)
     put(conn, "k1")
     put(conn, "k2")
     gateway = FakeGateway(before_post=lambda _frame: time.sleep(0.2))
+    begun = time.monotonic()
     claim = delivery.claim(conn, "a1")
     assert claim is not None
 
-    sent, settled = engine._send(gateway, claim, plenty)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    sent, settled = engine._send(gateway, claim, begun, plenty)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
     assert (sent, [command.command_id for command in settled.unsent]) == (1, ["k2"])
 

@@ -16,7 +16,7 @@ from dispatcher.gateway import CONNECT_SECONDS, READ_SECONDS, Gateway, Posted
 from dispatcher.model import Claim, ClaimedCommand, Command
 from dispatcher.observability import logger
 from dispatcher.store import delivery as store
-from dispatcher.store.delivery import LEASE_SECONDS, Settlement
+from dispatcher.store.delivery import ACK_SECONDS, LEASE_SECONDS, Settlement
 
 Deadline = Callable[[], float]
 """Seconds that are left to work in."""
@@ -24,7 +24,12 @@ Deadline = Callable[[], float]
 POST_SECONDS = CONNECT_SECONDS + READ_SECONDS
 SETTLE_SECONDS = 2.0
 """Kept for the settlement after the last post that is begun."""
+POSTING_SECONDS = min(LEASE_SECONDS, 0.9 * ACK_SECONDS)
+"""How long after the claim was begun its posts may last: until the lease, or the first ack deadline less its jitter, is over.
+Later the sweep may have given the commands to another one."""
 THROTTLE_SECONDS_MOST = 60.0
+EMPTY_CLAIMS = 2
+"""Claims of nothing, one after another, with which delivery gives up; the sweep comes back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,16 +45,20 @@ def deliver(conn: Connection, gateway: Gateway, agent_id: str, deadline: Deadlin
 
     The lease is released before the last look for work: who found it taken has left its command to this holder.
     """
-    sent = claimed = 0
+    sent = claimed = empty = 0
     while deadline() > POST_SECONDS + SETTLE_SECONDS:
+        begun = time.monotonic()
         claim = store.claim(conn, agent_id)
         if claim is None:
             break
         claimed += len(claim.commands)
-        taken, settlement = _send(gateway, claim, deadline)
+        empty = 0 if claim.commands else empty + 1
+        taken, settlement = _send(gateway, claim, begun, deadline)
         sent += taken
         store.settle(conn, claim, settlement)
         _log(claim, taken, settlement)
+        if empty == EMPTY_CLAIMS:  # a row that somebody else keeps locked is due, but cannot be claimed
+            break
     return Delivered(sent=sent, claimed=claimed)
 
 
@@ -62,18 +71,17 @@ def deliver_at_once(conn: Connection, gateway: Gateway, commands: Iterable[Comma
         logger.warning("Delivery put off", extra={"reason": type(error).__name__})
 
 
-def _send(gateway: Gateway, claim: Claim, deadline: Deadline) -> tuple[int, Settlement]:
+def _send(gateway: Gateway, claim: Claim, begun: float, deadline: Deadline) -> tuple[int, Settlement]:
     """Post one message after another; the first that is not taken ends it, so that none overtakes."""
     unsendable: list[tuple[ClaimedCommand, str]] = []
     end = partial(Settlement, unsendable=unsendable)
-    begun = time.monotonic()
     sent = 0
     messages = deque(frames.of(claim))
     while messages:
         message = messages[0]
         first = message.commands[0]
         elapsed = time.monotonic() - begun
-        if min(deadline(), LEASE_SECONDS - elapsed) < POST_SECONDS + SETTLE_SECONDS:
+        if min(deadline(), POSTING_SECONDS - elapsed) < POST_SECONDS + SETTLE_SECONDS:
             return sent, end(unsent=_commands(messages), unsent_cause=f"attempt {first.attempt} ran out of time")
         if any(each.seconds_left is not None and each.seconds_left <= elapsed for each in message.commands):
             # A time to wait ran out in our hands: back to the queue, where the sweep ends it.
@@ -121,5 +129,5 @@ def _log(claim: Claim, taken: int, settlement: Settlement) -> None:
     if settlement.unsent or settlement.unsendable:
         reasons = [settlement.unsent_cause, *(reason for _, reason in settlement.unsendable)]
         logger.warning("Delivery incomplete", extra={**fields, "reason": "; ".join(filter(None, reasons))})
-    else:
+    elif claim.commands:
         logger.info("Delivered commands", extra={**fields, "command_ids": [c.command_id for c in claim.commands]})

@@ -52,7 +52,9 @@ def receive(conn: Connection, agent_id: str, connection_id: str, text: str) -> b
                     "Bad frame", extra={"agent_id": agent_id, "connection_id": connection_id, "reason": str(each)}
                 )
             case Heartbeat():
-                alive = agents.seen(conn, connection_id, capacity=each.capacity, active_sessions=each.active_sessions)
+                alive = agents.seen(
+                    conn, agent_id, connection_id, capacity=each.capacity, active_sessions=each.active_sessions
+                )
             case SessionStatus():
                 _note_session(conn, agent_id, each)
             case _:
@@ -102,7 +104,7 @@ def _settle_one(conn: Connection, origin: Origin, report: Report, results: dict[
 
 
 def _settle_answer(conn: Connection, origin: Origin, answer: SessionAnswer, results: dict[str, Any]) -> list[Settled]:
-    command_id = settlement.in_flight_of_session(conn, origin.agent_id, answer.session_id)
+    command_id = settlement.in_flight_of_session(conn, origin, answer.session_id)
     if command_id and answer.error is not None:
         return _fail(conn, origin, command_id, answer.error, None)
     if command_id:

@@ -156,7 +156,7 @@ MUTATIONS = (
         name="posting-past-the-lease",
         puts_back="I5: a slow holder goes on while the next one posts",
         file=LAYER + "delivery.py",
-        old="min(deadline(), LEASE_SECONDS - elapsed)",
+        old="min(deadline(), POSTING_SECONDS - elapsed)",
         new="deadline()",
         caught_by=(FAULTS + "test_a_holder_stops_posting_before_its_lease_ends",),
     ),
@@ -180,9 +180,9 @@ MUTATIONS = (
         name="transaction-open-across-a-post",
         puts_back="I13: a slow gateway holds locks in the database",
         file=LAYER + "delivery.py",
-        old="        taken, settlement = _send(gateway, claim, deadline)",
+        old="        taken, settlement = _send(gateway, claim, begun, deadline)",
         new='        with conn.transaction():\n            conn.execute("select 1")\n'
-        "            taken, settlement = _send(gateway, claim, deadline)",
+        "            taken, settlement = _send(gateway, claim, begun, deadline)",
         caught_by=(FAULTS + "test_no_transaction_is_open_while_a_post_is_under_way",),
     ),
     Mutation(

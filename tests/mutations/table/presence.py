@@ -133,8 +133,8 @@ MUTATIONS = (
         name="heartbeat-without-effect",
         puts_back="R21: an agent that beats stays degraded",
         file=STORE + "agents.py",
-        old="update agents set last_seen_at = now(), capacity",
-        new="update agents set capacity",
+        old="set last_seen_at = now(), connection_id = %(connection_id)s",
+        new="set connection_id = %(connection_id)s",
         caught_by=(HEARTBEATS,),
     ),
     Mutation(
@@ -149,9 +149,9 @@ MUTATIONS = (
         name="heartbeat-of-the-older-socket-counts",
         puts_back="I8: a half-open newer connection is never found out",
         file=STORE + "agents.py",
-        old="active_sessions = coalesce(%s, active_sessions) where connection_id = %s returning",
-        new="active_sessions = coalesce(%s, active_sessions)\n"
-        "           where agent_id = (select agent_id from agent_connections where connection_id = %s) returning",
+        old="and k.agent_id = a.agent_id and k.epoch = a.epoch)))",
+        new="and k.agent_id = a.agent_id)) or exists (\n"
+        "    select from agent_connections k where k.connection_id = %(connection_id)s and k.agent_id = a.agent_id))",
         caught_by=(PRESENCE + "test_a_heartbeat_of_an_older_connection_is_no_sign_of_life_of_the_newer",),
     ),
     Mutation(

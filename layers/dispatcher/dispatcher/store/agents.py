@@ -134,12 +134,28 @@ def open_connections(conn: Connection, agent_id: str, key_id: str | None = None)
     ]
 
 
-def seen(conn: Connection, connection_id: str, *, capacity: Any = None, active_sessions: int | None = None) -> bool:
-    """Record a sign of life; only the agent's current connection counts."""
+def seen(
+    conn: Connection, agent_id: str, connection_id: str, *, capacity: Any = None, active_sessions: int | None = None
+) -> bool:
+    """Record a sign of life; only the agent's last connection counts.
+
+    One that was forgotten for its silence, and whose socket stands all the same, is the agent's route again.
+    """
     row = conn.execute(
-        """update agents set last_seen_at = now(), capacity = coalesce(%s, capacity),
-           active_sessions = coalesce(%s, active_sessions) where connection_id = %s returning agent_id""",
-        (None if capacity is None else Jsonb(storable(capacity), dumps=dumps), active_sessions, connection_id),
+        """update agents a set last_seen_at = now(), connection_id = %(connection_id)s,
+               capacity = coalesce(%(capacity)s, a.capacity),
+               active_sessions = coalesce(%(active_sessions)s, a.active_sessions)
+           where a.agent_id = %(agent_id)s and (a.connection_id = %(connection_id)s
+               or (a.connection_id is null and a.deleted_at is null and exists (
+                   select from agent_connections k where k.connection_id = %(connection_id)s
+                       and k.agent_id = a.agent_id and k.epoch = a.epoch)))
+           returning a.agent_id""",
+        {
+            "agent_id": agent_id,
+            "connection_id": connection_id,
+            "capacity": None if capacity is None else Jsonb(storable(capacity), dumps=dumps),
+            "active_sessions": active_sessions,
+        },
     ).fetchone()
     return row is not None
 

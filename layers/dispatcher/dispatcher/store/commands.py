@@ -60,7 +60,7 @@ def insert(conn: Connection, new: NewCommand, limits: Limits, scope: Scope, acto
             f"""
             with added as (insert into agent_commands (agent_id, action, payload, session_id, priority, not_before, deliver_by,
                 execution_timeout, max_attempts, submitted_by, idempotency_key, request_hash, redrive_of)
-            select a.agent_id, %(action)s, %(payload)s::jsonb, %(session_id)s, %(priority)s::smallint,
+            select a.agent_id, %(action)s, {_PAYLOAD}, %(session_id)s, %(priority)s::smallint,
                 %(not_before)s::timestamptz,
                 greatest(now(), %(not_before)s::timestamptz) + %(ttl_seconds)s::int * interval '1 second',
                 %(execution_timeout)s::int, %(max_attempts)s::int, %(submitted_by)s, %(idempotency_key)s,
@@ -104,7 +104,10 @@ def size(conn: Connection, new: NewCommand) -> int:
 
 _SUBMITTED = """(select count(*) from (select 1 from audit_log l where l.actor = %(actor)s
     and l.at > now() - interval '1 minute' and l.action = 'submit command' limit %(rate)s) as submitted)"""
-_BYTES = """command_bytes(%(action)s::text, %(session_id)s::text, %(payload)s::jsonb, %(execution_timeout)s::int,
+# What is redriven goes out as it was stored: read into Python, null would become NULL, and 1e400 a text.
+_PAYLOAD = """case when %(redrive_of)s::text is null then %(payload)s::jsonb
+    else (select o.payload from agent_commands o where o.command_id = %(redrive_of)s) end"""
+_BYTES = f"""command_bytes(%(action)s::text, %(session_id)s::text, {_PAYLOAD}, %(execution_timeout)s::int,
     %(max_attempts)s::int)"""
 
 

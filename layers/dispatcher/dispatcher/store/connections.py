@@ -6,6 +6,9 @@ from dispatcher.database import Connection
 from dispatcher.model import Dialect
 from dispatcher.store.clocks import release_superseded
 
+LIFE_HOURS = 3
+"""No connection is older: the gateway cuts each after 2 h."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
@@ -49,6 +52,11 @@ def open_connection(
         if row is None:
             return None
         epoch: int = row[0]
+        # The gateway cut these long ago, and their $disconnect was lost.
+        conn.execute(
+            "delete from agent_connections where agent_id = %s and connected_at < now() - %s * interval '1 hour'",
+            (agent_id, LIFE_HOURS),
+        )
         older = conn.execute(
             "select connection_id from agent_connections where agent_id = %s and connection_id <> %s order by epoch",
             (agent_id, connection_id),
@@ -120,21 +128,20 @@ def is_current(conn: Connection, agent_id: str, epoch: int) -> bool:
 
 
 def forget_absent(conn: Connection, absent_seconds: int, limit: int) -> list[tuple[str, str]]:
-    """Forget current connections that have been silent for long; return their agents and sockets.
+    """Let no commands go to connections that have been silent for long; return their agents and sockets.
 
-    The gateway cuts an idle connection after 10 minutes, and its $disconnect may never come.
+    The gateway cuts an idle connection after 10 minutes, and its $disconnect may never come.  Which connection it was stays
+    known: after a failure of ours that lost all signs of life, the next one brings it back.
     """
-    with conn.transaction():
-        gone = conn.execute(
-            """
-            update agents a set connection_id = null from (
-                select agent_id, connection_id from agents
-                where connection_id is not null and last_seen_at < now() - %s * interval '1 second'
-                limit %s for update skip locked) as absent
-            where a.agent_id = absent.agent_id
-            returning absent.agent_id, absent.connection_id
-            """,
-            (absent_seconds, limit),
-        ).fetchall()
-        conn.execute("delete from agent_connections where connection_id = any(%s)", ([row[1] for row in gone],))
+    gone = conn.execute(
+        """
+        update agents a set connection_id = null from (
+            select agent_id, connection_id from agents
+            where connection_id is not null and last_seen_at < now() - %s * interval '1 second'
+            limit %s for update skip locked) as absent
+        where a.agent_id = absent.agent_id
+        returning absent.agent_id, absent.connection_id
+        """,
+        (absent_seconds, limit),
+    ).fetchall()
     return [(agent_id, connection_id) for agent_id, connection_id in gone]

@@ -144,13 +144,21 @@ def confirm_cancel(conn: Connection, origin: Origin, command_id: str, *, attempt
     return _settled(rows)
 
 
-def in_flight_of_session(conn: Connection, agent_id: str, session_id: str) -> str | None:
-    """Find the command that an answer naming only its session belongs to: the one sent first."""
+def in_flight_of_session(conn: Connection, origin: Origin, session_id: str) -> str | None:
+    """Find the command that an answer naming only its session belongs to: the one sent first.
+
+    What went out over newer connections alone was never seen where the answer comes from.  A connection that is forgotten
+    already was the agent's last one if it has none now, and an older one otherwise.
+    """
     row = conn.execute(
-        """select command_id from agent_commands where agent_id = %s and session_id = %s
-           and status in ('sent', 'acknowledged', 'timed_out') and attempt > 0
-           order by status = 'timed_out', seq limit 1""",
-        (agent_id, session_id),
+        """select c.command_id from agent_commands c join agents a using (agent_id)
+           where c.agent_id = %(agent_id)s and c.session_id = %(session_id)s
+             and c.status in ('sent', 'acknowledged', 'timed_out') and c.attempt > 0
+             and exists (select from command_history h where h.command_id = c.command_id and h.to_status = 'sent'
+                 and h.epoch <= case when %(epoch)s >= 0 then %(epoch)s
+                     else a.epoch - (a.connection_id is not null)::int end)
+           order by c.status = 'timed_out', c.seq limit 1""",
+        {"agent_id": origin.agent_id, "session_id": session_id, "epoch": origin.epoch},
     ).fetchone()
     return row[0] if row else None
 

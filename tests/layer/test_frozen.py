@@ -1,0 +1,45 @@
+"""A function that stands still between its claim and its posts, as an environment that is throttled does."""
+
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from dispatcher import delivery as engine
+from dispatcher.database import Connection
+from dispatcher.delivery import deliver
+from dispatcher.model import Claim
+from dispatcher.store import delivery
+from dispatcher.store.delivery import ACK_SECONDS, LEASE_SECONDS
+from tests.fakes import FakeGateway, plenty
+from tests.rows import connect, provide, put, statuses
+
+
+@pytest.mark.parametrize("seconds", [LEASE_SECONDS, ACK_SECONDS])
+def test_what_was_claimed_too_long_ago_is_not_posted(
+    conn: Connection, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    """I3: its lease, or its ack deadline, is over: another one may have posted it with a larger attempt."""
+    provide(conn)
+    connect(conn)
+    put(conn, "k1")
+    frozen = 0
+    claim = delivery.claim
+    monkeypatch.setattr(engine, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + frozen))
+
+    def claim_and_freeze(conn: Connection, agent_id: str) -> Claim | None:
+        nonlocal frozen
+        claimed = claim(conn, agent_id)
+        frozen = frozen or seconds
+        return claimed
+
+    monkeypatch.setattr(delivery, "claim", claim_and_freeze)
+    gateway = FakeGateway()
+    posted: list[int] = []
+    gateway.before_post = lambda _frame: posted.append(
+        (conn.execute("select attempt from agent_commands").fetchone() or (0,))[0]
+    )
+
+    deliver(conn, gateway, "a1", plenty)
+
+    assert (posted, statuses(conn)) == ([2], {"k1": "sent"})

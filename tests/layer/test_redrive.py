@@ -1,0 +1,25 @@
+"""An ended command is submitted once more as it was."""
+
+import pytest
+
+from dispatcher import intake
+from dispatcher.database import Connection
+from dispatcher.delivery import deliver
+from dispatcher.identity import Operator, Role
+from tests.fakes import FakeGateway, plenty
+from tests.rows import connect, provide, put
+
+
+@pytest.mark.parametrize("payload", ["null", "1e400", '{"n": 12345678901234567890.50}', "[]"])
+def test_what_is_redriven_goes_out_with_the_payload_that_was_stored(conn: Connection, payload: str) -> None:
+    """No decoder lies between the two commands: null stays null, and a number keeps its digits."""
+    provide(conn)
+    connect(conn, window=10)
+    put(conn, "k1", payload=payload, status="dead")
+
+    again = intake.redrive(conn, "k1", Operator(username="ann", role=Role.ADMIN)).command
+    gateway = FakeGateway()
+    deliver(conn, gateway, "a1", plenty)
+
+    stored = conn.execute("select payload::text from agent_commands order by seq").fetchall()
+    assert (stored[0], gateway.command_ids) == (stored[1], [again.command_id])
