@@ -58,8 +58,9 @@ conformance: $(VENV)/.local ## tell what an agent gets wrong: AGENT="command tha
 bench: $(VENV)/.dev ## measure, each figure beside the raw database's in the same run
 	@$(RUN) -m tests.bench
 
-generated: $(VENV)/.dev ## write what is made from the code: the OpenAPI document, the diagram of states
+generated: $(VENV)/.dev ## write what is made from the code: the OpenAPI document, the diagram of states, the matrix of faults
 	@$(RUN) -m local.generate
+	@$(RUN) -m tests.mutations --write
 
 lock: $(LOCK)/bin/uv ## write the exact versions and hashes to requirements/*.txt, from the *.in beside them
 	@for name in $(LAYER)/requirements requirements/local requirements/dev; do \

@@ -81,6 +81,19 @@ def test_a_schema_file_that_was_changed_after_it_had_been_applied_is_refused(con
         migrate(conn)
 
 
+def test_a_migration_sees_to_the_roles_timeouts(conn: Connection, server: str) -> None:
+    """Whatever the role had before; rolled back, as all databases of a server share it."""
+    with psycopg.connect(server, autocommit=True) as admin, conn.transaction(force_rollback=True):
+        # One at a time, as in conftest: two transactions cannot alter a role at once.
+        admin.execute("select pg_advisory_lock(1)")
+        conn.execute("alter role current_user reset all")
+        migrate(conn)
+        row = conn.execute("select rolconfig from pg_roles where rolname = current_user").fetchone()
+
+    assert row is not None
+    assert {"lock_timeout=5s", "statement_timeout=30s", "idle_in_transaction_session_timeout=30s"} <= set(row[0] or [])
+
+
 def test_the_role_waits_for_nothing_for_ever(conn: Connection) -> None:
     """A lock that nobody gives back ends a statement, and no function hangs until it is killed."""
     with database.connect() as mine:

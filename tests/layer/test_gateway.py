@@ -73,3 +73,9 @@ def test_a_gateway_that_cannot_be_reached_has_taken_nothing(url: str) -> None:
     del url
 
     assert ApiGateway("http://127.0.0.1:9").post("200", "{}") is Posted.REFUSED
+
+
+def test_a_connection_that_is_not_known_to_be_live_is_not(url: str) -> None:
+    """Flush asks again: to post too early is worse than to post later."""
+    assert not ApiGateway(url).is_live("410")
+    assert not ApiGateway("http://127.0.0.1:9").is_live("200")

@@ -139,3 +139,13 @@ def test_what_is_with_an_agent_that_takes_several_is_no_reason_to_wait(conn: Con
     put(conn, "k0", status="sent", attempt=1, epoch=1)
 
     assert (with_room, explain(conn, "k2").reason) == ("due", "behind")
+
+
+def test_a_docker_agents_command_is_behind_its_own_session_only(conn: Connection) -> None:
+    """What another session waits for is no reason."""
+    provide(conn)
+    connect(conn, dialect=Dialect.SILENT)
+    put(conn, "k-other", session_id="s2", status="sent", attempt=1)
+    put(conn, "k1", session_id="s1")
+
+    assert explain(conn, "k1").reason == "due"

@@ -20,6 +20,8 @@ from tests.mutations.table import MUTATIONS
 from tests.mutations.workbench import Outcome, Verdict, Workbench
 
 ROOT = Path(__file__).resolve().parents[2]
+EVERY = 20
+"""Mutations after which a log, where no bar can be drawn, gets a line."""
 COLOURS = {Verdict.CAUGHT: "green", Verdict.SURVIVED: "bold red", Verdict.BROKE: "bold yellow"}
 
 
@@ -57,11 +59,15 @@ def _try_out(chosen: list[Mutation], jobs: int, console: Console) -> list[Outcom
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mutations-")))
         server = stack.enter_context(postgres.running(folder / "postgres", settings=FAST))
         benches: SimpleQueue[Workbench] = SimpleQueue()
-        made = [Workbench(ROOT, folder / f"copy-{number}", server.url) for number in range(jobs)]
+        made = [
+            stack.enter_context(contextlib.closing(Workbench(ROOT, folder / f"copy-{number}", server.url)))
+            for number in range(jobs)
+        ]
         pool = stack.enter_context(ThreadPoolExecutor(jobs))
         console.print(f"{len(chosen)} mutations; first their tests without any")
         tests = sorted({test for mutation in chosen for test in mutation.caught_by})
-        for failure in pool.map(lambda at: made[at].baseline(tests[at::jobs]), range(min(jobs, len(tests)))):
+        shares = [tests[at::jobs] for at in range(min(jobs, len(tests)))]
+        for failure in pool.map(Workbench.baseline, made, shares):
             if failure is not None:
                 console.print(failure, "[red]These tests fail as it is.[/]", markup=True, highlight=False)
                 return None
@@ -80,9 +86,11 @@ def _try_out(chosen: list[Mutation], jobs: int, console: Console) -> list[Outcom
         )
         task = progress.add_task("", total=len(chosen))
         running = {pool.submit(at_a_bench, mutation): mutation for mutation in chosen}
-        for future in as_completed(running):
+        for done, future in enumerate(as_completed(running), start=1):
             outcome = future.result()
             progress.update(task, advance=1, description=outcome.mutation.name[:34])
+            if not console.is_terminal and done % EVERY == 0:
+                console.print(f"{done} of {len(chosen)}")
             if outcome.verdict is not Verdict.CAUGHT:
                 progress.console.print(outcome.mutation.name, outcome.verdict.value, style=COLOURS[outcome.verdict])
         found = {future.result().mutation.name: future.result() for future in running}

@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from tests.mutations.mutation import Mutation
+from tests.mutations.runner import TIMED_OUT, Run
 
 NEEDED = ("functions", "layers", "local", "tests", "events", "docs", "template.yaml", "pyproject.toml")
 PATIENCE_SECONDS = 90.0
@@ -52,10 +53,22 @@ class Workbench:
             else:
                 shutil.copy2(root / name, folder / name)
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
-        self._environment = kept | {
+        environment = kept | {
             "PYTHONPATH": f"{folder}:{folder / 'layers/dispatcher'}",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             "TEST_DATABASE_SERVER": database_server,
         }
+        self._runner = subprocess.Popen(
+            [sys.executable, "-m", "tests.mutations.runner"],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    def close(self) -> None:
+        """End the runner."""
+        self._runner.communicate()
 
     def baseline(self, tests: Iterable[str]) -> str | None:
         """Run tests on the unchanged copy; return what pytest said where they do not pass."""
@@ -76,31 +89,24 @@ class Workbench:
             path.write_text(text)
             os.utime(path, (times.st_atime, times.st_mtime))
         failed = re.search(r"^FAILED (\S+)", output, re.MULTILINE)
-        if code == TESTS_FAILED and failed:
-            verdict = Verdict.CAUGHT
-        else:
-            verdict = Verdict.SURVIVED if code == 0 else Verdict.BROKE
+        red = code == TESTS_FAILED and failed is not None
         return Outcome(
             mutation=mutation,
-            verdict=verdict,
+            verdict=Verdict.CAUGHT if red else Verdict.SURVIVED if code == 0 else Verdict.BROKE,
             caught_by=failed[1] if failed else "",
             seconds=time.monotonic() - began,
             output=output,
         )
 
     def _pytest(self, tests: Sequence[str], *, patience: float, mutated: bool = False) -> tuple[int, str]:
-        environment = self._environment | ({"PYTHONDONTWRITEBYTECODE": "1"} if mutated else {})
-        command = [sys.executable, "-m", "pytest", "-x", "--tb=short", "-rf", "-p", "no:cacheprovider", *tests]
-        try:
-            run = subprocess.run(
-                command,
-                cwd=self.folder,
-                env=environment,
-                capture_output=True,
-                text=True,
-                timeout=patience,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return -1, f"no end within {patience:.0f} s"
-        return run.returncode, run.stdout + run.stderr
+        output = self.folder / "output.txt"
+        arguments = ["-x", "--tb=short", "-rf", "-p", "no:cacheprovider", *tests]
+        pipes = self._runner.stdin, self._runner.stdout
+        assert pipes[0] is not None
+        assert pipes[1] is not None
+        run = Run(arguments=arguments, output=str(output), seconds=patience, keep_bytecode=not mutated)
+        pipes[0].write(run.as_line())
+        pipes[0].flush()
+        code = int(pipes[1].readline())
+        said = output.read_text(errors="replace")
+        return code, said + (f"\nno end within {patience:.0f} s" if code == TIMED_OUT else "")

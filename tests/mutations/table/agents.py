@@ -1,7 +1,7 @@
 """A acts for B: whose command, whose session, whose socket."""
 
 from tests.mutations.mutation import Mutation
-from tests.mutations.table.paths import LAYER, PRESENCE, SECURITY, STORE
+from tests.mutations.table.paths import GUARDS, LAYER, PRESENCE, SECURITY, STORE
 
 OTHERS = (SECURITY + "test_no_agent_settles_another_agents_command",)
 FILE = STORE + "settlement.py"
@@ -34,10 +34,13 @@ MUTATIONS = (
         "c.agent_id = %(agent_id)s and c.status = any(%(sources)s) and c.attempt > 0\n          and (c.status <> all",
         "c.status = any(%(sources)s) and c.attempt > 0\n          and (c.status <> all",
     ),
-    _of_anyone(
-        "retry",
-        "c.agent_id = %(agent_id)s and c.status = any(%(sources)s)\n          and c.attempt between",
-        "c.status = any(%(sources)s) and c.cancel_requested_at is not null\n          and c.attempt between",
+    Mutation(
+        name="retry-of-anyones-command",
+        puts_back="security, I9: the authenticated id is not read: another agent's command is tried again",
+        file=FILE,
+        old="c.agent_id = %(agent_id)s and c.status = any(%(sources)s)\n          and c.attempt between",
+        new="c.status = any(%(sources)s)\n          and c.attempt between",
+        caught_by=(GUARDS + "test_no_agent_asks_for_another_attempt_of_another_agents_command",),
     ),
     _of_anyone(
         "progress",
@@ -61,8 +64,8 @@ MUTATIONS = (
         name="agent-id-of-the-query",
         puts_back="security: the id that was asked for counts, and not the key's",
         file=LAYER + "identity.py",
-        old="if found and found[0] == agent_id else None",
-        new="if found else None",
+        old="return owner if owner and hmac.compare_digest(owner.agent_id.encode(), agent_id.encode()) else None",
+        new="return owner",
         caught_by=(SECURITY + "test_a_key_opens_the_socket_of_the_very_agent_that_it_was_given_to",),
     ),
 )

@@ -1,7 +1,18 @@
 """NULL, JSON, the schema and its way into the database."""
 
 from tests.mutations.mutation import Mutation
-from tests.mutations.table.paths import CLOCKS, DATABASE, DELIVERY, LAYER, PROMISES, REGRESSIONS, SAMPLES, SCHEMA, STATES, STORE
+from tests.mutations.table.paths import (
+    CLOCKS,
+    DATABASE,
+    DELIVERY,
+    LAYER,
+    PROMISES,
+    REGRESSIONS,
+    SAMPLES,
+    SCHEMA,
+    STATES,
+    STORE,
+)
 
 NULLS = (REGRESSIONS + "test_null_in_any_nullable_column_stops_no_command",)
 
@@ -167,7 +178,7 @@ MUTATIONS = (
         file=LAYER + "migrations.py",
         old="        for statement in ROLE_SETTINGS:",
         new="        for statement in ROLE_SETTINGS[:0]:",
-        caught_by=(DATABASE + "test_the_role_waits_for_nothing_for_ever",),
+        caught_by=(DATABASE + "test_a_migration_sees_to_the_roles_timeouts",),
     ),
     Mutation(
         name="clock-of-whoever-inserts",

@@ -1,7 +1,7 @@
 """Claim, lease, post, settle."""
 
 from tests.mutations.mutation import Mutation
-from tests.mutations.table.paths import CLOCKS, DELIVERY, FAULTS, GATEWAY, LAYER, PROTOCOL_2, REGRESSIONS, STORE
+from tests.mutations.table.paths import CLOCKS, DELIVERY, FAULTS, GATEWAY, LAYER, PACE, PROTOCOL_2, REGRESSIONS, STORE
 
 OUTCOMES = DELIVERY + "test_each_outcome_of_a_post_is_treated_as_what_it_is"
 ANSWERS = GATEWAY + "test_each_answer_is_taken_for_what_it_is_and_nothing_is_posted_twice"
@@ -78,7 +78,8 @@ MUTATIONS = (
         puts_back="I4: those behind what can never be sent wait",
         file=LAYER + "delivery.py",
         old="            case Posted.TOO_LARGE:\n",
-        new='            case Posted.TOO_LARGE if len(messages) > 1:\n                return sent, end(unsent=_commands(messages), unsent_cause="")\n'
+        new="            case Posted.TOO_LARGE if len(messages) > 1:\n                "
+        'return sent, end(unsent=_commands(messages), unsent_cause="")\n'
         "            case Posted.TOO_LARGE:\n",
         caught_by=(FAULTS + "test_what_can_never_be_sent_fails_and_holds_nobody_back",),
     ),
@@ -88,14 +89,15 @@ MUTATIONS = (
         file=STORE + "delivery.py",
         old="    and (a.throttled_until is null or a.throttled_until <= now())\n",
         new="",
-        caught_by=(CLOCKS + "test_a_throttled_post_holds_the_whole_queue_and_kills_no_connection",),
+        caught_by=(PACE + "test_one_refused_post_is_one_post",),
     ),
     Mutation(
         name="overtaking-the-unanswered",
         puts_back="I4: those behind an unanswered post are sent before it is",
         file=LAYER + "delivery.py",
         old='cause = f"command {first.command_id} was posted without an answer before it"\n                return sent, end(\n'
-        "                    unsent=_commands(messages), unsent_cause=cause, throttle_seconds=backoff(first.attempt)\n                )",
+        "                    unsent=_commands(messages), unsent_cause=cause, throttle_seconds=backoff(first.attempt)\n"
+        "                )",
         new="continue",
         caught_by=(FAULTS + "test_nothing_overtakes_a_command_whose_post_got_no_answer",),
     ),

@@ -1,7 +1,7 @@
 """Accepting, cancelling and redriving commands."""
 
 from tests.mutations.mutation import Mutation
-from tests.mutations.table.paths import INTAKE, LAYER, PROMISES, STATES, STORE
+from tests.mutations.table.paths import GUARDS, INTAKE, LAYER, PROMISES, STATES, STORE
 
 MUTATIONS = (
     Mutation(
@@ -120,10 +120,7 @@ MUTATIONS = (
         file=STORE + "commands.py",
         old="status = any(%(cancellable)s || array['sent', 'acknowledged'])",
         new="true",
-        caught_by=(
-            STATES + "[cancel-completed]",
-            PROMISES + "test_a_command_that_is_under_way_is_asked_to_stop_and_one_that_has_ended_is_not",
-        ),
+        caught_by=(GUARDS + "test_an_ended_command_is_not_marked_as_to_be_cancelled[completed]",),
     ),
     Mutation(
         name="cancel-ends-what-is-under-way",

@@ -66,6 +66,14 @@ MUTATIONS = (
         caught_by=(SWEEP + "test_nothing_is_posted_while_the_handshake_is_under_way",),
     ),
     Mutation(
+        name="handshakes-never-end",
+        puts_back="I15, an asynchronous event dropped: without its flush an agent is never delivered to",
+        file=STORE + "delivery.py",
+        old="    and (a.live or a.connected_at < now() - interval '10 seconds')\n",
+        new="    and a.live\n",
+        caught_by=(SWEEP + "test_a_connection_whose_flush_was_lost_is_delivered_to_by_the_sweep",),
+    ),
+    Mutation(
         name="flush-does-not-wait",
         puts_back="R10: the queue is looked at before anyone is there",
         file=LAYER + "presence.py",
@@ -101,8 +109,8 @@ MUTATIONS = (
         name="lost-flush-refuses-the-agent",
         puts_back="an asynchronous event dropped: the handshake fails with it",
         file=LAYER + "presence.py",
-        old="    except (ClientError, BotoCoreError) as error:\n        logger.warning(\"Flush",
-        new="    except ZeroDivisionError as error:\n        logger.warning(\"Flush",
+        old='    except (ClientError, BotoCoreError) as error:\n        logger.warning("Flush',
+        new='    except ZeroDivisionError as error:\n        logger.warning("Flush',
         caught_by=(PROMISES + "test_a_flush_that_cannot_be_invoked_is_no_reason_to_refuse_an_agent",),
     ),
     Mutation(

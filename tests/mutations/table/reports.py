@@ -1,7 +1,17 @@
 """What agents report, and whose it is."""
 
 from tests.mutations.mutation import Mutation
-from tests.mutations.table.paths import CLOCKS, FAULTS, LAYER, PRESENCE, PROMISES, PROTOCOL_2, REGRESSIONS, STATES, STORE
+from tests.mutations.table.paths import (
+    CLOCKS,
+    FAULTS,
+    LAYER,
+    PRESENCE,
+    PROMISES,
+    PROTOCOL_2,
+    REGRESSIONS,
+    STATES,
+    STORE,
+)
 
 OLD_REPORTS = PROTOCOL_2 + "test_a_report_of_an_old_attempt_settles_the_newer_one_only_where_it_is_a_result"
 DOCKER = REGRESSIONS + "test_a_docker_agents_answers_settle_the_command_of_their_session"
@@ -182,17 +192,16 @@ MUTATIONS = (
         name="report-is-lost-in-a-deadlock",
         puts_back="R25: a report that the database interrupts is gone",
         file="functions/message/app.py",
-        old="    moved = database.persistently(lambda conn: reports.receive(conn, agent_id, request[\"connectionId\"], text))",
-        new="    with database.connect() as conn:\n"
-        "        moved = reports.receive(conn, agent_id, request[\"connectionId\"], text)",
+        old="    if database.persistently(take):\n",
+        new="    with database.connect() as conn:\n        moved = take(conn)\n    if moved:\n",
         caught_by=(PROMISES + "test_a_report_that_the_database_interrupts_is_settled_all_the_same",),
     ),
     Mutation(
         name="nothing-after-a-report",
         puts_back="I15: the window opens, and the next command waits for the sweep",
         file="functions/message/app.py",
-        old="    if moved:\n",
-        new="    if False:\n",
+        old="            deliver(conn, gateway, agent_id, deadline_of(context))\n",
+        new="            del conn\n",
         caught_by=(PROMISES + "test_an_ack_opens_the_window_for_the_next_command",),
     ),
 )

@@ -21,16 +21,17 @@ MUTATIONS = (
         name="bootstrap-key",
         puts_back="security: one global key that never expires opens any agent",
         file=LAYER + "identity.py",
-        old='    found = keys.agent_of(conn, key_hash(key or ""))\n',
-        new='    found = keys.agent_of(conn, key_hash(key or "")) or (agent_id, "approved")\n',
+        old='    owner = keys.owner_of(conn, key_hash(key or ""))\n',
+        new='    owner = keys.owner_of(conn, key_hash(key or ""))\n'
+        '    owner = owner or Owner(agent_id=agent_id, approval="approved", key_id="")  # type: ignore\n',
         caught_by=(KEYS,),
     ),
     Mutation(
         name="approval-is-not-checked-by-the-authorizer",
         puts_back="security: an agent that waits for approval opens a socket",
         file="functions/authorize_agent/app.py",
-        old='    allowed = approval == "approved"',
-        new="    allowed = approval is not None",
+        old='    allowed = owner is not None and owner.approval == "approved"',
+        new="    allowed = owner is not None",
         caught_by=(APPROVAL,),
     ),
     Mutation(
@@ -61,8 +62,8 @@ MUTATIONS = (
         name="revoked-key-keeps-its-socket",
         puts_back="security: a revoked key's socket lasts for two hours",
         file=LAYER + "fleet.py",
-        old='logger.info("Key revoked"',
-        new='gateway = type("Nobody", (), {"close": lambda *_: None})()  # type: ignore\n    logger.info("Key revoked"',
+        old="    _close_all(gateway, agents.open_connections(conn, agent_id, key_id))",
+        new="    del gateway",
         caught_by=(REVOKED,),
     ),
     Mutation(
@@ -101,8 +102,9 @@ MUTATIONS = (
         name="registration-tells-which-agents-exist",
         puts_back="security: 404 for an unknown agent, 401 for a wrong key",
         file=LAYER + "fleet.py",
-        old="    if identity.agent_of(conn, key, agent_id) is None:",
-        new="    find(conn, agent_id)\n    if identity.agent_of(conn, key, agent_id) is None:",
+        old="    if identity.agent_of(conn, key, introduction.agent_id) is None:",
+        new="    find(conn, introduction.agent_id, None)\n"
+        "    if identity.agent_of(conn, key, introduction.agent_id) is None:",
         caught_by=(SECURITY + "test_registration_tells_nobody_which_agents_there_are",),
     ),
     Mutation(
@@ -167,8 +169,8 @@ MUTATIONS = (
         name="unknown-names-are-told",
         puts_back="security: a wrong name and a wrong password get different answers",
         file=LAYER + "identity.py",
-        old='    if stored is None:\n        raise NotAuthenticated("The username or the password is wrong.")',
-        new='    if stored is None:\n        raise NotAuthenticated(f"The username or the password is wrong: {username}.")',
+        old='        raise NotAuthenticated("The username or the password is wrong.")',
+        new="        raise NotAuthenticated(f\"The {'password' if account else 'username'} {username!r} is wrong.\")",
         caught_by=(INTAKE + "test_a_password_gives_a_token_that_the_authorizer_knows",),
     ),
 )

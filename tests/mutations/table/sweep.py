@@ -117,7 +117,8 @@ MUTATIONS = (
         file=STORE + "clocks.py",
         old="where status = 'pending' and deliver_by <= now()\n"
         "            order by deliver_by limit %s for update skip locked)) and status = any(%s)",
-        new="where deliver_by <= now()\n            order by deliver_by limit %s for update skip locked)) and %s::text[] is not null",
+        new="where deliver_by <= now()\n"
+        "            order by deliver_by limit %s for update skip locked)) and %s::text[] is not null",
         caught_by=(STATES + "[expire-sent]",),
     ),
     Mutation(
