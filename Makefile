@@ -39,7 +39,7 @@ check: $(VENV)/.dev ## run the linters and the type checkers
 	$(RUN) -m mypy
 	$(RUN) -m mypy functions
 	$(RUN) -m pyright
-	$(RUN) -m cfnlint template.yaml
+	$(VENV)/bin/cfn-lint
 	$(RUN) -m tests.transform
 
 security: $(VENV)/.dev ## look for secrets in the repository and for known vulnerabilities in what the functions run on
