@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
-import boto3
+import botocore.session
 import psycopg
 import pytest
 from cryptography import x509
@@ -80,7 +80,7 @@ def test_a_login_is_signed_as_boto3_signs_it(monkeypatch: pytest.MonkeyPatch) ->
     host = "acd.cluster-abc.eu-central-1.rds.amazonaws.com"
 
     ours = urlsplit("https://" + rds.login_token(host, 5432, "dispatcher"))
-    client: Any = boto3.client("rds")
+    client: Any = botocore.session.get_session().create_client("rds")
     signed: str = client.generate_db_auth_token(host, 5432, "dispatcher")
     theirs = urlsplit("https://" + signed)
 
