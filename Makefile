@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 ARGS ?=
+SOURCE ?= streamspace.agent_commands
 N ?= 1000
 SEED ?= 1
 AGENT ?=
@@ -14,7 +15,7 @@ LAYER := layers/dispatcher
 export PYTHONPATH := $(CURDIR):$(CURDIR)/$(LAYER)
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo audit test check security faults mutations conformance bench generated lock clean
+.PHONY: help up demo audit streamspace test check security faults mutations conformance bench generated lock clean
 
 help: ## say what there is
 	@echo "usage: make <what>"
@@ -30,6 +31,9 @@ demo: $(VENV)/.local ## play Integration Test 3.2, command retry during agent do
 audit: $(VENV)/.local ## check on the live rows that nothing is lost or stuck (DATABASE_URL for another database)
 	@$(RUN) -m local.audit
 
+streamspace: $(VENV)/.local ## move a StreamSpace table over: SOURCE=schema.table, in the database of DATABASE_URL
+	@$(RUN) -m local.streamspace --source "$(SOURCE)" $(ARGS)
+
 test: $(VENV)/.dev ## run the tests (ARGS="tests/local -k postgres" for some)
 	@$(RUN) -m pytest $(ARGS)
 
@@ -39,7 +43,7 @@ check: $(VENV)/.dev ## run the linters and the type checkers
 	$(RUN) -m mypy
 	$(RUN) -m mypy functions
 	$(RUN) -m pyright
-	$(VENV)/bin/cfn-lint template.yaml
+	$(VENV)/bin/cfn-lint
 	$(RUN) -m tests.transform
 
 security: $(VENV)/.dev ## look for secrets in the repository and for known vulnerabilities in what the functions run on

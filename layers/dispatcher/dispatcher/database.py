@@ -18,6 +18,9 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 RETRY_PAUSES = (0.05, 0.2, 0.8)
 """Seconds before each further try: together longer than a deadlock takes, shorter than a handshake may."""
 
+CONNECT_SECONDS = 3
+"""Shorter than the shortest function may take, so that it can still say what happened."""
+
 T = TypeVar("T")
 
 _kept: Connection | None = None
@@ -29,7 +32,7 @@ def open_connection(url: str) -> Connection:
     Nothing is prepared or set in the session, so that a pooling proxy can share it: the timeouts are the role's own
     (see migrations).
     """
-    conn = psycopg.connect(url, autocommit=True, prepare_threshold=None, connect_timeout=5)
+    conn = psycopg.connect(url, autocommit=True, prepare_threshold=None, connect_timeout=CONNECT_SECONDS)
     set_json_loads(loads_lenient, conn)
     return conn
 
@@ -46,8 +49,20 @@ def connect() -> Generator[Connection]:
         _kept.close()
         _kept = None
     if _kept is None:
-        _kept = open_connection(settings.database_url())
+        _kept = _open()
     yield _kept
+
+
+def _open() -> Connection:
+    url = settings.database_url()
+    try:
+        return open_connection(url)
+    except psycopg.OperationalError:
+        # Refused, perhaps, because the password was rotated since it was read.  Another one is worth another try.
+        fresh = settings.database_url(fresh=True)
+        if fresh == url:
+            raise
+        return open_connection(fresh)
 
 
 def persistently(work: Callable[[Connection], T]) -> T:
