@@ -66,6 +66,8 @@ generated: $(VENV)/.dev ## write what is made from the code: the OpenAPI documen
 
 localstack: $(VENV)/.dev $(EMULATOR)/.ministack $(SAM)/.sam ## deploy the template on LocalStack's port, without Docker, and play Test 3.2 there
 	@$(RUN) -m local.aws
+	@echo "The conformance tests of API Gateway, on ministack:"
+	@GATEWAY=ministack $(RUN) -m pytest tests/gateway
 
 lock: $(LOCK)/bin/uv ## write the exact versions and hashes to requirements/*.txt, from the *.in beside them
 	@for name in $(LAYER)/requirements requirements/local requirements/dev requirements/ministack requirements/sam; do \

@@ -4,7 +4,7 @@ import json
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 from botocore.config import Config
@@ -30,8 +30,8 @@ class Account:
 
     def client(self, service: str, **options: Any) -> Any:
         """Return a boto3 client of the service."""
-        client: Any = self.session.client(service, **options)
-        return client
+        session: Any = cast("Any", self.session)  # localstack-client has no types
+        return session.client(service, **options)
 
     def create_bucket(self, name: str) -> None:
         """Make a bucket for the artifacts."""
