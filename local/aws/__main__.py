@@ -103,13 +103,9 @@ def _built() -> Path:
     step("build", "sam build, for this machine's processor and the emulator's Python")
     architecture, runtime = fitting.architecture(), emulator.runtime()
     work = ROOT / ".aws-sam" / "localstack"
-    work.mkdir(parents=True, exist_ok=True)
-    template = work / "template.yaml"
-    template.write_text(
-        fitting.fitted((ROOT / "template.yaml").read_text(), architecture=architecture, runtime=runtime)
-    )
+    template = fitting.lay_out(ROOT, work / "source", architecture=architecture, runtime=runtime)
     with _timed(f"built for {architecture} and {runtime}; nothing else of template.yaml is changed"):
-        return sam.build(template, work, root=ROOT)
+        return sam.build(template, work)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +159,7 @@ def _logged_in(stack: Stack, url: str) -> Client:
 
 def _log(deployed: Deployed) -> str:
     return "\n".join(
-        line for name in deployed.stack.functions() for line in deployed.stack.log(name, since=deployed.since)
+        line for group in deployed.stack.log_groups() for line in deployed.stack.log(group, since=deployed.since)
     )
 
 

@@ -5,6 +5,8 @@ Nothing else differs.  The layer holds compiled wheels, so the processor decides
 
 import platform
 import re
+import shutil
+from pathlib import Path
 
 ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
 """What this machine may be called, and what Lambda calls that."""
@@ -19,6 +21,22 @@ def fitted(template: str, *, architecture: str, runtime: str) -> str:
     if not re.search(r"\bpython3\.\d+\b", template):
         raise UnfitError("The template names no Python runtime.")
     return re.sub(r"\b(arm64|x86_64)\b", architecture, re.sub(r"\bpython3\.\d+\b", runtime, template))
+
+
+def lay_out(root: Path, folder: Path, *, architecture: str, runtime: str) -> Path:
+    """Make `folder` look like the repository at `root`, but for its template, which fits; return that template.
+
+    Everything else is a link: a template's paths begin where it lies.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.iterdir():
+        left.unlink() if left.is_symlink() or left.is_file() else shutil.rmtree(left)
+    for entry in root.iterdir():
+        if not entry.name.startswith(".") and entry.name != "template.yaml":
+            (folder / entry.name).symlink_to(entry)
+    template = folder / "template.yaml"
+    template.write_text(fitted((root / "template.yaml").read_text(), architecture=architecture, runtime=runtime))
+    return template
 
 
 def architecture() -> str:

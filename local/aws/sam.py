@@ -46,14 +46,13 @@ class Sam:
         run("delete", "--stack-name", self.stack, "--no-prompts", "--region", REGION, endpoint=self.endpoint)
 
 
-def build(template: Path, to: Path, *, root: Path) -> Path:
-    """Build a template whose paths are relative to `root`; return the built template.
+def build(template: Path, to: Path) -> Path:
+    """Build a template; return the built one.
 
     Functions and layer are built for the interpreter of the emulator's environment, which is put first on the PATH.
     """
     run(
-        "build", "-t", str(template), "--base-dir", str(root), "--build-dir", str(to / "build"),
-        "--cached", "--cache-dir", str(to / "cache"),
+        "build", "-t", str(template), "--build-dir", str(to / "build"), "--cached", "--cache-dir", str(to / "cache"),
     )  # fmt: skip
     return to / "build" / "template.yaml"
 

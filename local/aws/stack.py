@@ -55,6 +55,7 @@ class Account:
             "dbname": parts.path.lstrip("/"),
             "username": unquote(parts.username or ""),
             "password": unquote(parts.password or ""),
+            "sslmode": "prefer",  # the embedded server has no TLS
         }
         made = self.client("secretsmanager").create_secret(Name=name, SecretString=json.dumps(secret))
         return str(made["ARN"])
@@ -103,21 +104,24 @@ class Stack:
             raise StackError(f"{logical} failed: {text}")
         return json.loads(text or "null")
 
-    def log(self, logical: str, *, since: float = 0.0) -> list[str]:
-        """Return what a function has logged since a moment, as CloudWatch has it."""
+    def log_groups(self) -> set[str]:
+        """Name the log groups of the template's functions."""
+        client = self.account.client("lambda")
+        names = [identity for logical, identity in self.resources.items() if logical.endswith("Function")]
+        configurations = {name: client.get_function_configuration(FunctionName=name) for name in names}
+        return {
+            configuration.get("LoggingConfig", {}).get("LogGroup") or f"/aws/lambda/{name}"
+            for name, configuration in configurations.items()
+        }
+
+    def log(self, group: str, *, since: float = 0.0) -> list[str]:
+        """Return what was logged since a moment, as CloudWatch has it; a function that never ran may have no group."""
         logs = self.account.client("logs")
-        group = f"/aws/lambda/{self.resource(logical)}"
+        pages = logs.get_paginator("filter_log_events").paginate(logGroupName=group, startTime=int(since * 1000))
         try:
-            pages = list(
-                logs.get_paginator("filter_log_events").paginate(logGroupName=group, startTime=int(since * 1000))
-            )
+            return [line for page in pages for event in page["events"] for line in event["message"].splitlines()]
         except logs.exceptions.ResourceNotFoundException:
             return []
-        return [line for page in pages for event in page["events"] for line in event["message"].splitlines()]
-
-    def functions(self) -> list[str]:
-        """Name the template's functions."""
-        return [logical for logical in self.resources if logical.endswith("Function")]
 
     def gone(self, patience: float) -> bool:
         """Tell whether the stack is deleted, waiting up to `patience` seconds."""
