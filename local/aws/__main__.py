@@ -66,7 +66,7 @@ def _run(running: Emulator, folder: Path) -> None:
     with contextlib.ExitStack() as cleanup:
         built = _built()
         database_url = os.environ.get("DATABASE_URL") or cleanup.enter_context(postgres.running(folder / "home")).url
-        with _deployed(account, running, built, folder, database_url) as deployed:
+        with _deployed(account, running, built, database_url) as deployed:
             url = cleanup.enter_context(front_door.opened(deployed.origins))
             conn = cleanup.enter_context(psycopg.connect(database_url, autocommit=True))
             client = _logged_in(deployed.stack, url)
@@ -118,7 +118,7 @@ class Deployed:
 
 
 @contextlib.contextmanager
-def _deployed(account: Account, running: Emulator, built: Path, folder: Path, database_url: str) -> Generator[Deployed]:
+def _deployed(account: Account, running: Emulator, built: Path, database_url: str) -> Generator[Deployed]:
     """Deploy the built template with its database, and delete all of it after the block."""
     step("deploy", "sam deploy, twice: a stack learns its own address only when it is there")
     name = f"dispatcher-{secrets.token_hex(3)}"
@@ -130,17 +130,15 @@ def _deployed(account: Account, running: Emulator, built: Path, folder: Path, da
         secret = account.create_database_secret(f"{name}-database", database_url)
         cleanup.callback(account.delete_secret, secret)
         told("Secrets Manager has the database's address")
-        with _timed("packaged"):
-            cli.package(built, folder / "packaged.yaml")
-        cleanup.callback(_deleted, cli, stack)
+        cleanup.callback(_deleted, cli, stack)  # also what a failed deployment leaves
         with _timed("created"):
-            cli.deploy(folder / "packaged.yaml", {"DatabaseSecretArn": secret})
+            cli.deploy(built, {"DatabaseSecretArn": secret})
         with _timed("migrated"):
             stack.invoke("MigrateFunction")
         gateway = f"{running.url}/_aws/execute-api"
         sockets = f"{gateway}/{stack.resource('WebSocketApi')}/live"
         with _timed("updated with the address of its @connections"):
-            cli.deploy(folder / "packaged.yaml", {"DatabaseSecretArn": secret, "ConnectionsUrl": sockets})
+            cli.deploy(built, {"DatabaseSecretArn": secret, "ConnectionsUrl": sockets})
         origins = front_door.Origins(http=f"{gateway}/{stack.resource('HttpApi')}/$default", sockets=sockets)
         yield Deployed(stack=stack, origins=origins, since=time.time())
 

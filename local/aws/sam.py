@@ -1,4 +1,4 @@
-"""The SAM CLI: build, package, deploy, delete, against one endpoint."""
+"""The SAM CLI: build, deploy, delete, against one endpoint."""
 
 import os
 import subprocess
@@ -24,18 +24,11 @@ class Sam:
     bucket: str
     stack: str
 
-    def package(self, template: Path, packaged: Path) -> None:
-        """Upload what the template names, once, and write the template that names the uploads."""
-        run(
-            "package", "-t", str(template), "--output-template-file", str(packaged), "--s3-bucket", self.bucket,
-            "--no-progressbar", endpoint=self.endpoint,
-        )  # fmt: skip
-
-    def deploy(self, packaged: Path, parameters: Mapping[str, str]) -> None:
-        """Create or update the stack, and wait for it."""
+    def deploy(self, template: Path, parameters: Mapping[str, str]) -> None:
+        """Upload what the template names, create or update the stack, and wait for it."""
         overrides = [f"{name}={value}" for name, value in parameters.items()]
         run(
-            "deploy", "-t", str(packaged), "--stack-name", self.stack, "--s3-bucket", self.bucket,
+            "deploy", "-t", str(template), "--stack-name", self.stack, "--s3-bucket", self.bucket,
             "--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND", "--no-confirm-changeset",
             "--no-fail-on-empty-changeset", "--no-progressbar",
             *(["--parameter-overrides", *overrides] if overrides else []), endpoint=self.endpoint,

@@ -161,9 +161,8 @@ def ministack(folder: Path) -> Generator[Target]:
         name = f"gateway-{secrets.token_hex(3)}"
         account.create_bucket(f"{name}-artifacts")
         cli = sam.Sam(endpoint=running.url, bucket=f"{name}-artifacts", stack=name)
-        cli.package(template, folder / "packaged.yaml")
         apis = f"{running.url}/_aws/execute-api"
-        cli.deploy(folder / "packaged.yaml", {"Gateway": apis})
+        cli.deploy(template, {"Gateway": apis})
         yield _deployed("ministack", name, {**LOCAL, "endpoint_url": running.url}, apis)
 
 
