@@ -1,4 +1,4 @@
-"""The SAM CLI: build, deploy, delete, against one endpoint."""
+"""The SAM CLI: build, deploy, against one endpoint."""
 
 import os
 import subprocess
@@ -33,10 +33,6 @@ class Sam:
             "--no-fail-on-empty-changeset", "--no-progressbar",
             *(["--parameter-overrides", *overrides] if overrides else []), endpoint=self.endpoint,
         )  # fmt: skip
-
-    def delete(self) -> None:
-        """Delete the stack and its artifacts, and wait for it."""
-        run("delete", "--stack-name", self.stack, "--no-prompts", "--region", REGION, endpoint=self.endpoint)
 
 
 def build(template: Path, to: Path) -> Path:
