@@ -7,6 +7,8 @@ from dispatcher.errors import InvalidRequest
 
 MAX_DEPTH = 64
 """Levels of nesting that a body may have; PostgreSQL and every agent's decoder manage far more."""
+READABLE_DEPTH = 200
+"""Levels that an answer shows; pydantic's serializer refuses 255."""
 MAX_DIGITS = 4300
 """Digits of an integer, Python's own limit for turning text into one."""
 
@@ -32,8 +34,27 @@ def loads_strict(text: str) -> Any:
 
 
 def loads_lenient(data: bytes | str) -> Any:
-    """Decode what the database holds: a number that Python cannot hold becomes the text of its digits."""
-    return json.loads(data, parse_int=_integer_or_text, parse_float=_float_or_text)
+    """Decode what the database holds.
+
+    A number that Python cannot hold becomes the text of its digits, and what is nested deeper than any answer of ours can be
+    becomes its text: PostgreSQL stores 16,000 levels, and an agent may report them.
+    """
+    text = data if isinstance(data, str) else bytes(data).decode()
+    try:
+        value = json.loads(text, parse_int=_integer_or_text, parse_float=_float_or_text)
+    except RecursionError:
+        return text
+    deep = text.count("[") + text.count("{") > READABLE_DEPTH and _is_deeper(value, READABLE_DEPTH)
+    return text if deep else value
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    if levels == 0:
+        return True
+    items = cast("dict[str, Any]", value).values() if isinstance(value, dict) else cast("list[Any]", value)
+    return any(_is_deeper(item, levels - 1) for item in items)
 
 
 def dumps(value: Any) -> str:
