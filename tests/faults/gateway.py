@@ -39,7 +39,7 @@ _ANSWERS = {
     Fate.UNKNOWN_ARRIVED: Posted.UNKNOWN,
     Fate.UNKNOWN_LOST: Posted.UNKNOWN,
 }
-FATES = (Fate.TAKEN,) * 24 + tuple(Fate)
+FATES = (Fate.TAKEN,) * 14 + tuple(Fate)
 
 
 @dataclass(slots=True, kw_only=True)

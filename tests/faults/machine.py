@@ -3,12 +3,10 @@
 from collections import Counter
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from dispatcher import delivery, frames, presence
 from tests.faults.agents import KINDS, MANNERS, SimulatedAgents
 from tests.faults.connection import FragileConnection
 from tests.faults.drain import drain
@@ -31,7 +29,6 @@ GARBAGE = (
     "\x00",
     '{"type": "complete", "payload": {}}',
 )
-FRAME_BYTES = 600
 _PICKS = {count: st.sampled_from(range(count)) for count in range(1, 400)}
 
 
@@ -71,14 +68,7 @@ class Histories(RuleBasedStateMachine):
         self.operators = Operators(self.world, self.agents)
         self.world.between = self._between
         self._patches = ExitStack()
-        for patch in (
-            mock.patch.object(delivery, "time", self.world.clock),
-            mock.patch.object(presence, "time", self.world.clock),
-            # Batches of a few commands: what goes wrong goes wrong in their midst as well.
-            mock.patch.object(frames, "FRAME_BYTES", FRAME_BYTES),
-            mock.patch.object(delivery, "FRAME_BYTES", FRAME_BYTES),
-        ):
-            self._patches.enter_context(patch)
+        self._patches.enter_context(self.world.enter())
 
     def _begin(self, data: st.DataObject, name: str) -> None:
         self.world.pick = lambda count: data.draw(_PICKS[count])
@@ -136,9 +126,10 @@ class Histories(RuleBasedStateMachine):
         before = len(self.agents.flushes)
         self.agents.connect(self.world.choose(AGENTS))
         if self.agents.flushes[before:] and self.world.choose((True, True, False)):
-            self.agents.flush(
-                self.agents.flushes[-1] if self.world.choose((False, True)) else self.agents.flushes.pop()
-            )
+            event = self.agents.flushes.pop()
+            self.agents.flush(event)
+            if self.world.choose((False, True)):
+                self.agents.flushes.append(event)
 
     @rule(data=DATA)
     def events(self, data: st.DataObject) -> None:
@@ -225,7 +216,7 @@ class Histories(RuleBasedStateMachine):
 
     def _between(self, agent_id: str) -> None:
         what = self.world.choose(
-            ("",) * 24 + ("submit", "answer", "connect", "close", "sweep", "cancel", "freeze", "slow")
+            ("",) * 14 + ("submit", "answer", "connect", "close", "sweep", "cancel", "freeze", "slow")
         )
         if what:
             self.tally.rules[f"meanwhile: {what}"] += 1

@@ -86,13 +86,14 @@ class Operators:
             earlier = self._keyed[-1]
             new = earlier if how == "again" else replace(new, submitted_by=earlier.submitted_by)
             new = replace(new, idempotency_key=earlier.idempotency_key)
-        self._submit([new])
+        self.submit_exactly([new])
 
     def submit_many(self, agent_ids: list[str]) -> None:
         """Submit a list: all or none."""
-        self._submit([replace(self._new(agent_id), idempotency_key=None) for agent_id in agent_ids])
+        self.submit_exactly([replace(self._new(agent_id), idempotency_key=None) for agent_id in agent_ids])
 
-    def _submit(self, new: list[NewCommand]) -> None:
+    def submit_exactly(self, new: list[NewCommand]) -> None:
+        """Submit commands as they are given."""
         world = self.world
         if new[0].idempotency_key and new[0] not in self._keyed:
             self._keyed.append(new[0])

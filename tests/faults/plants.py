@@ -80,7 +80,7 @@ PLANTS = (
         ),
     ),
     Plant(
-        name="a silent agent is believed",
+        name="what was refused counts as completed",
         breaks="I2",
         edits=(
             Edit(

@@ -1,12 +1,15 @@
 """The world of one history: processes, sockets, time, and everything that is chosen by the seed."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+from unittest import mock
 
 import psycopg
 
+from dispatcher import delivery, frames, presence
 from dispatcher.database import Connection
 from dispatcher.sweep import sweep
 from tests.faults.clock import Clock
@@ -21,9 +24,11 @@ BLOWS = (None,) * 160 + tuple((blow, trips) for trips in range(5) for blow in Bl
 TRAPS = (*BLOWS, *((Blow.FROZEN, trips) for trips in range(5)))
 DELIVERING = {"commands", "flush", "sweeper", "delivery"}
 """Functions that hold leases; the others are looked at from before to after, when nothing else may happen."""
+FRAME_BYTES = 600
 FUNCTION_SECONDS = 60.0
 HANDSHAKE_SECONDS = 11.0
 SILENT_SECONDS = 600.0
+SHORTEST_TIMEOUT = 5
 FROZEN_SECONDS = 31
 """Longer than a lease."""
 DEEPEST = 2
@@ -60,6 +65,18 @@ class World:
         self.between: Callable[[str], None] = lambda _agent_id: None
         self.on_arrival: Callable[[Socket, Carried], None] = lambda _socket, _carried: None
         self._environments = environments
+
+    @contextmanager
+    def enter(self) -> Generator[None]:
+        """Let the layer's clocks be this world's, and its messages small."""
+        with (
+            mock.patch.object(delivery, "time", self.clock),
+            mock.patch.object(presence, "time", self.clock),
+            # Batches of a few commands: what goes wrong goes wrong in their midst as well.
+            mock.patch.object(frames, "FRAME_BYTES", FRAME_BYTES),
+            mock.patch.object(delivery, "FRAME_BYTES", FRAME_BYTES),
+        ):
+            yield
 
     # ── Chance ────────────────────────────────────────────────────────────────────────────────────────────────────────
     def choose(self, options: tuple[T, ...]) -> T:
@@ -158,7 +175,7 @@ class World:
     def pass_time(self, seconds: int) -> None:
         """Let time pass for everybody."""
         self.say(f"{seconds} s pass")
-        if seconds >= 18:
+        if seconds >= SHORTEST_TIMEOUT:
             self.trouble(f"time: {seconds} s pass", None)
         self.laboratory.shift.apply(self.laboratory.observer, seconds)
         self.clock.skipped += seconds
