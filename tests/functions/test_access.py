@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from dispatcher import database
 from dispatcher.database import Connection
 from dispatcher.identity import Role
 from dispatcher.store import agents
@@ -149,3 +150,15 @@ def test_an_enrolment_token_that_is_over_makes_no_agent(run: Run, conn: Connecti
     status, _ = ask(run, "agents", "POST", "/api/v1/agents/register", body, role=None, X_Agent_Api_Key=token)
 
     assert (status, conn.execute("select count(*) from agents").fetchone()) == (401, (0,))
+
+
+@pytest.mark.usefixtures("agent")
+def test_a_server_that_only_reads_is_a_503_and_the_next_request_finds_the_other(run: Run, conn: Connection) -> None:
+    """After a failover: nothing is accepted, and the caller may try again."""
+    ask(run, "commands", "GET", "/api/v1/commands")
+    with database.connect() as kept:
+        kept.execute("set default_transaction_read_only = on")
+
+    answers = [ask(run, "commands", "POST", COMMANDS, {"action": "noop"})[0] for _ in range(2)]
+
+    assert (answers, list(statuses(conn).values())) == ([503, 202], ["pending"])
