@@ -1,6 +1,7 @@
 """Faults of agents, of clocks, of data, and of too much at once."""
 
 from tests.mutations.fault import Fault
+from tests.mutations.regressions import INVARIANTS
 from tests.mutations.table.paths import (
     CLOCKS,
     CONTRACT,
@@ -8,7 +9,9 @@ from tests.mutations.table.paths import (
     FAULTS,
     FRAMES,
     GUARDS,
+    HISTORIES,
     INTAKE,
+    LABORATORY,
     OLD,
     PACE,
     PASSES,
@@ -309,6 +312,27 @@ ROWS: dict[str, tuple[Fault, ...]] = {
                 REGRESSIONS + "test_commands_go_in_the_order_of_acceptance_whatever_their_clocks_say",
             ),
             mutations=("window-is-ignored", "window-of-one-more", "order-of-the-planner", "order-without-priority"),
+        ),
+    ),
+    "Everything at once": (
+        Fault(
+            what="histories of all of this, in an order that a seed decides",
+            holds="no invariant breaks; the same seed plays the same history",
+            invariants=tuple(INVARIANTS),
+            tests=(
+                HISTORIES + "test_no_invariant_breaks_in_some_histories",
+                HISTORIES + "test_a_seed_plays_the_same_histories_again",
+            ),
+        ),
+        Fault(
+            what="a checker that finds nothing, because it cannot",
+            holds="for each invariant a fault is planted in the dispatcher, and found by that invariant",
+            invariants=tuple(INVARIANTS),
+            tests=(
+                LABORATORY + "test_every_invariant_has_a_fault_that_breaks_it",
+                LABORATORY + "test_a_planted_fault_breaks_its_invariant",
+                LABORATORY + "test_a_failure_prints_the_seed_and_the_shortest_history",
+            ),
         ),
     ),
 }

@@ -2,6 +2,7 @@
 
 from tests.mutations.fault import Fault
 from tests.mutations.table.paths import (
+    ACCESS,
     CLOCKS,
     CONTRACT,
     DATABASE,
@@ -13,6 +14,7 @@ from tests.mutations.table.paths import (
     PRESENCE,
     PROMISES,
     SECURITY,
+    SOCKETS,
     SWEEP,
     UP,
 )
@@ -136,6 +138,22 @@ ROWS: dict[str, tuple[Fault, ...]] = {
                 "report-is-lost-in-a-deadlock",
                 "connect-gives-up-in-a-deadlock",
                 "disconnect-gives-up-in-a-deadlock",
+            ),
+        ),
+        Fault(
+            what="a failover that leaves a connection to a server that only reads",
+            holds="503, or a second try, and then the server that writes; nothing is accepted meanwhile",
+            invariants=("I1",),
+            tests=(
+                DATABASE + "test_after_a_failover_work_goes_to_the_server_that_writes",
+                ACCESS + "test_a_server_that_only_reads_is_a_503_and_the_next_request_finds_the_other",
+                SOCKETS + "test_a_database_that_cannot_be_asked_about_an_operator_is_a_503_and_no_401",
+            ),
+            mutations=(
+                "connection-to-a-reader-is-kept",
+                "reader-is-no-interruption",
+                "reader-is-a-server-error",
+                "unreachable-database-is-a-401",
             ),
         ),
         Fault(

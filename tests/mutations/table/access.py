@@ -1,13 +1,12 @@
 """What is out of reach, and would not be: an owner, an end of validity left out; a decision that is not kept."""
 
 from tests.mutations.mutation import Mutation
-from tests.mutations.table.paths import ACCESS, INTAKE, LAYER, OPERATORS, PROMISES, SCHEMA, STORE
+from tests.mutations.table.paths import ACCESS, INTAKE, LAYER, OPERATORS, PROMISES, SCHEMA, SOCKETS, STORE
 
 SCRIPTS = OPERATORS + "test_a_token_for_scripts_works_until_it_is_revoked_and_can_do_no_more_than_its_maker"
 ENROLMENT = OPERATORS + "test_an_enrolment_token_makes_agents_of_its_prefix_as_often_as_it_says"
 ISSUER = OPERATORS + "test_tokens_of_an_issuer_are_taken_if_signature_audience_issuer_and_role_are_right"
 PAGES = INTAKE + "test_lists_come_in_pages_without_gaps"
-SOCKETS = "tests/functions/test_late_sockets.py::"
 LATE = SOCKETS + "test_a_socket_that_could_not_be_closed_is_dead_all_the_same"
 SAME_KEY = ACCESS + "test_another_request_under_the_same_key_is_refused_whatever_it_is_that_differs"
 
