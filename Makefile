@@ -2,19 +2,23 @@
 
 PYTHON ?= python3
 ARGS ?=
+SOURCE ?= streamspace.agent_commands
 N ?= 1000
 SEED ?= 1
 AGENT ?=
+RUNTIME ?= python3.13
 VENV := .venv
 RUN := $(VENV)/bin/python
 LOCK := .venv-lock
+EMULATOR := .venv-ministack
+SAM := .venv-sam
 LAYER := layers/dispatcher
 
 # Where `import local` and the functions' `import dispatcher` are found; nothing of this repository is installed.
 export PYTHONPATH := $(CURDIR):$(CURDIR)/$(LAYER)
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo audit test check security faults mutations conformance bench generated lock clean
+.PHONY: help up demo audit streamspace test check security faults mutations conformance bench generated localstack lock clean
 
 help: ## say what there is
 	@echo "usage: make <what>"
@@ -30,6 +34,9 @@ demo: $(VENV)/.local ## play Integration Test 3.2, command retry during agent do
 audit: $(VENV)/.local ## check on the live rows that nothing is lost or stuck (DATABASE_URL for another database)
 	@$(RUN) -m local.audit
 
+streamspace: $(VENV)/.local ## move a StreamSpace table over: SOURCE=schema.table, in the database of DATABASE_URL
+	@$(RUN) -m local.streamspace --source "$(SOURCE)" $(ARGS)
+
 test: $(VENV)/.dev ## run the tests (ARGS="tests/local -k postgres" for some)
 	@$(RUN) -m pytest $(ARGS)
 
@@ -39,7 +46,7 @@ check: $(VENV)/.dev ## run the linters and the type checkers
 	$(RUN) -m mypy
 	$(RUN) -m mypy functions
 	$(RUN) -m pyright
-	$(VENV)/bin/cfn-lint template.yaml
+	$(VENV)/bin/cfn-lint
 	$(RUN) -m tests.transform
 
 security: $(VENV)/.dev ## look for secrets in the repository and for known vulnerabilities in what the functions run on
@@ -62,18 +69,23 @@ generated: $(VENV)/.dev ## write what is made from the code: the OpenAPI documen
 	@$(RUN) -m local.generate
 	@$(RUN) -m tests.mutations --write
 
+localstack: $(VENV)/.dev $(EMULATOR)/.ministack $(SAM)/.sam ## deploy the template on LocalStack's port, without Docker, and play Test 3.2 there
+	@$(RUN) -m local.aws
+	@echo "The conformance tests of API Gateway, on ministack:"
+	@GATEWAY=ministack $(RUN) -m pytest tests/gateway
+
 lock: $(LOCK)/bin/uv ## write the exact versions and hashes to requirements/*.txt, from the *.in beside them
-	@for name in $(LAYER)/requirements requirements/local requirements/dev; do \
+	@for name in $(LAYER)/requirements requirements/local requirements/dev requirements/ministack requirements/sam; do \
 		echo "Locking $$name.in"; \
 		$(LOCK)/bin/uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-annotate \
 			--custom-compile-command "make lock" $$name.in -o $$name.txt || exit 1; \
 	done
 
 clean: ## remove what make made, but no data: .dispatcher/ stays
-	rm -rf $(VENV) $(LOCK) .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOCK) $(EMULATOR) $(SAM) .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# ── The virtual environment: one, and a stamp in it for each set of packages ──────────────────────────────────────────
+# ── The virtual environments, and a stamp in them for each set of packages ────────────────────────────────────────────
 
 $(VENV)/.local: requirements/local.txt | $(VENV)/bin/pip
 	@$(call install,requirements/local.txt)
@@ -81,17 +93,34 @@ $(VENV)/.local: requirements/local.txt | $(VENV)/bin/pip
 $(VENV)/.dev: requirements/dev.txt | $(VENV)/bin/pip
 	@$(call install,requirements/dev.txt)
 
-# Without a terminal pip says nothing but errors.  The stamp is left only when all went well.
+$(EMULATOR)/.ministack: requirements/ministack.txt | $(EMULATOR)/bin/pip
+	@$(call install,requirements/ministack.txt)
+
+$(SAM)/.sam: requirements/sam.txt | $(SAM)/bin/pip
+	@$(call install,requirements/sam.txt)
+
+# The files name every package, so pip need not look for more (an older one stumbles over what it finds, [extras] pinned
+# without them).  Without a terminal it says nothing but errors.  The stamp is left only when all went well.
 define install
-echo "Installing $(1) into $(VENV) (about a minute, once)"; \
+echo "Installing $(1) into $(@D) (about a minute, once)"; \
 if [ -t 1 ]; then quiet=; else quiet=--quiet; fi; \
-$(RUN) -m pip install --disable-pip-version-check $$quiet --require-hashes -r $(1) && touch $@
+$(@D)/bin/python -m pip install --disable-pip-version-check $$quiet --require-hashes --no-deps -r $(1) && touch $@
 endef
 
-$(VENV)/bin/pip:
+$(VENV)/bin/pip $(SAM)/bin/pip:
 	@$(call check-python)
-	@echo "Making $(VENV) with $$($(PYTHON) --version)"
-	@$(PYTHON) -m venv $(VENV)
+	@echo "Making $(@D:/bin=) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(@D:/bin=)
+
+# The functions run on the emulator's own interpreter: the template's Runtime, where this machine has it.
+$(EMULATOR)/bin/pip:
+	@$(call check-python)
+	@python=$(RUNTIME); $$python -c 'import ensurepip, venv' 2>/dev/null || { \
+		python=$(PYTHON); \
+		echo "There is no $(RUNTIME) here that can make virtual environments; on LocalStack's port the functions will run on"; \
+		echo "$$($(PYTHON) --version) instead.  Another one: make localstack RUNTIME=/path/to/python3.13"; }; \
+	echo "Making $(EMULATOR) with $$($$python --version)"; \
+	$$python -m venv $(EMULATOR)
 
 $(LOCK)/bin/uv:
 	@$(call check-python)

@@ -74,7 +74,7 @@ class Cluster:
         (draft / "pg_hba.conf").write_text(ACCESS, encoding="ascii")
         self._as_superuser(
             draft,
-            f"create role dispatcher login createdb password '{password}';\n"
+            f"create role dispatcher login createdb createrole password '{password}';\n"
             "create database dispatcher owner dispatcher;\n",
         )
         draft.rename(self.data)

@@ -4,7 +4,7 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher import database, identity
+from dispatcher import database, front_door, identity
 from dispatcher.observability import logger
 
 
@@ -17,7 +17,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     query: dict[str, str] = event.get("queryStringParameters") or {}
     agent_id = query.get("agent_id", "")
     with database.connect() as conn:
-        owner = identity.agent_of(conn, headers.get("x-agent-api-key"), agent_id)
+        key = headers.get("x-agent-api-key") if front_door.passed(headers) else None
+        owner = identity.agent_of(conn, key, agent_id)
     allowed = owner is not None and owner.approval == "approved"
     if not allowed:
         approval = owner.approval if owner else "not authenticated"

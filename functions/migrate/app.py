@@ -14,6 +14,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     del event, context
     with database.connect() as conn:
         applied = migrations.migrate(conn)
+        if role := settings.database_role():
+            migrations.admit(conn, role)
         made = identity.ensure_admin(conn, settings.admin_password())
     logger.info("Migrated", extra={"applied": applied, "admin_password_set": made})
     return {"applied": applied}

@@ -29,13 +29,15 @@ from tests.functions.conftest import Run
         ("sweeper", {"loaded": 0, "failed_passes": 0}),
         ("audit", {"lost_commands": 0, "stuck_commands": 0}),
         ("migrate", {"applied": []}),
+        ("deploy", {"Status": "SUCCESS", "PhysicalResourceId": "migration"}),
     ],
 )
 def test_a_function_answers_its_sample_event(
     run: Run, monkeypatch: pytest.MonkeyPatch, function: str, expected: dict[str, Any]
 ) -> None:
     """The samples are what a newcomer tries first."""
-    monkeypatch.setattr("dispatcher.presence.hand_over", Mock(return_value=None))
+    for outside in ("presence.hand_over", "deployment.run_migration", "deployment.put"):
+        monkeypatch.setattr(f"dispatcher.{outside}", Mock())
 
     answer = run(function)
 

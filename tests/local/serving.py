@@ -302,25 +302,35 @@ def serving(
     port = free_port()
     served = Served(url=f"http://127.0.0.1:{port}", record=folder / "record")
     deployment = Deployment.load(folder / "template.yaml", {"Record": str(served.record), "Url": served.url})
+    with gateway_in_thread(
+        deployment,
+        port,
+        log=lambda name, line: served.lines.append((name, line)),
+        periods={"Tick": period},
+        idle_seconds=idle_seconds,
+        lifetime_seconds=lifetime_seconds,
+        faults=faults,
+    ):
+        yield served
+
+
+@contextlib.contextmanager
+def gateway_in_thread(
+    deployment: Deployment, port: int, *, log: Callable[[str, str], None], **settings: Any
+) -> Generator[None]:
+    """Serve a deployment in a thread, with the given settings of the gateway."""
     ready = threading.Event()
     stop: list[Callable[[], object]] = []
 
     async def run() -> None:
         runtime = Runtime(
             deployment,
-            gateway_url=served.url,
-            log=lambda name, line: served.lines.append((name, line)),
+            gateway_url=f"http://127.0.0.1:{port}",
+            log=log,
             retry_delays=(0.05, 0.1),
             preload=["boto3"],
         )
-        gateway = Gateway(
-            deployment,
-            runtime,
-            periods={"Tick": period},
-            idle_seconds=idle_seconds,
-            lifetime_seconds=lifetime_seconds,
-            faults=faults,
-        )
+        gateway = Gateway(deployment, runtime, **settings)
         loop = asyncio.get_running_loop()
         stop.append(lambda: loop.call_soon_threadsafe(gateway.stop))
         try:
@@ -336,7 +346,7 @@ def serving(
     thread.start()
     try:
         assert ready.wait(5)
-        yield served
+        yield
     finally:
         stop[0]()
         thread.join(10)

@@ -21,6 +21,9 @@ RETRY_PAUSES = (0.05, 0.2, 0.8)
 INTERRUPTIONS = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction)
 """What passes by itself: a deadlock, a lost connection, a server that has just become a reader."""
 
+CONNECT_SECONDS = 3
+"""Shorter than the shortest function may take, so that it can still say what happened."""
+
 T = TypeVar("T")
 
 _kept: Connection | None = None
@@ -32,7 +35,7 @@ def open_connection(url: str) -> Connection:
     Nothing is prepared or set in the session, so that a pooling proxy can share it: the timeouts are the role's own
     (see migrations).
     """
-    conn = psycopg.connect(url, autocommit=True, prepare_threshold=None, connect_timeout=5)
+    conn = psycopg.connect(url, autocommit=True, prepare_threshold=None, connect_timeout=CONNECT_SECONDS)
     set_json_loads(loads_lenient, conn)
     return conn
 
@@ -50,12 +53,24 @@ def connect() -> Generator[Connection]:
         _kept.close()
         _kept = None
     if _kept is None:
-        _kept = open_connection(settings.database_url())
+        _kept = _open()
     try:
         yield _kept
     except psycopg.errors.ReadOnlySqlTransaction:
         _kept.close()
         raise
+
+
+def _open() -> Connection:
+    url = settings.database_url()
+    try:
+        return open_connection(url)
+    except psycopg.OperationalError:
+        # Refused, perhaps, because the password was rotated since it was read.  Another one is worth another try.
+        fresh = settings.database_url(fresh=True)
+        if fresh == url:
+            raise
+        return open_connection(fresh)
 
 
 def persistently(work: Callable[[Connection], T]) -> T:

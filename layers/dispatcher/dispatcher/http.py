@@ -11,6 +11,7 @@ from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from dispatcher import front_door
 from dispatcher.errors import (
     DispatcherError,
     InvalidRequest,
@@ -70,6 +71,8 @@ class Api(APIGatewayHttpResolver):
         return operator
 
     def _admit(self, event: Mapping[str, Any]) -> None:
+        if not front_door.passed(event.get("headers", {})):
+            raise NotAllowed("This address is not for callers; use the service's own.")
         method, path = event["requestContext"]["http"]["method"], event["rawPath"]
         content_type = event.get("headers", {}).get("content-type", "application/json")
         if (

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-logger = Logger(service="dispatcher", use_rfc3339=True, utc=True)
-metrics = Metrics(namespace="AgentCommandDispatcher", service="dispatcher")
+# The service's name, POWERTOOLS_SERVICE_NAME, is the stack's: two stacks in one account do not mix their metrics.
+logger = Logger(use_rfc3339=True, utc=True)
+metrics = Metrics(namespace="AgentCommandDispatcher")
 
 
 def deadline_of(context: LambdaContext) -> Callable[[], float]:

@@ -2,24 +2,45 @@
 
 import json
 import os
-from urllib.parse import quote
 
 from aws_lambda_powertools.utilities import parameters
 
+from dispatcher import rds
 from dispatcher.errors import Misconfigured
 
 
-def database_url() -> str:
-    """Return the libpq URL of the database: `DATABASE_URL`, or the secret that `DATABASE_SECRET_ARN` names.
+def database_url(*, fresh: bool = False) -> str:
+    """Return the libpq URL of the database.
 
-    Raises Misconfigured where neither says it.
+    From `DATABASE_URL`; or from the secret that `DATABASE_SECRET_ARN` names, whose host `DATABASE_HOST` may give instead; or
+    for `DATABASE_ROLE` at `DATABASE_HOST`, which logs in with IAM.  A `fresh` one asks Secrets Manager again, because a
+    password may just have been rotated.  Raises Misconfigured where nothing says it.
     """
     if url := os.environ.get("DATABASE_URL"):
         return url
-    secret = json.loads(_secret("DATABASE_SECRET_ARN"))
-    # Generated passwords hold characters that end a URL's user part.
-    user, password = quote(secret["username"], safe=""), quote(secret["password"], safe="")
-    return f"postgresql://{user}:{password}@{secret['host']}:{secret.get('port', 5432)}/{secret.get('dbname', 'dispatcher')}"
+    if os.environ.get("DATABASE_SECRET_ARN"):
+        secret = json.loads(_secret("DATABASE_SECRET_ARN", fresh=fresh))
+        host = secret.get("host") or _required("DATABASE_HOST")
+        return rds.url(
+            host=host,
+            port=int(secret.get("port", rds.PORT)),
+            dbname=secret.get("dbname", rds.DBNAME),
+            user=secret["username"],
+            password=secret["password"],
+            sslmode=secret.get("sslmode"),
+        )
+    host, role = _required("DATABASE_HOST"), _required("DATABASE_ROLE")
+    return rds.url(host=host, user=role, password=rds.login_token(host, rds.PORT, role))
+
+
+def database_role() -> str | None:
+    """Return the role that the functions log in as with IAM; None where they log in as the schema's owner."""
+    return os.environ.get("DATABASE_ROLE") or None
+
+
+def origin_secret() -> str | None:
+    """Return what the front door puts into the header x-origin-secret; None where there is no front door."""
+    return _secret("ORIGIN_SECRET_ARN") if os.environ.get("ORIGIN_SECRET_ARN") else None
 
 
 def token_secret() -> str:
@@ -62,8 +83,8 @@ def retention_days() -> int:
     return int(os.environ.get("RETENTION_DAYS") or 30)
 
 
-def _secret(variable: str) -> str:
-    return str(parameters.get_secret(_required(variable), max_age=300))
+def _secret(variable: str, *, fresh: bool = False) -> str:
+    return str(parameters.get_secret(_required(variable), max_age=300, force_fetch=fresh))
 
 
 def _required(variable: str) -> str:

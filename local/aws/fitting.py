@@ -1,0 +1,50 @@
+"""The template for an emulator that runs functions on this machine: its processor and its Python instead of Lambda's.
+
+Nothing else differs.  The layer holds compiled wheels, so the processor decides what `sam build` has to fetch.
+"""
+
+import platform
+import re
+import shutil
+from pathlib import Path
+
+ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
+"""What this machine may be called, and what Lambda calls that."""
+
+
+class UnfitError(Exception):
+    """Functions of this template cannot run on this machine."""
+
+
+def fitted(template: str, *, architecture: str, runtime: str) -> str:
+    """Return the template's text with every architecture and Python runtime replaced by these."""
+    if not re.search(r"\bpython3\.\d+\b", template):
+        raise UnfitError("The template names no Python runtime.")
+    return re.sub(r"\b(arm64|x86_64)\b", architecture, re.sub(r"\bpython3\.\d+\b", runtime, template))
+
+
+def lay_out(root: Path, folder: Path, *, architecture: str, runtime: str) -> Path:
+    """Make `folder` look like the repository at `root`, but for its template, which fits; return that template.
+
+    Everything else is a link: a template's paths begin where it lies.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.iterdir():
+        left.unlink() if left.is_symlink() or left.is_file() else shutil.rmtree(left)
+    for entry in root.iterdir():
+        if not entry.name.startswith(".") and entry.name != "template.yaml":
+            (folder / entry.name).symlink_to(entry)
+    template = folder / "template.yaml"
+    template.write_text(fitted((root / "template.yaml").read_text(), architecture=architecture, runtime=runtime))
+    return template
+
+
+def architecture() -> str:
+    """Return Lambda's name of this machine's processor; raises UnfitError where there are no wheels for it."""
+    machine = platform.machine().lower()
+    if platform.system() != "Linux" or machine not in ARCHITECTURES:
+        raise UnfitError(
+            f"The layer's wheels are for Linux on x86-64 or arm64, as Lambda is; this is {platform.system()} on {machine}.\n"
+            "Next: run this in a Linux machine or container, or name an emulator that has one in AWS_ENDPOINT_URL."
+        )
+    return ARCHITECTURES[machine]

@@ -1,0 +1,131 @@
+"""Deploy: what CloudFormation asks for, against a Lambda API and an address that really answer."""
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, cast
+
+import pytest
+
+from tests.functions.conftest import Run
+
+
+@dataclass
+class Cloud:
+    """Lambda's Invoke, and the address at which CloudFormation waits for the report."""
+
+    url: str = ""
+    error: str = ""
+    invoked: list[str] = field(default_factory=list[str])
+    reports: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    content_types: list[str] = field(default_factory=list[str])
+
+    def event(self, request_type: str) -> dict[str, Any]:
+        """Return the event of a custom resource."""
+        return {
+            "RequestType": request_type,
+            "ResponseURL": f"{self.url}/report",
+            "StackId": "arn:stack",
+            "RequestId": "request-1",
+            "LogicalResourceId": "Migration",
+            "ResourceProperties": {"Function": "acd-migrate"},
+        }
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers for both."""
+
+    def do_POST(self) -> None:
+        """Invoke."""
+        cloud = cast("Server", self.server).cloud
+        cloud.invoked.append(self.path.split("/")[3])
+        body = json.dumps({"errorMessage": cloud.error} if cloud.error else {"applied": []}).encode()
+        self.send_response(200)
+        if cloud.error:
+            self.send_header("X-Amz-Function-Error", "Unhandled")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_PUT(self) -> None:
+        """Take the report."""
+        cloud = cast("Server", self.server).cloud
+        cloud.content_types.append(self.headers.get("Content-Type", ""))
+        cloud.reports.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name in the library
+        """Say nothing."""
+
+
+class Server(ThreadingHTTPServer):
+    """A server that knows whose cloud it is."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.cloud = cloud
+
+
+@pytest.fixture
+def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    """A cloud on this machine."""
+    cloud = Cloud()
+    with Server(cloud) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        cloud.url = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", cloud.url)
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI")
+        yield cloud
+        server.shutdown()
+
+
+@pytest.mark.parametrize("request_type", ["Create", "Update"])
+def test_a_deployment_migrates_and_reports(run: Run, cloud: Cloud, request_type: str) -> None:
+    """At the address, with the ids that CloudFormation knows it by, and without a content type: it was signed so."""
+    run("deploy", cloud.event(request_type))
+
+    assert cloud.invoked == ["acd-migrate"]
+    [report] = cloud.reports
+    assert (report["Status"], report["PhysicalResourceId"]) == ("SUCCESS", "migration")
+    assert (report["StackId"], report["RequestId"], report["LogicalResourceId"]) == (
+        "arn:stack",
+        "request-1",
+        "Migration",
+    )
+    assert cloud.content_types == [""]
+
+
+def test_a_migration_that_fails_fails_the_deployment_and_says_why(run: Run, cloud: Cloud) -> None:
+    """CloudFormation then rolls back; the old code never stopped serving."""
+    cloud.error = "The schema file 0001_dispatcher.sql was changed after it had been applied."
+
+    run("deploy", cloud.event("Update"))
+
+    [report] = cloud.reports
+    assert report["Status"] == "FAILED"
+    assert cloud.error in report["Reason"]
+
+
+def test_a_lambda_that_cannot_be_reached_fails_the_deployment(
+    run: Run, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No answer at all would hang the stack for its whole timeout."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", "http://127.0.0.1:9")
+
+    run("deploy", cloud.event("Create"))
+
+    assert [report["Status"] for report in cloud.reports] == ["FAILED"]
+
+
+def test_a_stack_that_is_deleted_takes_no_data_along(run: Run, cloud: Cloud) -> None:
+    """Nothing is invoked, and the deletion goes on."""
+    run("deploy", cloud.event("Delete") | {"PhysicalResourceId": "something-else"})
+
+    assert cloud.invoked == []
+    assert [(r["Status"], r["PhysicalResourceId"]) for r in cloud.reports] == [("SUCCESS", "something-else")]

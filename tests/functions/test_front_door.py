@@ -1,0 +1,80 @@
+"""The front door: where there is one, nobody goes around it."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.functions.conftest import KEY, Run, request, sample
+from tests.secrets_manager import secrets_manager
+
+SECRET = "k" * 64
+
+
+@pytest.fixture
+def _front_door(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A deployment with a front door."""
+    with secrets_manager(monkeypatch) as secrets:
+        monkeypatch.setenv("ORIGIN_SECRET_ARN", secrets.put("origin", SECRET))
+        yield
+
+
+def shown(headers: dict[str, str]) -> dict[str, Any]:
+    """Ask for the health, with these headers."""
+    event = request("GET", "/healthz", role=None)
+    event["headers"] |= headers
+    return event
+
+
+@pytest.mark.usefixtures("_front_door")
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [({"x-origin-secret": SECRET}, 200), ({}, 403), ({"x-origin-secret": ""}, 403), ({"x-origin-secret": "ü"}, 403)],
+)
+def test_a_request_shows_what_only_the_front_door_knows(run: Run, headers: dict[str, str], status: int) -> None:
+    """Also on the paths that are public."""
+    answer = run("pages", shown(headers))
+
+    assert answer["statusCode"] == status
+    assert SECRET not in json.dumps(answer)
+
+
+@pytest.mark.usefixtures("_front_door")
+@pytest.mark.parametrize(
+    ("method", "path", "function"),
+    [
+        ("POST", "/api/v1/auth/login", "sessions"),
+        ("POST", "/api/v1/agents/register", "agents"),
+        ("GET", "/api/v1/commands", "commands"),
+        ("GET", "/api/v1/operators", "operators"),
+    ],
+)
+def test_no_function_of_the_http_api_answers_around_it(run: Run, method: str, path: str, function: str) -> None:
+    """An authorized operator is turned away as well."""
+    assert run(function, request(method, path, {}))["statusCode"] == 403
+
+
+@pytest.mark.usefixtures("_front_door", "agent")
+@pytest.mark.parametrize(
+    ("headers", "effect"),
+    [
+        ({"X-Agent-Api-Key": KEY, "X-Origin-Secret": SECRET}, "Allow"),
+        ({"X-Agent-Api-Key": KEY}, "Deny"),
+        ({"X-Agent-Api-Key": KEY, "x-origin-secret": "k"}, "Deny"),
+        ({"x-origin-secret": SECRET}, "Deny"),
+    ],
+)
+def test_an_agents_socket_comes_through_it_and_wants_its_key_too(
+    run: Run, root: Path, headers: dict[str, str], effect: str
+) -> None:
+    """The gateway leaves the names of headers as they were written."""
+    answer = run("authorize_agent", sample(root, "authorize_agent") | {"headers": headers})
+
+    assert answer["policyDocument"]["Statement"][0]["Effect"] == effect
+
+
+def test_without_a_front_door_no_secret_is_asked_for(run: Run) -> None:
+    """One machine, and a deployment with two hosts."""
+    assert run("pages", shown({}))["statusCode"] == 200

@@ -1,0 +1,31 @@
+"""The target: GATEWAY names it, the gateway of local/ if nothing does."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.gateway import targets
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from tests.gateway.targets import Target
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Generator[Target]:
+    """One gateway with the stage on it."""
+    name = os.environ.get("GATEWAY", "local")
+    with targets.TARGETS[name](tmp_path_factory.mktemp("gateway")) as target:
+        yield target
+
+
+@pytest.fixture
+def target(running: Target, request: pytest.FixtureRequest) -> Target:
+    """The gateway; what it is known to do otherwise is expected to fail."""
+    if difference := targets.DIFFERENCES[running.name].get(request.function.__name__):
+        request.applymarker(pytest.mark.xfail(reason=difference, strict=True))
+    return running

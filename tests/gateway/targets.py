@@ -1,0 +1,208 @@
+"""What the conformance tests are pointed at: the gateway of local/, ministack, a deployment; and how each differs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPSConnection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.config import Config
+from websockets.sync.client import ClientConnection, connect
+
+from local.aws import emulator, fitting, sam
+from local.aws.stack import Account
+from local.template import Deployment
+from tests.local.serving import free_port, gateway_in_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping
+    from http.client import HTTPResponse
+
+    from websockets.typing import Subprotocol
+
+STAGE = Path(__file__).with_name("stage")
+PATIENCE = 30.0
+"""Seconds for anything to come: a function's first start, on any of the targets."""
+ONCE = Config(retries={"total_max_attempts": 1})  # a refusal is to be seen, not waited out
+LOCAL: dict[str, Any] = {
+    "region_name": sam.REGION,
+    "aws_access_key_id": "test",
+    "aws_secret_access_key": "test",
+    "config": ONCE,
+}
+"""How boto3 talks to what runs on this machine."""
+
+DIFFERENCES: Mapping[str, Mapping[str, str]] = {
+    "local": {},
+    "ministack": {
+        "test_cookies_are_apart_from_the_headers": "An HTTP event has no `cookies`; they stay in a header.",
+        "test_an_http_authorizer_without_an_identity_source_is_asked_about_everyone": (
+            "An HTTP authorizer without an IdentitySource gets `Authorization` for one: 401 without that header."
+        ),
+        "test_a_failing_function_is_an_internal_server_error": "A failing HTTP function is a 502.",
+        "test_a_failing_functions_words_do_not_reach_the_client": "Its exception's text reaches the client.",
+        "test_a_header_of_a_handshake_keeps_its_case": "It lower-cases the names of a handshake's headers.",
+        "test_an_authorizer_that_raises_unauthorized_is_401": "An authorizer that raises `Unauthorized` gives 500.",
+        "test_a_refusal_of_connect_keeps_its_status": "A status other than 2xx from `$connect` becomes 403.",
+        "test_a_message_cannot_choose_the_route_of_a_handshake": (
+            "A message of the type `$connect` or `$disconnect` runs that route's function."
+        ),
+        "test_what_a_route_returns_is_not_for_the_client": "It sends a route's body to the client without a RouteResponse.",
+        "test_a_failing_route_is_told_to_the_client": "A failing route sends the exception's own text to the client.",
+        "test_a_post_of_128_kb_arrives_and_one_byte_more_is_too_large": "It knows no limit of a post.",
+        "test_a_message_of_more_than_128_kb_closes_with_1009": "It knows no limit of a message.",
+        "test_a_frame_of_more_than_32_kb_closes_with_1009": "It knows no limit of a frame.",
+        "test_get_connection_tells_when_it_was_last_active": "`get_connection` answers `{}`.",
+        "test_disconnect_is_told_the_clients_close_code": "`$disconnect` is always told 1006.",
+        "test_a_subprotocol_that_connect_chooses_is_agreed": "It agrees on no subprotocol.",
+        "test_a_failed_invocation_names_the_exception": "The error type of every failed function is Runtime.HandlerError.",
+    },
+    "deployment": {},
+}
+"""What a target is known to do otherwise, by the test that shows it; the test fails once that is mended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One gateway, and the clients that talk to it."""
+
+    name: str
+    http: str
+    sockets: str
+    later: str
+    connections: Any
+    """A boto3 client of its @connections API."""
+    functions: Any
+    """A boto3 client of Lambda."""
+
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[HTTPResponse, bytes]:
+        """Send one request, its path exactly as given."""
+        origin = urlsplit(self.http)
+        kind = HTTPSConnection if origin.scheme == "https" else HTTPConnection
+        connection = kind(origin.netloc, timeout=PATIENCE)
+        try:
+            connection.request(method, origin.path + path, body, dict(headers or {}))
+            response = connection.getresponse()
+            return response, response.read()
+        finally:
+            connection.close()
+
+    def open(
+        self, agent: str, *, wish: str = "", watcher: str = "", subprotocols: list[Subprotocol] | None = None
+    ) -> ClientConnection:
+        """Open a socket as an agent; raises what websockets raises."""
+        query = {"agent_id": agent, "wish": wish, "watcher": watcher}
+        asked = "&".join(f"{name}={value}" for name, value in query.items() if value)
+        return connect(
+            f"{self.sockets}?{asked}",
+            additional_headers={"X-Agent-Api-Key": "a key"},
+            user_agent_header="agent/1",
+            subprotocols=subprotocols,
+            compression=None,
+            open_timeout=PATIENCE,
+            close_timeout=2,
+            max_size=None,
+            proxy=None,
+        )
+
+
+def report(socket: ClientConnection) -> dict[str, Any]:
+    """Return the next report of a function that comes over the socket."""
+    told: dict[str, Any] = json.loads(socket.recv(timeout=PATIENCE))
+    return told
+
+
+def identity_of(hello: Mapping[str, Any]) -> str:
+    """Return the connection's id from any report about it."""
+    identity: str = hello["event"]["requestContext"]["connectionId"]
+    return identity
+
+
+@contextlib.contextmanager
+def local_gateway(folder: Path) -> Generator[Target]:
+    """Serve the stage with the gateway of local/."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    deployment = Deployment.load(STAGE / "template.yaml", {"Gateway": url})
+    with (
+        (folder / "log").open("w", encoding="utf-8") as log,
+        gateway_in_thread(deployment, port, log=lambda name, line: print(name, line, file=log, flush=True)),
+    ):
+        yield Target(
+            name="local",
+            http=url,
+            sockets=f"ws{url.removeprefix('http')}/live",
+            later="Later",
+            connections=boto3.client("apigatewaymanagementapi", endpoint_url=url, **LOCAL),
+            functions=boto3.client("lambda", endpoint_url=url, **LOCAL),
+        )
+
+
+@contextlib.contextmanager
+def ministack(folder: Path) -> Generator[Target]:
+    """Deploy the stage with the SAM CLI to a ministack of our own, and take it down with it."""
+    shutil.copytree(STAGE, folder / "stage")
+    template = folder / "stage" / "template.yaml"
+    template.write_text(
+        fitting.fitted(template.read_text(), architecture=fitting.architecture(), runtime=emulator.runtime())
+    )
+    with emulator.running(folder) as running:
+        account = Account(host=running.host)
+        name = f"gateway-{secrets.token_hex(3)}"
+        account.create_bucket(f"{name}-artifacts")
+        cli = sam.Sam(endpoint=running.url, bucket=f"{name}-artifacts", stack=name)
+        apis = f"{running.url}/_aws/execute-api"
+        cli.deploy(template, {"Gateway": apis})
+        yield _deployed("ministack", name, {**LOCAL, "endpoint_url": running.url}, apis)
+
+
+@contextlib.contextmanager
+def deployment(folder: Path) -> Generator[Target]:
+    """Find the stage where somebody has deployed it: the stack GATEWAY_STACK, on AWS or where AWS_ENDPOINT_URL says."""
+    del folder
+    endpoint = emulator.named(os.environ)
+    apis = f"{endpoint}/_aws/execute-api" if endpoint else None
+    options = {**LOCAL, "endpoint_url": endpoint} if endpoint else {"config": ONCE}
+    yield _deployed("deployment", os.environ["GATEWAY_STACK"], options, apis)
+
+
+def _deployed(name: str, stack: str, options: Mapping[str, Any], apis: str | None) -> Target:
+    """Return a stack as a target; `apis` is where an emulator serves its APIs, None for AWS."""
+    session: Any = boto3
+    formation = session.client("cloudformation", **options)
+    ids = {
+        entry["LogicalResourceId"]: entry["PhysicalResourceId"]
+        for page in formation.get_paginator("list_stack_resources").paginate(StackName=stack)
+        for entry in page["StackResourceSummaries"]
+    }
+    if apis is None:
+        domain = f"execute-api.{formation.meta.region_name}.amazonaws.com"
+        http_url, stage = f"https://{ids['HttpApi']}.{domain}", f"https://{ids['WebSocketApi']}.{domain}/live"
+    else:
+        http_url, stage = f"{apis}/{ids['HttpApi']}/$default", f"{apis}/{ids['WebSocketApi']}/live"
+    return Target(
+        name=name,
+        http=http_url,
+        sockets=f"ws{stage.removeprefix('http')}",
+        later=ids["Later"],
+        connections=session.client("apigatewaymanagementapi", **{**options, "endpoint_url": stage}),
+        functions=session.client("lambda", **options),
+    )
+
+
+TARGETS: Mapping[str, Callable[[Path], contextlib.AbstractContextManager[Target]]] = {
+    "local": local_gateway,
+    "ministack": ministack,
+    "deployment": deployment,
+}
+"""What GATEWAY may name."""

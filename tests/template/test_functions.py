@@ -1,0 +1,203 @@
+"""Every function as it would be deployed: what it is told, what it may do, how long it may take."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.template.conftest import Template
+
+# Who calls, and after how many seconds it gives up.
+HTTP_API, HTTP_AUTHORIZER, SOCKET_ROUTE, SOCKET_AUTHORIZER, ASYNCHRONOUS, SCHEDULE = 30, 10, 29, 10, 900, 60
+CALLERS = {
+    "CommandsFunction": HTTP_API,
+    "SessionsFunction": HTTP_API,
+    "AgentsFunction": HTTP_API,
+    "OperatorsFunction": HTTP_API,
+    "PagesFunction": HTTP_API,
+    "AuthorizeOperatorFunction": HTTP_AUTHORIZER,
+    "AuthorizeAgentFunction": SOCKET_AUTHORIZER,
+    "ConnectFunction": 10,  # the agent's own patience with its handshake
+    "MessageFunction": SOCKET_ROUTE,
+    "DisconnectFunction": SOCKET_ROUTE,
+    "FlushFunction": ASYNCHRONOUS,
+    "SweeperFunction": SCHEDULE,
+    "AuditFunction": 300,
+    "MigrateFunction": 310,  # what deploy waits for its answer
+    "DeployFunction": 400,  # the custom resource's ServiceTimeout
+}
+POST, LOOK, CLOSE = (f"execute-api:ManageConnections {method}" for method in ("POST", "GET", "DELETE"))
+DATABASE = {"rds-db:connect own database", "secretsmanager:GetSecretValue database secret"}
+FRONT_DOOR, TOKENS = "secretsmanager:GetSecretValue OriginSecret", "secretsmanager:GetSecretValue TokenSecret"
+FLUSH, FAILED = "lambda:InvokeFunction FlushFunction", "sqs:SendMessage FailedEvents"
+RIGHTS = {
+    "CommandsFunction": {*DATABASE, FRONT_DOOR, POST},
+    "SessionsFunction": {*DATABASE, FRONT_DOOR, POST, TOKENS},
+    "AgentsFunction": {*DATABASE, FRONT_DOOR, CLOSE},
+    "OperatorsFunction": {*DATABASE, FRONT_DOOR},
+    "PagesFunction": {*DATABASE, FRONT_DOOR},
+    "AuthorizeOperatorFunction": {*DATABASE, TOKENS},
+    "AuthorizeAgentFunction": {*DATABASE, FRONT_DOOR},
+    "ConnectFunction": {*DATABASE, CLOSE, FLUSH},
+    "FlushFunction": {*DATABASE, POST, LOOK, FAILED},
+    "MessageFunction": {*DATABASE, POST},
+    "DisconnectFunction": DATABASE,
+    "SweeperFunction": {*DATABASE, POST, CLOSE, FLUSH, FAILED},
+    "AuditFunction": {*DATABASE, FAILED},
+    "MigrateFunction": {
+        "secretsmanager:GetSecretValue database secret",
+        "secretsmanager:GetSecretValue owner's secret",
+        "secretsmanager:GetSecretValue AdminSecret",
+    },
+    "DeployFunction": {"lambda:InvokeFunction MigrateFunction"},
+}
+# What SAM adds to every role.  Each is written by AWS and has a * in it, for this reason.
+MANAGED = {
+    "AWSLambdaBasicExecutionRole": "writes logs; in a function's first moments there is no log stream to name",
+    "AWSXrayWriteOnlyAccess": "traces belong to no resource",
+    "AWSLambdaVPCAccessExecutionRole": "network interfaces are made by Lambda under names that nobody knows before",
+}
+
+
+def named(resource: Any) -> str:
+    """Say in a word what a policy's resource is."""
+    text = str(resource)
+    for method in ("POST", "GET", "DELETE"):
+        if f"/live/{method}/@connections/*" in text:
+            return method
+    for sign, word in (
+        ("Outputs.LoginArn", "own database"),
+        ("Outputs.OwnerSecretArn", "owner's secret"),
+        ("DatabaseSecretArn", "database secret"),
+        ("secret:none", "nothing"),
+    ):
+        if sign in text:
+            return word
+    words: list[str] = re.findall(r"\w+", text)
+    return next(word for word in words if word not in {"Ref", "Fn", "GetAtt", "Sub"})
+
+
+@pytest.mark.parametrize("function", RIGHTS)
+def test_a_function_may_do_what_it_does_and_nothing_else(template: Template, function: str) -> None:
+    """One role a function; posting, looking and closing are told apart."""
+    allowed = {
+        f"{action} {named(resource)}"
+        for statement in template.statements(function)
+        for action in statement.actions
+        for resource in statement.resources
+    }
+
+    # A condition on an action and one on its resource hold together: the pairs of one's then with the other's else are none.
+    impossible = {
+        "rds-db:connect database secret",
+        "rds-db:connect nothing",
+        "secretsmanager:GetSecretValue own database",
+        "secretsmanager:GetSecretValue nothing",
+    }
+    assert allowed - impossible == RIGHTS[function]
+
+
+def test_every_function_is_in_the_tables_of_this_file(template: Template) -> None:
+    """A new one says what it may do and how long it may take."""
+    assert set(template.functions) == set(RIGHTS) == set(CALLERS)
+
+
+def test_no_role_has_a_wildcard_without_a_reason(template: Template, stacks: dict[str, Template]) -> None:
+    """Only the connections of this stage, whose ids nobody knows before, and what AWS's own policies have."""
+    allowed = "/live/(POST|GET|DELETE)/@connections/"
+    for each in (template, *stacks.values()):
+        for name, role in each.of_type("AWS::IAM::Role").items():
+            managed = {arn.rpartition("/")[2] for arn in role.get("ManagedPolicyArns", [])}
+            assert managed <= set(MANAGED), name
+            for policy in role["Policies"]:
+                text = re.sub(f"{allowed}\\*", "", str(policy["PolicyDocument"]["Statement"]))
+                assert "*" not in text, name
+
+
+@pytest.mark.parametrize(("function", "patience"), CALLERS.items())
+def test_a_function_ends_before_its_caller_gives_up(template: Template, function: str, patience: int) -> None:
+    """Else the caller is told nothing, and the function works for nobody."""
+    assert template.functions[function]["Timeout"] < patience
+
+
+def test_the_handshake_ends_before_the_agent_gives_up(template: Template) -> None:
+    """Both agents wait 10 s: for a database that does not answer the functions need what it takes to say so."""
+    from dispatcher.database import CONNECT_SECONDS  # noqa: PLC0415 - the figure, where it stands
+
+    assert template.functions["AuthorizeAgentFunction"]["Timeout"] > CONNECT_SECONDS
+    assert template.functions["ConnectFunction"]["Timeout"] > CONNECT_SECONDS
+
+
+def test_the_schema_is_migrated_before_any_new_code_serves(template: Template) -> None:
+    """Whatever serves waits for the migration, and only what migrates does not."""
+    waiting = {name for name in template.functions if template.resources[name].get("DependsOn") == "Migration"}
+    assert set(template.functions) - waiting == {"MigrateFunction", "DeployFunction"}
+    migration = template.resources["Migration"]["Properties"]
+    layers = template.of_type("AWS::Lambda::LayerVersion")
+    assert migration["Layer"]["Ref"] in layers  # another layer is another migration
+    assert migration["ServiceToken"] == {"Fn::GetAtt": ["DeployFunction", "Arn"]}
+    assert migration["ServiceTimeout"] > template.functions["DeployFunction"]["Timeout"]
+
+
+def test_every_function_is_told_the_settings_that_its_code_asks_for(template: Template, root: Path) -> None:
+    """A variable that nobody sets is found here and not in production."""
+    everywhere = {"DATABASE_SECRET_ARN", "DATABASE_HOST", "DATABASE_ROLE", "CONNECTIONS_URL", "ORIGIN_SECRET_ARN"}
+    special = {
+        "ConnectFunction": {"FLUSH_FUNCTION"},
+        "SweeperFunction": {"FLUSH_FUNCTION", "RETENTION_DAYS"},
+        "SessionsFunction": {"TOKEN_SECRET_ARN"},
+        "AuthorizeOperatorFunction": {"TOKEN_SECRET_ARN", "OIDC_ISSUER", "OIDC_AUDIENCE", "OIDC_ROLE_CLAIM"},
+        "MigrateFunction": {"ADMIN_SECRET_ARN"},
+    }
+    for function in template.functions:
+        assert everywhere | special.get(function, set()) <= set(template.environment(function)), function
+    told = {name for function in template.functions for name in template.environment(function)}
+    asked = {
+        name
+        for path in (root / "layers/dispatcher/dispatcher").glob("*.py")
+        for name in re.findall(r'(?:environ\.get\(|_required\(|_secret\()\s*"([A-Z_]+)"', path.read_text())
+    }
+    only_on_one_machine = {"DATABASE_URL", "TOKEN_SECRET", "ADMIN_PASSWORD"}
+    assert asked - told == only_on_one_machine
+
+
+def test_no_function_is_told_a_secret(template: Template) -> None:
+    """Only where it is: whoever may read a function's configuration may not read its secrets."""
+    for function in template.functions:
+        assert "resolve:secretsmanager" not in str(template.environment(function))
+
+
+def test_every_function_runs_where_its_layer_was_built_for(template: Template) -> None:
+    """arm64 and one version of Python; traced, with a log that is not kept for ever."""
+    for name, function in template.functions.items():
+        assert (function["Architectures"], function["Runtime"]) == (["arm64"], "python3.13"), name
+        assert function["TracingConfig"] == {"Mode": "Active"}, name
+        assert function["LoggingConfig"] == {"LogGroup": {"Ref": "Log"}}, name
+    for log in template.of_type("AWS::Logs::LogGroup").values():
+        assert log["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+
+
+def test_only_deploy_stands_outside_the_network(template: Template) -> None:
+    """It reports to an address that has no IPv6; every other one reaches the database."""
+    outside = {
+        name for name, function in template.functions.items() if function["VpcConfig"] == {"Ref": "AWS::NoValue"}
+    }
+    assert outside == {"DeployFunction"}
+    own = template.functions["FlushFunction"]["VpcConfig"]["Fn::If"][1]
+    assert own["Ipv6AllowedForDualStack"] is True
+
+
+def test_what_nobody_waits_for_leaves_its_failures_in_a_queue(template: Template) -> None:
+    """The asynchronous functions and the schedules."""
+    failed = {"Fn::GetAtt": ["FailedEvents", "Arn"]}
+    invokes = template.of_type("AWS::Lambda::EventInvokeConfig").values()
+    assert {invoke["FunctionName"]["Ref"] for invoke in invokes} == {
+        "FlushFunction",
+        "SweeperFunction",
+        "AuditFunction",
+    }
+    assert all(invoke["DestinationConfig"]["OnFailure"]["Destination"] == failed for invoke in invokes)
+    schedules = template.of_type("AWS::Scheduler::Schedule").values()
+    assert len(schedules) == 2
+    assert all(schedule["Target"]["DeadLetterConfig"]["Arn"] == failed for schedule in schedules)

@@ -1,0 +1,175 @@
+"""The APIs, the network, the database, the front door and the alarms."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from dispatcher.store.promises import CHECKS, FIGURES
+from dispatcher.sweep import Swept
+from local.intrinsics import Resolver, read
+from tests.template.conftest import Template
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def flat(value: Any) -> str:
+    """Return a value as text, to look for things in it."""
+    return json.dumps(value, default=str)
+
+
+def conditions(**parameters: str) -> dict[str, bool]:
+    """Return which of the template's conditions hold."""
+    template = read(ROOT / "template.yaml")
+    resolver = Resolver(template, parameters, region="eu-central-1", account="123456789012")
+    return {name: resolver.condition(name) for name in template["Conditions"]}
+
+
+def test_a_deployment_without_parameters_has_a_database_of_its_own() -> None:
+    """And nothing that costs more while it stands."""
+    assert {name for name, holds in conditions().items() if holds} == {"OwnDatabase"}
+
+
+def test_an_existing_database_replaces_the_network_too() -> None:
+    """With subnets or without; an emulator has no network at all."""
+    arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:db-AbCdEf"
+    assert not conditions(DatabaseSecretArn=arn)["OwnDatabase"]
+    assert conditions(DatabaseSecretArn=arn, SubnetIds="subnet-1,subnet-2")["HasSubnets"]
+    assert not conditions(ConnectionsUrl="http://127.0.0.1:4566")["OwnDatabase"]
+
+
+def test_both_apis_are_throttled_and_answer_over_ipv6(template: Template) -> None:
+    """The functions' way to @connections is IPv6: an API without it could not be reached, and every post would hang."""
+    stages = template.of_type("AWS::ApiGatewayV2::Stage").values()
+    assert len(stages) == 2
+    for stage in stages:
+        assert stage["DefaultRouteSettings"]["ThrottlingRateLimit"] == {"Ref": "RequestRate"}
+        assert stage["DefaultRouteSettings"]["ThrottlingBurstLimit"] == {"Ref": "RequestBurst"}
+    assert [api["IpAddressType"] for api in template.of_type("AWS::ApiGatewayV2::Api").values()] == ["dualstack"] * 2
+
+
+def test_the_access_log_is_one_line_of_json_without_what_people_send() -> None:
+    """No query, no header, no body: tokens and keys travel there."""
+    written = read(ROOT / "template.yaml")["Resources"]["HttpStage"]["Properties"]["AccessLogSettings"]["Format"]
+
+    assert set(json.loads(written)) >= {"requestId", "route", "status"}
+    assert not re.search(r"\$context\.(path|.*header|.*[Qq]uery)", written)
+
+
+def test_every_route_but_the_public_ones_has_the_authorizer(template: Template) -> None:
+    """And every agent's socket."""
+    routes = template.of_type("AWS::ApiGatewayV2::Route").values()
+    public = {route["RouteKey"] for route in routes if route.get("AuthorizationType", "NONE") == "NONE"}
+    assert public == {
+        "POST /api/v1/auth/login",
+        "POST /api/v1/agents/register",
+        "$default",
+        "$disconnect",
+    }
+
+
+def test_nothing_reaches_the_network_and_only_the_functions_reach_the_database(stacks: dict[str, Template]) -> None:
+    """No gateway that lets in, no address that is public, no rule for the world."""
+    network = stacks["database"]
+    assert not network.of_type("AWS::EC2::InternetGateway")
+    assert not network.of_type("AWS::EC2::NatGateway")
+    assert all("MapPublicIpOnLaunch" not in subnet for subnet in network.of_type("AWS::EC2::Subnet").values())
+    assert all("SecurityGroupIngress" not in group for group in network.of_type("AWS::EC2::SecurityGroup").values())
+    ingress = network.of_type("AWS::EC2::SecurityGroupIngress")
+    assert {name: rule["SourceSecurityGroupId"]["Ref"] for name, rule in ingress.items()} == {
+        "DatabaseFromFunctions": "FunctionsGroup",
+        "DatabaseFromProxy": "DatabaseGroup",
+    }
+    assert all((rule["FromPort"], rule["ToPort"]) == (5432, 5432) for rule in ingress.values())
+
+
+def test_the_functions_have_a_way_out_that_costs_nothing_while_it_stands(stacks: dict[str, Template]) -> None:
+    """An egress-only gateway, a route to it from both subnets, and the port of HTTPS."""
+    network = stacks["database"]
+    [route] = network.of_type("AWS::EC2::Route").values()
+    assert (route["DestinationIpv6CidrBlock"], route["EgressOnlyInternetGatewayId"]) == ("::/0", {"Ref": "WayOut"})
+    routed = {each["SubnetId"]["Ref"] for each in network.of_type("AWS::EC2::SubnetRouteTableAssociation").values()}
+    subnets = network.of_type("AWS::EC2::Subnet")
+    assert routed == set(subnets)
+    assert all(subnet["AssignIpv6AddressOnCreation"] is True for subnet in subnets.values())
+    [out] = network.of_type("AWS::EC2::SecurityGroup")["FunctionsGroup"]["SecurityGroupEgress"]
+    assert (out["FromPort"], out["ToPort"], out["CidrIpv6"]) == (443, 443, "::/0")
+
+
+def test_the_database_outlives_its_stack_and_is_reached_only_with_tls(stacks: dict[str, Template]) -> None:
+    """Encrypted, backed up, its owner's password kept and rotated by RDS."""
+    cluster = stacks["database"].resources["Cluster"]
+    assert (cluster["DeletionPolicy"], cluster["UpdateReplacePolicy"]) == ("Snapshot", "Snapshot")
+    properties = cluster["Properties"]
+    assert properties["StorageEncrypted"] is True
+    assert properties["EnableIAMDatabaseAuthentication"] is True
+    assert properties["ManageMasterUserPassword"] is True
+    assert "MasterUserPassword" not in properties
+    parameters = stacks["database"].resources["Parameters"]["Properties"]["Parameters"]
+    assert parameters["rds.force_ssl"] == "1"
+    for instance in stacks["database"].of_type("AWS::RDS::DBInstance").values():
+        assert instance["PubliclyAccessible"] is False
+    assert stacks["database"].resources["DatabaseProxy"]["Properties"]["RequireTLS"] is True
+
+
+def test_the_front_door_knows_both_apis_under_one_host(stacks: dict[str, Template]) -> None:
+    """The connect path goes to the sockets; nothing is cached; every origin sees the secret, over HTTPS only."""
+    settings = stacks["front_door"].resources["Distribution"]["Properties"]["DistributionConfig"]
+    [sockets] = settings["CacheBehaviors"]
+    assert (sockets["PathPattern"], sockets["TargetOriginId"]) == ("*/api/v1/agents/connect", "sockets")
+    for behaviour in (settings["DefaultCacheBehavior"], sockets):
+        assert behaviour["ViewerProtocolPolicy"] == "https-only"
+        assert behaviour["CachePolicyId"] == "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
+        assert behaviour["OriginRequestPolicyId"] == "b689b0a8-53d0-40ab-baf2-68738e2966ac"
+        assert "POST" in behaviour["AllowedMethods"]
+    for origin in settings["Origins"]:
+        assert origin["CustomOriginConfig"]["OriginProtocolPolicy"] == "https-only"
+        assert "resolve:secretsmanager" in flat(origin["OriginCustomHeaders"])
+
+
+def test_every_function_has_its_alarms_and_every_alarm_tells(template: Template, stacks: dict[str, Template]) -> None:
+    """Errors and throttles; a function that is new gets them too."""
+    alarms = stacks["monitoring"].of_type("AWS::CloudWatch::Alarm")
+    names = {
+        name: function["FunctionName"]["Fn::Sub"].replace("${AWS::StackName}", "${Name}")
+        for name, function in template.functions.items()
+    }
+    deployed = {"MigrateFunction", "DeployFunction"}  # who deploys sees them fail
+    for metric in ("Errors", "Throttles"):
+        watched = {
+            alarm["Dimensions"][0]["Value"]["Fn::Sub"]
+            for alarm in alarms.values()
+            if alarm["Namespace"] == "AWS/Lambda" and alarm["MetricName"] == metric
+        }
+        assert watched == {value for name, value in names.items() if name not in deployed}
+    assert all(alarm["AlarmActions"] == [{"Ref": "Alarms"}] for alarm in alarms.values())
+
+
+def test_the_alarms_and_the_dashboard_ask_for_metrics_that_are_published(stacks: dict[str, Template]) -> None:
+    """A metric under another name would be silent, and so would its alarm."""
+    published = {*CHECKS, *FIGURES, *Swept.__dataclass_fields__}
+    monitoring = stacks["monitoring"]
+    asked = {
+        alarm["MetricName"]
+        for alarm in monitoring.of_type("AWS::CloudWatch::Alarm").values()
+        if alarm["Namespace"] == "AgentCommandDispatcher"
+    }
+    body = json.loads(monitoring.resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"])
+    shown: set[str] = set()
+    for widget in body["widgets"]:
+        namespace = ""
+        for metric in widget["properties"]["metrics"]:
+            if isinstance(metric[0], str):
+                namespace = metric[0] if metric[0] != "." else namespace
+                if namespace == "AgentCommandDispatcher":
+                    shown.add(metric[1])
+    assert asked <= published
+    assert shown <= published
+    assert {"lost_commands", "stuck_commands", "dead_commands", "oldest_due_seconds", "failed_passes"} <= asked
+
+
+def test_a_silent_sweeper_is_an_alarm(stacks: dict[str, Template]) -> None:
+    """What is missing counts as broken: a schedule that does not fire publishes nothing."""
+    alarms = stacks["monitoring"].of_type("AWS::CloudWatch::Alarm")
+    for name in ("SweeperSilent", "AuditSilent"):
+        assert (alarms[name]["TreatMissingData"], alarms[name]["Statistic"]) == ("breaching", "SampleCount")
