@@ -161,6 +161,8 @@ class SimulatedAgents:
     # ── Frames ────────────────────────────────────────────────────────────────────────────────────────────────────────
     def heartbeat(self, socket: Socket, *, only_seen: bool = False) -> None:
         """Say that the agent lives."""
+        if socket.state == "open":
+            socket.heard = self.world.clock.monotonic()
         self.say(socket, json.dumps({"type": "heartbeat", "payload": {"activeSessions": 1}}), only_seen=only_seen)
 
     def tell(self, socket: Socket, received: Received, kind: str) -> None:
@@ -210,8 +212,6 @@ class SimulatedAgents:
             self._deliver(socket.agent_id)
 
     def _receive_frame(self, socket: Socket, text: str) -> tuple[bool, bool]:
-        if socket.state == "open":
-            socket.heard = self.world.clock.monotonic()
         outcome = self.world.run(
             "message",
             lambda conn: reports.receive(conn, socket.agent_id, socket.connection_id, text),

@@ -51,7 +51,7 @@ class Socket:
     opened: float
     """By the simulated clock."""
     heard: float
-    """When the agent last said something over it."""
+    """When the agent last sent a heartbeat over it."""
     state: str = "opening"
     """opening: $connect has not returned, posts get 410; then open; then closed."""
     half_open: bool = False

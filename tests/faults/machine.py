@@ -125,7 +125,8 @@ class Histories(RuleBasedStateMachine):
         self._begin(data, "connect")
         before = len(self.agents.flushes)
         self.agents.connect(self.world.choose(AGENTS))
-        if self.agents.flushes[before:] and self.world.choose((True, True, False)):
+        handed_over = len(self.agents.flushes) > before
+        if handed_over and self.world.choose((True, True, False)):
             event = self.agents.flushes.pop()
             self.agents.flush(event)
             if self.world.choose((False, True)):
