@@ -10,7 +10,7 @@ from dispatcher import database
 from dispatcher.database import Connection
 from dispatcher.identity import Role
 from dispatcher.store import agents
-from tests.functions.conftest import AGENT, Run, sample
+from tests.functions.conftest import AGENT, Run, request, sample
 from tests.functions.test_intake import COMMANDS, ask
 from tests.rows import connect, provide, put, statuses
 
@@ -80,9 +80,11 @@ def test_numbers_that_python_cannot_hold_stop_no_list(run: Run, conn: Connection
     put(conn, "k2", AGENT, payload='{"n": ' + "9" * 5000 + "}")
     put(conn, "k3", AGENT, payload='{"n": ' + "9" * 400 + ".5}")
 
-    status, page = ask(run, "commands", "GET", "/api/v1/commands")
+    answer = run("commands", request("GET", "/api/v1/commands"))
 
-    assert (status, [each["commandId"] for each in page["commands"]]) == (200, ["k3", "k2", "k1"])
+    page = json.loads(answer["body"])
+    assert (answer["statusCode"], [each["commandId"] for each in page["commands"]]) == (200, ["k3", "k2", "k1"])
+    assert "Infinity" not in answer["body"]
 
 
 def test_a_message_of_bytes_says_the_same_as_one_of_text(run: Run, root: Any, agent: str, conn: Connection) -> None:

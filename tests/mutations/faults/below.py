@@ -9,6 +9,7 @@ from tests.mutations.table.paths import (
     FAULTS,
     GUARDS,
     INTAKE,
+    KILLS,
     LOCKED,
     PASSES,
     PRESENCE,
@@ -43,7 +44,10 @@ ROWS: dict[str, tuple[Fault, ...]] = {
             what="killed between post and settlement, or within a batch",
             holds="what was posted may come twice, with a larger attempt; what was not is sent again",
             invariants=("I3",),
-            tests=(CLOCKS + "test_an_unacknowledged_command_is_sent_again_with_a_larger_attempt_until_none_is_left",),
+            tests=(
+                CLOCKS + "test_an_unacknowledged_command_is_sent_again_with_a_larger_attempt_until_none_is_left",
+                KILLS + "test_a_killed_process_loses_nothing_and_doubles_nothing_without_saying_so",
+            ),
             mutations=("sent-for-ever", "one-attempt-too-many", "one-attempt-too-few", "attempts-without-an-end"),
         ),
         Fault(
@@ -81,6 +85,7 @@ ROWS: dict[str, tuple[Fault, ...]] = {
             tests=(
                 PROMISES + "test_a_flush_that_cannot_be_invoked_is_no_reason_to_refuse_an_agent",
                 SWEEP + "test_a_connection_whose_flush_was_lost_is_delivered_to_by_the_sweep",
+                KILLS + "test_a_lost_flush_is_made_good_by_the_sweep",
             ),
             mutations=("lost-flush-refuses-the-agent", "handshakes-never-end"),
         ),
@@ -92,6 +97,8 @@ ROWS: dict[str, tuple[Fault, ...]] = {
                 PRESENCE + "test_flush_gives_up_at_once_where_a_newer_connection_is_there",
                 GUARDS + "test_a_flush_that_comes_late_says_nothing_of_the_newer_connection",
                 CLOCKS + "test_many_deliverers_at_once_send_each_command_once_and_in_order",
+                KILLS + "test_a_doubled_flush_delivers_once",
+                KILLS + "test_a_late_flush_of_an_older_connection_delivers_to_the_newer_one_or_not_at_all",
             ),
             mutations=("flush-of-a-superseded-connection", "late-flush-opens-the-newer-connection"),
         ),
@@ -132,6 +139,7 @@ ROWS: dict[str, tuple[Fault, ...]] = {
                 DATABASE + "test_work_that_the_database_cuts_short_is_done_again",
                 PROMISES + "test_a_report_that_the_database_interrupts_is_settled_all_the_same",
                 PROMISES + "test_an_agent_that_comes_or_goes_while_the_database_is_interrupted_is_noted",
+                KILLS + "test_a_session_of_the_database_that_ends_loses_nothing",
             ),
             mutations=(
                 "no-second-try",
