@@ -169,7 +169,7 @@ MUTATIONS = (
         file=LAYER + "fleet.py",
         old="        connections.forget_opened_with(conn, agent_id, key_id)\n",
         new="",
-        caught_by=(LATE + "[its key is revoked]",),
+        caught_by=(ACCESS + "test_an_agent_whose_key_is_revoked_is_away_at_once",),
     ),
     Mutation(
         name="key-revoked-in-the-handshake-opens",
@@ -178,14 +178,6 @@ MUTATIONS = (
         old="        if origin.key_id and not _hold_key(conn, agent_id, origin.key_id):\n",
         new="        if False:\n",
         caught_by=(SOCKETS + "test_a_key_that_is_revoked_during_the_handshake_opens_nothing",),
-    ),
-    Mutation(
-        name="keys-are-counted-without-a-lock",
-        puts_back="security: many who ask at once give an agent many keys",
-        file=LAYER + "fleet.py",
-        old="        agents.hold(conn, agent_id)\n",
-        new="",
-        caught_by=(SOCKETS + "test_of_many_who_ask_for_a_key_at_once_one_gets_the_second",),
     ),
     Mutation(
         name="unreachable-database-is-a-401",
