@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from dispatcher import database
 from dispatcher.database import Connection
 from dispatcher.identity import Role
 from dispatcher.store import agents
-from tests.functions.conftest import AGENT, Run, sample
+from tests.functions.conftest import AGENT, KEY_ID, Run, request, sample
 from tests.functions.test_intake import COMMANDS, ask
 from tests.rows import connect, provide, put, statuses
 
@@ -79,9 +80,11 @@ def test_numbers_that_python_cannot_hold_stop_no_list(run: Run, conn: Connection
     put(conn, "k2", AGENT, payload='{"n": ' + "9" * 5000 + "}")
     put(conn, "k3", AGENT, payload='{"n": ' + "9" * 400 + ".5}")
 
-    status, page = ask(run, "commands", "GET", "/api/v1/commands")
+    answer = run("commands", request("GET", "/api/v1/commands"))
 
-    assert (status, [each["commandId"] for each in page["commands"]]) == (200, ["k3", "k2", "k1"])
+    page = json.loads(answer["body"])
+    assert (answer["statusCode"], [each["commandId"] for each in page["commands"]]) == (200, ["k3", "k2", "k1"])
+    assert page["commands"][0]["payload"] == {"n": "9" * 400 + ".5"}
 
 
 def test_a_message_of_bytes_says_the_same_as_one_of_text(run: Run, root: Any, agent: str, conn: Connection) -> None:
@@ -149,3 +152,24 @@ def test_an_enrolment_token_that_is_over_makes_no_agent(run: Run, conn: Connecti
     status, _ = ask(run, "agents", "POST", "/api/v1/agents/register", body, role=None, X_Agent_Api_Key=token)
 
     assert (status, conn.execute("select count(*) from agents").fetchone()) == (401, (0,))
+
+
+@pytest.mark.usefixtures("agent")
+def test_a_server_that_only_reads_is_a_503_and_the_next_request_finds_the_other(run: Run, conn: Connection) -> None:
+    """After a failover: nothing is accepted, and the caller may try again."""
+    ask(run, "commands", "GET", "/api/v1/commands")
+    with database.connect() as kept:
+        kept.execute("set default_transaction_read_only = on")
+
+    answers = [ask(run, "commands", "POST", COMMANDS, {"action": "noop"})[0] for _ in range(2)]
+
+    assert (answers, list(statuses(conn).values())) == ([503, 202], ["pending"])
+
+
+def test_an_agent_whose_key_is_revoked_is_away_at_once(run: Run, agent: str, conn: Connection) -> None:
+    """Whether or not its socket can be closed: nothing is posted there any more."""
+    run("connect")
+
+    status, _ = ask(run, "agents", "DELETE", f"/api/v1/agents/{agent}/keys/{KEY_ID}")
+
+    assert (status, conn.execute("select connection_id from agents").fetchone()) == (204, (None,))

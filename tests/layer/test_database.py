@@ -52,6 +52,19 @@ def test_work_that_the_database_cuts_short_is_done_again(conn: Connection) -> No
     assert (database.persistently(work), len(tries)) == (1, 2)
 
 
+def test_after_a_failover_work_goes_to_the_server_that_writes(conn: Connection) -> None:
+    """The old writer answers, and only reads: its connection is not kept."""
+    provide(conn)
+    put(conn, "k1")
+    with database.connect() as mine:
+        mine.execute("set default_transaction_read_only = on")
+
+    def work(mine: Connection) -> int:
+        return mine.execute("update agent_commands set priority = 1").rowcount
+
+    assert database.persistently(work) == 1
+
+
 def test_work_that_is_wrong_is_not_done_again() -> None:
     """Only an interruption passes."""
     tries: list[int] = []

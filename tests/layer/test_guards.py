@@ -204,9 +204,9 @@ def test_an_attempt_whose_time_is_not_over_is_left_alone(conn: Connection) -> No
 
 def test_a_docker_agents_answer_is_about_what_is_under_way_and_not_about_what_timed_out(conn: Connection) -> None:
     """Its answer names only the session."""
-    put(conn, "k1", session_id="s1", status="timed_out", attempt=1)
-    put(conn, "k2", session_id="s1", status="sent", attempt=1)
-    put(conn, "k3", session_id="s1", status="sent", attempt=1)
+    for number in (1, 2, 3):
+        put(conn, f"k{number}", session_id="s1", status="sent", attempt=1, epoch=1)
+    conn.execute("update agent_commands set status = 'timed_out', cause = 'no result' where command_id = 'k1'")
 
     receive(conn, "a1", "c1", '{"type": "command_response", "sessionId": "s1", "success": true}')
 

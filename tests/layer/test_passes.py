@@ -9,7 +9,6 @@ from dispatcher.database import Connection
 from dispatcher.delivery import Deadline, Delivered, deliver
 from dispatcher.gateway import Gateway
 from dispatcher.presence import HandedOver
-from dispatcher.store import agents
 from dispatcher.sweep import sweep
 from tests.fakes import FakeGateway, plenty
 from tests.rows import connect, provide, put, statuses
@@ -122,14 +121,3 @@ def test_flush_does_not_wait_for_ever_for_a_handshake(conn: Connection) -> None:
     delivered = presence.flush(conn, gateway, HandedOver(agent_id="a1", connection_id="c1", epoch=1), lambda: 0.2)
 
     assert (delivered.sent, gateway.looks > 1) == (0, True)
-
-
-def test_an_agent_that_was_forgotten_as_absent_is_offline_with_all_its_sockets(conn: Connection) -> None:
-    """What it says over the old socket is nobody's acknowledgement any more."""
-    provide(conn)
-    connect(conn)
-    conn.execute("update agents set last_seen_at = now() - interval '1 hour'")
-
-    sweep(conn, FakeGateway(), deadline=plenty)
-
-    assert (agents.epoch_of(conn, "c1", "a1"), agents.open_connections(conn, "a1")) == (None, [])

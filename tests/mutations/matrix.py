@@ -78,7 +78,8 @@ def _matrix() -> Iterator[str]:
 
 
 def _row(fault: Fault) -> str:
-    promised = f"{fault.holds} ({', '.join(fault.invariants)})" if fault.invariants else fault.holds
+    named = "I1 to I16" if set(fault.invariants) == INVARIANTS.keys() else ", ".join(fault.invariants)
+    promised = f"{fault.holds} ({named})" if named else fault.holds
     return (
         f"| {fault.what} | {promised} | {_lines(map(_test, fault.tests))} | {_lines(_code(fault.mutations)) or '—'} |"
     )

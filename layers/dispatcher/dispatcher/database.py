@@ -18,6 +18,9 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 RETRY_PAUSES = (0.05, 0.2, 0.8)
 """Seconds before each further try: together longer than a deadlock takes, shorter than a handshake may."""
 
+INTERRUPTIONS = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction)
+"""What passes by itself: a deadlock, a lost connection, a server that has just become a reader."""
+
 CONNECT_SECONDS = 3
 """Shorter than the shortest function may take, so that it can still say what happened."""
 
@@ -42,7 +45,8 @@ def connect() -> Generator[Connection]:
     """Lend the environment's connection, opened or mended where needed.
 
     An environment can be thawed with a dead socket, and a connection that the server killed still says that it is open:
-    one look at it an invocation (about 0.1 ms) is the price.
+    one look at it an invocation (about 0.1 ms) is the price.  One that leads to a server that only reads, as the writer does
+    after a failover, is not kept.
     """
     global _kept  # noqa: PLW0603 - one connection an execution environment is what Lambda's model asks for
     if _kept is not None and not _alive(_kept):
@@ -50,7 +54,11 @@ def connect() -> Generator[Connection]:
         _kept = None
     if _kept is None:
         _kept = _open()
-    yield _kept
+    try:
+        yield _kept
+    except psycopg.errors.ReadOnlySqlTransaction:
+        _kept.close()
+        raise
 
 
 def _open() -> Connection:
@@ -74,7 +82,7 @@ def persistently(work: Callable[[Connection], T]) -> T:
         try:
             with connect() as conn:
                 return work(conn)
-        except psycopg.OperationalError as error:
+        except INTERRUPTIONS as error:
             logger.warning("Database interrupted", extra={"reason": type(error).__name__, "pause": pause})
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load, guards nothing
     with connect() as conn:

@@ -128,7 +128,7 @@ def problem_of(error: Exception) -> Response[str]:
             known = Unprocessable("The request does not have the form that this path wants.", errors=_places(error))
         case psycopg.DataError():
             known = InvalidRequest("The request holds a value that cannot be stored.")
-        case psycopg.OperationalError():
+        case psycopg.OperationalError() | psycopg.errors.ReadOnlySqlTransaction():
             logger.exception("Database unavailable")
             known = Unavailable("The database cannot be reached at present; try again.")
         case UnicodeDecodeError():

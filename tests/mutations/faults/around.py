@@ -1,6 +1,7 @@
 """Faults of agents, of clocks, of data, and of too much at once."""
 
 from tests.mutations.fault import Fault
+from tests.mutations.regressions import INVARIANTS
 from tests.mutations.table.paths import (
     CLOCKS,
     CONTRACT,
@@ -8,7 +9,11 @@ from tests.mutations.table.paths import (
     FAULTS,
     FRAMES,
     GUARDS,
+    HISTORIES,
     INTAKE,
+    LABORATORY,
+    NULLS,
+    OLD,
     PACE,
     PASSES,
     PRESENCE,
@@ -141,12 +146,14 @@ ROWS: dict[str, tuple[Fault, ...]] = {
                 REGRESSIONS + "test_a_docker_agents_answers_settle_the_command_of_their_session",
                 REGRESSIONS + "test_a_silent_agent_has_one_command_without_a_session_at_a_time",
                 GUARDS + "test_a_docker_agents_answer_is_about_what_is_under_way_and_not_about_what_timed_out",
+                OLD + "test_an_answer_over_an_old_connection_settles_nothing_that_went_only_over_a_newer_one",
             ),
             mutations=(
                 "docker-answers-are-dropped",
                 "answer-without-success-is-success",
                 "answer-of-a-session-in-any-order",
                 "answer-of-a-session-is-of-what-timed-out",
+                "answer-over-an-older-connection-is-of-the-newer",
                 "silent-agent-gets-a-session-twice",
             ),
         ),
@@ -225,6 +232,10 @@ ROWS: dict[str, tuple[Fault, ...]] = {
                 DELIVERY + "test_a_sweep_delivers_around_what_cannot_be_read",
                 REGRESSIONS + "test_a_silent_agent_has_one_command_without_a_session_at_a_time",
                 SAMPLES + "test_the_sample_command_is_stored_as_it_was_sent",
+                NULLS + "test_null_in_each_nullable_column_of_a_command_stops_nobody",
+                NULLS + "test_a_row_of_nothing_but_null_is_delivered",
+                NULLS + "test_null_in_each_nullable_column_of_another_table_stops_nobody",
+                NULLS + "test_an_agent_whose_own_row_holds_null_gets_its_commands",
             ),
             mutations=(
                 "null-error-message-breaks-reading",
@@ -244,6 +255,8 @@ ROWS: dict[str, tuple[Fault, ...]] = {
                 DELIVERY + "test_a_sweep_delivers_around_what_cannot_be_read",
                 CLOCKS + "test_what_no_client_could_decode_is_refused_where_it_is_inserted",
                 GUARDS + "test_the_table_itself_refuses_what_must_never_be",
+                NULLS + "test_an_unknown_status_is_set_aside_with_its_reason_and_the_others_go_on",
+                NULLS + "test_odd_rows_of_all_kinds_at_once_leave_each_agent_its_commands",
             ),
             mutations=("unknown-status-is-not-set-aside", "infinity-is-a-moment", "no-constraint-status"),
         ),
@@ -256,6 +269,7 @@ ROWS: dict[str, tuple[Fault, ...]] = {
                 PROMISES + "test_a_payload_comes_back_with_every_digit_that_it_was_sent_with",
                 REGRESSIONS + "test_a_result_that_postgresql_cannot_store_is_kept_as_well_as_it_goes",
                 REGRESSIONS + "test_each_frame_is_one_json_document_whatever_the_command_holds",
+                NULLS + "test_a_payload_of_every_json_type_arrives_as_it_was_stored",
             ),
             mutations=(
                 "nan-is-json",
@@ -306,6 +320,27 @@ ROWS: dict[str, tuple[Fault, ...]] = {
                 REGRESSIONS + "test_commands_go_in_the_order_of_acceptance_whatever_their_clocks_say",
             ),
             mutations=("window-is-ignored", "window-of-one-more", "order-of-the-planner", "order-without-priority"),
+        ),
+    ),
+    "Everything at once": (
+        Fault(
+            what="histories of all of this, in an order that a seed decides",
+            holds="no invariant breaks; the same seed plays the same history",
+            invariants=tuple(INVARIANTS),
+            tests=(
+                HISTORIES + "test_no_invariant_breaks_in_some_histories",
+                HISTORIES + "test_a_seed_plays_the_same_histories_again",
+            ),
+        ),
+        Fault(
+            what="a checker that finds nothing, because it cannot",
+            holds="for each invariant a fault is planted in the dispatcher, and found by that invariant",
+            invariants=tuple(INVARIANTS),
+            tests=(
+                LABORATORY + "test_every_invariant_has_a_fault_that_breaks_it",
+                LABORATORY + "test_a_planted_fault_breaks_its_invariant",
+                LABORATORY + "test_a_failure_prints_the_seed_and_the_shortest_history",
+            ),
         ),
     ),
 }

@@ -2,16 +2,20 @@
 
 from tests.mutations.fault import Fault
 from tests.mutations.table.paths import (
+    ACCESS,
     CLOCKS,
     CONTRACT,
     DATABASE,
     FAULTS,
     GUARDS,
     INTAKE,
+    KILLS,
+    LOCKED,
     PASSES,
     PRESENCE,
     PROMISES,
     SECURITY,
+    SOCKETS,
     SWEEP,
     UP,
 )
@@ -40,7 +44,10 @@ ROWS: dict[str, tuple[Fault, ...]] = {
             what="killed between post and settlement, or within a batch",
             holds="what was posted may come twice, with a larger attempt; what was not is sent again",
             invariants=("I3",),
-            tests=(CLOCKS + "test_an_unacknowledged_command_is_sent_again_with_a_larger_attempt_until_none_is_left",),
+            tests=(
+                CLOCKS + "test_an_unacknowledged_command_is_sent_again_with_a_larger_attempt_until_none_is_left",
+                KILLS + "test_a_killed_process_loses_nothing_and_doubles_nothing_without_saying_so",
+            ),
             mutations=("sent-for-ever", "one-attempt-too-many", "one-attempt-too-few", "attempts-without-an-end"),
         ),
         Fault(
@@ -78,6 +85,7 @@ ROWS: dict[str, tuple[Fault, ...]] = {
             tests=(
                 PROMISES + "test_a_flush_that_cannot_be_invoked_is_no_reason_to_refuse_an_agent",
                 SWEEP + "test_a_connection_whose_flush_was_lost_is_delivered_to_by_the_sweep",
+                KILLS + "test_a_lost_flush_is_made_good_by_the_sweep",
             ),
             mutations=("lost-flush-refuses-the-agent", "handshakes-never-end"),
         ),
@@ -89,6 +97,8 @@ ROWS: dict[str, tuple[Fault, ...]] = {
                 PRESENCE + "test_flush_gives_up_at_once_where_a_newer_connection_is_there",
                 GUARDS + "test_a_flush_that_comes_late_says_nothing_of_the_newer_connection",
                 CLOCKS + "test_many_deliverers_at_once_send_each_command_once_and_in_order",
+                KILLS + "test_a_doubled_flush_delivers_once",
+                KILLS + "test_a_late_flush_of_an_older_connection_delivers_to_the_newer_one_or_not_at_all",
             ),
             mutations=("flush-of-a-superseded-connection", "late-flush-opens-the-newer-connection"),
         ),
@@ -129,12 +139,29 @@ ROWS: dict[str, tuple[Fault, ...]] = {
                 DATABASE + "test_work_that_the_database_cuts_short_is_done_again",
                 PROMISES + "test_a_report_that_the_database_interrupts_is_settled_all_the_same",
                 PROMISES + "test_an_agent_that_comes_or_goes_while_the_database_is_interrupted_is_noted",
+                KILLS + "test_a_session_of_the_database_that_ends_loses_nothing",
             ),
             mutations=(
                 "no-second-try",
                 "report-is-lost-in-a-deadlock",
                 "connect-gives-up-in-a-deadlock",
                 "disconnect-gives-up-in-a-deadlock",
+            ),
+        ),
+        Fault(
+            what="a failover that leaves a connection to a server that only reads",
+            holds="503, or a second try, and then the server that writes; nothing is accepted meanwhile",
+            invariants=("I1",),
+            tests=(
+                DATABASE + "test_after_a_failover_work_goes_to_the_server_that_writes",
+                ACCESS + "test_a_server_that_only_reads_is_a_503_and_the_next_request_finds_the_other",
+                SOCKETS + "test_a_database_that_cannot_be_asked_about_an_operator_is_a_503_and_no_401",
+            ),
+            mutations=(
+                "connection-to-a-reader-is-kept",
+                "reader-is-no-interruption",
+                "reader-is-a-server-error",
+                "unreachable-database-is-a-401",
             ),
         ),
         Fault(
@@ -160,8 +187,15 @@ ROWS: dict[str, tuple[Fault, ...]] = {
                 DATABASE + "test_the_role_waits_for_nothing_for_ever",
                 DATABASE + "test_a_migration_sees_to_the_roles_timeouts",
                 FAULTS + "test_a_clocks_pass_is_bounded_takes_the_longest_overdue_first_and_waits_for_no_lock",
+                LOCKED + "test_delivery_does_not_turn_round_and_round_a_locked_row",
+                LOCKED + "test_a_sweep_goes_around_a_locked_row_and_delivers_it_when_it_is_free",
             ),
-            mutations=("no-lock-timeout", "scan-waits-for-locks"),
+            mutations=(
+                "no-lock-timeout",
+                "scan-waits-for-locks",
+                "turning-round-a-locked-row",
+                "claim-waits-for-locks",
+            ),
         ),
         Fault(
             what="no connection to be had: too many, or nobody there",

@@ -1,28 +1,14 @@
-"""What is out of reach, and would not be: a label, an owner, an end of validity left out of a query."""
+"""What is out of reach, and would not be: an owner, an end of validity left out; a decision that is not kept."""
 
 from tests.mutations.mutation import Mutation
-from tests.mutations.table.paths import ACCESS, INTAKE, LAYER, OPERATORS, PROMISES, SCHEMA, STORE
+from tests.mutations.table.paths import ACCESS, INTAKE, LAYER, OPERATORS, PROMISES, SCHEMA, SOCKETS, STORE
 
-ELSEWHERE = OPERATORS + "test_for_an_operator_of_one_region_the_agents_of_another_do_not_exist"
-LISTS = OPERATORS + "test_lists_hold_what_the_labels_admit_and_nothing_else"
 SCRIPTS = OPERATORS + "test_a_token_for_scripts_works_until_it_is_revoked_and_can_do_no_more_than_its_maker"
 ENROLMENT = OPERATORS + "test_an_enrolment_token_makes_agents_of_its_prefix_as_often_as_it_says"
 ISSUER = OPERATORS + "test_tokens_of_an_issuer_are_taken_if_signature_audience_issuer_and_role_are_right"
 PAGES = INTAKE + "test_lists_come_in_pages_without_gaps"
-SOCKETS = "tests/functions/test_late_sockets.py::"
 LATE = SOCKETS + "test_a_socket_that_could_not_be_closed_is_dead_all_the_same"
 SAME_KEY = ACCESS + "test_another_request_under_the_same_key_is_refused_whatever_it_is_that_differs"
-
-
-def _unlimited(what: str, file: str, old: str, new: str, *caught_by: str) -> Mutation:
-    return Mutation(
-        name=f"labels-do-not-limit-{what}",
-        puts_back="security: an operator who is limited to some agents reaches the others",
-        file=STORE + file,
-        old=old,
-        new=new,
-        caught_by=caught_by,
-    )
 
 
 def _uncompared(what: str, key: str) -> Mutation:
@@ -37,94 +23,6 @@ def _uncompared(what: str, key: str) -> Mutation:
 
 
 MUTATIONS = (
-    _unlimited(
-        "submitting",
-        "commands.py",
-        "a.deleted_at is null and {scopes.AGENT}",
-        "a.deleted_at is null and (true or {scopes.AGENT})",
-        ELSEWHERE + "[commands-POST-/api/v1/agents/us-1/commands-body6]",
-    ),
-    _unlimited(
-        "a-command",
-        "commands.py",
-        "where command_id = %(command_id)s and {scopes.OF_AGENT}",
-        "where command_id = %(command_id)s and (true or {scopes.OF_AGENT})",
-        ELSEWHERE + "[commands-GET-/api/v1/commands/cmd-us-1-None]",
-    ),
-    _unlimited(
-        "the-list-of-commands",
-        "commands.py",
-        "where {scopes.OF_AGENT} and (%(agent_id)s",
-        "where (true or {scopes.OF_AGENT}) and (%(agent_id)s",
-        LISTS,
-    ),
-    _unlimited(
-        "an-agent",
-        "agents.py",
-        "where a.agent_id = %(agent_id)s and a.deleted_at is null and {scopes.AGENT}",
-        "where a.agent_id = %(agent_id)s and a.deleted_at is null and (true or {scopes.AGENT})",
-        ELSEWHERE + "[agents-GET-/api/v1/agents/us-1-None]",
-    ),
-    _unlimited(
-        "the-list-of-agents",
-        "agents.py",
-        "                  and {scopes.AGENT}\n                order by a.agent_id",
-        "                  and (true or {scopes.AGENT})\n                order by a.agent_id",
-        LISTS,
-    ),
-    _unlimited(
-        "the-choice-of-an-agent",
-        "agents.py",
-        "a.approval = 'approved' and {scopes.AGENT}",
-        "a.approval = 'approved' and (true or {scopes.AGENT})",
-        ACCESS + "test_a_session_is_started_only_at_an_agent_that_its_operator_may_see",
-    ),
-    _unlimited(
-        "a-session",
-        "sessions.py",
-        "where name = %(name)s and {scopes.OF_AGENT}",
-        "where name = %(name)s and (true or {scopes.OF_AGENT})",
-        ELSEWHERE + "[sessions-GET-/api/v1/sessions/s-us-1-None]",
-    ),
-    _unlimited(
-        "the-list-of-sessions",
-        "sessions.py",
-        "or name > %(after)s) and {scopes.OF_AGENT}",
-        "or name > %(after)s) and (true or {scopes.OF_AGENT})",
-        LISTS,
-    ),
-    Mutation(
-        name="session-at-an-agent-that-waits-for-approval",
-        puts_back="security: a session's commands wait for an agent that may not connect",
-        file=STORE + "agents.py",
-        old="where a.deleted_at is null and a.approval = 'approved' and",
-        new="where a.deleted_at is null and",
-        caught_by=(ACCESS + "test_a_session_is_started_only_at_an_agent_that_its_operator_may_see",),
-    ),
-    Mutation(
-        name="labels-of-new-agents-are-anyones",
-        puts_back="security: a limited admin provides agents beyond his limit",
-        file=LAYER + "fleet.py",
-        old="    if missing:\n",
-        new="    if False:\n",
-        caught_by=(OPERATORS + "test_an_admin_of_one_region_provides_agents_of_that_region_only",),
-    ),
-    Mutation(
-        name="limited-admin-reads-the-audit-log",
-        puts_back="security: a limited admin sees what others do, and makes an unlimited one of himself",
-        file=LAYER + "http.py",
-        old="        if operator.scope is not None:\n",
-        new="        if False:\n",
-        caught_by=(OPERATORS + "test_an_admin_of_one_region_provides_agents_of_that_region_only",),
-    ),
-    Mutation(
-        name="labels-stay-behind-at-the-log-in",
-        puts_back="security: an operator's limit is forgotten in his token",
-        file=LAYER + "identity.py",
-        old="at_most(at_most), scope=account.labels)",
-        new="at_most(at_most), scope=None)",
-        caught_by=(OPERATORS + "test_labels_given_to_an_operator_come_with_his_token",),
-    ),
     Mutation(
         name="key-of-another-agent-is-revoked",
         puts_back="security: an admin of one region revokes another region's key through an agent of his own",
@@ -271,7 +169,7 @@ MUTATIONS = (
         file=LAYER + "fleet.py",
         old="        connections.forget_opened_with(conn, agent_id, key_id)\n",
         new="",
-        caught_by=(LATE + "[its key is revoked]",),
+        caught_by=(ACCESS + "test_an_agent_whose_key_is_revoked_is_away_at_once",),
     ),
     Mutation(
         name="key-revoked-in-the-handshake-opens",
@@ -280,14 +178,6 @@ MUTATIONS = (
         old="        if origin.key_id and not _hold_key(conn, agent_id, origin.key_id):\n",
         new="        if False:\n",
         caught_by=(SOCKETS + "test_a_key_that_is_revoked_during_the_handshake_opens_nothing",),
-    ),
-    Mutation(
-        name="keys-are-counted-without-a-lock",
-        puts_back="security: many who ask at once give an agent many keys",
-        file=LAYER + "fleet.py",
-        old="        agents.hold(conn, agent_id)\n",
-        new="",
-        caught_by=(SOCKETS + "test_of_many_who_ask_for_a_key_at_once_one_gets_the_second",),
     ),
     Mutation(
         name="unreachable-database-is-a-401",

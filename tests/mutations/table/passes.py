@@ -105,15 +105,6 @@ MUTATIONS = (
         caught_by=(PASSES + "test_flush_does_not_wait_for_ever_for_a_handshake",),
     ),
     Mutation(
-        name="absent-connection-is-remembered",
-        puts_back="I7: acks over a socket that was forgotten go on counting",
-        file=STORE + "connections.py",
-        old='        conn.execute("delete from agent_connections where connection_id = any(%s)", '
-        "([row[1] for row in gone],))\n",
-        new="",
-        caught_by=(PASSES + "test_an_agent_that_was_forgotten_as_absent_is_offline_with_all_its_sockets",),
-    ),
-    Mutation(
         name="sweep-shares-out-nothing-in-a-hurry",
         puts_back="I15: who is not delivered to in this run is handed over to nobody",
         file=FILE,

@@ -1,7 +1,7 @@
 """Connections, heartbeats, flush, and the function's own connection to the database."""
 
 from tests.mutations.mutation import Mutation
-from tests.mutations.table.paths import CLOCKS, DATABASE, FAULTS, LAYER, PRESENCE, PROMISES, STORE, SWEEP
+from tests.mutations.table.paths import ACCESS, CLOCKS, DATABASE, FAULTS, LAYER, PRESENCE, PROMISES, STORE, SWEEP
 
 NEW_CONNECTION = CLOCKS + "test_a_new_connection_gets_what_was_not_acknowledged_on_the_older_one"
 LAST_WINS = PRESENCE + "test_of_several_processes_with_one_agent_id_the_last_to_connect_gets_the_commands"
@@ -169,5 +169,37 @@ MUTATIONS = (
         old="    for pause in RETRY_PAUSES:",
         new="    for pause in RETRY_PAUSES[:0]:",
         caught_by=(DATABASE + "test_work_that_the_database_cuts_short_is_done_again",),
+    ),
+    Mutation(
+        name="everything-is-tried-again",
+        puts_back="an error of ours: it is made four times, and hidden for a second",
+        file=LAYER + "database.py",
+        old="        except INTERRUPTIONS as error:",
+        new="        except psycopg.Error as error:",
+        caught_by=(DATABASE + "test_work_that_is_wrong_is_not_done_again",),
+    ),
+    Mutation(
+        name="connection-to-a-reader-is-kept",
+        puts_back="failover and read-only: every event fails until the environment ends",
+        file=LAYER + "database.py",
+        old="    except psycopg.errors.ReadOnlySqlTransaction:\n        _kept.close()\n        raise\n",
+        new="    except psycopg.errors.ReadOnlySqlTransaction:\n        raise\n",
+        caught_by=(DATABASE + "test_after_a_failover_work_goes_to_the_server_that_writes",),
+    ),
+    Mutation(
+        name="reader-is-no-interruption",
+        puts_back="failover and read-only: what an agent reports meanwhile is lost",
+        file=LAYER + "database.py",
+        old="INTERRUPTIONS = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction)",
+        new="INTERRUPTIONS = (psycopg.OperationalError,)",
+        caught_by=(DATABASE + "test_after_a_failover_work_goes_to_the_server_that_writes",),
+    ),
+    Mutation(
+        name="reader-is-a-server-error",
+        puts_back="failover and read-only: the caller is not told that it may try again",
+        file=LAYER + "http.py",
+        old="        case psycopg.OperationalError() | psycopg.errors.ReadOnlySqlTransaction():",
+        new="        case psycopg.OperationalError():",
+        caught_by=(ACCESS + "test_a_server_that_only_reads_is_a_503_and_the_next_request_finds_the_other",),
     ),
 )
