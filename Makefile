@@ -12,13 +12,14 @@ RUN := $(VENV)/bin/python
 LOCK := .venv-lock
 EMULATOR := .venv-ministack
 SAM := .venv-sam
+POLICY := .venv-policy
 LAYER := layers/dispatcher
 
 # Where `import local` and the functions' `import dispatcher` are found; nothing of this repository is installed.
 export PYTHONPATH := $(CURDIR):$(CURDIR)/$(LAYER)
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo audit streamspace test check security faults mutations conformance bench generated localstack lock clean
+.PHONY: help up demo audit streamspace test test-postgres check build policy costs certificates security faults mutations conformance bench generated localstack lock clean
 
 help: ## say what there is
 	@echo "usage: make <what>"
@@ -40,6 +41,11 @@ streamspace: $(VENV)/.local ## move a StreamSpace table over: SOURCE=schema.tabl
 test: $(VENV)/.dev ## run the tests (ARGS="tests/local -k postgres" for some)
 	@$(RUN) -m pytest $(ARGS)
 
+test-postgres: $(VENV)/.dev ## run what needs a database on another PostgreSQL: PG_BIN=/usr/lib/postgresql/15/bin
+	@test -x "$(PG_BIN)/postgres" || { echo "Name its programs: make test-postgres PG_BIN=/usr/lib/postgresql/15/bin" >&2; exit 1; }
+	@"$(PG_BIN)/postgres" --version
+	@PG_BIN="$(PG_BIN)" $(RUN) -m pytest tests/layer tests/functions tests/local/test_streamspace.py $(ARGS)
+
 check: $(VENV)/.dev ## run the linters and the type checkers
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
@@ -48,6 +54,24 @@ check: $(VENV)/.dev ## run the linters and the type checkers
 	$(RUN) -m pyright
 	$(VENV)/bin/cfn-lint
 	$(RUN) -m tests.transform
+
+# `sam build` wants the Runtime's own Python; it takes the wheels of arm64 without being one.
+build: $(VENV)/.dev $(SAM)/.sam ## validate the template and build it with the SAM CLI for AWS, and look at what was built
+	@command -v $(RUNTIME) >/dev/null && $(RUNTIME) --version >/dev/null 2>&1 || { \
+		echo "There is no $(RUNTIME) here, which the functions run on and sam build needs on the PATH." >&2; exit 1; }
+	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=eu-central-1 $(SAM)/bin/sam validate --lint
+	SAM_CLI_TELEMETRY=0 $(SAM)/bin/sam build
+	$(RUN) -m tests.template.built
+
+policy: $(VENV)/.dev $(POLICY)/.policy ## look at the template as an auditor does, with checkov; .checkov.yaml has a reason beside every exception
+	@$(RUN) -m tests.transform .aws-sam/transformed
+	$(POLICY)/bin/checkov --config-file .checkov.yaml --directory .aws-sam/transformed
+
+costs: $(VENV)/.local ## what a deployment costs: ARGS="--agents 1000 --commands 1000000"
+	@$(RUN) -m local.costs $(ARGS)
+
+certificates: $(VENV)/.dev ## write the roots that databases on AWS are signed by into the layer
+	@$(RUN) -m local.certificates $(ARGS)
 
 security: $(VENV)/.dev ## look for secrets in the repository and for known vulnerabilities in what the functions run on
 	git ls-files -z | xargs -0 $(VENV)/bin/detect-secrets-hook --baseline .secrets.baseline
@@ -75,14 +99,14 @@ localstack: $(VENV)/.dev $(EMULATOR)/.ministack $(SAM)/.sam ## deploy the templa
 	@GATEWAY=ministack $(RUN) -m pytest tests/gateway
 
 lock: $(LOCK)/bin/uv ## write the exact versions and hashes to requirements/*.txt, from the *.in beside them
-	@for name in $(LAYER)/requirements requirements/local requirements/dev requirements/ministack requirements/sam; do \
+	@for name in $(LAYER)/requirements requirements/local requirements/dev requirements/ministack requirements/sam requirements/policy; do \
 		echo "Locking $$name.in"; \
 		$(LOCK)/bin/uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-annotate \
 			--custom-compile-command "make lock" $$name.in -o $$name.txt || exit 1; \
 	done
 
 clean: ## remove what make made, but no data: .dispatcher/ stays
-	rm -rf $(VENV) $(LOCK) $(EMULATOR) $(SAM) .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOCK) $(EMULATOR) $(SAM) $(POLICY) .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ── The virtual environments, and a stamp in them for each set of packages ────────────────────────────────────────────
@@ -99,6 +123,9 @@ $(EMULATOR)/.ministack: requirements/ministack.txt | $(EMULATOR)/bin/pip
 $(SAM)/.sam: requirements/sam.txt | $(SAM)/bin/pip
 	@$(call install,requirements/sam.txt)
 
+$(POLICY)/.policy: requirements/policy.txt | $(POLICY)/bin/pip
+	@$(call install,requirements/policy.txt)
+
 # The files name every package, so pip need not look for more (an older one stumbles over what it finds, [extras] pinned
 # without them).  Without a terminal it says nothing but errors.  The stamp is left only when all went well.
 define install
@@ -107,7 +134,7 @@ if [ -t 1 ]; then quiet=; else quiet=--quiet; fi; \
 $(@D)/bin/python -m pip install --disable-pip-version-check $$quiet --require-hashes --no-deps -r $(1) && touch $@
 endef
 
-$(VENV)/bin/pip $(SAM)/bin/pip:
+$(VENV)/bin/pip $(SAM)/bin/pip $(POLICY)/bin/pip:
 	@$(call check-python)
 	@echo "Making $(@D:/bin=) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(@D:/bin=)

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from dispatcher.model import ENDED, TRANSITIONS, Status
-from local import openapi
+from local import figures, openapi
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -14,6 +14,7 @@ def files() -> dict[Path, str]:
     return {
         ROOT / "layers/dispatcher/dispatcher/openapi.json": openapi.render(),
         ROOT / "docs/states.md": states(),
+        ROOT / "docs/figures.md": figures.render(),
     }
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -37,7 +38,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             migrate(conn)
         admin.execute("select pg_advisory_unlock(1)")
         yield url
-        admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(_MIGRATED)))
+        _drop(admin, _MIGRATED)
+
+
+def _drop(conn: Connection, name: str) -> None:
+    for pause in (0.1, 0.5, 2.0, 5.0):
+        try:
+            conn.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+        except (
+            psycopg.errors.InsufficientPrivilege
+        ):  # PostgreSQL 15: an autovacuum worker is at it, and not ours to end
+            time.sleep(pause)
+        else:
+            return
 
 
 def _url_of(server: str, database: str) -> str:
@@ -51,7 +64,7 @@ def database_url(server: str) -> Iterator[str]:
     with psycopg.connect(server, autocommit=True) as conn:
         conn.execute(sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(_MIGRATED)))
         yield _url_of(server, name)
-        conn.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+        _drop(conn, name)
 
 
 @pytest.fixture
