@@ -1,7 +1,6 @@
 """A deployed stack, asked through localstack-client: its resources, secrets, functions and logs."""
 
 import json
-import time
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, cast
@@ -123,23 +122,13 @@ class Stack:
         except logs.exceptions.ResourceNotFoundException:
             return []
 
-    def delete(self, patience: float = 120.0) -> None:
-        """Delete the stack and wait until it is gone; raises StackError.
+    def delete(self) -> None:
+        """Delete the stack and wait until it is gone; raises botocore's WaiterError.
 
         Not with `sam delete`, which takes no address of a nested template but Amazon's own.
         """
         client = self.account.client("cloudformation")
         client.delete_stack(StackName=self.name)
-        deadline = time.monotonic() + patience
-        while time.monotonic() < deadline:
-            try:
-                status: str = client.describe_stacks(StackName=self.name)["Stacks"][0]["StackStatus"]
-            except client.exceptions.ClientError:
-                return
-            if status in {"DELETE_COMPLETE", "DELETE_FAILED"}:
-                break
-            time.sleep(0.5)
-        else:
-            status = "not deleted in time"
-        if status != "DELETE_COMPLETE":
-            raise StackError(f"The stack {self.name}: {status}")
+        client.get_waiter("stack_delete_complete").wait(
+            StackName=self.name, WaiterConfig={"Delay": 1, "MaxAttempts": 120}
+        )
