@@ -49,12 +49,11 @@ def loads_lenient(data: bytes | str) -> Any:
 
 
 def _is_deeper(value: Any, levels: int) -> bool:
-    if not isinstance(value, dict | list):
+    members = as_object(value)
+    items = list(members.values()) if members is not None else value
+    if not is_array(items):
         return False
-    if levels == 0:
-        return True
-    items = cast("dict[str, Any]", value).values() if isinstance(value, dict) else cast("list[Any]", value)
-    return any(_is_deeper(item, levels - 1) for item in items)
+    return levels == 0 or any(_is_deeper(item, levels - 1) for item in items)
 
 
 def dumps(value: Any) -> str:
