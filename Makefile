@@ -23,7 +23,7 @@ export PYTHONPATH := $(CURDIR):$(CURDIR)/$(LAYER)
 
 help: ## say what there is
 	@echo "usage: make <what>"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # A recipe of one simple command: make runs it without a shell between, so that what ends make ends it too.
 up: $(VENV)/.local ## run the dispatcher on http://127.0.0.1:8000 until Ctrl-C (settings: DISPATCHER_PORT, DISPATCHER_HOME)
