@@ -15,8 +15,9 @@ from dispatcher.database import Connection, open_connection
 from dispatcher.migrations import migrate
 from local import postgres
 
-# A test's data need not survive the machine, and nothing else may differ from what users run.
-FAST = {"fsync": "off", "full_page_writes": "off"}
+# A test's data need not survive the machine, and nothing else may differ from what users run; but a database in which an
+# autovacuum worker is just at work cannot be dropped by its owner.
+FAST = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
 _numbers = count(1)
 # Runs that share a server, in TEST_DATABASE_SERVER, do not share databases.
 _PREFIX = f"test_{os.getpid()}"

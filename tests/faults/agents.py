@@ -98,7 +98,7 @@ class SimulatedAgents:
             if how == "given up":
                 world.closings.append(socket)
         elif socket.state == "opening":
-            socket.state = "open"
+            socket.state, socket.opened = "open", world.clock.monotonic()
             self.flushes.append(connected)
 
     def _connected(self, socket: Socket) -> HandedOver | None:

@@ -49,7 +49,7 @@ class Socket:
     connection_id: str
     agent_id: str
     opened: float
-    """By the simulated clock."""
+    """When its handshake began, and later when that was over, by the simulated clock."""
     heard: float
     """When the agent last sent a heartbeat over it."""
     state: str = "opening"
