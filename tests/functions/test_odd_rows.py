@@ -8,7 +8,7 @@ from dispatcher.database import Connection
 from dispatcher.store import settlement
 from dispatcher.store.settlement import Origin
 from tests.functions.conftest import Run
-from tests.functions.test_promises import ask
+from tests.functions.test_intake import ask
 from tests.rows import put
 
 

@@ -48,13 +48,12 @@ def loads_lenient(data: bytes | str) -> Any:
     return text if deep else value
 
 
-def _is_deeper(value: Any, levels: int) -> bool:
-    if not isinstance(value, dict | list):
+def _is_deeper(value: object, levels: int) -> bool:
+    members = as_object(value)
+    items = list(members.values()) if members is not None else value
+    if not is_array(items):
         return False
-    if levels == 0:
-        return True
-    items = cast("dict[str, Any]", value).values() if isinstance(value, dict) else cast("list[Any]", value)
-    return any(_is_deeper(item, levels - 1) for item in items)
+    return levels == 0 or any(_is_deeper(item, levels - 1) for item in items)
 
 
 def dumps(value: Any) -> str:
