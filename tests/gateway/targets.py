@@ -34,8 +34,7 @@ PATIENCE = 30.0
 ONCE = Config(retries={"total_max_attempts": 1})  # a refusal is to be seen, not waited out
 LOCAL: dict[str, Any] = {
     "region_name": sam.REGION,
-    "aws_access_key_id": "test",
-    "aws_secret_access_key": "test",
+    **dict.fromkeys(("aws_access_key_id", "aws_secret_access_key"), "test"),
     "config": ONCE,
 }
 """How boto3 talks to what runs on this machine."""
