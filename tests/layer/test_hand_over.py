@@ -15,8 +15,8 @@ def test_a_lambda_api_that_is_silent_is_given_up_on_in_time(monkeypatch: pytest.
         for name, value in {
             "AWS_ENDPOINT_URL_LAMBDA": f"http://127.0.0.1:{silent.getsockname()[1]}",
             "AWS_DEFAULT_REGION": "eu-central-1",
-            "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
-            "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI",
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
             "FLUSH_FUNCTION": "flush",
         }.items():
             monkeypatch.setenv(name, value)

@@ -202,3 +202,18 @@ def test_what_nobody_waits_for_leaves_its_failures_in_a_queue(template: Template
     schedules = template.of_type("AWS::Scheduler::Schedule").values()
     assert len(schedules) == 2
     assert all(schedule["Target"]["DeadLetterConfig"]["Arn"] == failed for schedule in schedules)
+
+
+def test_whoever_calls_a_function_may_and_only_from_these_apis(template: Template) -> None:
+    """Without a permission every call is a 500 that only the gateway's own log explains."""
+    permissions = template.of_type("AWS::Lambda::Permission").values()
+    permitted = {
+        permission["FunctionName"].get("Ref") or permission["FunctionName"]["Fn::GetAtt"][0]
+        for permission in permissions
+    }
+
+    behind_no_api = {"FlushFunction", "SweeperFunction", "AuditFunction", "MigrateFunction", "DeployFunction"}
+    assert permitted == set(template.functions) - behind_no_api
+    for permission in permissions:
+        assert permission["Principal"] == "apigateway.amazonaws.com"
+        assert re.search(r"execute-api:.*(HttpApi|WebSocketApi)", str(permission["SourceArn"]))
