@@ -74,8 +74,8 @@ def test_the_roots_of_rds_and_of_its_proxy_are_shipped() -> None:
 def test_a_login_is_signed_as_boto3_signs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same request, the same scope, the same life; only the moment, and so the signature, may differ."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.setenv("AWS_SESSION_TOKEN", "token/+=")
     host = "acd.cluster-abc.eu-central-1.rds.amazonaws.com"
 
@@ -101,8 +101,8 @@ def test_a_function_of_the_own_database_logs_in_with_iam(monkeypatch: pytest.Mon
         "DATABASE_HOST": "acd.cluster-abc.eu-central-1.rds.amazonaws.com",
         "DATABASE_ROLE": "dispatcher",
         "AWS_DEFAULT_REGION": "eu-central-1",
-        "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
-        "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
     }.items():
         monkeypatch.setenv(name, value)
 

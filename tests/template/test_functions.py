@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from dispatcher.database import CONNECT_SECONDS
+from dispatcher.presence import INVOKE_CONNECT_SECONDS, INVOKE_READ_SECONDS
 from tests.template.conftest import Template
 
 # Who calls, and after how many seconds it gives up.
@@ -122,11 +124,10 @@ def test_a_function_ends_before_its_caller_gives_up(template: Template, function
 
 
 def test_the_handshake_ends_before_the_agent_gives_up(template: Template) -> None:
-    """Both agents wait 10 s: for a database that does not answer the functions need what it takes to say so."""
-    from dispatcher.database import CONNECT_SECONDS  # noqa: PLC0415 - the figure, where it stands
-
+    """Both agents wait 10 s: where the database or Lambda's API does not answer there is time left to say so."""
     assert template.functions["AuthorizeAgentFunction"]["Timeout"] > CONNECT_SECONDS
-    assert template.functions["ConnectFunction"]["Timeout"] > CONNECT_SECONDS
+    handing_over = INVOKE_CONNECT_SECONDS + INVOKE_READ_SECONDS
+    assert template.functions["ConnectFunction"]["Timeout"] > CONNECT_SECONDS + handing_over
 
 
 def test_the_schema_is_migrated_before_any_new_code_serves(template: Template) -> None:
@@ -201,3 +202,18 @@ def test_what_nobody_waits_for_leaves_its_failures_in_a_queue(template: Template
     schedules = template.of_type("AWS::Scheduler::Schedule").values()
     assert len(schedules) == 2
     assert all(schedule["Target"]["DeadLetterConfig"]["Arn"] == failed for schedule in schedules)
+
+
+def test_whoever_calls_a_function_may_and_only_from_these_apis(template: Template) -> None:
+    """Without a permission every call is a 500 that only the gateway's own log explains."""
+    permissions = template.of_type("AWS::Lambda::Permission").values()
+    permitted = {
+        permission["FunctionName"].get("Ref") or permission["FunctionName"]["Fn::GetAtt"][0]
+        for permission in permissions
+    }
+
+    behind_no_api = {"FlushFunction", "SweeperFunction", "AuditFunction", "MigrateFunction", "DeployFunction"}
+    assert permitted == set(template.functions) - behind_no_api
+    for permission in permissions:
+        assert permission["Principal"] == "apigateway.amazonaws.com"
+        assert re.search(r"execute-api:.*(HttpApi|WebSocketApi)", str(permission["SourceArn"]))

@@ -40,7 +40,12 @@ class Api(APIGatewayHttpResolver):
     """
 
     def __init__(self, *, public: frozenset[str] | None = frozenset()) -> None:
-        super().__init__(enable_validation=True, json_body_deserializer=_body)
+        super().__init__(
+            enable_validation=True,
+            json_body_deserializer=_body,
+            # An answer of ours that does not have its form is an error of ours.
+            response_validation_error_http_code=HTTPStatus.INTERNAL_SERVER_ERROR,
+        )
         self._public = public
         self.exception_handler(Exception)(problem_of)
         self.not_found(_not_found)

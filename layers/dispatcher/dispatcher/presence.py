@@ -28,6 +28,7 @@ LIVE_PATIENCE_SECONDS = 15.0
 """How long flush waits for a handshake to end; an agent gives up on its own after 10 s."""
 WINDOW, WINDOW_MOST = 32, 100
 """Commands that an agent of the second protocol has unacknowledged at most, and what it may ask for instead."""
+INVOKE_CONNECT_SECONDS, INVOKE_READ_SECONDS = 1, 2
 FIRST_LOOK_SECONDS = 0.02
 LAST_LOOK_SECONDS = 0.5
 
@@ -142,4 +143,8 @@ def disconnected(conn: Connection, agent_id: str, connection_id: str) -> None:
 
 @cache
 def _lambda_client() -> "LambdaClient":
-    return boto3.client("lambda", config=Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 2}))
+    # Once, and briefly: connect has an agent waiting for its handshake, and the sweep is the other try.
+    config = Config(
+        connect_timeout=INVOKE_CONNECT_SECONDS, read_timeout=INVOKE_READ_SECONDS, retries={"total_max_attempts": 1}
+    )
+    return boto3.client("lambda", config=config)

@@ -138,6 +138,7 @@ create index agent_commands_expiring on agent_commands (deliver_by) where status
 create index agent_commands_ended on agent_commands (completed_at) where completed_at is not null;
 -- The lists that people read.
 create index agent_commands_listed on agent_commands (seq);
+create index agent_commands_listed_by_status on agent_commands (status, seq);
 create index agent_commands_listed_by_agent on agent_commands (agent_id, seq);
 create index agent_commands_listed_by_session on agent_commands (session_id, seq) where session_id is not null;
 
