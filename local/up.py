@@ -7,12 +7,10 @@ DISPATCHER_PORT, DISPATCHER_HOME, DISPATCHER_ADMIN_PASSWORD and DISPATCHER_SWEEP
 
 import asyncio
 import contextlib
-import itertools
 import os
 import secrets
 import shlex
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +21,7 @@ from local import home as homes
 from local import ports, postgres
 from local.cluster import PostgresError
 from local.console import Console, LogFile
+from local.ending import Ending
 from local.gateway import Gateway
 from local.parent import Make
 from local.runtime import Runtime
@@ -49,8 +48,7 @@ def main() -> int:
     began = time.monotonic()
     make = Make()
     console = Console()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.default_int_handler)
+    ending = Ending()
     try:
         settings = Settings.read(os.environ)
         with contextlib.ExitStack() as stack:
@@ -66,7 +64,7 @@ def main() -> int:
             log = LogFile(settings.home / "logs" / "dispatcher.log")
             stack.callback(log.close)
             up = Up(settings=settings, url=f"http://127.0.0.1:{port}", server=server, console=console, log=log)
-            asyncio.run(up.run(make, began))
+            asyncio.run(up.run(make, ending, began))
     except KeyboardInterrupt:
         pass
     except EXPECTED as error:
@@ -86,7 +84,7 @@ class Up:
     console: Console
     log: LogFile
 
-    async def run(self, make: Make, began: float) -> None:
+    async def run(self, make: Make, ending: Ending, began: float) -> None:
         """Migrate, then serve until told to end; raises UpError when something ends it."""
         deployment = Deployment.load(TEMPLATE, parameters={"ConnectionsUrl": self.url})
         environment, password = self._environment()
@@ -94,11 +92,13 @@ class Up:
         sweep = self.settings.sweep_seconds
         gateway = Gateway(deployment, runtime, periods={"SweeperFunction": sweep} if sweep else None)
         main = asyncio.ensure_future(self._serve(runtime, gateway, lambda: self._welcome(password, began)))
-        _on_signals(main.cancel)
+        loop = asyncio.get_running_loop()
+        ending.tell(lambda: loop.call_soon_threadsafe(main.cancel))
         watch = asyncio.create_task(self._watch(make))
         try:
             await asyncio.wait([main, watch], return_when=asyncio.FIRST_COMPLETED)
         finally:
+            ending.tell(lambda: None)
             self.console.line("Ending.")
             self.server.claim.say("ending")
             main.cancel()
@@ -164,23 +164,6 @@ def _free_port(port: int) -> int:
     who = ports.listener(port)
     by, end = (f" by process {who[0]}: {who[1]:.100}", f"end that one (kill {who[0]})") if who else ("", "free it")
     raise UpError(f"port {port} is taken{by}.\nNext: {end}, or choose another port: DISPATCHER_PORT={port + 1}")
-
-
-def _on_signals(told: Callable[[], object]) -> None:
-    """Call `told` on the first signal to end; end at once on the second."""
-    loop = asyncio.get_running_loop()
-
-    signals = itertools.count(1)
-
-    def end() -> None:
-        if next(signals) > 1:
-            os._exit(1)
-        told()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
-        loop.add_signal_handler(signal.SIGHUP, end)
 
 
 if __name__ == "__main__":
