@@ -2,7 +2,8 @@
 
     python -m local.up
 
-DISPATCHER_PORT, DISPATCHER_HOME, DISPATCHER_ADMIN_PASSWORD and DISPATCHER_SWEEP_SECONDS change what it does.
+DISPATCHER_PORT, DISPATCHER_HOME, DISPATCHER_ADMIN_PASSWORD and DISPATCHER_SWEEP_SECONDS change what it does; so do the
+parameters of template.yaml, such as DISPATCHER_QUEUE_LIMIT.
 """
 
 import asyncio
@@ -13,16 +14,17 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from local import home as homes
-from local import ports, postgres
+from local import parameters, ports, postgres
 from local.cluster import PostgresError
 from local.console import Console, LogFile
 from local.ending import Ending
 from local.gateway import Gateway
+from local.intrinsics import read
 from local.parent import Make
 from local.runtime import Runtime
 from local.settings import Settings, SettingsError
@@ -34,13 +36,19 @@ MIGRATE = "MigrateFunction"
 PATIENCE = 8.0
 """Seconds that another run on the same home gets to end, when it is about to."""
 WATCH_SECONDS = 0.5
+FOR_PEOPLE = "?options=-c%20statement_timeout%3D0"
+"""What the database's URL ends with outside of the functions.
+
+Their role gives up a statement after 30 s, since a function that takes longer is broken; an operator who inserts a
+million rows with psql is not.
+"""
 
 
 class UpError(RuntimeError):
     """It can not run; the text says why, and what to do next."""
 
 
-EXPECTED = (UpError, SettingsError, homes.HomeInUseError, PostgresError, UnprivilegedError, TemplateError, OSError)
+EXPECTED = (UpError, SettingsError, homes.HomeError, PostgresError, UnprivilegedError, TemplateError, OSError)
 
 
 def main() -> int:
@@ -51,6 +59,7 @@ def main() -> int:
     ending = Ending()
     try:
         settings = Settings.read(os.environ)
+        given = parameters.from_environment(read(TEMPLATE).get("Parameters", {}), os.environ)
         with contextlib.ExitStack() as stack:
             claim = homes.claim(settings.home, patience=PATIENCE)
             stack.callback(claim.release)
@@ -63,12 +72,14 @@ def main() -> int:
             stack.callback(server.stop)
             log = LogFile(settings.home / "logs" / "dispatcher.log")
             stack.callback(log.close)
-            up = Up(settings=settings, url=f"http://127.0.0.1:{port}", server=server, console=console, log=log)
+            url = f"http://127.0.0.1:{port}"
+            up = Up(settings=settings, parameters=given, url=url, server=server, console=console, log=log)
             asyncio.run(up.run(make, ending, began))
     except KeyboardInterrupt:
         pass
     except EXPECTED as error:
-        print(f"\nIt does not run: {error}", file=sys.stderr)  # noqa: T201
+        hint = "\nNext: mend what it says, and start again." if isinstance(error, OSError) else ""
+        print(f"\nIt does not run: {error}{hint}", file=sys.stderr)  # noqa: T201
         return 1
     console.line("Ended.")
     return 0
@@ -79,6 +90,7 @@ class Up:
     """A run, once it has a port and a database."""
 
     settings: Settings
+    parameters: Mapping[str, str]
     url: str
     server: postgres.Server
     console: Console
@@ -86,7 +98,7 @@ class Up:
 
     async def run(self, make: Make, ending: Ending, began: float) -> None:
         """Migrate, then serve until told to end; raises UpError when something ends it."""
-        deployment = Deployment.load(TEMPLATE, parameters={"ConnectionsUrl": self.url})
+        deployment = Deployment.load(TEMPLATE, parameters={**self.parameters, "ConnectionsUrl": self.url})
         environment, password = self._environment()
         runtime = Runtime(deployment, gateway_url=self.url, log=self._event, environment=environment)
         sweep = self.settings.sweep_seconds
@@ -139,7 +151,8 @@ class Up:
 
     def _welcome(self, password: str, began: float) -> None:
         """Tell programs, by the file `env`, and people, by the first screen, that it serves."""
-        homes.write_private(self.settings.home / "env", f"DISPATCHER_URL={self.url}\nDATABASE_URL={self.server.url}\n")
+        database_url = f"{self.server.url}{FOR_PEOPLE}"
+        homes.write_private(self.settings.home / "env", f"DISPATCHER_URL={self.url}\nDATABASE_URL={database_url}\n")
         psql = "psql" if shutil.which("psql") else str(self.server.bin / "psql")
         self.console.line(f"\nThe dispatcher serves, after {time.monotonic() - began:.1f} s.\n")
         self.console.table(
@@ -148,7 +161,7 @@ class Up:
                 "Documentation": f"{self.url}/docs",
                 "User": "admin",
                 "Password": "as DISPATCHER_ADMIN_PASSWORD says" if self.settings.admin_password else password,
-                "Database": f"{shlex.quote(psql)} {self.server.url}",
+                "Database": shlex.join([psql, database_url]),
                 "Log": str(self.log.path),
             }
         )

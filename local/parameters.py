@@ -1,0 +1,52 @@
+"""The template's parameters, as the environment sets them for `make up`: QueueLimit is DISPATCHER_QUEUE_LIMIT."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from local.settings import SettingsError
+
+_CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
+
+
+def variable(parameter: str) -> str:
+    """Return the name of the variable that sets a parameter."""
+    return f"DISPATCHER_{_CAPITAL.sub('_', parameter).upper()}"
+
+
+def from_environment(declared: Mapping[str, Mapping[str, Any]], environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the parameters that the environment sets; an empty variable sets none.
+
+    Raises SettingsError for a value that CloudFormation would refuse, or that is a fraction where the default is none.
+    """
+    given = {name: environment[variable(name)] for name in declared if environment.get(variable(name))}
+    for name, text in given.items():
+        wanted = _unmet(declared[name], text)
+        if wanted:
+            raise SettingsError(f"{variable(name)}={text} is no {name}.\nNext: give {wanted}.")
+    return given
+
+
+def _unmet(declaration: Mapping[str, Any], text: str) -> str | None:
+    """Return what a value has to be, where it is not."""
+    allowed = [str(value) for value in declaration.get("AllowedValues", ())]
+    if allowed:
+        return None if text in allowed else f"one of {', '.join(allowed)}"
+    pattern = declaration.get("AllowedPattern")
+    if pattern and not re.fullmatch(pattern, text):
+        return f"what matches {pattern}"
+    return _unmet_number(declaration, text) if declaration["Type"] == "Number" else None
+
+
+def _unmet_number(declaration: Mapping[str, Any], text: str) -> str | None:
+    whole = isinstance(declaration.get("Default"), int)
+    least, most = declaration.get("MinValue", -math.inf), declaration.get("MaxValue", math.inf)
+    try:
+        value = int(text) if whole else float(text)
+    except ValueError:
+        value = math.nan
+    if least <= value <= most and math.isfinite(value):
+        return None
+    bounds = [f"{word} {bound}" for word, bound in (("from", least), ("to", most)) if math.isfinite(bound)]
+    return " ".join(["a whole number" if whole else "a number", *bounds])
