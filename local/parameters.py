@@ -7,6 +7,8 @@ from typing import Any
 
 from local.settings import SettingsError
 
+OWN = {"DatabaseSecretArn"}
+"""What functions are told, but `make up` decides: it has a database of its own."""
 _CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 
 
@@ -15,13 +17,28 @@ def variable(parameter: str) -> str:
     return f"DISPATCHER_{_CAPITAL.sub('_', parameter).upper()}"
 
 
-def from_environment(declared: Mapping[str, Mapping[str, Any]], environment: Mapping[str, str]) -> dict[str, str]:
+def settable(template: Mapping[str, Any]) -> list[str]:
+    """Return the parameters that functions are told: any other, such as FrontDoor, is about what only AWS has."""
+    functions = [each for each in template["Resources"].values() if each["Type"] == "AWS::Serverless::Function"]
+    holders = [template.get("Globals", {}).get("Function", {}), *(each.get("Properties", {}) for each in functions)]
+    told = [value for each in holders for value in each.get("Environment", {}).get("Variables", {}).values()]
+    return [name for name in template.get("Parameters", {}) if {"Ref": name} in told and name not in OWN]
+
+
+def from_environment(template: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, str]:
     """Return the parameters that the environment sets; an empty variable sets none.
 
-    Raises SettingsError for a value that CloudFormation would refuse, or that is a fraction where the default is none.
+    Raises SettingsError for a parameter that means nothing on one machine, and for a value that CloudFormation would
+    refuse, or that is a fraction where the default is none.
     """
+    declared: Mapping[str, Mapping[str, Any]] = template.get("Parameters", {})
     given = {name: environment[variable(name)] for name in declared if environment.get(variable(name))}
     for name, text in given.items():
+        if name not in settable(template):
+            names = ", ".join(map(variable, settable(template)))
+            raise SettingsError(
+                f"{variable(name)} is for AWS: {name} means nothing here.\nNext: unset it; there are {names}."
+            )
         wanted = _unmet(declared[name], text)
         if wanted:
             raise SettingsError(f"{variable(name)}={text} is no {name}.\nNext: give {wanted}.")

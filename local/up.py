@@ -59,7 +59,7 @@ def main() -> int:
     ending = Ending()
     try:
         settings = Settings.read(os.environ)
-        given = parameters.from_environment(read(TEMPLATE).get("Parameters", {}), os.environ)
+        given = parameters.from_environment(read(TEMPLATE), os.environ)
         with contextlib.ExitStack() as stack:
             claim = homes.claim(settings.home, patience=PATIENCE)
             stack.callback(claim.release)
