@@ -83,8 +83,10 @@ mutations: $(VENV)/.dev ## put each of the original's regressions back, and show
 faults: $(VENV)/.dev ## play N=1000 histories of faults from SEED=1 and check that no invariant breaks
 	@$(RUN) -m tests.faults --n $(N) --seed $(SEED)
 
-conformance: $(VENV)/.local ## tell what an agent gets wrong: AGENT="command that starts it"
-	@$(RUN) -m local.conformance --agent "$(AGENT)"
+# By the environment: a command has quotes of its own.
+conformance: export AGENT := $(AGENT)
+conformance: $(VENV)/.local ## tell what an agent gets wrong: AGENT="command that starts it" (ARGS="--slow" and others)
+	@$(RUN) -m local.conformance $(ARGS)
 
 bench: $(VENV)/.dev ## measure, each figure beside the raw database's in the same run
 	@$(RUN) -m tests.bench

@@ -230,5 +230,5 @@ def _command_line(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
     except FileNotFoundError:  # no Linux, or gone this moment
-        shown = ["ps", "-o", "command=", "-p", str(pid)]
+        shown = ["ps", "-ww", "-o", "command=", "-p", str(pid)]  # not cut at COLUMNS
         return subprocess.run(shown, capture_output=True, text=True, check=False).stdout

@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import logging.handlers
+import math
 import os
 import sys
 import time
@@ -14,6 +15,9 @@ from typing import IO, Any, cast
 
 LOG_BYTES, LOG_FILES = 10_000_000, 3
 """The log file is put aside at this size; so many old ones are kept."""
+IDLE = "Loaded 0 pending commands"
+IDLE_SECONDS = 30.0
+"""How often a sweep that found nothing is shown: a sign of life, but no flood where it runs many times a second."""
 COLOURS = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
 STANDARD = {
     *("level", "location", "message", "timestamp", "service", "cold_start", "xray_trace_id", "sampling_rate"),
@@ -31,6 +35,7 @@ class Console:
         self._terminal = self._out.isatty()
         self._above: Callable[[str], None] | None = None  # prints above a moving line
         self._colours = self._terminal and "NO_COLOR" not in os.environ
+        self._idle_shown_at = -math.inf
 
     def line(self, text: str = "") -> None:
         """Print a line; when nobody reads any more, go on without."""
@@ -80,13 +85,22 @@ class Console:
         record = _parsed(line)
         if record is None:
             self.line(line)
-        elif "message" in record:  # the others are metrics
+        elif "message" in record and not self._again_idle(record):  # without a message: metrics
             level = str(record.get("level", ""))
             fields = "".join(f" {name}={_short(value)}" for name, value in record.items() if name not in STANDARD)
             self.line(
                 f"{datetime.now().astimezone():%H:%M:%S} {self.coloured(level.ljust(7), COLOURS.get(level, '0'))} "
                 f"{function.removesuffix('Function')}: {record['message']}{self.coloured(fields, '2')}"
             )
+
+    def _again_idle(self, record: dict[str, Any]) -> bool:
+        """Tell whether this is a sweep that found nothing, soon after another one that was shown."""
+        if record["message"] != IDLE or any(record.get(name) for name in record.keys() - STANDARD):
+            return False
+        again = time.monotonic() - self._idle_shown_at < IDLE_SECONDS
+        if not again:
+            self._idle_shown_at = time.monotonic()
+        return again
 
 
 class LogFile:

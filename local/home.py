@@ -11,7 +11,11 @@ from pathlib import Path
 from typing import IO
 
 
-class HomeInUseError(RuntimeError):
+class HomeError(RuntimeError):
+    """The home cannot be had; the text says why, and what to do next."""
+
+
+class HomeInUseError(HomeError):
     """Another live process holds the home."""
 
 
@@ -38,11 +42,18 @@ class Claim:
 def claim(home: Path, *, patience: float = 5.0) -> Claim:
     """Take the home for this process, waiting up to `patience` seconds for a holder that says that it is ending.
 
-    Waits one second at most for any other, and raises HomeInUseError, with its process id.
+    Waits one second at most for any other, and raises HomeInUseError, with its process id; raises HomeError for a home
+    that is no folder to write in.
     """
-    home.mkdir(parents=True, exist_ok=True)
     path = home / "lock"
-    file = path.open("a+", encoding="ascii")
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+", encoding="ascii")
+    except OSError as error:
+        raise HomeError(
+            f"{home} cannot be written: {error.strerror}.\n"
+            "Next: make it a folder of yours, or choose another one: DISPATCHER_HOME=$HOME/dispatcher"
+        ) from error
     began = time.monotonic()
     while True:
         try:

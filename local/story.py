@@ -107,7 +107,8 @@ class Scene:
         told(f"no process is [b]{session}[/] any more")
 
     def _swept(self) -> None:
-        step(9, "A row written with psql, all else left to NULL, is found by the sweep; and the log has no scan error")
+        step(9, "A row written with psql is found by the sweep; the log has no errors")
+        told("inserted: command_id, agent_id, action, payload; all else is [yellow]NULL[/]")
         self.conn.execute(
             "insert into agent_commands (command_id, agent_id, action, payload)"
             " values ('cmd-by-hand', %s, 'stop_session', '{\"sessionId\": \"none\"}')",
@@ -180,17 +181,19 @@ def told(line: str) -> None:
 
 
 def _pids_of(session: str) -> list[int]:
-    """Find the processes that a session is, as an operator on the agent's machine would: with ps."""
-    listing = subprocess.run(["ps", "-eo", "pid=,stat=,args="], capture_output=True, text=True, check=True).stdout
+    """Find the processes that a session is, as an operator on the agent's machine would: with ps, whatever COLUMNS says."""
+    listing = subprocess.run(
+        ["ps", "-eww", "-o", "pid=,stat=,args="], capture_output=True, text=True, check=True
+    ).stdout
     rows = (line.split(None, 2) for line in listing.splitlines())
     return [int(pid) for pid, stat, arguments in rows if session in arguments and not stat.startswith("Z")]
 
 
 def _show_row(names: tuple[str, ...], row: tuple[Any, ...] | None) -> None:
-    table = Table(*names, box=None, padding=(0, 2, 0, 2), header_style="dim")
-    table.columns[0].no_wrap = True
-    if row is not None:
-        table.add_row(*("[yellow]NULL[/]" if value is None else str(value) for value in row))
+    """Print a row with its columns below each other: 80 characters do not hold them side by side."""
+    table = Table.grid(padding=(0, 2))
+    for name, value in zip(names, row or (), strict=bool(row)):
+        table.add_row(f"  [dim]{name}[/]", "[yellow]NULL[/]" if value is None else str(value))
     console.print(table)
 
 

@@ -2,28 +2,29 @@
 
     python -m local.up
 
-DISPATCHER_PORT, DISPATCHER_HOME, DISPATCHER_ADMIN_PASSWORD and DISPATCHER_SWEEP_SECONDS change what it does.
+DISPATCHER_PORT, DISPATCHER_HOME, DISPATCHER_ADMIN_PASSWORD and DISPATCHER_SWEEP_SECONDS change what it does; so do the
+parameters of template.yaml, such as DISPATCHER_QUEUE_LIMIT.
 """
 
 import asyncio
 import contextlib
-import itertools
 import os
 import secrets
 import shlex
 import shutil
-import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from local import home as homes
-from local import ports, postgres
+from local import parameters, ports, postgres
 from local.cluster import PostgresError
 from local.console import Console, LogFile
+from local.ending import Ending
 from local.gateway import Gateway
+from local.intrinsics import read
 from local.parent import Make
 from local.runtime import Runtime
 from local.settings import Settings, SettingsError
@@ -35,13 +36,19 @@ MIGRATE = "MigrateFunction"
 PATIENCE = 8.0
 """Seconds that another run on the same home gets to end, when it is about to."""
 WATCH_SECONDS = 0.5
+FOR_PEOPLE = "?options=-c%20statement_timeout%3D0"
+"""What the database's URL ends with outside of the functions.
+
+Their role gives up a statement after 30 s, since a function that takes longer is broken; an operator who inserts a
+million rows with psql is not.
+"""
 
 
 class UpError(RuntimeError):
     """It can not run; the text says why, and what to do next."""
 
 
-EXPECTED = (UpError, SettingsError, homes.HomeInUseError, PostgresError, UnprivilegedError, TemplateError, OSError)
+EXPECTED = (UpError, SettingsError, homes.HomeError, PostgresError, UnprivilegedError, TemplateError, OSError)
 
 
 def main() -> int:
@@ -49,10 +56,10 @@ def main() -> int:
     began = time.monotonic()
     make = Make()
     console = Console()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.default_int_handler)
+    ending = Ending()
     try:
         settings = Settings.read(os.environ)
+        given = parameters.from_environment(read(TEMPLATE), os.environ)
         with contextlib.ExitStack() as stack:
             claim = homes.claim(settings.home, patience=PATIENCE)
             stack.callback(claim.release)
@@ -65,12 +72,14 @@ def main() -> int:
             stack.callback(server.stop)
             log = LogFile(settings.home / "logs" / "dispatcher.log")
             stack.callback(log.close)
-            up = Up(settings=settings, url=f"http://127.0.0.1:{port}", server=server, console=console, log=log)
-            asyncio.run(up.run(make, began))
+            url = f"http://127.0.0.1:{port}"
+            up = Up(settings=settings, parameters=given, url=url, server=server, console=console, log=log)
+            asyncio.run(up.run(make, ending, began))
     except KeyboardInterrupt:
         pass
     except EXPECTED as error:
-        print(f"\nIt does not run: {error}", file=sys.stderr)  # noqa: T201
+        hint = "\nNext: mend what it says, and start again." if isinstance(error, OSError) else ""
+        print(f"\nIt does not run: {error}{hint}", file=sys.stderr)  # noqa: T201
         return 1
     console.line("Ended.")
     return 0
@@ -81,24 +90,27 @@ class Up:
     """A run, once it has a port and a database."""
 
     settings: Settings
+    parameters: Mapping[str, str]
     url: str
     server: postgres.Server
     console: Console
     log: LogFile
 
-    async def run(self, make: Make, began: float) -> None:
+    async def run(self, make: Make, ending: Ending, began: float) -> None:
         """Migrate, then serve until told to end; raises UpError when something ends it."""
-        deployment = Deployment.load(TEMPLATE, parameters={"ConnectionsUrl": self.url})
+        deployment = Deployment.load(TEMPLATE, parameters={**self.parameters, "ConnectionsUrl": self.url})
         environment, password = self._environment()
         runtime = Runtime(deployment, gateway_url=self.url, log=self._event, environment=environment)
         sweep = self.settings.sweep_seconds
         gateway = Gateway(deployment, runtime, periods={"SweeperFunction": sweep} if sweep else None)
         main = asyncio.ensure_future(self._serve(runtime, gateway, lambda: self._welcome(password, began)))
-        _on_signals(main.cancel)
+        loop = asyncio.get_running_loop()
+        ending.tell(lambda: loop.call_soon_threadsafe(main.cancel))
         watch = asyncio.create_task(self._watch(make))
         try:
             await asyncio.wait([main, watch], return_when=asyncio.FIRST_COMPLETED)
         finally:
+            ending.tell(lambda: None)
             self.console.line("Ending.")
             self.server.claim.say("ending")
             main.cancel()
@@ -139,7 +151,8 @@ class Up:
 
     def _welcome(self, password: str, began: float) -> None:
         """Tell programs, by the file `env`, and people, by the first screen, that it serves."""
-        homes.write_private(self.settings.home / "env", f"DISPATCHER_URL={self.url}\nDATABASE_URL={self.server.url}\n")
+        database_url = f"{self.server.url}{FOR_PEOPLE}"
+        homes.write_private(self.settings.home / "env", f"DISPATCHER_URL={self.url}\nDATABASE_URL={database_url}\n")
         psql = "psql" if shutil.which("psql") else str(self.server.bin / "psql")
         self.console.line(f"\nThe dispatcher serves, after {time.monotonic() - began:.1f} s.\n")
         self.console.table(
@@ -148,7 +161,7 @@ class Up:
                 "Documentation": f"{self.url}/docs",
                 "User": "admin",
                 "Password": "as DISPATCHER_ADMIN_PASSWORD says" if self.settings.admin_password else password,
-                "Database": f"{shlex.quote(psql)} {self.server.url}",
+                "Database": shlex.join([psql, database_url]),
                 "Log": str(self.log.path),
             }
         )
@@ -164,23 +177,6 @@ def _free_port(port: int) -> int:
     who = ports.listener(port)
     by, end = (f" by process {who[0]}: {who[1]:.100}", f"end that one (kill {who[0]})") if who else ("", "free it")
     raise UpError(f"port {port} is taken{by}.\nNext: {end}, or choose another port: DISPATCHER_PORT={port + 1}")
-
-
-def _on_signals(told: Callable[[], object]) -> None:
-    """Call `told` on the first signal to end; end at once on the second."""
-    loop = asyncio.get_running_loop()
-
-    signals = itertools.count(1)
-
-    def end() -> None:
-        if next(signals) > 1:
-            os._exit(1)
-        told()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
-        loop.add_signal_handler(signal.SIGHUP, end)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,13 @@
 
 Starts the agent some times, each time with a server of its own that plays the service.  The agent finds its place in the
 environment (DISPATCHER_URL, AGENT_ID, AGENT_API_KEY) or in its command ({url}, {id}, {key}; {dir} is a folder of its own).
+The variable AGENT is as good as --agent.
 """
 
 import argparse
 import asyncio
 import json
+import os
 import signal
 import sys
 import time
@@ -19,17 +21,23 @@ from rich.console import Console
 from rich.live import Live
 
 from local.conformance.checks import BY_NAME, SCENES
+from local.conformance.process import NotStartedError
 from local.conformance.report import WIDTH, Progress, as_json, show
 from local.conformance.runner import run, wanted
 from local.conformance.stage import Options
 
 INTERRUPTED = 130
+NOTHING_CHECKED = 2
+"""As argparse ends where it does not understand."""
+EXAMPLE = """make conformance AGENT='python my_agent.py --url {url} --id {id} --key {key}'"""
 
 
 def main() -> int:
-    """Check the agent that the command line names; return 0 if every MUST holds, 1 if not."""
+    """Check the agent that the command line names; return 0 if every MUST holds, 1 if not, 2 if nothing was checked."""
     parser = _parser()
     arguments = parser.parse_args()
+    if not arguments.agent.strip():
+        return _nothing("There is no agent to check.", f"say what starts it: {EXAMPLE}")
     actions = _actions(parser, arguments.action, arguments.payload)
     options = Options(
         agent=arguments.agent,
@@ -47,6 +55,10 @@ def main() -> int:
             asyncio.run(_run_until_told(run(options, findings, at_once=not arguments.one_by_one, told=progress.told)))
         except (asyncio.CancelledError, KeyboardInterrupt):
             return INTERRUPTED
+        except NotStartedError as error:
+            return _nothing(
+                f"{error}.", "mend the command; it is a program with its arguments, a shell line wants sh -c '…'"
+            )
     if arguments.json:
         print(as_json(findings, arguments.agent))  # noqa: T201 - what was asked for
     else:
@@ -57,6 +69,11 @@ def main() -> int:
             time.monotonic() - began,
         )
     return 0 if findings.conforms() else 1
+
+
+def _nothing(why: str, then: str) -> int:
+    sys.stderr.write(f"{why}\nNext: {then}\n")
+    return NOTHING_CHECKED
 
 
 async def _run_until_told(running: Coroutine[Any, Any, None]) -> None:
@@ -71,10 +88,15 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m local.conformance",
         description="Tells what an agent gets wrong of docs/protocol.md.",
         epilog="The agent gets DISPATCHER_URL, AGENT_ID and AGENT_API_KEY, and in its command {url}, {id}, {key} and {dir}, a "
-        "folder of its own.  Exit code 0: every MUST holds.",
+        "folder of its own.  Exit code 0: every MUST holds; 1: one does not; 2: nothing was checked.",
     )
     add = parser.add_argument
-    add("--agent", required=True, metavar="COMMAND", help="what starts the agent")
+    add(
+        "--agent",
+        default=os.environ.get("AGENT", ""),
+        metavar="COMMAND",
+        help="what starts the agent (the variable AGENT)",
+    )
     add(
         "--protocol", choices=("1", "2", "auto"), default="auto", help="the protocol it has to speak (what it asks for)"
     )

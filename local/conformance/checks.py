@@ -47,6 +47,7 @@ _PLAIN = "No subprotocol, no compression."
 _RECONNECT = "**Reconnect** after 1, 2, 4 … 32 s, each with full jitter, and register again each time."
 _MESSAGE = "A message is one JSON document of at most 128 KB"
 _IGNORE = "Fields and types of messages that you do not know are to be ignored"
+_GARBAGE = "A message that has no meaning is to be ignored, and the connection to be kept"
 _ACK = "**Ack before you execute.** The ack stops redelivery."
 _END = "**Report every end**: complete or failed."
 _UNKNOWN = "An action that you do not know has failed, with `unknown action: <action>`."
@@ -136,7 +137,7 @@ CHECKS: tuple[Check, ...] = (
          "Read the fields that you know, and let the JSON library ignore the others."),
         ("unknown-types", MUST, _IGNORE, "a message of an unknown type, or of none, changes nothing",
          "Give the choice of message types a last branch that does nothing."),
-        ("survives-garbage", MUST, _IGNORE, "after messages that mean nothing the next command is executed, same connection",
+        ("survives-garbage", MUST, _GARBAGE, "after a message that means nothing the next command is executed, same connection",
          "Catch what decoding a message raises, write it to a log, and read on."),
         ("fragments", MUST, _MESSAGE, "a command that comes in three fragments, with a ping in between, is executed",
          "Read messages, not frames: let the library put them together."),

@@ -4,7 +4,7 @@ import json
 from collections.abc import Awaitable, Callable
 
 from local.conformance.checks import MESSAGE_BYTES
-from local.conformance.dialects import Command, cancel
+from local.conformance.dialects import Command, cancel, excerpt
 from local.conformance.link import Link
 from local.conformance.stage import (
     ANSWER_SECONDS,
@@ -169,10 +169,14 @@ async def _order(stage: Stage, link: Link) -> str | None:
     return None if list(dict.fromkeys(ended)) == sent else f"they ended in the order {', '.join(map(str, ended))}"
 
 
-async def _after(stage: Stage, link: Link, *texts: str) -> str | None:
-    """Send messages that must do no harm, and a command behind them."""
-    link.send(*texts)
-    return await stage.executed(link, [stage.unknown()])
+async def _after_each(stage: Stage, link: Link, *texts: str) -> str | None:
+    """Send messages that must do no harm, with a command behind each: what breaks the agent shall have a name."""
+    for text in texts:
+        link.send(text)
+        seen = await stage.executed(link, [stage.unknown()])
+        if seen is not None:
+            return f"after the message {excerpt(text) or '(an empty one)'}: {seen}"
+    return None
 
 
 async def _unknown_fields(stage: Stage, link: Link) -> str | None:
@@ -182,11 +186,11 @@ async def _unknown_fields(stage: Stage, link: Link) -> str | None:
 
 
 async def _unknown_types(stage: Stage, link: Link) -> str | None:
-    return await _after(stage, link, *UNKNOWN_TYPES)
+    return await _after_each(stage, link, *UNKNOWN_TYPES)
 
 
 async def _garbage(stage: Stage, link: Link) -> str | None:
-    return await _after(stage, link, *GARBAGE, *WRONG_COMMANDS[link.protocol])
+    return await _after_each(stage, link, *GARBAGE, *WRONG_COMMANDS[link.protocol])
 
 
 async def _fragments(stage: Stage, link: Link) -> str | None:
@@ -227,7 +231,7 @@ async def _cancel(stage: Stage, link: Link) -> str | None:
 
 
 async def _cancel_unknown(stage: Stage, link: Link) -> str | None:
-    return await _after(stage, link, cancel(stage.unknown()))
+    return await _after_each(stage, link, cancel(stage.unknown()))
 
 
 _STEPS: dict[str, Step] = {

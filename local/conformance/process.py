@@ -21,7 +21,7 @@ class AgentProcess:
 
     def __init__(self, command: str, places: Mapping[str, str], output: Path, bell: Bell) -> None:
         """Replace {url}, {id}, {key} and {dir} in the command by what they stand for."""
-        self._arguments = [_fill(part, places) for part in shlex.split(command)]
+        self._command, self._places = command, places
         named = {"DISPATCHER_URL": "url", "AGENT_ID": "id", "AGENT_API_KEY": "key"}
         self._environment = {**os.environ, **{name: places[place] for name, place in named.items()}}
         self._output = output
@@ -35,19 +35,19 @@ class AgentProcess:
         return self._process.returncode if self._process is not None else None
 
     async def start(self) -> None:
-        """Start it in a process group of its own; NotStartedError when there is no such program."""
+        """Start it in a process group of its own; NotStartedError when that is no command, or there is no such program."""
         with self._output.open("ab") as output:
             try:
                 self._process = await asyncio.create_subprocess_exec(
-                    *self._arguments,
+                    *(_fill(part, self._places) for part in shlex.split(self._command)),
                     env=self._environment,
                     stdin=DEVNULL,
                     stdout=output,
                     stderr=STDOUT,
                     start_new_session=True,
                 )
-            except (OSError, IndexError, ValueError) as error:
-                raise NotStartedError(f"the agent does not start: {error}") from None
+            except (OSError, TypeError, ValueError) as error:
+                raise NotStartedError(f"The agent does not start: {error}") from None
         self._watch = asyncio.create_task(self._ring_at_end(self._process))
 
     async def terminate(self, seconds: float) -> bool:

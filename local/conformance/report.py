@@ -51,10 +51,11 @@ class Progress:
 
 def show(console: Console, findings: Findings, seconds: float) -> None:
     """Print a table of all checks, and what to do about each that does not hold."""
+    told: set[str] = set()
     for scene, (title, _) in SCENES.items():
         if found := findings.of_scene(scene):
             console.print(f"\n[bold cyan]{title}[/]")
-            console.print(_table(found))
+            console.print(_table(found, told))
     for finding in findings.all():
         if finding.verdict is Verdict.FAILED:
             console.print()
@@ -81,7 +82,8 @@ def as_json(findings: Findings, agent: str) -> str:
     return json.dumps({"agent": agent, "conforms": findings.conforms(), "checks": checks}, indent=2, ensure_ascii=False)
 
 
-def _table(found: list[Finding]) -> Table:
+def _table(found: list[Finding], told: set[str]) -> Table:
+    """Draw the checks of a scene; why some were not reached is `told` once, not beside each of them."""
     table = Table.grid(padding=(0, 1))
     table.add_column(width=1)
     table.add_column(width=6)
@@ -90,6 +92,9 @@ def _table(found: list[Finding]) -> Table:
     for finding in found:
         dim = finding.verdict in {Verdict.SKIPPED, Verdict.UNREACHED}
         note = f" [dim]({escape(finding.seen.splitlines()[0])})[/]" if finding.seen else ""
+        if finding.verdict is Verdict.UNREACHED:
+            note = "" if finding.seen in told else note
+            told.add(finding.seen)
         text = escape(finding.check.expected) + (note if finding.verdict is not Verdict.FAILED else "")
         style = "bold" if finding.check.level is Level.MUST else "none"
         table.add_row(

@@ -22,13 +22,19 @@ def wanted(only: Collection[str]) -> Findings:
 
 
 async def run(options: Options, findings: Findings, *, at_once: bool = True, told: Told | None = None) -> None:
-    """Play each scene that can find out something wanted."""
+    """Play each scene that can find out something wanted; raises NotStartedError where the agent is no program."""
     scenes = [name for name in SCENES if findings.of_scene(name)]
     limit = asyncio.Semaphore(len(scenes) if at_once else 1)
     with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
-        async with asyncio.TaskGroup() as group:
-            for name in scenes:
-                group.create_task(_in_turn(Stage(options, findings, name, Path(folder) / name), limit, told))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for name in scenes:
+                    group.create_task(_in_turn(Stage(options, findings, name, Path(folder) / name), limit, told))
+        except* NotStartedError as error:
+            not_started = error.exceptions[0]
+        else:
+            return
+    raise not_started from None
 
 
 async def _in_turn(stage: Stage, limit: asyncio.Semaphore, told: Told | None) -> None:
@@ -45,7 +51,7 @@ async def _play(stage: Stage) -> None:
     async with stage:
         try:
             await SCENES[stage.name][1](stage)
-        except (CurtainError, NotStartedError) as error:
+        except CurtainError as error:
             why = str(error)
         await stage.settle()
         review(stage)

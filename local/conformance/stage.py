@@ -114,7 +114,7 @@ class Stage:
         if self.agent.exit_code is not None:
             words = self.agent.last_words()
             ended = f"the agent's process has ended with {self.agent.exit_code}"
-            return f"{ended}; its last words:\n{words}" if words else f"{ended}, without a word"
+            return f"{ended}; its last words were\n{words}" if words else f"{ended}, without a word"
         calls = [f"{call.what} ({call.status})" for call in self.server.calls[-3:]]
         return f"the agent does not connect; its last calls: {', '.join(calls) or 'none'}"
 

@@ -22,14 +22,15 @@ from websockets.typing import Subprotocol
 PAUSES = (0.3, 0.9, 0.4, 1.2)
 """Seconds between attempts: shorter than the protocol's, so that tests are quick, and as irregular as drawn ones."""
 POLL = 0.5
-URL, ID, KEY = (os.environ[name] for name in ("DISPATCHER_URL", "AGENT_ID", "AGENT_API_KEY"))
+ID, KEY = os.environ["AGENT_ID"], os.environ["AGENT_API_KEY"]
 FOREVER = 3600.0
 
 
 class SmallAgent:
     """Right but for its fault."""
 
-    def __init__(self, fault: str, protocol: int, platform: str) -> None:
+    def __init__(self, url: str, fault: str, protocol: int, platform: str) -> None:
+        self.url = url
         self.fault = fault
         self.platform = platform
         self.protocol = protocol
@@ -87,7 +88,7 @@ class SmallAgent:
             del body["agentId"]
         path = "/register" if self.fault == "registers" else "/api/v1/agents/register"
         request = Request(  # noqa: S310 - of the test's own
-            URL + path,
+            self.url + path,
             data=json.dumps(body).encode(),
             headers={
                 "Content-Type": "text/plain" if self.fault == "register-content-type" else "application/json",
@@ -110,7 +111,7 @@ class SmallAgent:
             self.outbox.clear()
         try:
             connection = await connect(
-                f"ws{URL.removeprefix('http')}/api/v1/agents/connect?agent_id={quote(agent_id)}{query}",
+                f"ws{self.url.removeprefix('http')}/api/v1/agents/connect?agent_id={quote(agent_id)}{query}",
                 additional_headers={} if self.fault == "connect-key" else {"X-Agent-Api-Key": KEY},
                 subprotocols=[Subprotocol("agent.v1")] if self.fault == "plain-websocket" else None,
                 max_size=2**16 if self.fault == "large-command" else 2**18,
@@ -300,10 +301,11 @@ def main() -> None:
     parser.add_argument("--fault", default="")
     parser.add_argument("--protocol", type=int, default=1)
     parser.add_argument("--platform", default="small")
+    parser.add_argument("--url", default=os.environ["DISPATCHER_URL"])
     options = parser.parse_args()
     if options.fault == "sigterm":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    asyncio.run(SmallAgent(options.fault, options.protocol, options.platform).run())
+    asyncio.run(SmallAgent(options.url, options.fault, options.protocol, options.platform).run())
 
 
 if __name__ == "__main__":

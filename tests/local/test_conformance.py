@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,7 +35,16 @@ RIGHT = {
 }
 SILENT = {"acks", "ack-first", "redelivery-acked"}
 ONLY_SECOND = {check.name for check in CHECKS if check.protocol == 2}
-DEPENDING = {"acks", "ack-first", "outcomes", "command-ids", "reports", "one-document", "redelivery-same-end"}
+DEPENDING = {
+    "acks",
+    "ack-first",
+    "outcomes",
+    "command-ids",
+    "reports",
+    "one-document",
+    "redelivery-same-end",
+    "survives-garbage",
+}
 """Checks whose subject looks different in the second protocol."""
 FAULTS = [
     *((check.name, 1) for check in CHECKS if check.name not in ONLY_SECOND),
@@ -153,15 +163,76 @@ def test_machines_get_json() -> None:
     assert (check["name"], check["level"], check["verdict"]) == ("websocket-ping", "MUST", "passed")
 
 
-@pytest.mark.parametrize(
-    ("agent", "said"), [("/no/such/agent", "the agent does not start"), ("sh -c 'echo oops; exit 3'", "ended with 3")]
-)
-def test_an_agent_that_does_not_start_does_not_conform(agent: str, said: str) -> None:
-    """The reason is told, and nothing waits for it in vain."""
-    told = conformance("--agent", agent, "--only", "registers")
+def test_an_agent_that_ends_at_once_does_not_conform() -> None:
+    """The reason is told, not beside every check that it keeps from being reached, and nothing waits for it in vain."""
+    told = conformance("--agent", "sh -c 'echo oops; exit 3'")
 
     assert told.returncode == 1
-    assert said in told.stdout
+    shown = " ".join(told.stdout.split())
+    assert "ended with 3; its last words were │ │ oops" in shown
+    assert told.stdout.count("ended with 3") <= 3
+
+
+@pytest.mark.parametrize(
+    ("agent", "said"),
+    [
+        ("/no/such/agent", "The agent does not start: [Errno 2] No such file or directory: '/no/such/agent'.\nNext: "),
+        ("sh -c 'echo", "The agent does not start: No closing quotation.\nNext: "),
+        ("", "There is no agent to check.\nNext: say what starts it: make conformance AGENT="),
+    ],
+)
+def test_what_is_no_program_is_told_once_and_nothing_is_checked(agent: str, said: str) -> None:
+    """Whatever it would have been checked for."""
+    told = conformance("--agent", agent)
+
+    assert (told.returncode, told.stdout) == (2, "")
+    assert told.stderr.startswith(said)
+    assert told.stderr.count("\n") == 2
+
+
+@pytest.mark.skipif(
+    shutil.which("make") is None or not (ROOT / ".venv/bin/python").exists(), reason="no make, or no .venv for it"
+)
+def test_make_passes_a_command_with_quotes_and_options_on() -> None:
+    """The command by the environment, as it is; the options in ARGS."""
+    told = subprocess.run(
+        [
+            "make",
+            "-o",
+            ".venv/.local",
+            "conformance",
+            'AGENT=sh -c "echo oops; exit 3"',
+            "ARGS=--only registers --json",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    [check] = json.loads(told.stdout)["checks"]
+    assert check["seen"] == "the agent's process has ended with 3; its last words were\noops"
+
+
+def test_an_agent_whose_url_ends_with_a_slash_comes_in() -> None:
+    """`//api/v1/…` is the same path to the service, for the registration and for the WebSocket."""
+    told = conformance(
+        "--agent", shlex.join([*SMALL_AGENT, "--url", "{url}/"]), "--only", "registers", "--only", "connects", "--json"
+    )
+
+    assert {check["name"]: check["verdict"] for check in json.loads(told.stdout)["checks"]} == {
+        "registers": "passed",
+        "connects": "passed",
+    }
+
+
+@pytest.mark.parametrize("protocol", [1, 2])
+def test_the_message_that_breaks_an_agent_is_named(played: Played, protocol: int) -> None:
+    """The author need not guess which of many it was."""
+    [finding] = [each for each in played["survives-garbage", protocol].all() if each.check.name == "survives-garbage"]
+
+    assert finding.seen.startswith("after the message this is not JSON: the agent's process has ended with 1")
 
 
 @pytest.mark.parametrize(

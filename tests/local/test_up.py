@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Generator
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
@@ -19,74 +18,16 @@ import psycopg
 import pytest
 
 from local import ports
+from local.client import Client, Refused
+from local.postgres import find_binaries
 from local.settings import Settings, SettingsError
+from tests.local.starting import ROOT, up
 
-ROOT = Path(__file__).parents[2]
-UP = (sys.executable, "-m", "local.up")
 MAKE = ("make", "-o", ".venv/.local", "up")
 """As a person calls it, but what is installed stays."""
 with_make = pytest.mark.skipif(
     shutil.which("make") is None or not (ROOT / ".venv/bin/python").exists(), reason="no make, or no .venv for it"
 )
-
-
-class Run:
-    """A running program, and what its home tells about it."""
-
-    def __init__(self, process: subprocess.Popen[str], home: Path) -> None:
-        """Look at a process that was started on the home."""
-        self.process = process
-        self.home = home
-
-    def environment(self, seconds: float = 20.0) -> dict[str, str]:
-        """Return what the file `env` says, once it is there."""
-        deadline = time.monotonic() + seconds
-        while not (self.home / "env").exists():
-            assert self.process.poll() is None, self.process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        lines = (self.home / "env").read_text().splitlines()
-        return dict(line.split("=", 1) for line in lines)
-
-    def left(self, seconds: float = 5.0) -> list[str]:
-        """Return the command lines of what still works in the home, when it had its time to end."""
-        deadline = time.monotonic() + seconds
-        while (found := _working_in(self.home)) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        return found
-
-
-def _working_in(home: Path) -> list[str]:
-    found: list[str] = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            told = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
-            if str(home).encode() in told:
-                found.append((process / "cmdline").read_text().replace("\0", " "))
-    return found
-
-
-@contextlib.contextmanager
-def up(home: Path, *command: str, port: int = 0, **variables: str) -> Generator[Run, None, None]:
-    """Start the program; kill it after the block, if it lives."""
-    path = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT}:{ROOT}/layers/dispatcher"}
-    process = subprocess.Popen(
-        command or UP,
-        cwd=ROOT,
-        env={**path, "DISPATCHER_HOME": str(home), "DISPATCHER_PORT": str(port), **variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    run = Run(process, home)
-    with process:
-        try:
-            yield run
-        finally:
-            if process.poll() is None:
-                process.kill()
-                run.left()
 
 
 def health(url: str) -> int:
@@ -125,7 +66,7 @@ def test_it_serves_says_where_and_ends_on_sigterm_without_a_trace(tmp_path: Path
     assert time.monotonic() - began < 6
     assert not (tmp_path / "home" / "env").exists()
     assert f"URL            {environment['DISPATCHER_URL']}\n" in said
-    assert f"psql {environment['DATABASE_URL']}\n" in said
+    assert f"psql '{environment['DATABASE_URL']}'\n" in said
 
 
 def test_the_password_is_generated_once_and_can_be_set(tmp_path: Path) -> None:
@@ -228,6 +169,78 @@ def test_functions_log_is_raw_in_the_file_and_readable_on_the_terminal(tmp_path:
     assert re.search(r"^\d\d:\d\d:\d\d INFO    Sweeper: Loaded 0 pending commands\b", said, re.MULTILINE)
 
 
+def test_sweeps_that_found_nothing_do_not_flood_the_terminal(tmp_path: Path) -> None:
+    """Of many a second the first is shown, as a sign of life; the file has them all."""
+    with up(tmp_path, DISPATCHER_SWEEP_SECONDS="0.01") as run:
+        run.environment()
+        log = tmp_path / "logs" / "dispatcher.log"
+        deadline = time.monotonic() + 20
+        while log.read_text().count("pending commands") < 10 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        run.process.terminate()
+        said, _ = run.process.communicate()
+
+    assert log.read_text().count("Loaded 0 pending commands") >= 10
+    assert said.count("Loaded 0 pending commands") == 1
+
+
+def test_an_operator_at_psql_has_all_the_time_that_a_function_has_not(tmp_path: Path) -> None:
+    """The URL of `env` lifts the 30 s of the role, for psycopg, psql and the audit alike; other logins keep them."""
+    query = "select setting from pg_settings where name = 'statement_timeout'"
+    with up(tmp_path) as run:
+        url = run.environment()["DATABASE_URL"]
+        with psycopg.connect(url) as conn:
+            lifted = conn.execute(query).fetchall()
+        with psycopg.connect(url.partition("?")[0]) as conn:
+            kept = conn.execute(query).fetchall()
+        psql = subprocess.run(
+            [find_binaries() / "psql", url, "-Atc", query], capture_output=True, text=True, check=True
+        )
+        audit = subprocess.run(
+            [sys.executable, "-m", "local.audit"],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT}/layers/dispatcher", "DATABASE_URL": url},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert (lifted, psql.stdout, kept) == ([("0",)], "0\n", [("30000",)])
+    assert audit.returncode == 0, audit.stdout + audit.stderr
+
+
+def test_a_parameter_of_the_template_reaches_the_functions(tmp_path: Path) -> None:
+    """A queue of one refuses the second command, and the log tells details."""
+    with up(tmp_path, DISPATCHER_QUEUE_LIMIT="1", DISPATCHER_ADMIN_PASSWORD="chosen") as run:
+        client = Client.log_in(run.environment()["DISPATCHER_URL"], "admin", "chosen")
+        client.post("/api/v1/agents", {"agentId": "away", "platform": "kubernetes"})
+        client.post("/api/v1/agents/away/commands", {"action": "upgrade"})
+        with pytest.raises(Refused, match="429"):
+            client.post("/api/v1/agents/away/commands", {"action": "upgrade"})
+
+
+@pytest.mark.parametrize("name", ["DISPATCHER_QUEUE_LIMIT", "DISPATCHER_SWEEP_SECONDS"])
+def test_a_wrong_setting_is_said_before_anything_is_started(tmp_path: Path, name: str) -> None:
+    """With what to give instead; the home is not even made."""
+    wrong = {name: "many"}
+    with up(tmp_path / "home", port=0, **wrong) as run:
+        said, complaints = run.process.communicate(timeout=10)
+
+    assert (run.process.returncode, said) == (1, "")
+    assert re.match(rf"\nIt does not run: {name}=many is no .*\nNext: give ", complaints)
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("home", ["/proc/nowhere/home", "/dev/null", "/dev/null/home"])
+def test_a_home_that_can_not_be_written_is_said(home: str) -> None:
+    """With its name, the reason, and the way out."""
+    with up(Path(home)) as run:
+        said, complaints = run.process.communicate(timeout=10)
+
+    assert (run.process.returncode, said) == (1, "")
+    assert re.fullmatch(rf"\nIt does not run: {home} cannot be written: .*\.\nNext: .*DISPATCHER_HOME=.*\n", complaints)
+
+
 def test_it_ends_when_its_database_does(tmp_path: Path) -> None:
     """Whoever keeps it running gets an exit code and a reason, not a server of errors."""
     with up(tmp_path) as run:
@@ -263,14 +276,20 @@ def test_it_ends_with_its_make(tmp_path: Path, number: signal.Signals) -> None:
 
 
 @with_make
-def test_ctrl_c_in_the_terminal_ends_it(tmp_path: Path) -> None:
-    """The terminal tells make and the dispatcher; the database is ended last, in order."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_of_its_group_ends_it_in_order(tmp_path: Path, number: signal.Signals) -> None:
+    """As Ctrl-C in the terminal and `timeout` send it; make passes the latter on once more; the database ends last."""
     with up(tmp_path, *MAKE) as run:
         run.environment()
-        os.killpg(run.process.pid, signal.SIGINT)
-        said, _ = run.process.communicate(timeout=10)
+        os.killpg(run.process.pid, number)
+        time.sleep(0.1)  # make may be slow to pass it on, and must not make it two
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(run.process.pid, number)
+        said, complaints = run.process.communicate(timeout=10)
 
     assert "Ending.\nEnded.\n" in said
+    assert "Error" not in complaints
+    assert not (tmp_path / "env").exists()
     assert (tmp_path / "logs" / "postgres.log").read_text().rstrip().endswith("database system is shut down")
 
 
