@@ -40,12 +40,7 @@ class Api(APIGatewayHttpResolver):
     """
 
     def __init__(self, *, public: frozenset[str] | None = frozenset()) -> None:
-        super().__init__(
-            enable_validation=True,
-            json_body_deserializer=_body,
-            # An answer of ours that does not have its form is an error of ours.
-            response_validation_error_http_code=HTTPStatus.INTERNAL_SERVER_ERROR,
-        )
+        super().__init__(enable_validation=True, json_body_deserializer=_body)
         self._public = public
         self.exception_handler(Exception)(problem_of)
         self.not_found(_not_found)
@@ -129,6 +124,9 @@ def problem_of(error: Exception) -> Response[str]:
     match error:
         case DispatcherError():
             known = error
+        case RequestValidationError() if any(each["loc"][0] == "response" for each in error.errors()):
+            logger.error("Answer without its form", extra={"errors": _places(error)})
+            known = DispatcherError("Something went wrong on our side; the log has it.")
         case RequestValidationError():
             known = Unprocessable("The request does not have the form that this path wants.", errors=_places(error))
         case psycopg.DataError():

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dispatcher.json import as_object, as_text, is_array
+from dispatcher.json import as_object, as_text, is_array, storable
 
 REPORTS_MOST = 1000
 """Reports that one message may hold; 128 KB hold no more of the smallest that mean anything."""
@@ -207,7 +207,7 @@ _REPORTS: dict[str, Callable[[Mapping[str, Any]], Report]] = {
 
 def _text(fields: Mapping[str, Any], name: str) -> str:
     value = as_text(fields.get(name))
-    if value is None or not value.isprintable():
+    if value is None or value != storable(value):  # no row holds U+0000 or a lone surrogate
         raise BadFrame(f"no {name}")
     return value
 

@@ -134,11 +134,13 @@ create index agent_commands_in_flight on agent_commands (agent_id, session_id) w
 create index agent_commands_acknowledged on agent_commands (agent_id) where status = 'acknowledged';
 create index agent_commands_ack_due on agent_commands (ack_deadline) where status = 'sent';
 create index agent_commands_executing on agent_commands (execution_deadline) where status = 'acknowledged';
-create index agent_commands_expiring on agent_commands (deliver_by) where status = 'pending' and deliver_by is not null;
+-- Its own spelling of the status, so that the query of the sweep fits this index and no other.
+create index agent_commands_expiring on agent_commands (deliver_by) where ('' || status) = 'pending' and deliver_by is not null;
 create index agent_commands_ended on agent_commands (completed_at) where completed_at is not null;
 -- The lists that people read.
 create index agent_commands_listed on agent_commands (seq);
-create index agent_commands_listed_by_status on agent_commands (status, seq);
+-- Likewise: no query that delivers can take it for its own partial index.
+create index agent_commands_listed_by_status on agent_commands (lower(status), seq);
 create index agent_commands_listed_by_agent on agent_commands (agent_id, seq);
 create index agent_commands_listed_by_session on agent_commands (session_id, seq) where session_id is not null;
 

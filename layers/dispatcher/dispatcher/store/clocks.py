@@ -4,6 +4,9 @@ from dispatcher.database import Connection
 from dispatcher.model import Move, sources
 from dispatcher.store.delivery import give_back
 
+# `status || ''` instead of `status` hides it from the planner.  While its statistics are of a time when nothing was pending, it
+# takes every index of pending commands for empty, picks any of them, and would walk a million entries.
+
 
 def expire(conn: Connection, limit: int) -> int:
     """End pending commands whose time to wait is over."""
@@ -12,8 +15,8 @@ def expire(conn: Connection, limit: int) -> int:
         update agent_commands set status = 'expired', completed_at = clock_timestamp(),
             error_message = 'not delivered in time', cause = 'not delivered by ' || deliver_by
         where command_id = any(array(
-            select command_id from agent_commands where status = 'pending' and deliver_by <= now()
-            order by deliver_by limit %s for update skip locked)) and status = any(%s)
+            select command_id from agent_commands where ('' || status) = 'pending' and deliver_by <= now()
+            order by deliver_by limit %s for update skip locked)) and (status || '') = any(%s)
         """,
         (limit, sources(Move.EXPIRE)),
     ).rowcount
@@ -61,7 +64,7 @@ def time_out(conn: Connection, limit: int) -> int:
             cause = 'no result within ' || execution_timeout || ' seconds of the ack'
         where command_id = any(array(
             select command_id from agent_commands where status = 'acknowledged' and execution_deadline <= now()
-            order by execution_deadline limit %s for update skip locked)) and status = any(%s)
+            order by execution_deadline limit %s for update skip locked)) and (status || '') = any(%s)
         """,
         (limit, sources(Move.TIME_OUT)),
     ).rowcount

@@ -172,7 +172,7 @@ def list_page(
             select {_COLUMNS} from agent_commands c
             where {scopes.OF_AGENT} and (%(agent_id)s::text is null or agent_id = %(agent_id)s)
               and (%(session_id)s::text is null or session_id = %(session_id)s)
-              and (%(status)s::text is null or status = %(status)s)
+              and (%(status)s::text is null or lower(status) = %(status)s)
               and (%(before)s::bigint is null or seq < %(before)s)
             order by seq desc limit %(limit)s
             """,
@@ -217,7 +217,7 @@ def cancel(conn: Connection, command_id: str, operator: str) -> Status | None:
             completed_at = case when status = any(%(cancellable)s) then clock_timestamp() else completed_at end,
             cause = case when status = any(%(cancellable)s) then 'cancelled by ' || %(operator)s else cause end,
             cancel_requested_at = coalesce(cancel_requested_at, clock_timestamp())
-        where command_id = %(command_id)s and status = any(%(cancellable)s || array['sent', 'acknowledged'])
+        where command_id = %(command_id)s and (status || '') = any(%(cancellable)s || array['sent', 'acknowledged'])
         returning status
         """,
         {"command_id": command_id, "operator": operator, "cancellable": sources(Move.CANCEL)},
