@@ -118,7 +118,7 @@ MUTATIONS = (
         name="cancel-without-a-guard",
         puts_back="R16, I6: a completed command is cancelled",
         file=STORE + "commands.py",
-        old="status = any(%(cancellable)s || array['sent', 'acknowledged'])",
+        old="(status || '') = any(%(cancellable)s || array['sent', 'acknowledged'])",
         new="true",
         caught_by=(GUARDS + "test_an_ended_command_is_not_marked_as_to_be_cancelled[completed]",),
     ),

@@ -111,8 +111,9 @@ MUTATIONS = (
         name="database-errors-are-sent",
         puts_back="security: a client reads what PostgreSQL says",
         file=LAYER + "http.py",
-        old='DispatcherError("Something went wrong on our side; the log has it.")',
-        new="DispatcherError(str(error))",
+        old='logger.exception("Unexpected error")\n'
+        '            known = DispatcherError("Something went wrong on our side; the log has it.")',
+        new="known = DispatcherError(str(error))",
         caught_by=(SECURITY + "test_what_the_database_says_is_not_told_to_clients",),
     ),
     Mutation(
