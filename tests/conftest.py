@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import shutil
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -18,19 +20,29 @@ from local import postgres
 # A test's data need not survive the machine, and nothing else may differ from what users run; but a database in which an
 # autovacuum worker is just at work cannot be dropped by its owner.
 FAST = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
+ROOM = 4 * 2**30
 _numbers = count(1)
 # Runs that share a server, in TEST_DATABASE_SERVER, do not share databases.
 _PREFIX = f"test_{os.getpid()}"
 _MIGRATED = f"{_PREFIX}_migrated"
 
 
+@contextlib.contextmanager
+def scratch() -> Generator[Path]:
+    """Make a folder for a database that nobody keeps: in memory where there is room, as a database a test costs files."""
+    memory = Path("/dev/shm")  # noqa: S108 - no name in it is guessed
+    roomy = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > ROOM
+    with tempfile.TemporaryDirectory(prefix="dispatcher-", dir=memory if roomy else None) as folder:
+        yield Path(folder) / "postgres"
+
+
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server() -> Iterator[str]:
     """The URL of a PostgreSQL server: a new one, unless TEST_DATABASE_SERVER names one whose role may create databases."""
     with contextlib.ExitStack() as stack:
         url = os.environ.get("TEST_DATABASE_SERVER")
         if not url:
-            url = stack.enter_context(postgres.running(tmp_path_factory.mktemp("postgres"), settings=FAST)).url
+            url = stack.enter_context(postgres.running(stack.enter_context(scratch()), settings=FAST)).url
         admin = stack.enter_context(psycopg.connect(url, autocommit=True))
         admin.execute(sql.SQL("create database {}").format(sql.Identifier(_MIGRATED)))
         # One at a time: the migration also alters the role, which all databases of a server share.

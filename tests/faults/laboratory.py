@@ -2,8 +2,6 @@
 
 import contextlib
 from collections.abc import Generator
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import psycopg
 from psycopg import sql
@@ -13,6 +11,7 @@ from dispatcher.database import Connection, open_connection
 from dispatcher.json import loads_lenient
 from dispatcher.migrations import migrate
 from local import postgres
+from tests.conftest import scratch
 from tests.faults import columns
 from tests.faults.clock import Shift
 from tests.faults.connection import FragileConnection
@@ -27,7 +26,7 @@ _TIDY_EVERY = 50
 @contextlib.contextmanager
 def databases(count: int) -> Generator[list[str]]:
     """Run a server with so many migrated databases; give their URLs."""
-    with TemporaryDirectory(prefix="faults-") as folder, postgres.running(Path(folder), settings=FAST) as server:
+    with scratch() as folder, postgres.running(folder, settings=FAST) as server:
         with psycopg.connect(server.url, autocommit=True) as conn:
             # Histories kill connections all the time, and most of what a new one costs is hashing the password.
             password = conn.info.password

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from local import postgres
-from tests.conftest import FAST
+from tests.conftest import FAST, scratch
 from tests.mutations.matrix import DOCUMENT, rendered
 from tests.mutations.mutation import Mutation, OutOfDate
 from tests.mutations.table import MUTATIONS
@@ -57,7 +57,7 @@ def _try_out(chosen: list[Mutation], jobs: int, console: Console) -> list[Outcom
     """Try each mutation; None where the tests fail without any."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mutations-")))
-        server = stack.enter_context(postgres.running(folder / "postgres", settings=FAST))
+        server = stack.enter_context(postgres.running(stack.enter_context(scratch()), settings=FAST))
         benches: SimpleQueue[Workbench] = SimpleQueue()
         made = [
             stack.enter_context(contextlib.closing(Workbench(ROOT, folder / f"copy-{number}", server.url)))
