@@ -51,7 +51,8 @@ def submit_many(
 ) -> Response[list[CommandDocument]]:
     """Accept a list of commands, all or none; an idempotency key covers the whole list."""
     by = api.operator_with(Role.SENDER)
-    keys = [idempotency_key and f"{idempotency_key}/{index}" for index in range(len(requests))]
+    # The first has the key itself: it stands for no other request of one command either.
+    keys = [idempotency_key and (idempotency_key + f"\x1f{index}" * (index > 0)) for index in range(len(requests))]
     with database.connect() as conn:
         submitted = _accept(
             conn,

@@ -51,6 +51,19 @@ def test_a_socket_that_could_not_be_closed_is_dead_all_the_same(
 
 
 @pytest.mark.usefixtures("agent")
+def test_whatever_an_agent_says_is_a_sign_of_life(run: Run, root: Any, conn: Connection) -> None:
+    """R21: one that only acknowledges is not taken for absent; and it is away since its socket was closed."""
+    run("connect")
+    seen = []
+    for event in (lambda: say(run, root, {"type": "ack", "payload": {"commandId": "k"}}), lambda: run("disconnect")):
+        conn.execute("update agents set last_seen_at = now() - interval '10 minutes'")
+        event()
+        seen.append(conn.execute("select now() - last_seen_at < interval '1 minute' from agents").fetchone())
+
+    assert seen == [(True,), (True,)]
+
+
+@pytest.mark.usefixtures("agent")
 def test_a_key_that_is_revoked_during_the_handshake_opens_nothing(run: Run, conn: Connection) -> None:
     """Between the authorizer's yes and the connection."""
     conn.execute("update agent_keys set revoked_at = now()")

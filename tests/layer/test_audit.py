@@ -54,3 +54,14 @@ def test_each_check_sees_what_it_is_there_for(conn: Connection, check: str) -> N
     found = audit(conn)
 
     assert {finding.check for finding in found.findings if finding.offenders} == {check}
+
+
+def test_a_history_that_was_deleted_is_seen(conn: Connection) -> None:
+    """I16: no row at all is broken, too."""
+    conn.execute("delete from command_history where command_id = 'k2'")
+
+    found = audit(conn)
+
+    assert [(finding.check, finding.offenders) for finding in found.findings if finding.offenders] == [
+        ("broken_histories", 1)
+    ]

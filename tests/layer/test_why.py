@@ -89,6 +89,25 @@ SITUATIONS: list[tuple[str, dict[str, Any], str, str, str]] = [
         "The agent has been executing it since 2026-01-01 00:00:00 UTC; it has until 2026-01-02 00:00:00 UTC.",
     ),
     (
+        "acknowledged",
+        {
+            "attempt": 1,
+            "acknowledged_at": "2026-01-01",
+            "execution_deadline": "2026-01-02",
+            "cancel_requested_at": "2026-01-01",
+        },
+        "update agents set connection_id = null",
+        "executing",
+        f".* It was asked to cancel. The agent has been away since {MOMENT}.",
+    ),
+    (
+        "sent",
+        {"attempt": 1, "cancel_requested_at": "2026-01-01"},
+        "update agents set connection_id = null",
+        "waiting-for-ack",
+        f".* It was asked to cancel. The agent has been away since {MOMENT}.",
+    ),
+    (
         "failed",
         {"attempt": 1, "completed_at": "2026-01-01", "error_message": "no such pod"},
         "",

@@ -3,13 +3,26 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from dispatcher.store.commands import NewCommand
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/-]*$")]
 """An identifier that is safe in a URL, a log and a file of its own."""
+AgentId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]*$")]
+"""An agent's id as it is given: a segment of a path."""
+LAST_YEAR = 9000
+"""Room for what is added to a moment, before the 9999 in which every decoder's years end."""
 Word = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^\S(.*\S)?$")]
 
 
@@ -39,6 +52,18 @@ class TokenDocument(Document):
     expires_at: datetime
 
 
+def _text(value: object) -> object:
+    if not isinstance(value, str | datetime):
+        raise ValueError("a moment is a text such as 2026-11-23T08:00:00Z")  # noqa: TRY004 - pydantic tells only a ValueError
+    return value
+
+
+def _storable(moment: datetime) -> datetime:
+    if moment.year >= LAST_YEAR:
+        raise ValueError(f"a moment lies before the year {LAST_YEAR}")
+    return moment
+
+
 class SubmitRequest(Request):
     """A command for one agent."""
 
@@ -49,7 +74,9 @@ class SubmitRequest(Request):
     ttl_seconds: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
     execution_timeout_seconds: Annotated[int, Field(ge=1, le=604_800)] | None = None
     max_attempts: Annotated[int, Field(ge=1, le=1000)] | None = None
-    not_before: Annotated[AwareDatetime, Field(strict=False)] | None = None
+    not_before: (
+        Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_text), AfterValidator(_storable)] | None
+    ) = None
 
     def to_command(self, agent_id: str, *, idempotency_key: str | None) -> NewCommand:
         """Return what is to be stored."""
@@ -182,7 +209,7 @@ class SessionPage(Document):
 class AgentRequest(Request):
     """An agent to provide."""
 
-    agent_id: Name
+    agent_id: AgentId
     platform: Word
     region: Word | None = None
     labels: dict[Word, Annotated[str, StringConstraints(max_length=256)]] = {}
@@ -275,8 +302,8 @@ class HealthDocument(Document):
 class EnrolmentTokenRequest(Request):
     """An enrolment token to make: for one agent's id, or for every id with a prefix."""
 
-    agent_id: Name | None = None
-    prefix: Name | None = None
+    agent_id: AgentId | None = None
+    prefix: AgentId | None = None
     labels: dict[Word, Annotated[str, StringConstraints(max_length=256)]] = {}
     approved: bool = False
     uses: Annotated[int, Field(ge=1, le=100_000)] = 1

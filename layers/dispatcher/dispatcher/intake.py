@@ -3,7 +3,8 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NoReturn
+from datetime import UTC
+from typing import Any, NoReturn
 
 from dispatcher import frames, settings
 from dispatcher.database import Connection
@@ -44,14 +45,16 @@ def submit(conn: Connection, new: Sequence[NewCommand], by: Operator) -> list[Ac
     limits = Limits(
         queue=settings.queue_limit(), command_bytes=FRAME_BYTES - ENVELOPE_BYTES, rate=settings.operator_rate()
     )
-    if len(new) == 1:
-        return [_submit(conn, new[0], limits, by)]  # one statement is a transaction of its own
+    # One for all: an idempotency key that covers a list covers no other list.
+    request_hash = _request_hash(new) if any(each.idempotency_key for each in new) else None
+    asked = [replace(each, submitted_by=by.username, request_hash=request_hash) for each in new]
+    if len(asked) == 1:
+        return [_submit(conn, asked[0], limits, by)]  # one statement is a transaction of its own
     with conn.transaction():
-        return [_submit(conn, each, limits, by) for each in new]
+        return [_submit(conn, each, limits, by) for each in asked]
 
 
 def _submit(conn: Connection, new: NewCommand, limits: Limits, by: Operator) -> Accepted:
-    new = replace(new, submitted_by=by.username, request_hash=_request_hash(new) if new.idempotency_key else None)
     command = commands.insert(conn, new, limits, by.scope, by.actor)
     if command is None:
         return _replay(conn, new) or _refuse(conn, new, limits, by)
@@ -94,19 +97,22 @@ def _replay(conn: Connection, new: NewCommand) -> Accepted | None:
     return Accepted(command=command, replayed=True)
 
 
-def _request_hash(new: NewCommand) -> bytes:
-    asked = {
+def _request_hash(new: Sequence[NewCommand]) -> bytes:
+    return hashlib.sha256(dumps([_asked(each) for each in new]).encode()).digest()
+
+
+def _asked(new: NewCommand) -> dict[str, Any]:
+    return {
         "agent_id": new.agent_id,
         "action": new.action,
         "payload": new.payload,
         "session_id": new.session_id,
         "priority": new.priority,
-        "not_before": new.not_before.isoformat() if new.not_before else None,
+        "not_before": new.not_before.astimezone(UTC).isoformat() if new.not_before else None,
         "ttl_seconds": new.ttl_seconds,
         "execution_timeout": new.execution_timeout,
         "max_attempts": new.max_attempts,
     }
-    return hashlib.sha256(dumps(dict(sorted(asked.items()))).encode()).digest()
 
 
 def cancel(conn: Connection, gateway: Gateway, command_id: str, by: Operator) -> Command:

@@ -33,6 +33,14 @@ def loads_strict(text: str) -> Any:
     return value
 
 
+def loads_of_agent(text: str) -> Any:
+    """Decode what an agent says; a number that Python cannot hold becomes the text of its digits.
+
+    Raises ValueError, and RecursionError where it is nested too deep to be read at all.
+    """
+    return json.loads(text, parse_int=_integer_or_text, parse_float=_float_or_text)
+
+
 def loads_lenient(data: bytes | str) -> Any:
     """Decode what the database holds.
 
@@ -41,7 +49,7 @@ def loads_lenient(data: bytes | str) -> Any:
     """
     text = data if isinstance(data, str) else bytes(data).decode()
     try:
-        value = json.loads(text, parse_int=_integer_or_text, parse_float=_float_or_text)
+        value = loads_of_agent(text)
     except RecursionError:
         return text
     deep = text.count("[") + text.count("{") > READABLE_DEPTH and _is_deeper(value, READABLE_DEPTH)
@@ -64,15 +72,24 @@ def dumps(value: Any) -> str:
 def storable(value: Any) -> Any:
     """Return the value with what PostgreSQL cannot store (U+0000, lone surrogates) replaced by U+FFFD.
 
-    For what agents report: a result that is ugly is still the result.
+    For what agents report: a result that is ugly is still the result; what is nested too deep for any reader becomes its text.
     """
+    if not _is_deeper(value, READABLE_DEPTH):
+        return _storable(value)
+    try:
+        return _storable(dumps(value))
+    except (RecursionError, ValueError):
+        return "nested too deeply to be kept"
+
+
+def _storable(value: Any) -> Any:
     if isinstance(value, str):
         return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode() if not _clean(value) else value
     if isinstance(value, dict):
         members = cast("dict[str, Any]", value)
-        return {storable(key): storable(item) for key, item in members.items()}
+        return {_storable(key): _storable(item) for key, item in members.items()}
     if is_array(value):
-        return [storable(item) for item in value]
+        return [_storable(item) for item in value]
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):  # noqa: PLR0124 - NaN
         return str(value)
     return value

@@ -137,6 +137,7 @@ def may_speak(conn: Connection, gateway: Gateway, agent_id: str, connection_id: 
 def disconnected(conn: Connection, agent_id: str, connection_id: str) -> None:
     """Forget this connection, only this one: a late event of an older socket touches nothing of the newer."""
     with conn.transaction():
+        connections.note_closed(conn, connection_id)
         delivery.forget_connection(conn, connection_id)
     logger.info("Agent disconnected", extra={"agent_id": agent_id, "connection_id": connection_id})
 

@@ -33,12 +33,11 @@ def explain(conn: Connection, command_id: str) -> Reason:
 
 def _of(status: Status, row: dict[str, Any]) -> tuple[str, str]:
     if status is Status.SENT:
-        asked = " It was asked to cancel meanwhile." if row["cancel_requested_at"] else ""
         return (
             "waiting-for-ack",
             (
                 f"Attempt {row['attempt']} of {row['max_attempts']} was sent {_at(row['sent_at'])}; "
-                f"the agent has until {_at(row['ack_deadline'])} to answer.{asked}"
+                f"the agent has until {_at(row['ack_deadline'])} to answer.{_meanwhile(row)}"
             ),
         )
     if status is Status.ACKNOWLEDGED:
@@ -46,11 +45,17 @@ def _of(status: Status, row: dict[str, Any]) -> tuple[str, str]:
             "executing",
             (
                 f"The agent has been executing it since {_at(row['acknowledged_at'])}; "
-                f"it has until {_at(row['execution_deadline'])}."
+                f"it has until {_at(row['execution_deadline'])}.{_meanwhile(row)}"
             ),
         )
     ended = f"It ended {_at(row['completed_at'])}: {row['error_message'] or row['cause']}."
     return ("ended" if status in ENDED else "unknown", ended)
+
+
+def _meanwhile(row: dict[str, Any]) -> str:
+    asked = " It was asked to cancel." if row["cancel_requested_at"] else ""
+    away = f" The agent has been away since {_at(row['last_seen_at'])}." if row["connection_id"] is None else ""
+    return asked + away
 
 
 def _of_pending(row: dict[str, Any]) -> tuple[str, str]:

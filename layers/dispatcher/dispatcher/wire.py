@@ -1,12 +1,11 @@
 """What agents say, decoded: both protocols, both agents' vocabularies, whatever the form of their timestamps."""
 
 import base64
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dispatcher.json import as_object, as_text, is_array, storable
+from dispatcher.json import as_object, as_text, is_array, loads_of_agent, storable
 
 REPORTS_MOST = 1000
 """Reports that one message may hold; 128 KB hold no more of the smallest that mean anything."""
@@ -101,7 +100,7 @@ def decode(text: str) -> Sequence[Said | BadFrame]:
     Raises BadFrame where the whole means nothing.  Its reason quotes nothing of the content but a type.
     """
     try:
-        message = as_object(json.loads(text))
+        message = as_object(loads_of_agent(text))
     except (ValueError, RecursionError):
         raise BadFrame("not JSON") from None
     if message is None:

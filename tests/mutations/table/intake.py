@@ -41,8 +41,9 @@ MUTATIONS = (
         name="list-is-accepted-in-part",
         puts_back="I1: a refused list leaves commands behind",
         file=LAYER + "intake.py",
-        old="    if len(new) == 1:\n",
-        new="    if len(new) != 1:\n        return [_submit(conn, each, limits, by) for each in new]\n    if len(new) == 1:\n",
+        old="    if len(asked) == 1:\n",
+        new="    if len(asked) != 1:\n        return [_submit(conn, each, limits, by) for each in asked]\n"
+        "    if len(asked) == 1:\n",
         caught_by=(INTAKE + "test_a_list_is_accepted_as_a_whole_or_not_at_all",),
     ),
     Mutation(

@@ -84,9 +84,14 @@ def _hold_key(conn: Connection, agent_id: str, key_id: str) -> bool:
 
 
 def may_speak(conn: Connection, agent_id: str, connection_id: str) -> bool:
-    """Tell whether what comes over a connection counts: its key is not revoked, its agent neither rejected nor deleted."""
+    """Tell whether what comes over a connection counts: its key is not revoked, its agent neither rejected nor deleted.
+
+    Whatever it is, it is a sign of life; one in 10 s is noted.
+    """
     row = conn.execute(
-        """select 1 from agents a where a.agent_id = %(agent_id)s and a.approval = 'approved' and a.deleted_at is null
+        """with heard as (update agents set last_seen_at = now() where agent_id = %(agent_id)s
+               and connection_id = %(connection_id)s and last_seen_at < now() - interval '10 seconds')
+           select 1 from agents a where a.agent_id = %(agent_id)s and a.approval = 'approved' and a.deleted_at is null
            and not exists (select 1 from agent_connections c join agent_keys k using (key_id)
                where c.connection_id = %(connection_id)s and k.revoked_at is not null)""",
         {"agent_id": agent_id, "connection_id": connection_id},
@@ -101,6 +106,11 @@ def forget_opened_with(conn: Connection, agent_id: str, key_id: str) -> None:
                select connection_id from agent_connections where agent_id = %(agent_id)s and key_id::text = %(key_id)s)""",
         {"agent_id": agent_id, "key_id": key_id},
     )
+
+
+def note_closed(conn: Connection, connection_id: str) -> None:
+    """Note that an agent's current connection was there until now."""
+    conn.execute("update agents set last_seen_at = now() where connection_id = %s", (connection_id,))
 
 
 def count_message(conn: Connection, connection_id: str) -> int:

@@ -40,10 +40,11 @@ CHECKS: Mapping[str, LiteralString] = {
           and h.cause <> 'changed by hand' and not (h.from_status || '>' || h.to_status = any(%(legal)s))""",
     # I16: the history ends elsewhere than the command.
     "broken_histories": """
-        select c.command_id from agent_commands c cross join lateral (
+        select c.command_id from agent_commands c left join lateral (
             select h.to_status from command_history h where h.command_id = c.command_id
-            order by h.history_id desc limit 1) as last
-        where last.to_status <> c.status and c.seq > (select coalesce(max(seq), 0) - 100000 from agent_commands)""",
+            order by h.history_id desc limit 1) as last on true
+        where last.to_status is distinct from c.status
+          and c.seq > (select coalesce(max(seq), 0) - 100000 from agent_commands)""",
     # I12.
     "times_out_of_order": """
         select command_id from agent_commands
