@@ -205,6 +205,8 @@ def test_make_passes_a_command_with_quotes_and_options_on() -> None:
             "ARGS=--only registers --json",
         ],
         cwd=ROOT,
+        # Not as a part of the make that runs the tests.
+        env={name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))},
         capture_output=True,
         text=True,
         check=False,
