@@ -8,7 +8,7 @@ from aws_lambda_powertools.event_handler.openapi import swagger_ui
 
 @cache
 def openapi() -> str:
-    """Return the OpenAPI document, made from all functions by `make openapi`."""
+    """Return the OpenAPI document, made from all functions by `make generated`."""
     return (resources.files("dispatcher") / "openapi.json").read_text()
 
 
