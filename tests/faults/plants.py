@@ -60,8 +60,8 @@ PLANTS = (
             Edit(
                 module=intake,
                 where="submit",
-                old="return [_submit(conn, new[0], limits, by)]",
-                new="""accepted = [_submit(conn, new[0], limits, by)]
+                old="return [_submit(conn, asked[0], limits, by)]",
+                new="""accepted = [_submit(conn, asked[0], limits, by)]
         conn.execute("delete from agent_commands where command_id = %s and attempt = 0", (accepted[0].command.command_id,))
         return accepted""",
             ),
