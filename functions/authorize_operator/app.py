@@ -6,7 +6,6 @@ It never denies: an HTTP API turns a denial into a 403 without a reason.  The la
 import json
 from typing import Any
 
-import psycopg
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from dispatcher import database, identity
@@ -24,12 +23,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         return {"isAuthorized": True, "context": {"reason": error.detail}}
     except Unavailable as error:
         return {"isAuthorized": True, "context": {"unavailable": error.detail}}
-    except psycopg.OperationalError:
+    except database.INTERRUPTIONS:
         logger.exception("Database unavailable")
-        return {
-            "isAuthorized": True,
-            "context": {"unavailable": "The database cannot be reached at present; try again."},
-        }
+        return {"isAuthorized": True, "context": {"unavailable": database.UNREACHABLE}}
     who = {"username": operator.username, "role": operator.role}
     labels = {} if operator.scope is None else {"labels": json.dumps(dict(operator.scope))}
     return {"isAuthorized": True, "context": who | labels}

@@ -1,11 +1,12 @@
 """Plays many histories, in a process each for a part of them, and tells what occurred and what broke."""
 
+import contextlib
 import logging
 import multiprocessing
 import queue
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -42,6 +43,21 @@ class Result:
     """The shortest history that breaks something, line by line."""
 
 
+@contextlib.contextmanager
+def quiet() -> Generator[None]:
+    """Log nothing of what is expected to go wrong; afterwards, as before: other tests of the process read the log."""
+    ours, drivers = logger.log_level, logging.getLogger("psycopg")
+    its = drivers.level
+    logger.setLevel(logging.CRITICAL)
+    drivers.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(ours)
+        drivers.setLevel(its)
+
+
+@quiet()
 def play(
     url: str,
     n: int,
@@ -51,7 +67,6 @@ def play(
     shortest: bool = True,
 ) -> Result:
     """Play n histories that follow from the seed; on a failure the shortest history that Hypothesis finds, or the first."""
-    quiet()
     tally = Tally()
     laboratory = Laboratory(url)
     environments: list[FragileConnection] = []
@@ -82,12 +97,6 @@ def play(
     _read(tally, result)
     tell(result)
     return result
-
-
-def quiet() -> None:
-    """Say nothing of what is expected to go wrong."""
-    logger.setLevel(logging.CRITICAL)
-    logging.getLogger("psycopg").setLevel(logging.CRITICAL)
 
 
 def _settings(n: int, *, shortest: bool) -> settings:

@@ -28,9 +28,9 @@ def url() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def laboratory(url: str) -> Iterator[Laboratory]:
     """The laboratory."""
-    quiet()
     one = Laboratory(url)
-    yield one
+    with quiet():
+        yield one
     one.close()
 
 

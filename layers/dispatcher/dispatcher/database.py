@@ -21,6 +21,9 @@ RETRY_PAUSES = (0.05, 0.2, 0.8)
 INTERRUPTIONS = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction)
 """What passes by itself: a deadlock, a lost connection, a server that has just become a reader."""
 
+UNREACHABLE = "The database cannot be reached at present; try again."
+"""What callers are told of an interruption."""
+
 CONNECT_SECONDS = 3
 """Shorter than the shortest function may take, so that it can still say what happened."""
 

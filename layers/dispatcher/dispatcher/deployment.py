@@ -63,5 +63,5 @@ def put(url: str, report: dict[str, str]) -> None:
     request = urllib.request.Request(  # noqa: S310 - the address is CloudFormation's own
         url, data=json.dumps(report).encode(), method="PUT", headers={"Content-Type": ""}
     )
-    with urllib.request.urlopen(request, timeout=REPORT_SECONDS):  # noqa: S310
+    with urllib.request.urlopen(request, timeout=REPORT_SECONDS):  # noqa: S310 - likewise
         pass

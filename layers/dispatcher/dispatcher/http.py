@@ -12,6 +12,7 @@ from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValida
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from dispatcher import front_door
+from dispatcher.database import INTERRUPTIONS, UNREACHABLE
 from dispatcher.errors import (
     DispatcherError,
     InvalidRequest,
@@ -119,6 +120,9 @@ def source_ip_of(event: Mapping[str, Any]) -> str:
     return address
 
 
+_OURS = "Something went wrong on our side; the log has it."
+
+
 def problem_of(error: Exception) -> Response[str]:
     """Turn an error into its answer.  Only an error of ours speaks for itself; of any other only its kind is logged."""
     match error:
@@ -126,19 +130,19 @@ def problem_of(error: Exception) -> Response[str]:
             known = error
         case RequestValidationError() if any(each["loc"][0] == "response" for each in error.errors()):
             logger.error("Answer without its form", extra={"errors": _places(error)})
-            known = DispatcherError("Something went wrong on our side; the log has it.")
+            known = DispatcherError(_OURS)
         case RequestValidationError():
             known = Unprocessable("The request does not have the form that this path wants.", errors=_places(error))
         case psycopg.DataError():
             known = InvalidRequest("The request holds a value that cannot be stored.")
-        case psycopg.OperationalError() | psycopg.errors.ReadOnlySqlTransaction():
+        case _ if isinstance(error, INTERRUPTIONS):
             logger.exception("Database unavailable")
-            known = Unavailable("The database cannot be reached at present; try again.")
+            known = Unavailable(UNREACHABLE)
         case UnicodeDecodeError():
             known = InvalidRequest("The body is not UTF-8.")
         case _:
             logger.exception("Unexpected error")
-            known = DispatcherError("Something went wrong on our side; the log has it.")
+            known = DispatcherError(_OURS)
     return Response(
         status_code=known.status,
         content_type=PROBLEM,

@@ -95,8 +95,8 @@ MUTATIONS = (
         name="failed-commit-is-a-server-error",
         puts_back="commit outcome unknown: the caller is not told that it may try again",
         file=LAYER + "http.py",
-        old="        case psycopg.OperationalError() | ",
-        new="        case ",
+        old="        case _ if isinstance(error, INTERRUPTIONS):",
+        new="        case psycopg.errors.ReadOnlySqlTransaction():",
         caught_by=(PROMISES + "test_a_commit_that_fails_is_never_answered_with_a_202",),
     ),
     Mutation(

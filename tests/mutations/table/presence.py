@@ -198,7 +198,7 @@ MUTATIONS = (
         name="reader-is-a-server-error",
         puts_back="failover and read-only: the caller is not told that it may try again",
         file=LAYER + "http.py",
-        old="        case psycopg.OperationalError() | psycopg.errors.ReadOnlySqlTransaction():",
+        old="        case _ if isinstance(error, INTERRUPTIONS):",
         new="        case psycopg.OperationalError():",
         caught_by=(ACCESS + "test_a_server_that_only_reads_is_a_503_and_the_next_request_finds_the_other",),
     ),

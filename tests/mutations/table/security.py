@@ -111,8 +111,7 @@ MUTATIONS = (
         name="database-errors-are-sent",
         puts_back="security: a client reads what PostgreSQL says",
         file=LAYER + "http.py",
-        old='logger.exception("Unexpected error")\n'
-        '            known = DispatcherError("Something went wrong on our side; the log has it.")',
+        old='logger.exception("Unexpected error")\n            known = DispatcherError(_OURS)',
         new="known = DispatcherError(str(error))",
         caught_by=(SECURITY + "test_what_the_database_says_is_not_told_to_clients",),
     ),
@@ -120,7 +119,7 @@ MUTATIONS = (
         name="database-address-is-sent",
         puts_back="security: a client reads where the database is",
         file=LAYER + "http.py",
-        old='Unavailable("The database cannot be reached at present; try again.")',
+        old="Unavailable(UNREACHABLE)",
         new="Unavailable(str(error))",
         caught_by=(SECURITY + "test_a_database_that_cannot_be_reached_is_a_503_without_its_address",),
     ),
