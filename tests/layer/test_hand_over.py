@@ -1,10 +1,14 @@
 """Handing over to flush: an asynchronous invocation, whose failure must not cost an agent its handshake."""
 
+import json
 import socket
 import time
 from collections.abc import Iterator
+from typing import Any
 
+import boto3
 import pytest
+from botocore.awsrequest import AWSResponse
 from moto import mock_aws
 
 from dispatcher import presence
@@ -39,6 +43,36 @@ def test_a_flush_that_is_not_there_is_said_and_the_agent_is_connected_all_the_sa
     hand_over(HandedOver(agent_id="a1", connection_id="c1", epoch=1))
 
     assert refusals(caplog) == ["ResourceNotFoundException"]
+
+
+@mock_aws(config={"lambda": {"use_docker": False}})
+def test_a_flush_that_is_there_takes_the_event_and_nobody_waits_until_it_has_run(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """202, Lambda's answer to an asynchronous invocation; a synchronous one would hold the handshake up."""
+    iam = boto3.client("iam")
+    role = iam.create_role(RoleName="flush", AssumeRolePolicyDocument=json.dumps({"Statement": []}))["Role"]["Arn"]
+    boto3.client("lambda").create_function(
+        FunctionName="acd-flush",
+        Role=role,
+        Code={"ZipFile": b"any"},
+        Runtime="python3.13",
+        Handler="app.handler",
+    )
+    answers: list[tuple[int, bytes]] = []
+
+    def note(http_response: AWSResponse, parsed: dict[str, Any], **_: object) -> None:
+        answers.append((http_response.status_code, parsed["Payload"].read()))
+
+    presence._lambda_client().meta.events.register(  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        "after-call.lambda.Invoke", note
+    )
+    to_flush = HandedOver(agent_id="a1", connection_id="c1", epoch=1)
+
+    hand_over(to_flush)
+
+    assert refusals(caplog) == []
+    assert answers == [(202, json.dumps(to_flush.as_event()).encode())]  # moto's function answers with its event
 
 
 def test_a_lambda_api_that_is_silent_is_given_up_on_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
