@@ -21,7 +21,7 @@ from websockets.typing import Subprotocol
 
 PAUSES = (0.3, 0.9, 0.4, 1.2)
 """Seconds between attempts: shorter than the protocol's, so that tests are quick, and as irregular as drawn ones."""
-POLL = 0.5
+POLL = 0.7
 ID, KEY = os.environ["AGENT_ID"], os.environ["AGENT_API_KEY"]
 FOREVER = 3600.0
 
