@@ -1,7 +1,9 @@
 """The OpenAPI document: one of all functions' routes, which the service serves at /openapi.json."""
 
 import importlib.util
+import inspect
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,12 @@ def document() -> dict[str, Any]:
     paths: dict[str, Any] = {}
     schemas: dict[str, Any] = {"Problem": PROBLEM}
     for name in FUNCTIONS:
-        part = _api_of(name).get_openapi_schema(title="Agent Command Dispatcher", version="1")
+        function = _load(name)
+        part = function.api.get_openapi_schema(title="Agent Command Dispatcher", version="1")
         part = json.loads(part.model_dump_json(by_alias=True, exclude_none=True))
+        for path, operations in part["paths"].items():
+            for method, operation in operations.items():
+                operation.update(_said_of(function, path, method, operation["operationId"]))
         paths |= part["paths"]
         schemas |= part.get("components", {}).get("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
@@ -62,10 +68,20 @@ def render() -> str:
     return json.dumps(document(), indent=1, ensure_ascii=False) + "\n"
 
 
-def _api_of(function: str) -> Any:
+def _said_of(function: Any, path: str, method: str, operation_id: str) -> dict[str, str]:
+    """Return an operation's summary and description: the docstring of the function whose name begins its id."""
+    said = inspect.getdoc(getattr(function, operation_id.removesuffix(re.sub(r"\W", "_", f"{path}_{method}")))) or ""
+    summary, _, description = said.partition("\n\n")
+    return {
+        "summary": summary.replace("\n", " ").removesuffix("."),
+        **({"description": description} if description else {}),
+    }
+
+
+def _load(function: str) -> Any:
     spec = importlib.util.spec_from_file_location(f"functions_{function}", ROOT / "functions" / function / "app.py")
     if spec is None or spec.loader is None:
         raise FileNotFoundError(function)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.api
+    return module

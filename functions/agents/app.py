@@ -35,9 +35,21 @@ REGISTER = "/api/v1/agents/register"
 api = Api(public=frozenset({f"POST {REGISTER}"}))
 
 
-@api.post(REGISTER)
+@api.post(
+    REGISTER,
+    responses={
+        HTTPStatus.OK: {
+            "description": "It may connect",
+            "content": {"application/json": {"model": RegisteredDocument}},
+        },
+        HTTPStatus.ACCEPTED: {
+            "description": "It waits for an operator's approval",
+            "content": {"application/json": {"model": RegisteredDocument}},
+        },
+    },
+)
 def register(request: Annotated[RegisterRequest, Body()]) -> Response[RegisteredDocument]:
-    """Register an agent, which shows its key in the header X-Agent-Api-Key; 202 while it waits for approval."""
+    """Register an agent, which shows its key in the header X-Agent-Api-Key."""
     headers = {name.lower(): value for name, value in api.current_event.headers.items()}
     introduction = Introduction(
         agent_id=request.agent_id,

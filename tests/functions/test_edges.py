@@ -50,6 +50,22 @@ def test_a_moment_that_cannot_be_kept_is_the_callers_error(run: Run, conn: Conne
     assert problem["errors"][0]["at"].endswith("notBefore")
 
 
+@pytest.mark.parametrize(
+    "path", [LIST, "/api/v1/commands/any/why", COMMANDS, "/api/v1/sessions", "/api/v1/agents", "/api/v1/audit"]
+)
+def test_a_misspelt_filter_is_refused_and_not_answered_with_everything(run: Run, path: str) -> None:
+    """What a script does to all that are listed would be done to all there are."""
+    name, method = path.split("/")[3], "POST" if path == COMMANDS else "GET"
+    function = {"audit": "operators"}.get(name, "commands" if path == COMMANDS else name)
+
+    status, problem = ask(
+        run, function, method, f"{path}?agent_id=a&statuss=dead", {"action": "noop"} if method == "POST" else None
+    )
+
+    assert (status, problem["detail"]) == (422, "query/agent_id: Not a parameter of this path (1 more in `errors`).")
+    assert [each["at"] for each in problem["errors"]] == ["query/agent_id", "query/statuss"]
+
+
 def test_an_agents_id_is_a_segment_of_a_path(run: Run) -> None:
     """Or nobody could manage it."""
     assert ask(run, "agents", "POST", "/api/v1/agents", {"agentId": "a/b", "platform": "kubernetes"})[0] == 422

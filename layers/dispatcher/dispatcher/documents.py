@@ -68,15 +68,23 @@ class SubmitRequest(Request):
     """A command for one agent."""
 
     action: Word
-    payload: Any = None
+    payload: Any = Field(None, description="What the agent gets with it; any JSON.")
     session_id: Name | None = None
-    priority: Annotated[int, Field(ge=-100, le=100)] | None = None
-    ttl_seconds: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
-    execution_timeout_seconds: Annotated[int, Field(ge=1, le=604_800)] | None = None
-    max_attempts: Annotated[int, Field(ge=1, le=1000)] | None = None
+    priority: Annotated[int, Field(ge=-100, le=100)] | None = Field(
+        None, description="Higher goes first; 0 where it is left out."
+    )
+    ttl_seconds: Annotated[int, Field(ge=1, le=31_536_000)] | None = Field(
+        None, description="Expires, if undelivered so long after acceptance or notBefore; never where it is left out."
+    )
+    execution_timeout_seconds: Annotated[int, Field(ge=1, le=604_800)] | None = Field(
+        None, description="Times out, if without a result so long after the agent's ack; 600 where it is left out."
+    )
+    max_attempts: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        None, description="How often it is sent before it is dead; 10 where it is left out."
+    )
     not_before: (
         Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_text), AfterValidator(_storable)] | None
-    ) = None
+    ) = Field(None, description="Not sent earlier; a moment with its zone.")
 
     def to_command(self, agent_id: str, *, idempotency_key: str | None) -> NewCommand:
         """Return what is to be stored."""

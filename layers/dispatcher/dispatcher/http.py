@@ -1,9 +1,9 @@
 """The HTTP border: who calls, what they send, and every error as a problem document (RFC 9457)."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import psycopg
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
@@ -27,6 +27,9 @@ from dispatcher.identity import Operator, Role
 from dispatcher.json import loads_strict
 from dispatcher.observability import logger
 
+if TYPE_CHECKING:
+    from aws_lambda_powertools.event_handler.api_gateway import Route
+
 PROBLEM = "application/problem+json"
 T = TypeVar("T")
 
@@ -43,6 +46,8 @@ class Api(APIGatewayHttpResolver):
     def __init__(self, *, public: frozenset[str] | None = frozenset()) -> None:
         super().__init__(enable_validation=True, json_body_deserializer=_body)
         self._public = public
+        if public is not None:
+            self.use(middlewares=[_refuse_unknown_parameters])
         self.exception_handler(Exception)(problem_of)
         self.not_found(_not_found)
 
@@ -132,7 +137,7 @@ def problem_of(error: Exception) -> Response[str]:
             logger.error("Answer without its form", extra={"errors": _places(error)})
             known = DispatcherError(_OURS)
         case RequestValidationError():
-            known = Unprocessable("The request does not have the form that this path wants.", errors=_places(error))
+            known = _malformed(_places(error))
         case psycopg.DataError():
             known = InvalidRequest("The request holds a value that cannot be stored.")
         case _ if isinstance(error, INTERRUPTIONS):
@@ -149,6 +154,24 @@ def problem_of(error: Exception) -> Response[str]:
         body=json.dumps(known.as_problem()),
         headers=dict(known.headers),
     )
+
+
+def _refuse_unknown_parameters(api: Api, following: Callable[[Api], Response[Any]]) -> Response[Any]:
+    """Refuse a misspelt filter, as a misspelt member of a body is: ignored, it would answer with all there is."""
+    route = cast("Route | None", api.context.get("_route"))
+    if route is not None:
+        known = {parameter.alias for parameter in route.dependant.query_params}
+        asked = api.current_event.resolved_query_string_parameters
+        unknown = [{"at": f"query/{name}", "is": "Not a parameter of this path"} for name in sorted({*asked} - known)]
+        if unknown:
+            raise _malformed(unknown)
+    return following(api)
+
+
+def _malformed(errors: list[dict[str, str]]) -> Unprocessable:
+    first = errors[0]
+    more = f" ({len(errors) - 1} more in `errors`)" if len(errors) > 1 else ""
+    return Unprocessable(f"{first['at']}: {first['is']}{more}.", errors=errors)
 
 
 def _places(error: RequestValidationError) -> list[dict[str, str]]:

@@ -140,7 +140,11 @@ def _log(conn: Connection, origin: Origin, reports: Sequence[Report], moved: Seq
     if moved:
         logger.info(
             "Commands reported",
-            extra={"agent_id": origin.agent_id, "command_ids": sorted({each.command_id for each in moved})},
+            extra={
+                "agent_id": origin.agent_id,
+                "command_ids": sorted({each.command_id for each in moved}),
+                "reports": sorted({type(each).__name__ for each in reports}),
+            },
         )
     unmoved = {command_id for each in reports if (command_id := getattr(each, "command_id", None))}
     for command_id in sorted(unmoved - {each.command_id for each in moved}):

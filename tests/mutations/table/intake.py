@@ -1,7 +1,7 @@
 """Accepting, cancelling and redriving commands."""
 
 from tests.mutations.mutation import Mutation
-from tests.mutations.table.paths import GUARDS, INTAKE, LAYER, PROMISES, STATES, STORE
+from tests.mutations.table.paths import EDGES, GUARDS, INTAKE, LAYER, PROMISES, STATES, STORE
 
 MUTATIONS = (
     Mutation(
@@ -98,6 +98,14 @@ MUTATIONS = (
         old="        case _ if isinstance(error, INTERRUPTIONS):",
         new="        case psycopg.errors.ReadOnlySqlTransaction():",
         caught_by=(PROMISES + "test_a_commit_that_fails_is_never_answered_with_a_202",),
+    ),
+    Mutation(
+        name="misspelt-filter-is-ignored",
+        puts_back="a list of what was not asked for, which a script then redrives",
+        file=LAYER + "http.py",
+        old="        if unknown:\n            raise _malformed(unknown)\n",
+        new="",
+        caught_by=(EDGES + "test_a_misspelt_filter_is_refused_and_not_answered_with_everything",),
     ),
     Mutation(
         name="nan-is-json",
