@@ -155,12 +155,14 @@ def test_a_list_is_accepted_as_a_whole_or_not_at_all(run: Run, conn: Connection)
 
 
 @pytest.mark.usefixtures("agent")
-def test_lists_come_in_pages_without_gaps(run: Run) -> None:
+@pytest.mark.parametrize("filters", ["", f"agentId={AGENT}&", "status=pending&", "sessionId=s1&"])
+def test_lists_come_in_pages_without_gaps(run: Run, filters: str) -> None:
     """The newest first."""
-    sent = [ask(run, "commands", "POST", COMMANDS, {"action": "noop"})[1]["commandId"] for _ in range(5)]
+    body = {"action": "noop", "sessionId": "s1"}
+    sent = [ask(run, "commands", "POST", COMMANDS, body)[1]["commandId"] for _ in range(5)]
 
     seen: list[str] = []
-    path = f"/api/v1/commands?agentId={AGENT}&limit=2"
+    path = f"/api/v1/commands?{filters}limit=2"
     cursor = ""
     while True:
         _, page = ask(run, "commands", "GET", path + cursor)

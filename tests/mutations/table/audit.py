@@ -21,6 +21,6 @@ MUTATIONS = (
     _blind("stuck_commands", "f", "I15"),
     _blind("overdue_commands", "f", "I1"),
     _blind("illegal_transitions", "", "I6"),
-    _blind("broken_histories", "", "I16"),
-    _blind("times_out_of_order", "", "I12"),
+    _blind("broken_histories", "f", "I16"),
+    _blind("times_out_of_order", "f", "I12"),
 )

@@ -1,14 +1,39 @@
 """The clocks and the sweep."""
 
 from tests.mutations.mutation import Mutation
-from tests.mutations.table.paths import CLOCKS, DELIVERY, FAULTS, LAYER, STATES, STORE, SWEEP
+from tests.mutations.table.paths import CLOCKS, DELIVERY, FAULTS, LAYER, SCHEMA, STATES, STORE, SWEEP
 
 BOUNDED = FAULTS + "test_a_clocks_pass_is_bounded_takes_the_longest_overdue_first_and_waits_for_no_lock"
 CANCELLED = CLOCKS + "test_a_cancel_while_it_is_under_way_ends_it_instead_of_sending_it_again"
 
 STALE = "tests/layer/test_stale_statistics.py::test_no_statement_walks_the_backlog"
+PAST = "tests/layer/test_stale_statistics.py::test_no_statement_walks_an_agents_past"
 
 MUTATIONS = (
+    Mutation(
+        name="past-is-walked",
+        puts_back="I15: each look at an agent's queue reads all that it ever did",
+        file=SCHEMA,
+        old="on agent_commands (('' || agent_id), seq);",
+        new="on agent_commands (agent_id, seq);",
+        caught_by=(PAST + "[before-settle]",),
+    ),
+    Mutation(
+        name="queues-are-joined",
+        puts_back="I15: the sweep reads the queues of all agents, those of the absent too",
+        file=STORE + "delivery.py",
+        old=" order by c.priority desc, c.seq offset 0)",
+        new=")",
+        caught_by=(PAST + "[since-find what is due]",),
+    ),
+    Mutation(
+        name="filtered-list-walks-all",
+        puts_back="load: what waits for one agent is searched among all commands",
+        file=STORE + "commands.py",
+        old='"seq desc") if filtered',
+        new='"-seq") if filtered',
+        caught_by=("tests/layer/test_stale_statistics.py::test_a_list_reads_no_more_than_its_page",),
+    ),
     Mutation(
         name="guard-that-the-planner-sees",
         puts_back="load: after an outage a sweep walks a million rows, until someone analyzes the table",

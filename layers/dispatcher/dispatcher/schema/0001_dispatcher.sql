@@ -126,6 +126,10 @@ create table agent_commands (
     check (idempotency_key is null or (submitted_by is not null and request_hash is not null)),
     unique (submitted_by, idempotency_key)
 );
+-- What was delivered stays in the way of what is due until a vacuum, and the default, a fifth of all rows, would wait for
+-- 200,000 deliveries while a million are pending.
+alter table agent_commands set (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000,
+    autovacuum_analyze_scale_factor = 0.02, autovacuum_analyze_threshold = 1000);
 
 -- The claim: one agent's pending commands in the order of delivery.  No other index may offer an order that starts like
 -- this one's, or the planner walks that one through the backlog of everybody else.
@@ -137,12 +141,12 @@ create index agent_commands_executing on agent_commands (execution_deadline) whe
 -- Its own spelling of the status, so that the query of the sweep fits this index and no other.
 create index agent_commands_expiring on agent_commands (deliver_by) where ('' || status) = 'pending' and deliver_by is not null;
 create index agent_commands_ended on agent_commands (completed_at) where completed_at is not null;
--- The lists that people read.
-create index agent_commands_listed on agent_commands (seq);
--- Likewise: no query that delivers can take it for its own partial index.
+-- The lists that people read.  Likewise: no query that delivers can take one of these for its own partial index and walk all
+-- that the agent ever did, and no filtered list can walk all commands in their order.
+create index agent_commands_listed on agent_commands ((-seq));
 create index agent_commands_listed_by_status on agent_commands (lower(status), seq);
-create index agent_commands_listed_by_agent on agent_commands (agent_id, seq);
-create index agent_commands_listed_by_session on agent_commands (session_id, seq) where session_id is not null;
+create index agent_commands_listed_by_agent on agent_commands (('' || agent_id), seq);
+create index agent_commands_listed_by_session on agent_commands (('' || session_id), seq) where session_id is not null;
 
 create table command_history (
     history_id  bigint generated always as identity primary key,

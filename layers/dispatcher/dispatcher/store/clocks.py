@@ -77,7 +77,8 @@ def prune(conn: Connection, retention_days: int, limit: int) -> int:
         with old as (
             delete from agent_commands where command_id = any(array(
                 select command_id from agent_commands where completed_at < now() - %s * interval '1 day'
-                and status not in ('pending', 'sent', 'acknowledged') limit %s for update skip locked))
+                and status not in ('pending', 'sent', 'acknowledged')
+                order by completed_at limit %s for update skip locked))
             returning command_id
         ), forgotten as (delete from command_history where command_id in (select command_id from old))
         select from old

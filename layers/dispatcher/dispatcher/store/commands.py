@@ -69,7 +69,8 @@ def insert(conn: Connection, new: NewCommand, limits: Limits, scope: Scope, acto
             where a.agent_id = %(agent_id)s and a.deleted_at is null and {scopes.AGENT}
               and {_BYTES} <= %(command_bytes)s
               and %(queue)s > (select count(*) from (select 1 from agent_commands w
-                    where w.agent_id = a.agent_id and w.status = 'pending' limit %(queue)s) as waiting)
+                    where w.agent_id = a.agent_id and w.status = 'pending'
+                    order by w.priority desc, w.seq limit %(queue)s) as waiting)
               and (%(rate)s = 0 or %(rate)s > {_SUBMITTED})
             on conflict (submitted_by, idempotency_key) do nothing
             returning {_COLUMNS}),
@@ -166,15 +167,18 @@ def list_page(
     limit: int,
 ) -> list[Command]:
     """Read a page of commands, the newest first, older than the sequence number `before`."""
+    filtered = agent_id is not None or session_id is not None or status is not None
+    # Each list has the spelling of its own index (schema/0001): the planner has no other to walk.
+    older, newest = ("seq < %(before)s", "seq desc") if filtered else ("-seq > -%(before)s::bigint", "-seq")
     with conn.cursor(row_factory=kwargs_row(_command)) as cursor:
         return cursor.execute(
             f"""
             select {_COLUMNS} from agent_commands c
-            where {scopes.OF_AGENT} and (%(agent_id)s::text is null or agent_id = %(agent_id)s)
-              and (%(session_id)s::text is null or session_id = %(session_id)s)
+            where {scopes.OF_AGENT} and (%(agent_id)s::text is null or ('' || agent_id) = %(agent_id)s)
+              and (%(session_id)s::text is null or ('' || session_id) = %(session_id)s)
               and (%(status)s::text is null or lower(status) = %(status)s)
-              and (%(before)s::bigint is null or seq < %(before)s)
-            order by seq desc limit %(limit)s
+              and (%(before)s::bigint is null or {older})
+            order by {newest} limit %(limit)s
             """,
             {
                 "scope": scopes.as_parameter(scope),

@@ -27,13 +27,16 @@ _WINDOW_LEFT = """
         select count(*) from (select 1 from agent_commands f where f.agent_id = a.agent_id and f.status = 'sent'
             limit a.delivery_window) as in_flight)) end"""
 # An agent that can be posted to now, and has something to be posted.  Until its $connect has returned, a post would find it
-# gone: flush knows when that is; without it, no handshake takes longer than an agent's patience of 10 s.
+# gone: flush knows when that is; without it, no handshake takes longer than an agent's patience of 10 s.  The last line is a
+# probe of the agent's own queue: with `offset` the planner makes no join of it, which would read the queues of all agents, and
+# in this order it finds no other index.
 _DELIVERABLE = f"""
     a.connection_id is not null and a.approval = 'approved'
     and (a.live or a.connected_at < now() - interval '10 seconds')
     and (a.lease_expires_at is null or a.lease_expires_at <= now())
     and (a.throttled_until is null or a.throttled_until <= now())
-    and {_WINDOW_LEFT} > 0 and exists (select from agent_commands c where {_CLAIMABLE})"""
+    and {_WINDOW_LEFT} > 0 and exists (
+        select from agent_commands c where {_CLAIMABLE} order by c.priority desc, c.seq offset 0)"""
 
 
 def claim(conn: Connection, agent_id: str) -> Claim | None:

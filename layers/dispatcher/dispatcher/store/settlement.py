@@ -152,7 +152,7 @@ def in_flight_of_session(conn: Connection, origin: Origin, session_id: str) -> s
     """
     row = conn.execute(
         """select c.command_id from agent_commands c join agents a using (agent_id)
-           where c.agent_id = %(agent_id)s and c.session_id = %(session_id)s
+           where c.agent_id = %(agent_id)s and ('' || c.session_id) = %(session_id)s
              and c.status in ('sent', 'acknowledged', 'timed_out') and c.attempt > 0
              and exists (select from command_history h where h.command_id = c.command_id and h.to_status = 'sent'
                  and h.epoch <= case when %(epoch)s >= 0 then %(epoch)s
