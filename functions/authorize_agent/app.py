@@ -12,8 +12,7 @@ from dispatcher.observability import logger
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer a WebSocket request authorizer's event with a policy and the agent's id."""
     del context
-    # API Gateway leaves header names as the client wrote them, and clients differ.
-    headers = {name.lower(): value for name, value in event.get("headers", {}).items()}
+    headers = front_door.headers_of(event)
     query: dict[str, str] = event.get("queryStringParameters") or {}
     agent_id = query.get("agent_id", "")
     with database.connect() as conn:

@@ -4,7 +4,7 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher import database, presence
+from dispatcher import database, front_door, presence
 from dispatcher.errors import InvalidRequest
 from dispatcher.gateway import ApiGateway
 from dispatcher.observability import logger
@@ -17,6 +17,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     """Answer a $connect event; anything but 200 refuses the handshake."""
     del context
     request = event["requestContext"]
+    headers = front_door.headers_of(event)
     try:
         manner = Manner.asked_for(event.get("queryStringParameters") or {})
     except InvalidRequest as error:
@@ -29,7 +30,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
             request["connectionId"],
             manner=manner,
             origin=Origin(
-                key_id=request["authorizer"].get("keyId"), source_ip=request.get("identity", {}).get("sourceIp")
+                key_id=request["authorizer"].get("keyId"),
+                source_ip=front_door.caller(headers, request.get("identity", {}).get("sourceIp")),
             ),
         )
     )

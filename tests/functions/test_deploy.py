@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from dispatcher import deployment
 from tests.functions.conftest import Run
 
 
@@ -18,6 +19,7 @@ class Cloud:
 
     url: str = ""
     error: str = ""
+    asleep: int = 0
     invoked: list[str] = field(default_factory=list[str])
     reports: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     content_types: list[str] = field(default_factory=list[str])
@@ -41,6 +43,9 @@ class Handler(BaseHTTPRequestHandler):
         """Invoke."""
         cloud = cast("Server", self.server).cloud
         cloud.invoked.append(self.path.split("/")[3])
+        if len(cloud.invoked) <= cloud.asleep:
+            self._refuse("ResourceNotReadyException")
+            return
         body = json.dumps({"errorMessage": cloud.error} if cloud.error else {"applied": []}).encode()
         self.send_response(200)
         if cloud.error:
@@ -48,6 +53,13 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def _refuse(self, error: str) -> None:
+        self.send_response(502)
+        self.send_header("X-Amzn-ErrorType", error)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
 
     def do_PUT(self) -> None:
         """Take the report."""
@@ -110,6 +122,46 @@ def test_a_migration_that_fails_fails_the_deployment_and_says_why(run: Run, clou
     [report] = cloud.reports
     assert report["Status"] == "FAILED"
     assert cloud.error in report["Reason"]
+
+
+def test_a_migrate_that_nobody_invoked_for_weeks_is_waited_for(
+    run: Run, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lambda makes a function in a VPC ready again when it is asked for, and refuses until then."""
+    monkeypatch.setattr(deployment, "WAKING_PAUSES", (0.01, 0.01))
+    cloud.asleep = 2
+
+    run("deploy", cloud.event("Update"))
+
+    assert [report["Status"] for report in cloud.reports] == ["SUCCESS"]
+    assert len(cloud.invoked) == 3
+
+
+def test_a_migrate_that_stays_asleep_fails_the_deployment(
+    run: Run, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In time for CloudFormation to be told."""
+    assert sum(deployment.WAKING_PAUSES) + deployment.MIGRATE_SECONDS + deployment.REPORT_SECONDS < 390
+    monkeypatch.setattr(deployment, "WAKING_PAUSES", (0.01,))
+    cloud.asleep = 9
+
+    run("deploy", cloud.event("Update"))
+
+    assert [(report["Status"], "ResourceNotReady" in report["Reason"]) for report in cloud.reports] == [
+        ("FAILED", True)
+    ]
+
+
+def test_what_nobody_foresaw_is_reported_too(run: Run, cloud: Cloud) -> None:
+    """And shortly: CloudFormation takes 4 KB."""
+    event = cloud.event("Update")
+    event["ResourceProperties"] = {}
+    run("deploy", event)
+    cloud.error = "x" * 10_000
+    run("deploy", cloud.event("Update"))
+
+    assert [report["Status"] for report in cloud.reports] == ["FAILED", "FAILED"]
+    assert max(len(json.dumps(report)) for report in cloud.reports) < 4096
 
 
 def test_a_lambda_that_cannot_be_reached_fails_the_deployment(

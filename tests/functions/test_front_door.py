@@ -7,17 +7,20 @@ from typing import Any
 
 import pytest
 
+from dispatcher.database import Connection
 from tests.functions.conftest import KEY, Run, request, sample
 from tests.secrets_manager import secrets_manager
 
-SECRET = "k" * 64
+SECRET, PREVIOUS = "k" * 64, "p" * 64
 
 
 @pytest.fixture
 def _front_door(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A deployment with a front door."""
     with secrets_manager(monkeypatch) as secrets:
-        monkeypatch.setenv("ORIGIN_SECRET_ARN", secrets.put("origin", SECRET))
+        monkeypatch.setenv(
+            "ORIGIN_SECRET_ARN", secrets.put("origin", json.dumps({"current": SECRET, "previous": PREVIOUS}))
+        )
         yield
 
 
@@ -31,10 +34,16 @@ def shown(headers: dict[str, str]) -> dict[str, Any]:
 @pytest.mark.usefixtures("_front_door")
 @pytest.mark.parametrize(
     ("headers", "status"),
-    [({"x-origin-secret": SECRET}, 200), ({}, 403), ({"x-origin-secret": ""}, 403), ({"x-origin-secret": "ü"}, 403)],
+    [
+        ({"x-origin-secret": SECRET}, 200),
+        ({"x-origin-secret": PREVIOUS}, 200),
+        ({}, 403),
+        ({"x-origin-secret": ""}, 403),
+        ({"x-origin-secret": "ü"}, 403),
+    ],
 )
 def test_a_request_shows_what_only_the_front_door_knows(run: Run, headers: dict[str, str], status: int) -> None:
-    """Also on the paths that are public."""
+    """Also on the paths that are public; while the secret is rotated, either one."""
     answer = run("pages", shown(headers))
 
     assert answer["statusCode"] == status
@@ -78,3 +87,32 @@ def test_an_agents_socket_comes_through_it_and_wants_its_key_too(
 def test_without_a_front_door_no_secret_is_asked_for(run: Run) -> None:
     """One machine, and a deployment with two hosts."""
     assert run("pages", shown({}))["statusCode"] == 200
+
+
+@pytest.mark.usefixtures("_front_door")
+def test_who_calls_is_whom_the_front_door_saw(run: Run, conn: Connection) -> None:
+    """Not the front door, whose addresses everybody shares: log-ins are locked by address, and the record says from where."""
+    put_agent = request("POST", "/api/v1/agents", {"agentId": "a1", "platform": "kubernetes"})
+    put_agent["headers"] |= {"x-origin-secret": SECRET, "x-caller-address": "198.51.100.7"}
+
+    assert run("agents", put_agent)["statusCode"] == 201
+    assert conn.execute("select distinct source_ip from audit_log").fetchall() == [("198.51.100.7",)]
+
+
+def test_without_a_front_door_a_caller_does_not_say_where_he_is(run: Run, conn: Connection) -> None:
+    """The header is anybody's then."""
+    put_agent = request("POST", "/api/v1/agents", {"agentId": "a1", "platform": "kubernetes"})
+    put_agent["headers"] |= {"x-caller-address": "198.51.100.7"}
+
+    assert run("agents", put_agent)["statusCode"] == 201
+    assert conn.execute("select distinct source_ip from audit_log").fetchall() == [("192.0.2.1",)]
+
+
+@pytest.mark.usefixtures("_front_door", "agent")
+def test_a_connection_is_noted_with_the_address_that_the_front_door_saw(run: Run, root: Path, conn: Connection) -> None:
+    """The gateway leaves the names of headers as they were written."""
+    event = sample(root, "connect")
+    event["headers"] = {**event["headers"], "X-Caller-Address": "198.51.100.7"}
+
+    assert run("connect", event)["statusCode"] == 200
+    assert conn.execute("select source_ip from agent_connections").fetchall() == [("198.51.100.7",)]

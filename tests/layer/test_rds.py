@@ -150,6 +150,33 @@ def test_a_password_that_was_rotated_is_read_again(
         conn.execute(sql.SQL("drop role {}").format(sql.Identifier(role)))
 
 
+def test_a_log_in_with_iam_that_fails_is_not_tried_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is signed anew and looks like another one; a database that is down would be waited for twice."""
+    tried: list[str] = []
+
+    def refuse(url: str) -> Connection:
+        tried.append(url)
+        raise psycopg.OperationalError
+
+    for variable, value in {
+        "DATABASE_ROLE": "dispatcher",
+        "DATABASE_HOST": "acd.cluster-abc.eu-central-1.rds.amazonaws.com",
+        "AWS_DEFAULT_REGION": "eu-central-1",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+    }.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    monkeypatch.delenv("DATABASE_SECRET_ARN", raising=False)
+    monkeypatch.setattr(database, "open_connection", refuse)
+    monkeypatch.setattr(database, "_kept", None)
+
+    with pytest.raises(psycopg.OperationalError), database.connect():
+        pass
+
+    assert len(tried) == 1
+
+
 def test_a_role_that_is_admitted_works_on_rows_and_changes_nothing_else(database_url: str, conn: Connection) -> None:
     """What an attacker has who takes over a function: no schema, no audit log to rewrite, no other role."""
     url = urlsplit(database_url)

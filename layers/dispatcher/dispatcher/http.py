@@ -120,9 +120,8 @@ def _operator_of(event: Mapping[str, Any]) -> Operator:
 
 
 def source_ip_of(event: Mapping[str, Any]) -> str:
-    """Return the address that the gateway saw."""
-    address: str = event["requestContext"]["http"].get("sourceIp", "")
-    return address
+    """Return the address of who calls."""
+    return front_door.caller(event.get("headers", {}), event["requestContext"]["http"].get("sourceIp", ""))
 
 
 _OURS = "Something went wrong on our side; the log has it."

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Collection
 
 from aws_lambda_powertools.utilities import parameters
 
@@ -33,14 +34,30 @@ def database_url(*, fresh: bool = False) -> str:
     return rds.url(host=host, user=role, password=rds.login_token(host, rds.PORT, role))
 
 
+def database_password_can_change() -> bool:
+    """Tell whether a log-in that was refused may succeed with what Secrets Manager says now."""
+    return bool(os.environ.get("DATABASE_SECRET_ARN")) and not os.environ.get("DATABASE_URL")
+
+
 def database_role() -> str | None:
     """Return the role that the functions log in as with IAM; None where they log in as the schema's owner."""
     return os.environ.get("DATABASE_ROLE") or None
 
 
-def origin_secret() -> str | None:
-    """Return what the front door puts into the header x-origin-secret; None where there is no front door."""
-    return _secret("ORIGIN_SECRET_ARN") if os.environ.get("ORIGIN_SECRET_ARN") else None
+def has_front_door() -> bool:
+    """Tell whether there is a front door."""
+    return bool(os.environ.get("ORIGIN_SECRET_ARN"))
+
+
+def origin_secrets() -> Collection[str] | None:
+    """Return what the front door may put into the header x-origin-secret; None where there is no front door.
+
+    The secret is JSON, {"current": …} and during a rotation {"current": …, "previous": …}.
+    """
+    if not has_front_door():
+        return None
+    secrets: dict[str, str] = json.loads(_secret("ORIGIN_SECRET_ARN"))
+    return secrets.values()
 
 
 def token_secret() -> str:

@@ -77,10 +77,26 @@ MUTATIONS = (
     Mutation(
         name="header-names-as-they-come",
         puts_back="R32: the key is there, and not found",
-        file="functions/authorize_agent/app.py",
+        file=LAYER + "front_door.py",
         old="{name.lower(): value",
         new="{name: value",
         caught_by=(KEYS,),
+    ),
+    Mutation(
+        name="caller-says-where-he-is",
+        puts_back="security: an operator's record says what the caller likes, and a lock on his log-in holds nobody",
+        file=LAYER + "front_door.py",
+        old="headers.get(CALLER, seen) if settings.has_front_door() else seen",
+        new="headers.get(CALLER, seen)",
+        caught_by=("tests/functions/test_front_door.py::test_without_a_front_door_a_caller_does_not_say_where_he_is",),
+    ),
+    Mutation(
+        name="everybody-is-the-front-door",
+        puts_back="security: one caller's wrong passwords lock out all who share the front door's address",
+        file=LAYER + "front_door.py",
+        old="headers.get(CALLER, seen) if settings.has_front_door() else seen",
+        new="seen",
+        caught_by=("tests/functions/test_front_door.py::test_who_calls_is_whom_the_front_door_saw",),
     ),
     Mutation(
         name="registration-wants-what-it-knows",
