@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler import Response
-from aws_lambda_powertools.event_handler.openapi.params import Body, Header, Query
+from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from dispatcher import cursors, database, intake, why
@@ -22,7 +22,7 @@ from dispatcher.documents import (
     WhyDocument,
 )
 from dispatcher.gateway import ApiGateway
-from dispatcher.http import Api, accepted
+from dispatcher.http import Api, IdempotencyKey, accepted
 from dispatcher.identity import Operator, Role
 from dispatcher.model import Command, Status
 from dispatcher.observability import deadline_of, logger
@@ -31,12 +31,10 @@ from dispatcher.store.commands import NewCommand
 
 api = Api()
 
-Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=256)]
-
 
 @api.post("/api/v1/agents/<agent_id>/commands", status_code=HTTPStatus.ACCEPTED)
 def submit(
-    agent_id: Name, request: Annotated[SubmitRequest, Body()], idempotency_key: Key = None
+    agent_id: Name, request: Annotated[SubmitRequest, Body()], idempotency_key: IdempotencyKey = None
 ) -> Response[CommandDocument]:
     """Accept a command for one agent."""
     by = api.operator_with(Role.SENDER)
@@ -47,7 +45,8 @@ def submit(
 
 @api.post("/api/v1/commands", status_code=HTTPStatus.ACCEPTED)
 def submit_many(
-    requests: Annotated[list[SubmitToRequest], Body(min_length=1, max_length=1000)], idempotency_key: Key = None
+    requests: Annotated[list[SubmitToRequest], Body(min_length=1, max_length=1000)],
+    idempotency_key: IdempotencyKey = None,
 ) -> Response[list[CommandDocument]]:
     """Accept a list of commands, all or none; an idempotency key covers the whole list."""
     by = api.operator_with(Role.SENDER)

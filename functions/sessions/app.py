@@ -20,7 +20,7 @@ from dispatcher.documents import (
     TokenDocument,
 )
 from dispatcher.gateway import ApiGateway
-from dispatcher.http import Api, accepted, answer_with, source_ip_of
+from dispatcher.http import Api, IdempotencyKey, accepted, answer_with, source_ip_of
 from dispatcher.identity import Role
 from dispatcher.observability import deadline_of, logger
 from dispatcher.store import sessions
@@ -40,7 +40,9 @@ def log_in(request: Annotated[LoginRequest, Body()]) -> TokenDocument:
 
 
 @api.post("/api/v1/sessions", status_code=HTTPStatus.CREATED)
-def start(request: Annotated[SessionRequest, Body()]) -> Response[StartedSessionDocument]:
+def start(
+    request: Annotated[SessionRequest, Body()], idempotency_key: IdempotencyKey = None
+) -> Response[StartedSessionDocument]:
     """Start a session at an agent; without an agent's id one is chosen."""
     by = api.operator_with(Role.SENDER)
     new = NewSession(
@@ -51,7 +53,7 @@ def start(request: Annotated[SessionRequest, Body()]) -> Response[StartedSession
         agent_id=request.agent_id,
     )
     with database.connect() as conn:
-        session, command = streamspace.start(conn, new, by)
+        session, command = streamspace.start(conn, new, by, idempotency_key)
         deliver_at_once(conn, ApiGateway.from_environment(), [command], deadline_of(api.lambda_context))
     document = StartedSessionDocument.model_validate({**asdict(session), "command_id": command.command_id})
     return answer_with(HTTPStatus.CREATED, document, location=f"/api/v1/sessions/{session.name}")

@@ -3,12 +3,13 @@
 import json
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import psycopg
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
+from aws_lambda_powertools.event_handler.openapi.params import Header
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from dispatcher import front_door
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 PROBLEM = "application/problem+json"
 T = TypeVar("T")
+
+IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=256)]
+"""The key under which a request may be sent again without being done again."""
 
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 

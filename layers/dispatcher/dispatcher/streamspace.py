@@ -1,5 +1,7 @@
 """The StreamSpace face: a session is held by an agent, and whatever is done to it is a command."""
 
+import hashlib
+import json
 import re
 import secrets
 from dataclasses import dataclass
@@ -7,7 +9,7 @@ from typing import Any
 
 from dispatcher import intake
 from dispatcher.database import Connection
-from dispatcher.errors import Conflict, UnknownAgent, UnknownSession
+from dispatcher.errors import Conflict, IdempotencyKeyReused, UnknownAgent, UnknownSession
 from dispatcher.identity import Operator
 from dispatcher.model import Command, Session
 from dispatcher.store import agents, sessions
@@ -28,27 +30,48 @@ class NewSession:
     agent_id: str | None
 
 
-def start(conn: Connection, new: NewSession, by: Operator) -> tuple[Session, Command]:
-    """Record a session and submit the command that starts it.  Raises UnknownAgent, and Conflict where there is no agent."""
-    agent_id = new.agent_id or agents.choose_for_session(conn, by.scope)
+def start(
+    conn: Connection, new: NewSession, by: Operator, idempotency_key: str | None = None
+) -> tuple[Session, Command]:
+    """Record a session and submit the command that starts it; with a key that came before, return those of that request.
+
+    Raises UnknownAgent, Conflict where there is no agent, and IdempotencyKeyReused.
+    """
+    earlier = sessions.get(conn, _name(new, by, idempotency_key), by.scope) if idempotency_key else None
+    agent_id = earlier.agent_id if earlier else new.agent_id or agents.choose_for_session(conn, by.scope)
     if agent_id is None:
         raise Conflict("There is no agent to hold a session; POST /api/v1/agents provides one.")
     if agents.get(conn, agent_id, by.scope) is None:
         raise UnknownAgent(f"There is no agent {agent_id!r}.", agentId=agent_id)
     with conn.transaction():
-        session = None
-        while session is None:
-            session = sessions.insert(
-                conn,
-                name=_name(new.user, new.template),
-                agent_id=agent_id,
-                owner=new.user,
-                template=new.template,
-                resources=new.resources,
-                persistent_home=new.persistent_home,
-            )
-        command = _submit(conn, session, "start_session", by, _start_payload(session))
+        session = _record(conn, new, agent_id, by, idempotency_key)
+        command = _submit(conn, session, "start_session", by, _start_payload(session), idempotency_key=idempotency_key)
     return session, command
+
+
+def _record(conn: Connection, new: NewSession, agent_id: str, by: Operator, idempotency_key: str | None) -> Session:
+    while True:
+        name = _name(new, by, idempotency_key)
+        session = sessions.insert(
+            conn,
+            name=name,
+            agent_id=agent_id,
+            owner=new.user,
+            template=new.template,
+            resources=new.resources,
+            persistent_home=new.persistent_home,
+        )
+        if session is not None:
+            return session
+        if idempotency_key is not None:
+            return _same(find(conn, name, by.scope), new)
+
+
+def _same(earlier: Session, new: NewSession) -> Session:
+    asked = (new.user, new.template, new.resources, new.persistent_home, new.agent_id or earlier.agent_id)
+    if asked != (earlier.owner, earlier.template, earlier.resources, earlier.persistent_home, earlier.agent_id):
+        raise IdempotencyKeyReused("This Idempotency-Key came with another request before.", session=earlier.name)
+    return earlier
 
 
 def command(conn: Connection, name: str, action: str, by: Operator) -> Command:
@@ -68,8 +91,22 @@ def find(conn: Connection, name: str, scope: Scope) -> Session:
     return session
 
 
-def _submit(conn: Connection, session: Session, action: str, by: Operator, payload: dict[str, Any]) -> Command:
-    new = NewCommand(agent_id=session.agent_id, action=action, payload=payload, session_id=session.name)
+def _submit(
+    conn: Connection,
+    session: Session,
+    action: str,
+    by: Operator,
+    payload: dict[str, Any],
+    *,
+    idempotency_key: str | None = None,
+) -> Command:
+    new = NewCommand(
+        agent_id=session.agent_id,
+        action=action,
+        payload=payload,
+        session_id=session.name,
+        idempotency_key=idempotency_key,
+    )
     return intake.submit(conn, [new], by)[0].command
 
 
@@ -85,7 +122,10 @@ def _start_payload(session: Session) -> dict[str, Any]:
     }
 
 
-def _name(user: str, template: str) -> str:
+def _name(new: NewSession, by: Operator, idempotency_key: str | None) -> str:
     # Agents make a pod or a container of this name: lower-case letters, digits and hyphens.
-    words = re.sub(r"[^a-z0-9]+", "-", f"{user}-{template}".lower()).strip("-")
-    return f"{words}-{secrets.token_hex(4)}"
+    words = re.sub(r"[^a-z0-9]+", "-", f"{new.user}-{new.template}".lower()).strip("-")
+    if idempotency_key is None:
+        return f"{words}-{secrets.token_hex(4)}"
+    whose = json.dumps([by.username, idempotency_key])
+    return f"{words}-{hashlib.sha256(whose.encode()).hexdigest()[:12]}"

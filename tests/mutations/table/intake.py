@@ -74,10 +74,10 @@ MUTATIONS = (
         name="idempotency-key-is-not-kept",
         puts_back="I10: a request that is sent again is another command",
         file="functions/commands/app.py",
-        old="agent_id: Name, request: Annotated[SubmitRequest, Body()], idempotency_key: Key = None\n"
+        old="agent_id: Name, request: Annotated[SubmitRequest, Body()], idempotency_key: IdempotencyKey = None\n"
         ") -> Response[CommandDocument]:\n"
         '    """Accept a command for one agent."""\n',
-        new="agent_id: Name, request: Annotated[SubmitRequest, Body()], idempotency_key: Key = None\n"
+        new="agent_id: Name, request: Annotated[SubmitRequest, Body()], idempotency_key: IdempotencyKey = None\n"
         ") -> Response[CommandDocument]:\n"
         '    """Accept a command for one agent."""\n'
         "    idempotency_key = None\n",
@@ -98,6 +98,14 @@ MUTATIONS = (
         old="        case _ if isinstance(error, INTERRUPTIONS):",
         new="        case psycopg.errors.ReadOnlySqlTransaction():",
         caught_by=(PROMISES + "test_a_commit_that_fails_is_never_answered_with_a_202",),
+    ),
+    Mutation(
+        name="key-of-any-session",
+        puts_back="I10: another request under an old key is answered with the old session",
+        file=LAYER + "streamspace.py",
+        old="return _same(find(conn, name, by.scope), new)",
+        new="return find(conn, name, by.scope)",
+        caught_by=("tests/functions/test_sessions.py::test_a_key_of_another_request_starts_nothing",),
     ),
     Mutation(
         name="misspelt-filter-is-ignored",
