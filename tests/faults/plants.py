@@ -255,10 +255,10 @@ PLANTS = (
             Edit(
                 module=delivery,
                 where="deliver",
-                old="        taken, settlement = _send(gateway, claim, begun, deadline)",
+                old="        taken, settlement = _send(conn, gateway, claim, begun, deadline)",
                 new="""        with conn.transaction():
             conn.execute("select 1")
-            taken, settlement = _send(gateway, claim, begun, deadline)""",
+            taken, settlement = _send(conn, gateway, claim, begun, deadline)""",
             ),
         ),
     ),

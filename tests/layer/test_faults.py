@@ -12,7 +12,7 @@ from dispatcher.database import Connection, open_connection
 from dispatcher.delivery import deliver
 from dispatcher.gateway import Posted
 from dispatcher.reports import receive
-from dispatcher.store import clocks, delivery
+from dispatcher.store import clocks, commands, delivery
 from dispatcher.store.delivery import Settlement
 from dispatcher.sweep import sweep
 from tests.fakes import FakeGateway, plenty
@@ -83,6 +83,26 @@ def test_a_slow_holder_settles_nothing_that_was_claimed_after_it(conn: Connectio
     assert (agent, command) == (("c2", new.token), ("sent", 2, 2))
 
 
+def test_a_holder_whose_agent_reconnects_posts_nothing_more(conn: Connection, database_url: str) -> None:
+    """I14: what it holds is pending again, and may be cancelled before it gets to it."""
+    put(conn, "k1")
+    put(conn, "k2")
+
+    def reconnect_and_cancel(_frame: str) -> None:
+        gateway.before_post = None
+        with open_connection(database_url) as other:
+            connect(other, connection_id="c2", window=10)
+            commands.cancel(other, "k2", "ann")
+
+    gateway = FakeGateway(before_post=reconnect_and_cancel)
+
+    deliver(conn, gateway, "a1", plenty)
+
+    posted = [(connection, json.loads(frame)["payload"]["commandId"]) for connection, frame in gateway.frames]
+    assert posted == [("c1", "k1"), ("c2", "k1")]
+    assert statuses(conn) == {"k1": "sent", "k2": "cancelled"}
+
+
 def test_what_can_never_be_sent_fails_and_holds_nobody_back(conn: Connection) -> None:
     """A 413 is about one message."""
     put(conn, "k1")
@@ -139,7 +159,7 @@ def test_a_holder_stops_posting_before_its_lease_ends(conn: Connection, monkeypa
     claim = delivery.claim(conn, "a1")
     assert claim is not None
 
-    sent, settled = engine._send(gateway, claim, begun, plenty)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    sent, settled = engine._send(conn, gateway, claim, begun, plenty)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
     assert (sent, [command.command_id for command in settled.unsent]) == (1, ["k2"])
 

@@ -53,7 +53,7 @@ def deliver(conn: Connection, gateway: Gateway, agent_id: str, deadline: Deadlin
             break
         claimed += len(claim.commands)
         empty = 0 if claim.commands else empty + 1
-        taken, settlement = _send(gateway, claim, begun, deadline)
+        taken, settlement = _send(conn, gateway, claim, begun, deadline)
         sent += taken
         store.settle(conn, claim, settlement)
         _log(claim, taken, settlement)
@@ -71,7 +71,7 @@ def deliver_at_once(conn: Connection, gateway: Gateway, commands: Iterable[Comma
         logger.warning("Delivery put off", extra={"reason": type(error).__name__})
 
 
-def _send(gateway: Gateway, claim: Claim, begun: float, deadline: Deadline) -> tuple[int, Settlement]:
+def _send(conn: Connection, gateway: Gateway, claim: Claim, begun: float, deadline: Deadline) -> tuple[int, Settlement]:
     """Post one message after another; the first that is not taken ends it, so that none overtakes."""
     unsendable: list[tuple[ClaimedCommand, str]] = []
     end = partial(Settlement, unsendable=unsendable)
@@ -80,12 +80,12 @@ def _send(gateway: Gateway, claim: Claim, begun: float, deadline: Deadline) -> t
     while messages:
         message = messages[0]
         first = message.commands[0]
-        elapsed = time.monotonic() - begun
-        if min(deadline(), POSTING_SECONDS - elapsed) < POST_SECONDS + SETTLE_SECONDS:
-            return sent, end(unsent=_commands(messages), unsent_cause=f"attempt {first.attempt} ran out of time")
-        if any(each.seconds_left is not None and each.seconds_left <= elapsed for each in message.commands):
-            # A time to wait ran out in our hands: back to the queue, where the sweep ends it.
-            return sent, end(unsent=_commands(messages), unsent_cause=f"attempt {first.attempt} came too late")
+        if hindrance := _hindrance(message, time.monotonic() - begun, deadline):
+            return sent, end(unsent=_commands(messages), unsent_cause=f"attempt {first.attempt} {hindrance}")
+        if sent + len(unsendable) and not store.is_held(conn, claim):
+            # The agent reconnected while another message was posted, and what is in our hands was given back: it may have
+            # been cancelled since.
+            return sent, end(unsent=_commands(messages), unsent_cause=f"attempt {first.attempt} lost its lease")
         size = len(message.text.encode())
         posted = Posted.TOO_LARGE if size > FRAME_BYTES else gateway.post(claim.connection_id, message.text)
         match posted:
@@ -112,6 +112,16 @@ def _send(gateway: Gateway, claim: Claim, begun: float, deadline: Deadline) -> t
                 )
         messages.popleft()
     return sent, end()
+
+
+def _hindrance(message: Message, elapsed: float, deadline: Deadline) -> str | None:
+    """Tell why a message must not be posted any more, so many seconds after its claim was begun."""
+    if min(deadline(), POSTING_SECONDS - elapsed) < POST_SECONDS + SETTLE_SECONDS:
+        return "ran out of time"
+    if any(each.seconds_left is not None and each.seconds_left <= elapsed for each in message.commands):
+        # A time to wait ran out in our hands: back to the queue, where the sweep ends it.
+        return "came too late"
+    return None
 
 
 def _commands(messages: Iterable[Message]) -> list[ClaimedCommand]:

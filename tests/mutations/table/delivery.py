@@ -177,12 +177,20 @@ MUTATIONS = (
         caught_by=(WAKE_UP,),
     ),
     Mutation(
+        name="posting-without-the-lease",
+        puts_back="I14: what was cancelled after a reconnect is posted by who claimed it before",
+        file=LAYER + "delivery.py",
+        old="        if sent + len(unsendable) and not store.is_held(conn, claim):",
+        new="        if False:",
+        caught_by=(FAULTS + "test_a_holder_whose_agent_reconnects_posts_nothing_more",),
+    ),
+    Mutation(
         name="transaction-open-across-a-post",
         puts_back="I13: a slow gateway holds locks in the database",
         file=LAYER + "delivery.py",
-        old="        taken, settlement = _send(gateway, claim, begun, deadline)",
+        old="        taken, settlement = _send(conn, gateway, claim, begun, deadline)",
         new='        with conn.transaction():\n            conn.execute("select 1")\n'
-        "            taken, settlement = _send(gateway, claim, begun, deadline)",
+        "            taken, settlement = _send(conn, gateway, claim, begun, deadline)",
         caught_by=(FAULTS + "test_no_transaction_is_open_while_a_post_is_under_way",),
     ),
     Mutation(

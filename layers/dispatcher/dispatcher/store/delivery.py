@@ -101,6 +101,12 @@ def claim(conn: Connection, agent_id: str) -> Claim | None:
     )
 
 
+def is_held(conn: Connection, claim: Claim) -> bool:
+    """Tell whether a claim's lease is still its own: a newer connection of the agent ends it."""
+    held = "select from agents where agent_id = %s and lease_token = %s"
+    return conn.execute(held, (claim.agent_id, claim.token)).fetchone() is not None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
     """What became of a claim: the commands that were not sent, and those that never can be."""
