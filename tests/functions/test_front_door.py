@@ -84,6 +84,41 @@ def test_an_agents_socket_comes_through_it_and_wants_its_key_too(
     assert answer["policyDocument"]["Statement"][0]["Effect"] == effect
 
 
+@pytest.mark.parametrize(
+    "secret",
+    [
+        json.dumps({"current": SECRET, "previous": ""}),
+        json.dumps({"current": SECRET, "previous": None}),
+        json.dumps({"current": SECRET, "note": "n"}),
+        json.dumps({"current": ""}),
+        "{}",
+    ],
+)
+@pytest.mark.parametrize("shown_secret", [None, "", "n"])
+def test_what_is_empty_or_something_else_in_the_secret_admits_nobody(
+    run: Run, monkeypatch: pytest.MonkeyPatch, secret: str, shown_secret: str | None
+) -> None:
+    """Who blanks the previous one at the end of a rotation does not open the house."""
+    with secrets_manager(monkeypatch) as secrets:
+        monkeypatch.setenv("ORIGIN_SECRET_ARN", secrets.put("origin", secret))
+        headers = {} if shown_secret is None else {"x-origin-secret": shown_secret}
+
+        assert run("pages", shown(headers))["statusCode"] == 403
+
+
+@pytest.mark.parametrize("secret", [SECRET, "[]", "null", "1", '"x"'])
+def test_a_secret_of_another_form_is_a_problem_and_lets_nobody_in(
+    run: Run, monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    """It is ours, and the log says what to put there."""
+    with secrets_manager(monkeypatch) as secrets:
+        monkeypatch.setenv("ORIGIN_SECRET_ARN", secrets.put("origin", secret))
+
+        answer = run("pages", shown({"x-origin-secret": SECRET}))
+
+    assert (answer["statusCode"], answer["headers"]["Content-Type"]) == (500, "application/problem+json")
+
+
 def test_without_a_front_door_no_secret_is_asked_for(run: Run) -> None:
     """One machine, and a deployment with two hosts."""
     assert run("pages", shown({}))["statusCode"] == 200

@@ -55,6 +55,26 @@ def test_a_key_of_another_request_starts_nothing(run: Run, conn: Connection, oth
     assert conn.execute("select count(*) from sessions").fetchone() == (1,)
 
 
+def test_a_key_that_outlived_its_command_starts_no_old_session_anew(run: Run, agent: str, conn: Connection) -> None:
+    """Commands are kept for RetentionDays, sessions for longer."""
+    del agent
+    start(run, idempotency_key="nightly")
+    conn.execute("delete from agent_commands")
+
+    assert start(run, idempotency_key="nightly")[0] == 409
+    assert statuses(conn) == {}
+
+
+def test_a_request_that_was_accepted_is_told_so_though_its_agent_is_gone(
+    run: Run, agent: str, conn: Connection
+) -> None:
+    """As it is for commands."""
+    first = start(run, idempotency_key="k1")
+    conn.execute("update agents set deleted_at = now() where agent_id = %s", (agent,))
+
+    assert start(run, idempotency_key="k1") == first
+
+
 @pytest.mark.usefixtures("agent")
 def test_keys_are_everyones_own_and_without_one_each_request_is_another(run: Run, conn: Connection) -> None:
     """The names are drawn."""

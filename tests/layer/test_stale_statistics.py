@@ -106,9 +106,13 @@ def test_no_statement_walks_an_agents_past(past: Connection, what: str) -> None:
     assert _rows_read_by(WORK[what], past) < 5000
 
 
-@pytest.mark.parametrize("filters", [{"agent_id": "a1"}, {"session_id": "s1"}], ids=str)
-def test_a_list_reads_no_more_than_its_page(past: Connection, filters: dict[str, str]) -> None:
-    """The newest of one agent, of one session."""
+@pytest.mark.parametrize(
+    "filters",
+    [{}, {"before": 1000}, {"agent_id": "a1"}, {"session_id": "s1"}, {"status": "completed"}, {"status": "pending"}],
+    ids=str,
+)
+def test_a_list_reads_no_more_than_its_page(past: Connection, filters: dict[str, Any]) -> None:
+    """The newest of all, of one agent, of one session, in one status."""
     wanted: dict[str, Any] = {**dict.fromkeys(("scope", "agent_id", "session_id", "status", "before")), **filters}
 
     assert _rows_read_by(lambda conn: commands.list_page(conn, **wanted, limit=20), past) < 5000

@@ -52,12 +52,16 @@ def has_front_door() -> bool:
 def origin_secrets() -> Collection[str] | None:
     """Return what the front door may put into the header x-origin-secret; None where there is no front door.
 
-    The secret is JSON, {"current": …} and during a rotation {"current": …, "previous": …}.
+    The secret is JSON, {"current": …} and during a rotation {"current": …, "previous": …}; what is empty admits nobody.
+    Raises Misconfigured for anything else.
     """
     if not has_front_door():
         return None
-    secrets: dict[str, str] = json.loads(_secret("ORIGIN_SECRET_ARN"))
-    return secrets.values()
+    try:
+        known = json.loads(_secret("ORIGIN_SECRET_ARN"))
+        return [str(known[name]) for name in ("current", "previous") if known.get(name)]
+    except (ValueError, AttributeError):
+        raise Misconfigured('The front door\'s secret is not JSON like {"current": "…"}.') from None
 
 
 def token_secret() -> str:

@@ -11,6 +11,7 @@ from dispatcher import intake
 from dispatcher.database import Connection
 from dispatcher.errors import Conflict, IdempotencyKeyReused, UnknownAgent, UnknownSession
 from dispatcher.identity import Operator
+from dispatcher.intake import Accepted
 from dispatcher.model import Command, Session
 from dispatcher.store import agents, sessions
 from dispatcher.store.commands import NewCommand
@@ -41,15 +42,20 @@ def start(
     agent_id = earlier.agent_id if earlier else new.agent_id or agents.choose_for_session(conn, by.scope)
     if agent_id is None:
         raise Conflict("There is no agent to hold a session; POST /api/v1/agents provides one.")
-    if agents.get(conn, agent_id, by.scope) is None:
+    if earlier is None and agents.get(conn, agent_id, by.scope) is None:
         raise UnknownAgent(f"There is no agent {agent_id!r}.", agentId=agent_id)
     with conn.transaction():
-        session = _record(conn, new, agent_id, by, idempotency_key)
-        command = _submit(conn, session, "start_session", by, _start_payload(session), idempotency_key=idempotency_key)
-    return session, command
+        session, is_new = _record(conn, new, agent_id, by, idempotency_key)
+        started = _submit(conn, session, "start_session", by, _start_payload(session), idempotency_key=idempotency_key)
+        if not is_new and not started.replayed:
+            # Its command is not kept any more: another one would start an old session anew.
+            raise IdempotencyKeyReused("This Idempotency-Key came with a request long ago.", session=session.name)
+    return session, started.command
 
 
-def _record(conn: Connection, new: NewSession, agent_id: str, by: Operator, idempotency_key: str | None) -> Session:
+def _record(
+    conn: Connection, new: NewSession, agent_id: str, by: Operator, idempotency_key: str | None
+) -> tuple[Session, bool]:
     while True:
         name = _name(new, by, idempotency_key)
         session = sessions.insert(
@@ -62,9 +68,9 @@ def _record(conn: Connection, new: NewSession, agent_id: str, by: Operator, idem
             persistent_home=new.persistent_home,
         )
         if session is not None:
-            return session
+            return session, True
         if idempotency_key is not None:
-            return _same(find(conn, name, by.scope), new)
+            return _same(find(conn, name, by.scope), new), False
 
 
 def _same(earlier: Session, new: NewSession) -> Session:
@@ -78,7 +84,7 @@ def command(conn: Connection, name: str, action: str, by: Operator) -> Command:
     """Submit a command for a session, and note what it is about to become.  Raises UnknownSession."""
     session = find(conn, name, by.scope)
     with conn.transaction():
-        submitted = _submit(conn, session, action, by, {"sessionId": session.name, "user": session.owner})
+        submitted = _submit(conn, session, action, by, {"sessionId": session.name, "user": session.owner}).command
         sessions.note(conn, session.agent_id, session.name, _STATE_WHILE[action])
     return submitted
 
@@ -99,7 +105,7 @@ def _submit(
     payload: dict[str, Any],
     *,
     idempotency_key: str | None = None,
-) -> Command:
+) -> Accepted:
     new = NewCommand(
         agent_id=session.agent_id,
         action=action,
@@ -107,7 +113,7 @@ def _submit(
         session_id=session.name,
         idempotency_key=idempotency_key,
     )
-    return intake.submit(conn, [new], by)[0].command
+    return intake.submit(conn, [new], by)[0]
 
 
 def _start_payload(session: Session) -> dict[str, Any]:

@@ -103,8 +103,8 @@ MUTATIONS = (
         name="key-of-any-session",
         puts_back="I10: another request under an old key is answered with the old session",
         file=LAYER + "streamspace.py",
-        old="return _same(find(conn, name, by.scope), new)",
-        new="return find(conn, name, by.scope)",
+        old="return _same(find(conn, name, by.scope), new), False",
+        new="return find(conn, name, by.scope), False",
         caught_by=("tests/functions/test_sessions.py::test_a_key_of_another_request_starts_nothing",),
     ),
     Mutation(

@@ -142,7 +142,7 @@ create index agent_commands_executing on agent_commands (execution_deadline) whe
 create index agent_commands_expiring on agent_commands (deliver_by) where ('' || status) = 'pending' and deliver_by is not null;
 create index agent_commands_ended on agent_commands (completed_at) where completed_at is not null;
 -- The lists that people read.  Likewise: no query that delivers can take one of these for its own partial index and walk all
--- that the agent ever did, and no filtered list can walk all commands in their order.
+-- that the agent ever did, and no list of one agent, session or status can walk all commands in their order.
 create index agent_commands_listed on agent_commands ((-seq));
 create index agent_commands_listed_by_status on agent_commands (lower(status), seq);
 create index agent_commands_listed_by_agent on agent_commands (('' || agent_id), seq);
