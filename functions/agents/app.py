@@ -8,7 +8,7 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher import cursors, database, fleet
+from dispatcher import cursors, database, fleet, front_door
 from dispatcher.documents import (
     AgentDocument,
     AgentPage,
@@ -50,7 +50,7 @@ api = Api(public=frozenset({f"POST {REGISTER}"}))
 )
 def register(request: Annotated[RegisterRequest, Body()]) -> Response[RegisteredDocument]:
     """Register an agent, which shows its key in the header X-Agent-Api-Key."""
-    headers = {name.lower(): value for name, value in api.current_event.headers.items()}
+    headers = front_door.headers_of(api.current_event.raw_event)
     introduction = Introduction(
         agent_id=request.agent_id,
         platform=request.platform,

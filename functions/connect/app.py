@@ -17,7 +17,6 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     """Answer a $connect event; anything but 200 refuses the handshake."""
     del context
     request = event["requestContext"]
-    headers = front_door.headers_of(event)
     try:
         manner = Manner.asked_for(event.get("queryStringParameters") or {})
     except InvalidRequest as error:
@@ -31,7 +30,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
             manner=manner,
             origin=Origin(
                 key_id=request["authorizer"].get("keyId"),
-                source_ip=front_door.caller(headers, request.get("identity", {}).get("sourceIp")),
+                source_ip=front_door.caller(front_door.headers_of(event), request.get("identity", {}).get("sourceIp")),
             ),
         )
     )

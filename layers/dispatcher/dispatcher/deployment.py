@@ -18,7 +18,7 @@ MIGRATE_SECONDS = 310
 """How long an answer of migrate is waited for: its own timeout, and a little."""
 REPORT_SECONDS = 10
 REASON_MOST = 250
-"""Characters: CloudFormation takes no report of more than 4 KB, and each may be written as `\\uXXXX`, or two of those."""
+"""Characters: CloudFormation takes no report of more than 4 KB, and JSON may write each in twelve bytes."""
 ASLEEP = frozenset({"ResourceNotReadyException", "ResourceConflictException"})
 """What Lambda says of a function in a VPC that nobody invoked for two weeks, while it makes it ready again."""
 WAKING_PAUSES = (5, 10, 20, 25)

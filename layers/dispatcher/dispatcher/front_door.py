@@ -12,7 +12,7 @@ CALLER = "x-caller-address"
 
 
 def headers_of(event: Mapping[str, Any]) -> dict[str, str]:
-    """Return a WebSocket event's headers, named in small letters: it has them as the client wrote them, and clients differ."""
+    """Return an event's headers, named in small letters: a WebSocket's has them as the client wrote them, and clients differ."""
     headers: Mapping[str, str] = event.get("headers") or {}
     return {name.lower(): value for name, value in headers.items()}
 

@@ -72,7 +72,7 @@ class Issuer:
 
     def _key_client(self) -> jwt.PyJWKClient:
         if self._keys is None:
-            with urlopen(f"{self._url}/.well-known/openid-configuration", timeout=FETCH_SECONDS) as answer:  # noqa: S310 - whoever deploys
+            with urlopen(f"{self._url}/.well-known/openid-configuration", timeout=FETCH_SECONDS) as answer:  # noqa: S310 - the deployment names it
                 where: str = json.loads(answer.read())["jwks_uri"]
             self._keys = jwt.PyJWKClient(where, cache_jwk_set=True, lifespan=KEYS_SECONDS, timeout=FETCH_SECONDS)
         return self._keys

@@ -1,7 +1,7 @@
 """Keys, approval, roles, and what strangers learn."""
 
 from tests.mutations.mutation import Mutation
-from tests.mutations.table.paths import FAULTS, INTAKE, LAYER, SECURITY, STORE
+from tests.mutations.table.paths import FAULTS, FRONT_DOOR, INTAKE, LAYER, SECURITY, STORE
 
 KEYS = SECURITY + "test_a_key_opens_the_socket_of_the_very_agent_that_it_was_given_to"
 APPROVAL = SECURITY + "test_an_agent_that_is_not_approved_connects_neither_past_the_authorizer_nor_after_it"
@@ -88,7 +88,7 @@ MUTATIONS = (
         file=LAYER + "front_door.py",
         old="headers.get(CALLER, seen) if settings.has_front_door() else seen",
         new="headers.get(CALLER, seen)",
-        caught_by=("tests/functions/test_front_door.py::test_without_a_front_door_a_caller_does_not_say_where_he_is",),
+        caught_by=(FRONT_DOOR + "test_without_a_front_door_a_caller_does_not_say_where_he_is",),
     ),
     Mutation(
         name="everybody-is-the-front-door",
@@ -96,7 +96,7 @@ MUTATIONS = (
         file=LAYER + "front_door.py",
         old="headers.get(CALLER, seen) if settings.has_front_door() else seen",
         new="seen",
-        caught_by=("tests/functions/test_front_door.py::test_who_calls_is_whom_the_front_door_saw",),
+        caught_by=(FRONT_DOOR + "test_who_calls_is_whom_the_front_door_saw",),
     ),
     Mutation(
         name="registration-wants-what-it-knows",

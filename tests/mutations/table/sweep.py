@@ -1,13 +1,13 @@
 """The clocks and the sweep."""
 
 from tests.mutations.mutation import Mutation
-from tests.mutations.table.paths import CLOCKS, DELIVERY, FAULTS, LAYER, SCHEMA, STATES, STORE, SWEEP
+from tests.mutations.table.paths import CLOCKS, DELIVERY, FAULTS, LAYER, SCHEMA, STATES, STATISTICS, STORE, SWEEP
 
 BOUNDED = FAULTS + "test_a_clocks_pass_is_bounded_takes_the_longest_overdue_first_and_waits_for_no_lock"
 CANCELLED = CLOCKS + "test_a_cancel_while_it_is_under_way_ends_it_instead_of_sending_it_again"
 
-STALE = "tests/layer/test_stale_statistics.py::test_no_statement_walks_the_backlog"
-PAST = "tests/layer/test_stale_statistics.py::test_no_statement_walks_an_agents_past"
+STALE = STATISTICS + "test_no_statement_walks_the_backlog"
+PAST = STATISTICS + "test_no_statement_walks_an_agents_past"
 
 MUTATIONS = (
     Mutation(
@@ -32,7 +32,7 @@ MUTATIONS = (
         file=STORE + "commands.py",
         old='"seq desc") if filtered',
         new='"-seq") if filtered',
-        caught_by=("tests/layer/test_stale_statistics.py::test_a_list_reads_no_more_than_its_page",),
+        caught_by=(STATISTICS + "test_a_list_reads_no_more_than_its_page",),
     ),
     Mutation(
         name="guard-that-the-planner-sees",
