@@ -35,17 +35,17 @@ demo: $(VENV)/.local ## play Integration Test 3.2, command retry during agent do
 	@$(RUN) -m local.demo
 
 audit: $(VENV)/.local ## check on the live rows that nothing is lost or stuck (DATABASE_URL for another database)
-	@$(RUN) -m local.audit
+	@$(RUN) -m local.tools.loss_report
 
 streamspace: $(VENV)/.local ## move a StreamSpace table over: SOURCE=schema.table, in the database of DATABASE_URL
-	@$(RUN) -m local.streamspace --source "$(SOURCE)" $(ARGS)
+	@$(RUN) -m local.tools.streamspace_import --source "$(SOURCE)" $(ARGS)
 
-test: $(VENV)/.dev ## run the tests (ARGS="tests/local -k postgres" for some)
+test: $(VENV)/.dev ## run the tests (ARGS="tests/e2e -k postgres" for some)
 	@$(RUN) -m pytest $(ARGS)
 
 test-postgres: $(VENV)/.dev $(if $(PG_BIN),,$(OLDEST)/native) ## run what needs a database on the oldest PostgreSQL, or PG_BIN=/usr/lib/postgresql/16/bin
 	@"$(or $(PG_BIN),$(OLDEST)/native/bin)/postgres" --version
-	@PG_BIN="$(or $(PG_BIN),$(CURDIR)/$(OLDEST)/native/bin)" $(RUN) -m pytest tests/layer tests/functions tests/local/test_streamspace.py $(ARGS)
+	@PG_BIN="$(or $(PG_BIN),$(CURDIR)/$(OLDEST)/native/bin)" $(RUN) -m pytest tests/layer tests/functions tests/integration/local/tools/test_streamspace_import.py $(ARGS)
 
 check: $(VENV)/.dev ## run the linters and the type checkers
 	$(RUN) -m ruff check
@@ -54,7 +54,7 @@ check: $(VENV)/.dev ## run the linters and the type checkers
 	$(RUN) -m mypy functions
 	$(RUN) -m pyright
 	$(VENV)/bin/cfn-lint
-	$(RUN) -m tests.transform
+	$(RUN) -m tests.template.transform
 
 # `sam build` wants the Runtime's own Python; it takes the wheels of arm64 without being one.
 build: $(VENV)/.dev $(SAM)/.sam ## validate the template and build it with the SAM CLI for AWS, and look at what was built
@@ -65,39 +65,39 @@ build: $(VENV)/.dev $(SAM)/.sam ## validate the template and build it with the S
 	$(RUN) -m tests.template.built
 
 policy: $(VENV)/.dev $(POLICY)/.policy ## look at the template as an auditor does, with checkov; .checkov.yaml has a reason beside every exception
-	@$(RUN) -m tests.transform .aws-sam/transformed
+	@$(RUN) -m tests.template.transform .aws-sam/transformed
 	$(POLICY)/bin/checkov --config-file .checkov.yaml --directory .aws-sam/transformed
 
 costs: $(VENV)/.local ## what a deployment costs: ARGS="--agents 1000 --commands 1000000"
-	@$(RUN) -m local.costs $(ARGS)
+	@$(RUN) -m local.tools.costs $(ARGS)
 
 certificates: $(VENV)/.dev ## write the roots that databases on AWS are signed by into the layer
-	@$(RUN) -m local.certificates $(ARGS)
+	@$(RUN) -m local.tools.certificates $(ARGS)
 
 security: $(VENV)/.dev ## look for secrets in the repository and for known vulnerabilities in what the functions run on
 	git ls-files -z | xargs -0 $(VENV)/bin/detect-secrets-hook --baseline .secrets.baseline
 	$(VENV)/bin/pip-audit --disable-pip --progress-spinner off -r $(LAYER)/requirements.txt
 
 mutations: $(VENV)/.dev ## put each of the original's regressions back, and show the test that turns red
-	@$(RUN) -m tests.mutations $(ARGS)
+	@$(RUN) -m tests.regressions $(ARGS)
 
 faults: $(VENV)/.dev ## play N=1000 histories of faults from SEED=1 and check that no invariant breaks
-	@$(RUN) -m tests.faults --n $(N) --seed $(SEED)
+	@$(RUN) -m tests.simulation --n $(N) --seed $(SEED)
 
 # By the environment: a command has quotes of its own.
 conformance: export AGENT := $(AGENT)
 conformance: $(VENV)/.local ## tell what an agent gets wrong: AGENT="command that starts it" (ARGS="--slow" and others)
-	@$(RUN) -m local.conformance $(ARGS)
+	@$(RUN) -m conformance $(ARGS)
 
 bench: $(VENV)/.dev ## measure, each figure beside the raw database's in the same run
-	@$(RUN) -m tests.bench
+	@$(RUN) -m bench
 
 generated: $(VENV)/.dev ## write what is made from the code: the OpenAPI document, the diagram of states, the matrix of faults
-	@$(RUN) -m local.generate
-	@$(RUN) -m tests.mutations --write
+	@$(RUN) -m local.tools.generate
+	@$(RUN) -m tests.regressions --write
 
 localstack: $(VENV)/.dev $(EMULATOR)/.ministack $(SAM)/.sam ## deploy the template on LocalStack's port, without Docker, and play Test 3.2 there
-	@$(RUN) -m local.aws
+	@$(RUN) -m local.localstack
 	@echo "The conformance tests of API Gateway, on ministack:"
 	@GATEWAY=ministack $(RUN) -m pytest tests/gateway
 

@@ -19,17 +19,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local import home as homes
-from local import parameters, ports, postgres
-from local.cluster import PostgresError
+from local import ports
+from local.apigateway.server import Gateway
 from local.console import Console, LogFile
 from local.ending import Ending
-from local.gateway import Gateway
-from local.intrinsics import read
+from local.lambda_runtime.runtime import Runtime
 from local.parent import Make
-from local.runtime import Runtime
+from local.postgres import server as postgres
+from local.postgres.cluster import PostgresError
+from local.postgres.unprivileged import UnprivilegedError
+from local.sam_template import parameters
+from local.sam_template.deployment import Deployment, TemplateError
+from local.sam_template.intrinsics import read
 from local.settings import Settings, SettingsError
-from local.template import Deployment, TemplateError
-from local.unprivileged import UnprivilegedError
 
 TEMPLATE = Path(__file__).parents[1] / "template.yaml"
 MIGRATE = "MigrateFunction"

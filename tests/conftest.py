@@ -13,9 +13,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from dispatcher.database import Connection, open_connection
-from dispatcher.migrations import migrate
-from local import postgres
+from dispatcher.platform.database import Connection, open_connection
+from dispatcher.platform.migrations import migrate
+from local.postgres import server as postgres
 
 # A test's data need not survive the machine, and nothing else may differ from what users run; but a database in which an
 # autovacuum worker is just at work cannot be dropped by its owner.

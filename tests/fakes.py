@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from dispatcher.gateway import Posted
+from dispatcher.platform.gateway import Posted
 
 
 @dataclass(slots=True)

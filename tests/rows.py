@@ -5,8 +5,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from dispatcher.database import Connection
-from dispatcher.model import Dialect
+from dispatcher.commands.model import Dialect
+from dispatcher.platform.database import Connection
 from dispatcher.store import connections
 from dispatcher.store.connections import Origin
 

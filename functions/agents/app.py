@@ -8,8 +8,11 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher import cursors, database, fleet, front_door
-from dispatcher.documents import (
+from dispatcher.access.identity import Role
+from dispatcher.agents import registry as fleet
+from dispatcher.agents.registry import Introduction, NewAgent
+from dispatcher.api import cursors
+from dispatcher.api.documents import (
     AgentDocument,
     AgentPage,
     AgentRequest,
@@ -22,12 +25,12 @@ from dispatcher.documents import (
     RegisteredDocument,
     RegisterRequest,
 )
-from dispatcher.fleet import Introduction, NewAgent
-from dispatcher.gateway import ApiGateway
-from dispatcher.http import Api, answer_with, source_ip_of
-from dispatcher.identity import Role
-from dispatcher.model import Agent
-from dispatcher.observability import logger
+from dispatcher.api.resolver import Api, answer_with, source_ip_of
+from dispatcher.commands.model import Agent
+from dispatcher.platform import database
+from dispatcher.platform import edge as front_door
+from dispatcher.platform.gateway import ApiGateway
+from dispatcher.platform.observability import logger
 from dispatcher.store import agents, keys
 from dispatcher.store.enrolment import NewEnrolmentToken
 

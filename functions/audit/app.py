@@ -4,9 +4,9 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher import database
-from dispatcher.audit import audit
-from dispatcher.observability import logger, metrics
+from dispatcher.commands.loss_check import audit
+from dispatcher.platform import database
+from dispatcher.platform.observability import logger, metrics
 
 
 @logger.inject_lambda_context

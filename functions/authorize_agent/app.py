@@ -4,8 +4,10 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher import database, front_door, identity
-from dispatcher.observability import logger
+from dispatcher.access import identity
+from dispatcher.platform import database
+from dispatcher.platform import edge as front_door
+from dispatcher.platform.observability import logger
 
 
 @logger.inject_lambda_context

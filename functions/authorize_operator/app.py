@@ -8,9 +8,10 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher import database, identity
+from dispatcher.access import identity
 from dispatcher.errors import NotAuthenticated, Unavailable
-from dispatcher.observability import logger
+from dispatcher.platform import database
+from dispatcher.platform.observability import logger
 
 
 @logger.inject_lambda_context

@@ -8,10 +8,9 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher import cursors, database, intake, why
-from dispatcher.database import Connection
-from dispatcher.delivery import deliver_at_once
-from dispatcher.documents import (
+from dispatcher.access.identity import Operator, Role
+from dispatcher.api import cursors
+from dispatcher.api.documents import (
     CommandDocument,
     CommandPage,
     HistoryDocument,
@@ -21,11 +20,15 @@ from dispatcher.documents import (
     SubmitToRequest,
     WhyDocument,
 )
-from dispatcher.gateway import ApiGateway
-from dispatcher.http import Api, IdempotencyKey, accepted
-from dispatcher.identity import Operator, Role
-from dispatcher.model import Command, Status
-from dispatcher.observability import deadline_of, logger
+from dispatcher.api.resolver import Api, IdempotencyKey, accepted
+from dispatcher.commands import explanation as why
+from dispatcher.commands import submission as intake
+from dispatcher.commands.delivery import deliver_at_once
+from dispatcher.commands.model import Command, Status
+from dispatcher.platform import database
+from dispatcher.platform.database import Connection
+from dispatcher.platform.gateway import ApiGateway
+from dispatcher.platform.observability import deadline_of, logger
 from dispatcher.store import commands
 from dispatcher.store.commands import NewCommand
 

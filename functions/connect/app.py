@@ -4,11 +4,13 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher import database, front_door, presence
+from dispatcher.commands import flush as presence
+from dispatcher.commands.flush import Manner
 from dispatcher.errors import InvalidRequest
-from dispatcher.gateway import ApiGateway
-from dispatcher.observability import logger
-from dispatcher.presence import Manner
+from dispatcher.platform import database
+from dispatcher.platform import edge as front_door
+from dispatcher.platform.gateway import ApiGateway
+from dispatcher.platform.observability import logger
 from dispatcher.store.connections import Origin
 
 

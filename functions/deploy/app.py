@@ -4,8 +4,8 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher import deployment
-from dispatcher.observability import logger
+from dispatcher.platform import deployment
+from dispatcher.platform.observability import logger
 
 
 @logger.inject_lambda_context

@@ -4,8 +4,9 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher import database, presence
-from dispatcher.observability import logger
+from dispatcher.commands import flush as presence
+from dispatcher.platform import database
+from dispatcher.platform.observability import logger
 
 
 @logger.inject_lambda_context

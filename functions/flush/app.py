@@ -5,10 +5,11 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher import database, presence
-from dispatcher.gateway import ApiGateway
-from dispatcher.observability import deadline_of, logger
-from dispatcher.presence import HandedOver
+from dispatcher.commands import flush as presence
+from dispatcher.commands.flush import HandedOver
+from dispatcher.platform import database
+from dispatcher.platform.gateway import ApiGateway
+from dispatcher.platform.observability import deadline_of, logger
 
 
 @logger.inject_lambda_context

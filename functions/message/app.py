@@ -4,12 +4,14 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher import database, presence, reports
-from dispatcher.database import Connection
-from dispatcher.delivery import deliver
-from dispatcher.gateway import ApiGateway
-from dispatcher.observability import deadline_of, logger
-from dispatcher.wire import text_of
+from dispatcher.commands import flush as presence
+from dispatcher.commands import reports
+from dispatcher.commands.delivery import deliver
+from dispatcher.platform import database
+from dispatcher.platform.database import Connection
+from dispatcher.platform.gateway import ApiGateway
+from dispatcher.platform.observability import deadline_of, logger
+from dispatcher.protocol.decoding import text_of
 
 
 @logger.inject_lambda_context

@@ -4,8 +4,9 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher import database, identity, migrations, settings
-from dispatcher.observability import logger
+from dispatcher.access import identity
+from dispatcher.platform import database, migrations, settings
+from dispatcher.platform.observability import logger
 
 
 @logger.inject_lambda_context

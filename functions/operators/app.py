@@ -7,8 +7,11 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher import cursors, database, staff
-from dispatcher.documents import (
+from dispatcher.access import operators as staff
+from dispatcher.access.identity import Role
+from dispatcher.access.operators import NewOperator
+from dispatcher.api import cursors
+from dispatcher.api.documents import (
     ApiTokenDocument,
     ApiTokenList,
     ApiTokenRequest,
@@ -19,10 +22,9 @@ from dispatcher.documents import (
     OperatorList,
     OperatorRequest,
 )
-from dispatcher.http import Api, answer_with
-from dispatcher.identity import Role
-from dispatcher.observability import logger
-from dispatcher.staff import NewOperator
+from dispatcher.api.resolver import Api, answer_with
+from dispatcher.platform import database
+from dispatcher.platform.observability import logger
 from dispatcher.store import journal, operators
 
 api = Api()

@@ -5,10 +5,11 @@ from typing import Any
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher import database, pages
-from dispatcher.documents import HealthDocument
-from dispatcher.http import Api
-from dispatcher.observability import logger
+from dispatcher.api import pages
+from dispatcher.api.documents import HealthDocument
+from dispatcher.api.resolver import Api
+from dispatcher.platform import database
+from dispatcher.platform.observability import logger
 from dispatcher.store import promises
 
 api = Api(public=None)

@@ -8,9 +8,10 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher import cursors, database, identity, streamspace
-from dispatcher.delivery import deliver_at_once
-from dispatcher.documents import (
+from dispatcher.access import identity
+from dispatcher.access.identity import Role
+from dispatcher.api import cursors
+from dispatcher.api.documents import (
     CommandDocument,
     LoginRequest,
     SessionDocument,
@@ -19,12 +20,14 @@ from dispatcher.documents import (
     StartedSessionDocument,
     TokenDocument,
 )
-from dispatcher.gateway import ApiGateway
-from dispatcher.http import Api, IdempotencyKey, accepted, answer_with, source_ip_of
-from dispatcher.identity import Role
-from dispatcher.observability import deadline_of, logger
+from dispatcher.api.resolver import Api, IdempotencyKey, accepted, answer_with, source_ip_of
+from dispatcher.commands.delivery import deliver_at_once
+from dispatcher.platform import database
+from dispatcher.platform.gateway import ApiGateway
+from dispatcher.platform.observability import deadline_of, logger
+from dispatcher.sessions import sessions as streamspace
+from dispatcher.sessions.sessions import NewSession
 from dispatcher.store import sessions
-from dispatcher.streamspace import NewSession
 
 LOGIN = "/api/v1/auth/login"
 api = Api(public=frozenset({f"POST {LOGIN}"}))

@@ -5,10 +5,10 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher import database
-from dispatcher.gateway import ApiGateway
-from dispatcher.observability import deadline_of, logger, metrics
-from dispatcher.sweep import sweep
+from dispatcher.commands.sweep import sweep
+from dispatcher.platform import database
+from dispatcher.platform.gateway import ApiGateway
+from dispatcher.platform.observability import deadline_of, logger, metrics
 
 
 @logger.inject_lambda_context

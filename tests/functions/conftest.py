@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from dispatcher import database
-from dispatcher.database import Connection
-from dispatcher.gateway import ApiGateway
-from dispatcher.identity import Role, ensure_admin, key_hash, set_password
+from dispatcher.access.identity import Role, ensure_admin, key_hash, set_password
+from dispatcher.platform import database
+from dispatcher.platform.database import Connection
+from dispatcher.platform.gateway import ApiGateway
 from dispatcher.store import keys
 from tests.fakes import FakeGateway
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from dispatcher import database
-from dispatcher.database import Connection
-from dispatcher.identity import Role
+from dispatcher.access.identity import Role
+from dispatcher.platform import database
+from dispatcher.platform.database import Connection
 from dispatcher.store import agents
 from tests.functions.conftest import AGENT, KEY_ID, Run, request, sample
 from tests.functions.test_intake import COMMANDS, ask

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from dispatcher import deployment
+from dispatcher.platform import deployment
 from tests.functions.conftest import Run
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from dispatcher.database import Connection
-from dispatcher.reports import receive
+from dispatcher.commands.reports import receive
+from dispatcher.platform.database import Connection
 from tests.functions.conftest import AGENT, Run, request
 from tests.functions.test_intake import COMMANDS, ask
 from tests.rows import connect, put, statuses

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dispatcher.database import Connection
+from dispatcher.platform.database import Connection
 from tests.functions.conftest import KEY, Run, request, sample
 from tests.secrets_manager import secrets_manager
 

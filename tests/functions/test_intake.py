@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from dispatcher.database import Connection
-from dispatcher.frames import ENVELOPE_BYTES, FRAME_BYTES
-from dispatcher.identity import Role
+from dispatcher.access.identity import Role
+from dispatcher.platform.database import Connection
+from dispatcher.protocol.frames import ENVELOPE_BYTES, FRAME_BYTES
 from tests.fakes import FakeGateway
 from tests.functions.conftest import AGENT, KEY, Run, request
 from tests.rows import connect

@@ -7,10 +7,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from dispatcher import fleet
-from dispatcher.database import Connection, open_connection
+from dispatcher.access.identity import Operator, Role
+from dispatcher.agents import registry as fleet
 from dispatcher.errors import Conflict
-from dispatcher.identity import Operator, Role
+from dispatcher.platform.database import Connection, open_connection
 from tests.fakes import FakeGateway
 from tests.functions.conftest import AGENT, KEY_ID, Run, request, sample
 from tests.functions.test_intake import COMMANDS, ask

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dispatcher.database import Connection
+from dispatcher.platform.database import Connection
 from dispatcher.store import settlement
 from dispatcher.store.settlement import Origin
 from tests.functions.conftest import Run

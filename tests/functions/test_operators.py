@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 from psycopg import errors
 
-from dispatcher.database import Connection
-from dispatcher.identity import FREE_ATTEMPTS, Role
+from dispatcher.access.identity import FREE_ATTEMPTS, Role
+from dispatcher.platform.database import Connection
 from tests.functions.conftest import Run, request
 
 LOGIN = "/api/v1/auth/login"

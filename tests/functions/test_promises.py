@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from dispatcher import presence
-from dispatcher.database import Connection
-from dispatcher.model import Dialect
-from dispatcher.presence import HandedOver
+from dispatcher.commands import flush as presence
+from dispatcher.commands.flush import HandedOver
+from dispatcher.commands.model import Dialect
+from dispatcher.platform.database import Connection
 from tests.fakes import FakeGateway
 from tests.functions.conftest import AGENT, Run, sample
 from tests.functions.test_intake import COMMANDS, ask

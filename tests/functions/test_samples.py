@@ -7,7 +7,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from dispatcher.database import Connection
+from dispatcher.platform.database import Connection
 from tests.functions.conftest import Run
 
 

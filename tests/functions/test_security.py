@@ -6,8 +6,8 @@ from typing import Any
 import jwt
 import pytest
 
-from dispatcher.database import Connection
-from dispatcher.identity import Role, key_hash
+from dispatcher.access.identity import Role, key_hash
+from dispatcher.platform.database import Connection
 from dispatcher.store import keys
 from tests.fakes import FakeGateway
 from tests.functions.conftest import AGENT, KEY, KEY_ID, Run, request, sample

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from dispatcher.database import Connection
+from dispatcher.platform.database import Connection
 from tests.functions.conftest import AGENT, Run
 from tests.functions.test_intake import ask
 from tests.rows import provide, statuses

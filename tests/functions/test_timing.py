@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from dispatcher import identity
-from dispatcher.database import Connection
+from dispatcher.access import identity
 from dispatcher.errors import NotAuthenticated
+from dispatcher.platform.database import Connection
 from tests.functions.conftest import AGENT
 
 ROUNDS = 60

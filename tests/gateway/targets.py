@@ -17,10 +17,10 @@ import boto3
 from botocore.config import Config
 from websockets.sync.client import ClientConnection, connect
 
-from local.aws import emulator, fitting, sam
-from local.aws.stack import Account
-from local.template import Deployment
-from tests.local.serving import free_port, gateway_in_thread
+from local.localstack import emulator, fitting, sam
+from local.localstack.stack import Account
+from local.sam_template.deployment import Deployment
+from tests.integration.local.apigateway.serving import free_port, gateway_in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping

@@ -2,11 +2,11 @@
 
 import pytest
 
-from dispatcher.audit import audit
-from dispatcher.database import Connection
-from dispatcher.delivery import deliver
-from dispatcher.model import Dialect
-from dispatcher.reports import receive
+from dispatcher.commands.delivery import deliver
+from dispatcher.commands.loss_check import audit
+from dispatcher.commands.model import Dialect
+from dispatcher.commands.reports import receive
+from dispatcher.platform.database import Connection
 from dispatcher.store.promises import CHECKS
 from tests.fakes import FakeGateway, plenty
 from tests.rows import connect, provide, put

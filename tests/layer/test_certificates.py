@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from dispatcher import rds
+from dispatcher.platform import rds
 
 ACCEPTED = "whoever reads this has accepted the certificate"
 

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from psycopg import errors, sql
 
-from dispatcher.database import Connection, open_connection
-from dispatcher.delivery import deliver
-from dispatcher.gateway import Posted
-from dispatcher.reports import receive
+from dispatcher.commands.delivery import deliver
+from dispatcher.commands.reports import receive
+from dispatcher.commands.sweep import sweep
+from dispatcher.platform.database import Connection, open_connection
+from dispatcher.platform.gateway import Posted
 from dispatcher.store import clocks, delivery
-from dispatcher.sweep import sweep
 from tests.fakes import FakeGateway, plenty
 from tests.rows import connect, provide, put, statuses
 

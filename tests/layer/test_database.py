@@ -6,9 +6,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from dispatcher import database
-from dispatcher.database import Connection
-from dispatcher.migrations import migrate
+from dispatcher.platform import database
+from dispatcher.platform.database import Connection
+from dispatcher.platform.migrations import migrate
 from tests.rows import provide, put, statuses
 
 

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from dispatcher.database import Connection
-from dispatcher.delivery import deliver
-from dispatcher.gateway import Posted
+from dispatcher.commands.delivery import deliver
+from dispatcher.commands.sweep import sweep
+from dispatcher.platform.database import Connection
+from dispatcher.platform.gateway import Posted
 from dispatcher.store import settlement
 from dispatcher.store.settlement import Origin
-from dispatcher.sweep import sweep
 from tests.fakes import FakeGateway, plenty
 from tests.rows import connect, provide, put, statuses
 

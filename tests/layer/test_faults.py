@@ -7,14 +7,14 @@ from collections.abc import Callable
 import psycopg
 import pytest
 
-from dispatcher import delivery as engine
-from dispatcher.database import Connection, open_connection
-from dispatcher.delivery import deliver
-from dispatcher.gateway import Posted
-from dispatcher.reports import receive
+from dispatcher.commands import delivery as engine
+from dispatcher.commands.delivery import deliver
+from dispatcher.commands.reports import receive
+from dispatcher.commands.sweep import sweep
+from dispatcher.platform.database import Connection, open_connection
+from dispatcher.platform.gateway import Posted
 from dispatcher.store import clocks, commands, delivery
 from dispatcher.store.delivery import Settlement
-from dispatcher.sweep import sweep
 from tests.fakes import FakeGateway, plenty
 from tests.rows import connect, provide, put, statuses
 

@@ -6,10 +6,10 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dispatcher.database import Connection
-from dispatcher.delivery import deliver
-from dispatcher.model import Dialect
-from dispatcher.reports import receive
+from dispatcher.commands.delivery import deliver
+from dispatcher.commands.model import Dialect
+from dispatcher.commands.reports import receive
+from dispatcher.platform.database import Connection
 from tests.fakes import FakeGateway, plenty
 from tests.rows import connect, provide, put, statuses
 

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from dispatcher import delivery as engine
-from dispatcher.database import Connection
-from dispatcher.delivery import deliver
-from dispatcher.model import Claim
+from dispatcher.commands import delivery as engine
+from dispatcher.commands.delivery import deliver
+from dispatcher.commands.model import Claim
+from dispatcher.platform.database import Connection
 from dispatcher.store import delivery
 from dispatcher.store.delivery import ACK_SECONDS, LEASE_SECONDS
 from tests.fakes import FakeGateway, plenty

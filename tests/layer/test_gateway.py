@@ -7,8 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from dispatcher import gateway as module
-from dispatcher.gateway import ApiGateway, Posted
+from dispatcher.platform import gateway as module
+from dispatcher.platform.gateway import ApiGateway, Posted
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from psycopg import errors
 
-from dispatcher.database import Connection
-from dispatcher.delivery import deliver
-from dispatcher.model import Dialect
-from dispatcher.reports import receive
+from dispatcher.commands.delivery import deliver
+from dispatcher.commands.model import Dialect
+from dispatcher.commands.reports import receive
+from dispatcher.commands.sweep import sweep
+from dispatcher.platform.database import Connection
 from dispatcher.store import clocks, commands, connections, delivery
 from dispatcher.store.connections import Origin
 from dispatcher.store.delivery import Settlement
-from dispatcher.sweep import sweep
 from tests.fakes import FakeGateway, plenty
 from tests.rows import connect, provide, put, statuses
 

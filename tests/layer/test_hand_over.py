@@ -11,8 +11,8 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from moto import mock_aws
 
-from dispatcher import presence
-from dispatcher.presence import INVOKE_CONNECT_SECONDS, INVOKE_READ_SECONDS, HandedOver, hand_over
+from dispatcher.commands import flush as presence
+from dispatcher.commands.flush import INVOKE_CONNECT_SECONDS, INVOKE_READ_SECONDS, HandedOver, hand_over
 
 
 @pytest.fixture(autouse=True)

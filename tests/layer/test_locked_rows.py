@@ -2,9 +2,9 @@
 
 import time
 
-from dispatcher.database import Connection, open_connection
-from dispatcher.delivery import deliver
-from dispatcher.sweep import sweep
+from dispatcher.commands.delivery import deliver
+from dispatcher.commands.sweep import sweep
+from dispatcher.platform.database import Connection, open_connection
 from tests.fakes import FakeGateway, plenty
 from tests.rows import connect, provide, put, statuses
 

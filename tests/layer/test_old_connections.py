@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from dispatcher import presence
-from dispatcher.database import Connection
-from dispatcher.delivery import deliver
-from dispatcher.reports import receive
+from dispatcher.commands import flush as presence
+from dispatcher.commands.delivery import deliver
+from dispatcher.commands.reports import receive
+from dispatcher.commands.sweep import ABSENT_SECONDS, sweep
+from dispatcher.platform.database import Connection
 from dispatcher.store import agents
-from dispatcher.sweep import ABSENT_SECONDS, sweep
 from tests.fakes import FakeGateway, plenty
 from tests.rows import connect, provide, put, statuses
 

@@ -3,13 +3,13 @@
 import psycopg
 import pytest
 
-from dispatcher import presence
-from dispatcher import sweep as module
-from dispatcher.database import Connection
-from dispatcher.delivery import Deadline, Delivered, deliver
-from dispatcher.gateway import Gateway
-from dispatcher.presence import HandedOver
-from dispatcher.sweep import sweep
+from dispatcher.commands import flush as presence
+from dispatcher.commands import sweep as module
+from dispatcher.commands.delivery import Deadline, Delivered, deliver
+from dispatcher.commands.flush import HandedOver
+from dispatcher.commands.sweep import sweep
+from dispatcher.platform.database import Connection
+from dispatcher.platform.gateway import Gateway
 from tests.fakes import FakeGateway, plenty
 from tests.rows import connect, provide, put, statuses
 

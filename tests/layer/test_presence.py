@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from dispatcher import presence
-from dispatcher.database import Connection
-from dispatcher.delivery import deliver
-from dispatcher.gateway import Posted
-from dispatcher.presence import HandedOver, Manner
-from dispatcher.reports import receive
+from dispatcher.commands import flush as presence
+from dispatcher.commands.delivery import deliver
+from dispatcher.commands.flush import HandedOver, Manner
+from dispatcher.commands.reports import receive
+from dispatcher.platform.database import Connection
+from dispatcher.platform.gateway import Posted
 from dispatcher.store import agents, sessions
 from dispatcher.store.connections import Origin
 from tests.fakes import FakeGateway, plenty

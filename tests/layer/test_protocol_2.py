@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from dispatcher.database import Connection
-from dispatcher.delivery import deliver
+from dispatcher.commands.delivery import deliver
+from dispatcher.commands.flush import Manner
+from dispatcher.commands.model import Dialect
+from dispatcher.commands.reports import receive
 from dispatcher.errors import InvalidRequest
-from dispatcher.frames import FRAME_BYTES
-from dispatcher.model import Dialect
-from dispatcher.presence import Manner
-from dispatcher.reports import receive
+from dispatcher.platform.database import Connection
+from dispatcher.protocol.frames import FRAME_BYTES
 from tests.fakes import FakeGateway, plenty
 from tests.rows import connect, provide, put, statuses
 

@@ -13,9 +13,9 @@ from cryptography import x509
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from dispatcher import database, migrations, rds, settings
-from dispatcher.database import Connection, open_connection
-from local.certificates import common_name
+from dispatcher.platform import database, migrations, rds, settings
+from dispatcher.platform.database import Connection, open_connection
+from local.tools.certificates import common_name
 from tests.rows import provide, put, statuses
 from tests.secrets_manager import SecretsManager, secrets_manager
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from dispatcher import intake
-from dispatcher.database import Connection
-from dispatcher.delivery import deliver
-from dispatcher.identity import Operator, Role
+from dispatcher.access.identity import Operator, Role
+from dispatcher.commands import submission as intake
+from dispatcher.commands.delivery import deliver
+from dispatcher.platform.database import Connection
 from tests.fakes import FakeGateway, plenty
 from tests.rows import connect, provide, put
 

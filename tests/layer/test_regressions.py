@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from dispatcher.database import Connection, open_connection
-from dispatcher.delivery import deliver
-from dispatcher.gateway import Posted
-from dispatcher.model import Dialect
-from dispatcher.observability import logger
-from dispatcher.reports import receive
+from dispatcher.commands.delivery import deliver
+from dispatcher.commands.model import Dialect
+from dispatcher.commands.reports import receive
+from dispatcher.commands.sweep import sweep
+from dispatcher.platform.database import Connection, open_connection
+from dispatcher.platform.gateway import Posted
+from dispatcher.platform.observability import logger
 from dispatcher.store import commands, sessions
-from dispatcher.sweep import sweep
 from tests.fakes import FakeGateway, plenty
 from tests.rows import connect, provide, put, statuses
 

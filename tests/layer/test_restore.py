@@ -8,11 +8,11 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from dispatcher.audit import audit
-from dispatcher.database import Connection, open_connection
-from dispatcher.delivery import deliver
-from dispatcher.migrations import migrate
-from local.postgres import find_binaries
+from dispatcher.commands.delivery import deliver
+from dispatcher.commands.loss_check import audit
+from dispatcher.platform.database import Connection, open_connection
+from dispatcher.platform.migrations import migrate
+from local.postgres.server import find_binaries
 from tests.fakes import FakeGateway
 from tests.rows import connect, provide, put, statuses
 

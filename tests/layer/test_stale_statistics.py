@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from dispatcher import intake
-from dispatcher.database import Connection
-from dispatcher.delivery import deliver
-from dispatcher.identity import Operator, Role
-from dispatcher.model import Status
-from dispatcher.reports import receive
+from dispatcher.access.identity import Operator, Role
+from dispatcher.commands import submission as intake
+from dispatcher.commands.delivery import deliver
+from dispatcher.commands.model import Status
+from dispatcher.commands.reports import receive
+from dispatcher.commands.sweep import sweep
+from dispatcher.platform.database import Connection
 from dispatcher.store import circumstances, clocks, commands, delivery
 from dispatcher.store.commands import NewCommand
-from dispatcher.sweep import sweep
 from tests.fakes import FakeGateway, plenty
 from tests.rows import connect, provide, put
 

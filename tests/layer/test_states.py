@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.database import Connection
-from dispatcher.model import TRANSITIONS, Claim, ClaimedCommand, Dialect, Move, Status
+from dispatcher.commands.model import TRANSITIONS, Claim, ClaimedCommand, Dialect, Move, Status
+from dispatcher.platform.database import Connection
 from dispatcher.store import clocks, commands, delivery, settlement
 from dispatcher.store.delivery import Settlement
 from dispatcher.store.settlement import Origin
-from local import generate
+from local.tools import generate
 from tests.rows import connect, provide, put
 
 ME = Origin(agent_id="a1", epoch=1)

@@ -3,12 +3,12 @@
 import psycopg
 import pytest
 
-from dispatcher.database import Connection
-from dispatcher.delivery import deliver
-from dispatcher.presence import HandedOver, flush
+from dispatcher.commands.delivery import deliver
+from dispatcher.commands.flush import HandedOver, flush
+from dispatcher.commands.sweep import INLINE, sweep
+from dispatcher.platform.database import Connection
 from dispatcher.store import clocks, connections
 from dispatcher.store.connections import Origin
-from dispatcher.sweep import INLINE, sweep
 from tests.fakes import FakeGateway, plenty
 from tests.rows import connect, provide, put, statuses
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from dispatcher.database import Connection
-from dispatcher.delivery import deliver
-from dispatcher.model import Dialect
-from dispatcher.why import explain
+from dispatcher.commands.delivery import deliver
+from dispatcher.commands.explanation import explain
+from dispatcher.commands.model import Dialect
+from dispatcher.platform.database import Connection
 from tests.fakes import FakeGateway, plenty
 from tests.rows import connect, provide, put
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from local.intrinsics import read
+from local.sam_template.intrinsics import read
 
 BUILT = Path(__file__).resolve().parents[2] / ".aws-sam" / "build"
 ELF = b"\x7fELF"

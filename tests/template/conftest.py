@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from local.intrinsics import read
-from tests.transform import transformed
+from local.sam_template.intrinsics import read
+from tests.template.transform import transformed
 
 Resources = Mapping[str, Mapping[str, Any]]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from dispatcher.database import CONNECT_SECONDS
-from dispatcher.presence import INVOKE_CONNECT_SECONDS, INVOKE_READ_SECONDS
+from dispatcher.commands.flush import INVOKE_CONNECT_SECONDS, INVOKE_READ_SECONDS
+from dispatcher.platform.database import CONNECT_SECONDS
 from tests.template.conftest import Template
 
 # Who calls, and after how many seconds it gives up.

@@ -5,9 +5,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+from dispatcher.commands.sweep import Swept
 from dispatcher.store.promises import CHECKS, FIGURES
-from dispatcher.sweep import Swept
-from local.intrinsics import Resolver, read
+from local.sam_template.intrinsics import Resolver, read
 from tests.template.conftest import Template
 
 ROOT = Path(__file__).resolve().parents[2]

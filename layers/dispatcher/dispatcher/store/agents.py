@@ -6,9 +6,9 @@ from typing import Any
 from psycopg.rows import kwargs_row
 from psycopg.types.json import Jsonb
 
-from dispatcher.database import Connection
-from dispatcher.json import dumps, storable
-from dispatcher.model import Agent
+from dispatcher.commands.model import Agent
+from dispatcher.platform.database import Connection
+from dispatcher.platform.json_text import dumps, storable
 from dispatcher.store import scopes
 from dispatcher.store.scopes import Scope
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from psycopg.rows import dict_row
 
-from dispatcher.database import Connection
+from dispatcher.platform.database import Connection
 
 MOST = 1000
 """Commands before a command that are counted; beyond, there are at least as many."""

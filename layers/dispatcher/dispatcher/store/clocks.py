@@ -1,7 +1,7 @@
 """What the clocks do to commands that nobody reports about.  Each pass is bounded by `limit` and returns the rows it moved."""
 
-from dispatcher.database import Connection
-from dispatcher.model import Move, sources
+from dispatcher.commands.model import Move, sources
+from dispatcher.platform.database import Connection
 from dispatcher.store.delivery import give_back
 
 # `status || ''` instead of `status` hides it from the planner.  While its statistics are of a time when nothing was pending, it

@@ -7,9 +7,9 @@ from typing import Any
 from psycopg.rows import kwargs_row
 from psycopg.types.json import Jsonb
 
-from dispatcher.database import Connection
-from dispatcher.json import dumps
-from dispatcher.model import Command, Move, Status, sources
+from dispatcher.commands.model import Command, Move, Status, sources
+from dispatcher.platform.database import Connection
+from dispatcher.platform.json_text import dumps
 from dispatcher.store import scopes
 from dispatcher.store.journal import Actor
 from dispatcher.store.scopes import Scope

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from dispatcher.database import Connection
-from dispatcher.model import Dialect
+from dispatcher.commands.model import Dialect
+from dispatcher.platform.database import Connection
 from dispatcher.store.clocks import release_superseded
 
 LIFE_HOURS = 3

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, LiteralString
 from uuid import uuid4
 
-from dispatcher.database import Connection
-from dispatcher.model import Claim, ClaimedCommand, Dialect
+from dispatcher.commands.model import Claim, ClaimedCommand, Dialect
+from dispatcher.platform.database import Connection
 
 LEASE_SECONDS = 30
 """How long one holder may post: longer than the posts of one claim take, shorter than the sweep's period."""

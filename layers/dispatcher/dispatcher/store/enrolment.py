@@ -7,7 +7,7 @@ from uuid import UUID
 from psycopg.rows import kwargs_row
 from psycopg.types.json import Jsonb
 
-from dispatcher.database import Connection
+from dispatcher.platform.database import Connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,8 @@ from typing import Any
 from psycopg.rows import kwargs_row
 from psycopg.types.json import Jsonb
 
-from dispatcher.database import Connection
-from dispatcher.json import dumps, storable
+from dispatcher.platform.database import Connection
+from dispatcher.platform.json_text import dumps, storable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

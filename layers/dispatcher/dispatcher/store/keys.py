@@ -6,7 +6,7 @@ from uuid import UUID
 
 from psycopg.rows import kwargs_row
 
-from dispatcher.database import Connection
+from dispatcher.platform.database import Connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import LiteralString
 
-from dispatcher.database import Connection
+from dispatcher.platform.database import Connection
 
 # Two sweeps, the promise of I15; a command may be due for as long with nobody at fault.
 OVERDUE: LiteralString = "interval '2 minutes'"

@@ -6,9 +6,9 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from dispatcher.database import Connection
-from dispatcher.json import dumps, storable
-from dispatcher.model import Move, Status, sources
+from dispatcher.commands.model import Move, Status, sources
+from dispatcher.platform.database import Connection
+from dispatcher.platform.json_text import dumps, storable
 
 RETRY_SECONDS_MOST = 300
 """The longest pause before a failure that its agent calls retryable is tried again; the first is about 2 s."""

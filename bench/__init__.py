@@ -1,0 +1,1 @@
+"""The product measured beside the raw database."""

@@ -1,0 +1,89 @@
+"""Operators from any OpenID Connect issuer: its keys fetched and kept, issuer and audience checked."""
+
+import json
+import os
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+from urllib.request import urlopen
+
+import jwt
+
+from dispatcher.errors import NotAuthenticated, Unavailable
+from dispatcher.platform.json_text import as_object
+
+ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+"""Asymmetric ones only: a symmetric one would take the issuer's public key for a secret."""
+KEYS_SECONDS = 3600
+FETCH_SECONDS = 5
+RoleName = Literal["admin", "sender", "reader"]
+ROLES: tuple[RoleName, ...] = ("admin", "sender", "reader")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Who:
+    """What the issuer says of the caller."""
+
+    username: str
+    role: RoleName
+    labels: dict[str, str] | None
+
+
+class Issuer:
+    """One issuer, whose tokens carry the role in the claim `role_claim` (a string or a list of them)."""
+
+    def __init__(self, url: str, audience: str, role_claim: str) -> None:
+        self._url = url.rstrip("/")
+        self._audience = audience
+        self._role_claim = role_claim
+        self._keys: jwt.PyJWKClient | None = None
+
+    def verify(self, token: str) -> Who:
+        """Verify a token; raises NotAuthenticated, and Unavailable where the issuer's keys cannot be had."""
+        try:
+            key = self._key_client().get_signing_key_from_jwt(token)
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                key.key,
+                algorithms=ALGORITHMS,
+                audience=self._audience,
+                issuer=[self._url, self._url + "/"],
+                options={"require": ["exp", "iat", "sub", "iss", "aud"]},
+            )
+        except (jwt.PyJWKClientConnectionError, OSError):
+            raise Unavailable("The issuer of this token cannot be reached at present.") from None
+        except jwt.ExpiredSignatureError:
+            raise NotAuthenticated("The token has expired.") from None
+        except (jwt.PyJWTError, ValueError):
+            raise NotAuthenticated("The token is not valid.") from None
+        return self._who(claims)
+
+    def _who(self, claims: dict[str, Any]) -> Who:
+        said: Any = claims.get(self._role_claim)
+        said = [said] if isinstance(said, str) else said
+        for role in ROLES:
+            if isinstance(said, list) and role in said:
+                labels = as_object(claims.get("labels"))
+                named = None if labels is None else {str(name): str(value) for name, value in labels.items()}
+                return Who(username=f"oidc:{claims['sub']}", role=role, labels=named)
+        raise NotAuthenticated(
+            f"The token names none of the roles {', '.join(ROLES)} in the claim {self._role_claim!r}."
+        )
+
+    def _key_client(self) -> jwt.PyJWKClient:
+        if self._keys is None:
+            with urlopen(f"{self._url}/.well-known/openid-configuration", timeout=FETCH_SECONDS) as answer:  # noqa: S310 - the deployment names it
+                where: str = json.loads(answer.read())["jwks_uri"]
+            self._keys = jwt.PyJWKClient(where, cache_jwk_set=True, lifespan=KEYS_SECONDS, timeout=FETCH_SECONDS)
+        return self._keys
+
+
+def configured() -> Issuer | None:
+    """Return the issuer that the environment names, or None."""
+    url = os.environ.get("OIDC_ISSUER")
+    return _issuer(url, os.environ.get("OIDC_AUDIENCE", ""), os.environ.get("OIDC_ROLE_CLAIM", "role")) if url else None
+
+
+@cache
+def _issuer(url: str, audience: str, role_claim: str) -> Issuer:
+    return Issuer(url, audience, role_claim)

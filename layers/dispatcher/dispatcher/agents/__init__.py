@@ -1,0 +1,1 @@
+"""The fleet: agents, their keys, their enrolment, their connections and presence."""

@@ -1,0 +1,1 @@
+"""A command's life: submission, delivery, reports, deadlines, explanation, loss check."""

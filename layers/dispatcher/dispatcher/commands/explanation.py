@@ -1,0 +1,102 @@
+"""Why is it stuck?  The one computed reason why a command is where it is."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from dispatcher.commands.model import ENDED, Status
+from dispatcher.errors import UnknownCommand
+from dispatcher.platform.database import Connection
+from dispatcher.store import circumstances
+from dispatcher.store.circumstances import MOST
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """A word for programs and a sentence for people."""
+
+    command_id: str
+    status: Status
+    reason: str
+    sentence: str
+
+
+def explain(conn: Connection, command_id: str) -> Reason:
+    """Compute the reason from the rows as they are now; raises UnknownCommand."""
+    row = circumstances.of(conn, command_id)
+    if row is None:
+        raise UnknownCommand(f"There is no command {command_id!r}.", commandId=command_id)
+    status = Status(row["status"])
+    reason, sentence = _of_pending(row) if status is Status.PENDING else _of(status, row)
+    return Reason(command_id=command_id, status=status, reason=reason, sentence=sentence)
+
+
+def _of(status: Status, row: dict[str, Any]) -> tuple[str, str]:
+    if status is Status.SENT:
+        return (
+            "waiting-for-ack",
+            (
+                f"Attempt {row['attempt']} of {row['max_attempts']} was sent {_at(row['sent_at'])}; "
+                f"the agent has until {_at(row['ack_deadline'])} to answer.{_meanwhile(row)}"
+            ),
+        )
+    if status is Status.ACKNOWLEDGED:
+        return (
+            "executing",
+            (
+                f"The agent has been executing it since {_at(row['acknowledged_at'])}; "
+                f"it has until {_at(row['execution_deadline'])}.{_meanwhile(row)}"
+            ),
+        )
+    ended = f"It ended {_at(row['completed_at'])}: {row['error_message'] or row['cause']}."
+    return ("ended" if status in ENDED else "unknown", ended)
+
+
+def _meanwhile(row: dict[str, Any]) -> str:
+    asked = " It was asked to cancel." if row["cancel_requested_at"] else ""
+    away = f" The agent has been away since {_at(row['last_seen_at'])}." if row["connection_id"] is None else ""
+    return asked + away
+
+
+def _of_pending(row: dict[str, Any]) -> tuple[str, str]:
+    agent = f"Agent {row['agent_id']!r}"
+    reasons: list[tuple[object, str, str]] = [
+        (not row["known"], "agent-unknown", f"{agent} has never been provided."),
+        (row["deleted_at"], "agent-deleted", f"{agent} was deleted {_at(row['deleted_at'])}."),
+        (
+            row["approval"] != "approved",
+            "agent-not-approved",
+            f"{agent} is {row['approval']}; an admin has to approve it.",
+        ),
+        (row["late"], "expired", "Its time to be delivered is over; the next sweep ends it."),
+        (row["early"], "not-before", f"It is not to be delivered before {_at(row['not_before'])}."),
+        (row["known"] and row["connection_id"] is None, "agent-away", _away(agent, row)),
+        (
+            row["throttled"],
+            "throttled",
+            f"The gateway refused the last post; the next try is {_at(row['throttled_until'])}.",
+        ),
+        (row["window_full"], "behind", f"Command {row['in_flight']} is with the agent and not yet answered."),
+        (row["ahead"], "behind", f"Command {row['first']} goes before it{_and_more(row['ahead'] - 1)}."),
+        (row["leased"], "being-delivered", "It is being delivered right now."),
+    ]
+    for holds, reason, sentence in reasons:
+        if holds:
+            return reason, sentence
+    return "due", "It is due; the next delivery or sweep takes it."
+
+
+def _and_more(number: int) -> str:
+    if number <= 0:
+        return ""
+    return f", and {'at least ' * (number + 1 == MOST)}{number} more for the same agent"
+
+
+def _away(agent: str, row: dict[str, Any]) -> str:
+    if row["last_seen_at"] is None:
+        return f"{agent} has never connected; the command is delivered when it does."
+    return f"{agent} has been away since {_at(row['last_seen_at'])}; the command is delivered when it is back."
+
+
+def _at(moment: datetime | None) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if moment else "at an unknown time"

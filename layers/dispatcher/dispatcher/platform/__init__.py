@@ -1,0 +1,1 @@
+"""What everything stands on: settings, database, migrations, gateway, logs and metrics."""

@@ -1,0 +1,99 @@
+"""The schema, applied file by file."""
+
+import hashlib
+import time
+from importlib import resources
+
+from psycopg import sql
+
+from dispatcher.errors import Unavailable
+from dispatcher.platform.database import Connection
+
+# Any number, but the same for ever: whoever holds it is the one that applies.
+LOCK = 7_305_211_904
+LOCK_PATIENCE_SECONDS = 120.0
+
+# A statement that runs, or waits for a lock, longer than this runs into something broken; the sweep comes back to it.  The
+# role carries the settings, because a SET would pin a session of RDS Proxy.
+ROLE_SETTINGS = {
+    "lock_timeout": "5s",
+    "statement_timeout": "30s",
+    "idle_in_transaction_session_timeout": "30s",
+    "timezone": "UTC",
+}
+
+
+def migrate(conn: Connection) -> list[str]:
+    """Apply every schema file that is not applied yet, each in a transaction of its own, and return their names.
+
+    Wants a direct connection, not one through a proxy.  Raises Unavailable where another one has been applying for two
+    minutes, and RuntimeError where an applied file was changed afterwards.
+    """
+    conn.execute("set statement_timeout = 0")
+    _lock(conn)
+    try:
+        conn.execute(
+            "create table if not exists schema_migrations"
+            " (name text primary key, checksum text not null, applied_at timestamptz not null default now())"
+        )
+        applied: dict[str, str] = dict(conn.execute("select name, checksum from schema_migrations").fetchall())
+        new: list[str] = []
+        for name, text in _files():
+            checksum = hashlib.sha256(text).hexdigest()
+            if name not in applied:
+                with conn.transaction():
+                    conn.execute(text)
+                    conn.execute("insert into schema_migrations (name, checksum) values (%s, %s)", (name, checksum))
+                new.append(name)
+            elif applied[name] != checksum:
+                raise RuntimeError(f"The schema file {name} was changed after it had been applied.")
+        _settle(conn, sql.SQL("current_user"))
+        return new
+    finally:
+        conn.execute("select pg_advisory_unlock(%s)", (LOCK,))
+        conn.execute("reset statement_timeout")
+
+
+def admit(conn: Connection, role: str) -> None:
+    """Let a role that logs in with IAM work on the tables: read and write rows, and change nothing else.
+
+    Wants the schema's owner, who may make roles.  Doing it again changes nothing.
+    """
+    name = sql.Identifier(role)
+    with conn.transaction():
+        if conn.execute("select from pg_roles where rolname = %s", (role,)).fetchone() is None:
+            conn.execute(sql.SQL("create role {} login").format(name))
+        for statement in (
+            "grant rds_iam to {}",
+            "grant usage on schema public to {}",
+            "grant select, insert, update, delete on all tables in schema public to {}",
+            "grant usage on all sequences in schema public to {}",
+            # What the audit log's trigger refuses, its rights refuse as well.
+            "revoke update, delete on audit_log from {}",
+            "revoke insert, update, delete on schema_migrations from {}",
+        ):
+            conn.execute(sql.SQL(statement).format(name))
+        _settle(conn, name)
+
+
+def _settle(conn: Connection, role: sql.Composable) -> None:
+    for setting, value in ROLE_SETTINGS.items():
+        conn.execute(sql.SQL("alter role {} set {} = {}").format(role, sql.Identifier(setting), sql.Literal(value)))
+
+
+def _lock(conn: Connection) -> None:
+    # Asked again and again instead of waited for: a session that waits for a lock holds a snapshot, which `create index
+    # concurrently` waits for in turn.
+    end = time.monotonic() + LOCK_PATIENCE_SECONDS
+    while True:
+        row = conn.execute("select pg_try_advisory_lock(%s)", (LOCK,)).fetchone()
+        if row and row[0]:
+            return
+        if time.monotonic() > end:
+            raise Unavailable("Another migration has been running for two minutes.")
+        time.sleep(0.1)
+
+
+def _files() -> list[tuple[str, bytes]]:
+    folder = resources.files("dispatcher") / "schema"
+    return sorted((file.name, file.read_bytes()) for file in folder.iterdir() if file.name.endswith(".sql"))

@@ -1,0 +1,224 @@
+"""What agents say, decoded: both protocols, both agents' vocabularies, whatever the form of their timestamps."""
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dispatcher.platform.json_text import as_object, as_text, is_array, loads_of_agent, storable
+
+REPORTS_MOST = 1000
+"""Reports that one message may hold; 128 KB hold no more of the smallest that mean anything."""
+
+
+class BadFrame(Exception):
+    """An agent sent something that means nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ack:
+    """The agent has the command and is about to execute it."""
+
+    command_id: str
+    attempt: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """The agent is still at it."""
+
+    command_id: str
+    attempt: int | None
+    progress: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    """The agent has executed the command."""
+
+    command_id: str
+    result: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The agent could not execute the command."""
+
+    command_id: str
+    error: str
+    attempt: int | None = None
+    retryable: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancelled:
+    """The agent did not execute the command, because it was asked to cancel it."""
+
+    command_id: str
+    attempt: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionAnswer:
+    """A docker-agent's outcome, which names only the session."""
+
+    session_id: str
+    error: str | None
+    result: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionStatus:
+    """What the agent says of a session; `state` is None where it only adds details."""
+
+    session_id: str
+    state: str | None
+    details: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """A sign of life."""
+
+    capacity: Any = None
+    active_sessions: int | None = None
+
+
+Report = Ack | Progress | Completed | Failed | Cancelled | SessionAnswer
+Said = Report | SessionStatus | Heartbeat
+
+
+def text_of(event: Mapping[str, Any]) -> str:
+    """Return the text of a WebSocket event; bytes that are not UTF-8 become U+FFFD."""
+    body: str = event.get("body") or ""
+    return base64.b64decode(body).decode("utf-8", "replace") if event.get("isBase64Encoded") else body
+
+
+def decode(text: str) -> Sequence[Said | BadFrame]:
+    """Decode one message into what it says; a part of a batch that means nothing stands there as a BadFrame.
+
+    Raises BadFrame where the whole means nothing.  Its reason quotes nothing of the content but a type.
+    """
+    try:
+        message = as_object(loads_of_agent(text))
+    except (ValueError, RecursionError):
+        raise BadFrame("not JSON") from None
+    if message is None:
+        raise BadFrame("not a JSON object")
+    kind = as_text(message.get("type"))
+    if kind == "reports":
+        return _reports(message.get("reports"))
+    decoder = _MESSAGES.get(kind or "")
+    if decoder is None:
+        raise BadFrame(f"unknown type {kind[:40]!r}" if kind else "no type")
+    # The k8s-agent wraps its fields into `payload`; the docker-agent, and old heartbeats, leave them flat.
+    return [decoder(as_object(message.get("payload")) or message)]
+
+
+def _reports(value: object) -> Sequence[Said | BadFrame]:
+    if not is_array(value):
+        raise BadFrame("reports is not a list")
+    if len(value) > REPORTS_MOST:
+        raise BadFrame(f"more than {REPORTS_MOST} reports")
+    return [_report(part) for part in value]
+
+
+def _report(value: object) -> Report | BadFrame:
+    fields = as_object(value) or {}
+    decoder = _REPORTS.get(as_text(fields.get("kind")) or "")
+    if decoder is None:
+        return BadFrame("a report of unknown kind")
+    try:
+        return decoder(fields)
+    except BadFrame as reason:
+        return reason
+
+
+def _ack(fields: Mapping[str, Any]) -> Ack:
+    return Ack(command_id=_text(fields, "commandId"), attempt=_attempt(fields))
+
+
+def _progress(fields: Mapping[str, Any]) -> Progress:
+    return Progress(command_id=_text(fields, "commandId"), attempt=_attempt(fields), progress=fields.get("progress"))
+
+
+def _completed(fields: Mapping[str, Any]) -> Completed:
+    return Completed(command_id=_text(fields, "commandId"), result=fields.get("result"))
+
+
+def _failed(fields: Mapping[str, Any]) -> Failed:
+    return Failed(
+        command_id=_text(fields, "commandId"),
+        error=_error(fields),
+        attempt=_attempt(fields),
+        retryable=fields.get("retryable") is True,
+    )
+
+
+def _cancelled(fields: Mapping[str, Any]) -> Cancelled:
+    return Cancelled(command_id=_text(fields, "commandId"), attempt=_attempt(fields))
+
+
+def _session_answer(fields: Mapping[str, Any]) -> SessionAnswer:
+    return SessionAnswer(
+        session_id=_text(fields, "sessionId"),
+        error=None if fields.get("success") is True else _error(fields),
+        result={key: item for key, item in fields.items() if key not in {"type", "timestamp", "success", "error"}},
+    )
+
+
+def _session_status(fields: Mapping[str, Any]) -> SessionStatus:
+    return SessionStatus(
+        session_id=_text(fields, "sessionId"),
+        state=as_text(fields.get("state")),
+        details={key: item for key, item in fields.items() if key not in {"type", "timestamp", "sessionId", "state"}},
+    )
+
+
+def _heartbeat(fields: Mapping[str, Any]) -> Heartbeat:
+    sessions = fields.get("activeSessions")
+    return Heartbeat(
+        capacity=as_object(fields.get("capacity")),
+        active_sessions=sessions if isinstance(sessions, int) and 0 <= sessions < 2**31 else None,
+    )
+
+
+_MESSAGES: dict[str, Callable[[Mapping[str, Any]], Said]] = {
+    "ack": _ack,
+    "complete": _completed,
+    "failed": _failed,
+    "command_error": _failed,
+    "command_response": _session_answer,
+    "status": _session_status,
+    "vnc_ready": _session_status,
+    "heartbeat": _heartbeat,
+    "pong": _heartbeat,
+    "shutdown_ack": _heartbeat,
+}
+_REPORTS: dict[str, Callable[[Mapping[str, Any]], Report]] = {
+    "ack": _ack,
+    "progress": _progress,
+    "complete": _completed,
+    "failed": _failed,
+    "cancelled": _cancelled,
+}
+
+
+def _text(fields: Mapping[str, Any], name: str) -> str:
+    value = as_text(fields.get(name))
+    if value is None or value != storable(value):  # no row holds U+0000 or a lone surrogate
+        raise BadFrame(f"no {name}")
+    return value
+
+
+def _attempt(fields: Mapping[str, Any]) -> int | None:
+    attempt = fields.get("attempt")
+    if attempt is None:
+        return None
+    if not isinstance(attempt, int) or not 0 < attempt < 2**31:
+        raise BadFrame("attempt is not the number that came with the command")
+    return attempt
+
+
+def _error(fields: Mapping[str, Any]) -> str:
+    return as_text(fields.get("error")) or "the agent gave no reason"

@@ -1,0 +1,1 @@
+"""StreamSpace's sessions: optional, nothing else imports this package."""

@@ -1,0 +1,222 @@
+"""The events of API Gateway and EventBridge Scheduler, as functions get them."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from local.apigateway.asgi import Request
+    from local.sam_template.deployment import HttpRoute, Schedule
+
+API_ID = "local"
+
+# Checked on AWS by others: only these bodies arrive as text, everything else (forms too, or no type at all) as base64.
+_TEXT_TYPES = ("application/json", "application/xml", "application/javascript")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the events say that they happen."""
+
+    region: str
+    account: str
+    domain: str
+
+
+def request_id() -> str:
+    """Return an id as API Gateway makes them for requests and connections: 16 characters, 88 random bits."""
+    return base64.urlsafe_b64encode(secrets.token_bytes(11)).decode()
+
+
+def http_event(
+    request: Request, route: HttpRoute, path_parameters: Mapping[str, str], place: Place, identity: str
+) -> dict[str, Any]:
+    """Return what is common to an HTTP API's event of payload format 2.0 and to its authorizer's."""
+    now = datetime.now(UTC)
+    headers: dict[str, str] = {}
+    cookies: list[str] = []
+    for name, value in (*request.headers, *_forwarded(request)):
+        if (key := name.lower()) == "cookie":
+            cookies += value.split("; ")
+        else:
+            headers[key] = f"{headers[key]},{value}" if key in headers else value
+    query: dict[str, str] = {}
+    for name, value in request.parameters:
+        query[name] = f"{query[name]},{value}" if name in query else value
+    event: dict[str, Any] = {
+        "version": "2.0",
+        "routeKey": route.key,
+        "rawPath": request.path,
+        "rawQueryString": request.query,
+        "headers": headers,
+        "requestContext": {
+            "accountId": place.account,
+            "apiId": API_ID,
+            "domainName": place.domain,
+            "domainPrefix": place.domain.split(".")[0],
+            "http": {
+                "method": request.method,
+                "path": request.path,
+                "protocol": request.protocol,
+                "sourceIp": request.source_ip,
+                "userAgent": request.header("user-agent"),
+            },
+            "requestId": identity,
+            "routeKey": route.key,
+            "stage": "$default",
+            "time": _clf(now),
+            "timeEpoch": _milliseconds(now),
+        },
+    }
+    if cookies:
+        event["cookies"] = cookies
+    if query:
+        event["queryStringParameters"] = query
+    if path_parameters:
+        event["pathParameters"] = dict(path_parameters)
+    return event
+
+
+def http_authorizer_event(event: Mapping[str, Any], route_arn: str, sources: list[str] | None) -> dict[str, Any]:
+    """Return the event of a REQUEST authorizer of payload format 2.0."""
+    return {**event, "type": "REQUEST", "routeArn": route_arn, "identitySource": sources}
+
+
+def http_body(request: Request, body: bytes) -> dict[str, Any]:
+    """Return the body's part of the event: text if it is of a type that is text, else base64."""
+    if not body:
+        return {"isBase64Encoded": False}
+    kind = request.header("content-type").partition(";")[0].strip().lower()
+    if kind.startswith("text/") or kind in _TEXT_TYPES:
+        try:
+            return {"body": body.decode(), "isBase64Encoded": False}
+        except UnicodeDecodeError:
+            pass
+    return {"body": base64.b64encode(body).decode(), "isBase64Encoded": True}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SocketFacts:
+    """What stays the same in all events of one WebSocket connection."""
+
+    connection_id: str
+    connected_at: datetime
+    source_ip: str
+    user_agent: str
+    stage: str
+    place: Place
+
+
+def socket_context(
+    facts: SocketFacts, event_type: str, route_key: str, authorizer: Mapping[str, str] | None, **more: object
+) -> dict[str, Any]:
+    """Return the requestContext of a WebSocket event."""
+    now = datetime.now(UTC)
+    identity = {"sourceIp": facts.source_ip}
+    if facts.user_agent:
+        identity["userAgent"] = facts.user_agent
+    request = request_id()
+    context: dict[str, Any] = {
+        "routeKey": route_key,
+        "eventType": event_type,
+        "extendedRequestId": request,
+        "requestTime": _clf(now),
+        "messageDirection": "IN",
+        "stage": facts.stage,
+        "connectedAt": _milliseconds(facts.connected_at),
+        "requestTimeEpoch": _milliseconds(now),
+        "identity": identity,
+        "requestId": request,
+        "domainName": facts.place.domain,
+        "connectionId": facts.connection_id,
+        "apiId": API_ID,
+        **more,
+    }
+    if authorizer is not None:
+        context["authorizer"] = dict(authorizer)
+    return context
+
+
+def connect_event(request: Request, context: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the `$connect` event; headers keep the case in which the client sent them."""
+    headers: dict[str, list[str]] = {}
+    for name, value in (*request.headers, *_forwarded(request)):
+        headers.setdefault(name, []).append(value)
+    query: dict[str, list[str]] = {}
+    for name, value in request.parameters:
+        query.setdefault(name, []).append(value)
+    event: dict[str, Any] = {
+        "headers": {name: values[-1] for name, values in headers.items()},
+        "multiValueHeaders": headers,
+        "requestContext": dict(context),
+        "isBase64Encoded": False,
+    }
+    if query:
+        event["queryStringParameters"] = {name: values[-1] for name, values in query.items()}
+        event["multiValueQueryStringParameters"] = query
+    return event
+
+
+def socket_authorizer_event(event: Mapping[str, Any], method_arn: str) -> dict[str, Any]:
+    """Return the event of the REQUEST authorizer of `$connect`."""
+    return {"type": "REQUEST", "methodArn": method_arn, **event, "stageVariables": {}}
+
+
+def message_event(data: str | bytes, context: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the event of a message; a binary one is base64."""
+    if isinstance(data, str):
+        return {"requestContext": dict(context), "body": data, "isBase64Encoded": False}
+    return {"requestContext": dict(context), "body": base64.b64encode(data).decode(), "isBase64Encoded": True}
+
+
+def disconnect_event(place: Place, context: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the `$disconnect` event."""
+    headers = {"Host": place.domain, "x-api-key": "", "X-Forwarded-For": "", "x-restapi": ""}
+    return {
+        "headers": headers,
+        "multiValueHeaders": {name: [value] for name, value in headers.items()},
+        "requestContext": dict(context),
+        "isBase64Encoded": False,
+    }
+
+
+def schedule_event(schedule: Schedule, place: Place) -> dict[str, Any]:
+    """Return a schedule's event: its own input, or the scheduler's default one."""
+    if schedule.input is not None:
+        return schedule.input
+    return {
+        "version": "0",
+        "id": str(uuid.uuid4()),
+        "detail-type": "Scheduled Event",
+        "source": "aws.scheduler",
+        "account": place.account,
+        "time": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "region": place.region,
+        "resources": [f"arn:aws:scheduler:{place.region}:{place.account}:schedule/default/{schedule.function}"],
+        "detail": "{}",
+    }
+
+
+def _forwarded(request: Request) -> list[tuple[str, str]]:
+    return [
+        ("X-Amzn-Trace-Id", f"Root=1-{int(time.time()):08x}-{secrets.token_hex(12)}"),
+        ("X-Forwarded-For", request.source_ip),
+        ("X-Forwarded-Port", str(request.port)),
+        ("X-Forwarded-Proto", "http"),
+    ]
+
+
+def _clf(moment: datetime) -> str:
+    return moment.strftime("%d/%b/%Y:%H:%M:%S +0000")
+
+
+def _milliseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)

@@ -1,0 +1,83 @@
+"""Who may open a WebSocket: identity sources, the authorizer's policy, and the context that it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from local.apigateway import events
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from local.lambda_runtime.runtime import Runtime
+    from local.sam_template.deployment import Authorizer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a handshake is refused, as its client sees it."""
+
+    status: int
+    message: str
+
+
+UNAUTHORIZED = Refusal(status=401, message="Unauthorized")
+FORBIDDEN = Refusal(status=403, message="Forbidden")
+BROKEN = Refusal(status=500, message="Internal server error")
+
+
+async def authorize(
+    authorizer: Authorizer, runtime: Runtime, event: Mapping[str, Any], method_arn: str
+) -> dict[str, str] | Refusal:
+    """Ask the authorizer about a `$connect` event; return what later events carry of its answer, or the refusal."""
+    if not all(_identity(source, event) for source in authorizer.identity_sources):
+        return UNAUTHORIZED
+    result = await runtime.invoke(authorizer.function, events.socket_authorizer_event(event, method_arn))
+    answer = result.json()
+    if result.failed:
+        # Lambda authorizers answer 401 by raising exactly this.
+        return UNAUTHORIZED if answer.get("errorMessage") == "Unauthorized" else BROKEN
+    try:
+        if not allows(answer["policyDocument"], method_arn):
+            return FORBIDDEN
+        context: dict[str, Any] = answer.get("context") or {}
+        return {"principalId": str(answer["principalId"])} | {name: _plain(value) for name, value in context.items()}
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return BROKEN
+
+
+def allows(policy: Mapping[str, Any], method_arn: str) -> bool:
+    """Evaluate an IAM policy: some statement allows the method, and none denies it."""
+    statements: list[dict[str, Any]] | dict[str, Any] = policy["Statement"]
+    effects = {
+        statement["Effect"]
+        for statement in ([statements] if isinstance(statements, dict) else statements)
+        if _covers(statement["Action"], "execute-api:Invoke") and _covers(statement["Resource"], method_arn)
+    }
+    return "Allow" in effects and "Deny" not in effects
+
+
+def _covers(patterns: str | list[str], value: str) -> bool:
+    return any(
+        re.fullmatch(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), value, re.IGNORECASE)
+        for pattern in ([patterns] if isinstance(patterns, str) else patterns)
+    )
+
+
+def _identity(source: str, event: Mapping[str, Any]) -> str | None:
+    """Return the value of `route.request.header.X` (X in its exact case) or `route.request.querystring.X`."""
+    _, _, place, name = source.split(".", 3)
+    values = event.get("headers" if place == "header" else "queryStringParameters", {})
+    return cast("str | None", values.get(name))
+
+
+def _plain(value: object) -> str:
+    """Return a context value as the string that API Gateway makes of it; objects and lists are not allowed."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool | int | float) or value is None:
+        return json.dumps(value)
+    raise ValueError(value)

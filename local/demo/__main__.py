@@ -1,0 +1,93 @@
+"""`make demo`: Integration Test 3.2, command retry during agent downtime, played for people.
+
+A dispatcher of its own (free port, temporary home), and the story of local/demo/scenario.py.  Ends with 1 where a step is not
+as it should be.
+"""
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+import psycopg
+from rich.panel import Panel
+
+from local import ports
+from local.demo.scenario import Scene, StepFailed, console, end
+from local.http_client import Client, Refused
+
+SWEEP_SECONDS = 5
+STORY = """\
+In StreamSpace, one [b]NULL[/b] in the column [b]error_message[/b] broke the scan of pending commands.  \
+Whoever stopped a session while its agent was away got a 202, and the session ran for ever.
+
+Here is that very test, on a real PostgreSQL, with real processes.  What an operator is told, holds."""
+
+
+def main() -> int:
+    """Play the story; return the exit code."""
+    console.print(Panel(STORY, title="Test 3.2: a command for an agent that is away", border_style="cyan", width=100))
+    began = time.monotonic()
+    try:
+        with tempfile.TemporaryDirectory(prefix="dispatcher-demo-") as folder:
+            _play(Path(folder))
+    except (StepFailed, Refused) as error:
+        console.print(f"\n[bold red]✗ {error}[/]")
+        return 1
+    console.print(
+        Panel(
+            "Accepted while the agent was away, delivered when it came back, executed, reported: nothing lost, nothing stuck.\n"
+            "Next: [b]make up[/b] runs the dispatcher for you; README.md shows the first command with curl.",
+            title=f"[bold green]✓ as it should be[/], after {time.monotonic() - began:.0f} s",
+            border_style="green",
+            width=100,
+        )
+    )
+    return 0
+
+
+def _play(folder: Path) -> None:
+    port = ports.any_free()
+    with _dispatcher(folder, port) as (url, database_url, log), psycopg.connect(database_url, autocommit=True) as conn:
+        client = Client.log_in(url, "admin", "demo-password")
+        Scene(client=client, conn=conn, log=log.read_text, folder=folder).play()
+
+
+@contextlib.contextmanager
+def _dispatcher(folder: Path, port: int) -> Generator[tuple[str, str, Path]]:
+    """Run a dispatcher of our own; yield its URL, its database's and its log."""
+    home = folder / "home"
+    environment = {
+        **os.environ,
+        "DISPATCHER_HOME": str(home),
+        "DISPATCHER_PORT": str(port),
+        "DISPATCHER_ADMIN_PASSWORD": "demo-password",
+        "DISPATCHER_SWEEP_SECONDS": str(SWEEP_SECONDS),
+    }
+    with (folder / "up.log").open("wb") as output:
+        process = subprocess.Popen([sys.executable, "-m", "local.up"], env=environment, stdout=output, stderr=output)
+    try:
+        with console.status("Starting PostgreSQL, the gateway and the functions …"):
+            while not (home / "env").exists():
+                if process.poll() is not None:
+                    raise StepFailed(f"The dispatcher did not start:\n{(folder / 'up.log').read_text()}")
+                time.sleep(0.05)
+        settings = dict(shlex.split(line)[0].split("=", 1) for line in (home / "env").read_text().splitlines() if line)
+        yield settings["DISPATCHER_URL"], settings["DATABASE_URL"], home / "logs" / "dispatcher.log"
+    finally:
+        end(process, patience=30)
+
+
+def _ended(_number: int, _frame: object) -> None:
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _ended)
+    sys.exit(main())

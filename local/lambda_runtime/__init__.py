@@ -1,0 +1,1 @@
+"""Lambda's execution environments as processes of this machine."""

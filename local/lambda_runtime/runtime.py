@@ -1,0 +1,189 @@
+"""Runs a deployment's functions as Lambda does: a process each, one event at a time, more processes on demand."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+import uuid
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from local.lambda_runtime.fork_server import PRELOADED, Nursery, WorkerSpec
+from local.lambda_runtime.pool import Call, Pool, Result, closed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+
+    from local.sam_template.deployment import Deployment, Function
+
+_INHERITED = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL")  # of our own environment: what a process needs to be one
+
+
+class UnknownFunctionError(LookupError):
+    """The deployment has no function of this name."""
+
+
+__all__ = ["Result", "Runtime", "UnknownFunctionError"]
+
+
+class Runtime:
+    """The execution environments of all functions.  Use it inside a running event loop, and close it at the end.
+
+    `gateway_url` is where functions reach Lambda's API (AWS_ENDPOINT_URL_LAMBDA), `environment` overrides the
+    template's variables, `log(function, line)` gets every line that a function prints, `concurrency` is the most
+    processes that one function gets (further events wait), `idle_seconds` how long a process stays without an event,
+    `retry_delays` the seconds before each retry of an asynchronous invocation, `preload` what is imported once for all.
+    """
+
+    def __init__(
+        self,
+        deployment: Deployment,
+        *,
+        gateway_url: str,
+        log: Callable[[str, str], None],
+        environment: Mapping[str, str] | None = None,
+        concurrency: int = 8,
+        idle_seconds: float = 300.0,
+        retry_delays: Sequence[float] = (0.5, 1.0),
+        preload: Sequence[str] = PRELOADED,
+    ) -> None:
+        self._retry_delays = retry_delays
+        self._log = log
+        self._idle_seconds = idle_seconds
+        self._reaping: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+        specs = {
+            name: _spec(deployment, function, gateway_url=gateway_url, overrides=environment or {})
+            for name, function in deployment.functions.items()
+        }
+        self._nursery = Nursery(
+            environment=_shared([spec.environment for spec in specs.values()]),
+            layers=list(dict.fromkeys(str(layer) for each in deployment.functions.values() for layer in each.layers)),
+            modules=preload,
+        )
+        self._pools = {
+            name: Pool(function, specs[name], nursery=self._nursery, most=concurrency, log=partial(log, name))
+            for name, function in deployment.functions.items()
+        }
+
+    def function(self, name: str) -> Function:
+        """Return a function of the deployment; raise UnknownFunctionError if there is none of this name."""
+        return self._pool(name).function
+
+    async def invoke(self, name: str, event: object, *, request_id: str | None = None) -> Result:
+        """Run a function on an event and return its outcome; a failure of the function is an outcome, not an exception.
+
+        Waits for a free process if the function has no more to start.  A caller that goes away leaves the function
+        running, as it would in Lambda.
+        """
+        pool = self._pool(name)
+        if self._closed:
+            return closed()
+        if self._reaping is None:
+            self._reaping = asyncio.get_running_loop().call_later(self._idle_seconds / 4, self._reap)
+        call = Call(
+            event=json.dumps(event).encode(),
+            request_id=request_id or str(uuid.uuid4()),
+            outcome=asyncio.get_running_loop().create_future(),
+        )
+        pool.submit(call)
+        return await call.outcome
+
+    def invoke_async(self, name: str, event: object) -> str:
+        """Accept an event, run the function on it later, again if it fails; return the request's id."""
+        pool = self._pool(name)
+        request_id = str(uuid.uuid4())
+        self._start(self._invoke_with_retries(pool.function, event, request_id))
+        return request_id
+
+    async def warm(self, names: Iterable[str]) -> None:
+        """Start a process for each function, without an event; return when all of them are loaded or have failed to."""
+        await asyncio.gather(*(self._pool(name).warm() for name in names))
+
+    async def close(self, *, patience: float = 1.0) -> None:
+        """End all processes; what runs has `patience` seconds, what waits for a retry is dropped."""
+        self._closed = True
+        if self._reaping is not None:
+            self._reaping.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        deadline = time.monotonic() + patience
+        while any(pool.busy for pool in self._pools.values()) and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+        await asyncio.gather(*(pool.close() for pool in self._pools.values()))
+        await self._nursery.close(patience=0.5)
+
+    def _pool(self, name: str) -> Pool:
+        try:
+            return self._pools[name]
+        except KeyError:
+            raise UnknownFunctionError(name) from None
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _invoke_with_retries(self, function: Function, event: object, request_id: str) -> None:
+        delays = [*self._retry_delays[: function.retries], None]
+        for delay in delays:
+            result = await self.invoke(function.name, event, request_id=request_id)
+            if not result.failed:
+                return
+            if delay is not None:
+                await asyncio.sleep(delay)
+        self._log(
+            function.name, f"RequestId: {request_id} Error: asynchronous event dropped after {len(delays)} attempts"
+        )
+
+    def _reap(self) -> None:
+        self._reaping = asyncio.get_running_loop().call_later(self._idle_seconds / 4, self._reap)
+        for pool in self._pools.values():
+            pool.reap(idle_since_before=time.monotonic() - self._idle_seconds)
+
+
+def _spec(deployment: Deployment, function: Function, *, gateway_url: str, overrides: Mapping[str, str]) -> WorkerSpec:
+    group = f"/aws/lambda/{function.name}"
+    stream = time.strftime("%Y/%m/%d/[$LATEST]", time.gmtime()) + uuid.uuid4().hex
+    arn = f"arn:aws:lambda:{deployment.region}:{deployment.account}:function:{function.name}"
+    lambda_variables = {
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_CONFIG_FILE": os.devnull,  # a developer's own settings are none of the functions'
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_REGION": deployment.region,
+        "AWS_DEFAULT_REGION": deployment.region,
+        "AWS_ENDPOINT_URL_LAMBDA": gateway_url,
+        "AWS_LAMBDA_FUNCTION_NAME": function.name,
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_LOG_GROUP_NAME": group,
+        "AWS_LAMBDA_LOG_STREAM_NAME": stream,
+        "LAMBDA_TASK_ROOT": str(function.code),
+        "TZ": ":UTC",
+        "_HANDLER": function.handler,
+    }
+    inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    return WorkerSpec(
+        handler=function.handler,
+        path=[str(function.code), *map(str, function.layers)],
+        environment={**inherited, **lambda_variables, **function.environment, **overrides},
+        context={
+            "function_name": function.name,
+            "memory_limit_in_mb": str(function.memory),
+            "invoked_function_arn": arn,
+            "log_group_name": group,
+            "log_stream_name": stream,
+        },
+    )
+
+
+def _shared(environments: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Return what all functions have in common: what a module of the layer may look at when it is imported."""
+    first, *others = environments or [{}]
+    return {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}

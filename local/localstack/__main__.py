@@ -1,0 +1,181 @@
+"""`make localstack`: template.yaml built and deployed with the SAM CLI on LocalStack's port, and Test 3.2 played there.
+
+ministack answers on that port, unless AWS_ENDPOINT_URL or LOCALSTACK_HOST names something else.  The database is the
+embedded PostgreSQL, unless DATABASE_URL names one that the functions can reach.  Ends with 1 where anything is not as
+it should be, and leaves nothing behind.
+"""
+
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from botocore.exceptions import BotoCoreError, ClientError
+from rich.panel import Panel
+
+from local.demo.scenario import Scene, StepFailed, console, step, told
+from local.http_client import Client, Refused
+from local.localstack import edge, emulator, fitting, handshakes, sam
+from local.localstack.emulator import Emulator, EmulatorError
+from local.localstack.fitting import UnfitError
+from local.localstack.sam import Sam, SamError
+from local.localstack.stack import Account, Stack, StackError
+from local.postgres import server as postgres
+
+ROOT = Path(__file__).resolve().parents[2]
+SWEEP_SECONDS = 90.0
+"""The schedule's minute, the emulator's look at it each 10 s, and a start of the function."""
+FAILURES = (StepFailed, Refused, EmulatorError, UnfitError, SamError, StackError, ClientError, BotoCoreError)
+INTRODUCTION = """\
+The template as it would go to AWS: built and deployed with the SAM CLI, its functions run by what answers on
+LocalStack's port, its agents on real WebSockets, its schedule firing each minute.  docs/local-aws.md tells what
+that proves, and what only AWS can."""
+
+
+def main() -> int:
+    """Deploy, play, tear down; return the exit code."""
+    console.print(Panel(INTRODUCTION, title="make localstack", border_style="cyan", width=112))
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="dispatcher-aws-", ignore_cleanup_errors=True) as folder:
+        try:
+            with _emulator(Path(folder)) as running:
+                try:
+                    _run(running, Path(folder))
+                except BaseException:
+                    if said := running.said():
+                        console.print(f"\n[dim]The emulator said at last:[/]\n{said}", markup=False, soft_wrap=True)
+                    raise
+        except FAILURES as error:
+            console.print("\n[bold red]✗[/] ", end="")
+            console.print(str(error), markup=False, soft_wrap=True)
+            return 1
+    console.print(f"\n[bold green]✓ as it should be[/], after {time.monotonic() - began:.0f} s")
+    return 0
+
+
+def _run(running: Emulator, folder: Path) -> None:
+    account = Account(host=running.host)
+    with contextlib.ExitStack() as cleanup:
+        built = _built()
+        database_url = os.environ.get("DATABASE_URL") or cleanup.enter_context(postgres.running(folder / "home")).url
+        with _deployed(account, running, built, database_url) as deployed:
+            url = cleanup.enter_context(edge.opened(deployed.origins))
+            conn = cleanup.enter_context(psycopg.connect(database_url, autocommit=True))
+            client = _logged_in(deployed.stack, url)
+            step("handshakes", "Who may open a socket, and one command over it")
+            handshakes.play(client)
+            Scene(
+                client=client,
+                conn=conn,
+                log=lambda: _log(deployed),
+                folder=folder,
+                patience=30.0,
+                sweep_patience=SWEEP_SECONDS,
+            ).play()
+
+
+@contextlib.contextmanager
+def _emulator(folder: Path) -> Generator[Emulator]:
+    """Find the emulator that the environment names, or run ministack."""
+    step("emulator", "What answers on LocalStack's port")
+    if url := emulator.named(os.environ):
+        if not emulator.answers(url):
+            raise EmulatorError(f"Nothing answers like LocalStack on {url}.\nNext: start it, or unset the variable.")
+        told(f"{url}, as the environment says")
+        yield Emulator(url=url)
+        return
+    with emulator.running(folder) as running:
+        told(f"ministack on {running.url}, its functions on {emulator.runtime()}")
+        yield running
+    told("the emulator has ended")
+
+
+def _built() -> Path:
+    """Build the template for this machine; return the built one."""
+    step("build", "sam build, for this machine's processor and the emulator's Python")
+    architecture, runtime = fitting.architecture(), emulator.runtime()
+    work = ROOT / ".aws-sam" / "localstack"
+    template = fitting.lay_out(ROOT, work / "source", architecture=architecture, runtime=runtime)
+    with _timed(f"built for {architecture} and {runtime}; nothing else of template.yaml is changed"):
+        return sam.build(template, work)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployed:
+    """A stack that serves."""
+
+    stack: Stack
+    origins: edge.Origins
+    since: float
+
+
+@contextlib.contextmanager
+def _deployed(account: Account, running: Emulator, built: Path, database_url: str) -> Generator[Deployed]:
+    """Deploy the built template with its database, and delete all of it after the block."""
+    step("deploy", "sam deploy, twice: a stack learns its own address only when it is there")
+    name = f"dispatcher-{secrets.token_hex(3)}"
+    cli = Sam(endpoint=running.url, bucket=f"{name}-artifacts", stack=name)
+    stack = Stack(account=account, name=name)
+    with contextlib.ExitStack() as cleanup:
+        account.create_bucket(cli.bucket)
+        cleanup.callback(account.delete_bucket, cli.bucket)
+        secret = account.create_database_secret(f"{name}-database", database_url)
+        cleanup.callback(account.delete_secret, secret)
+        told("Secrets Manager has the database's address")
+        cleanup.callback(_deleted, stack)  # also what a failed deployment leaves
+        with _timed("created"):
+            cli.deploy(built, {"DatabaseSecretArn": secret})
+        with _timed("migrated"):
+            stack.invoke("MigrateFunction")
+        gateway = f"{running.url}/_aws/execute-api"
+        sockets = f"{gateway}/{stack.resource('WebSocketApi')}/live"
+        with _timed("updated with the address of its @connections"):
+            cli.deploy(built, {"DatabaseSecretArn": secret, "ConnectionsUrl": sockets})
+        origins = edge.Origins(http=f"{gateway}/{stack.resource('HttpApi')}/$default", sockets=sockets)
+        yield Deployed(stack=stack, origins=origins, since=time.time())
+
+
+def _deleted(stack: Stack) -> None:
+    step("tear down", "The stack, its secret, its artifacts")
+    with _timed("deleted"):
+        stack.delete()
+
+
+def _logged_in(stack: Stack, url: str) -> Client:
+    with _timed(f"logged in as admin on {url}, with the password that CloudFormation generated"):
+        return Client.log_in(url, "admin", stack.secret("AdminSecret"))
+
+
+def _log(deployed: Deployed) -> str:
+    return "\n".join(
+        line for group in deployed.stack.log_groups() for line in deployed.stack.log(group, since=deployed.since)
+    )
+
+
+@contextlib.contextmanager
+def _timed(what: str) -> Generator[None]:
+    began = time.monotonic()
+    with console.status(f"{what} …"):
+        yield
+    told(f"{what} [dim]{time.monotonic() - began:.1f} s[/]")
+
+
+def _interrupted(number: int, _frame: object) -> None:
+    raise StepFailed(f"Interrupted by {signal.Signals(number).name}")
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _interrupted)
+    signal.signal(signal.SIGINT, _interrupted)
+    try:
+        sys.exit(main())
+    except subprocess.SubprocessError as error:
+        sys.exit(f"✗ {error}")

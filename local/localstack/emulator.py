@@ -1,0 +1,140 @@
+"""What answers on LocalStack's port: ministack, started here, or whatever the environment names."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.request import ProxyHandler, build_opener
+
+from local import ports
+from local.postgres import guard
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping
+
+VENV = Path(__file__).resolve().parents[2] / ".venv-ministack"
+"""Where `make localstack` installs it."""
+PORT = 4566
+START_SECONDS = 60.0
+MEMORY = "/dev/shm"  # noqa: S108 - a new folder of its own in there
+ROOM = 4 * 1024**3
+"""Bytes that must be free there: some 15 functions, each with 75 MB of layer, and as much again."""
+
+
+class EmulatorError(Exception):
+    """The emulator could not be started, or does not answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Emulator:
+    """A running emulator; `log` is None for one that is not ours."""
+
+    url: str
+    log: Path | None = None
+
+    @property
+    def host(self) -> str:
+        """Host and port, as localstack-client wants them."""
+        return self.url.split("://", 1)[1]
+
+    def said(self, lines: int = 30) -> str:
+        """Return the end of its log, if it is ours."""
+        if self.log is None or not self.log.exists():
+            return ""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def named(environment: Mapping[str, str]) -> str | None:
+    """Return the URL that AWS_ENDPOINT_URL or LOCALSTACK_HOST names, the port 4566 if it names none."""
+    if url := environment.get("AWS_ENDPOINT_URL"):
+        return url.rstrip("/")
+    if host := environment.get("LOCALSTACK_HOST"):
+        return f"http://{host if ':' in host else f'{host}:{PORT}'}"
+    return None
+
+
+def runtime() -> str:
+    """Return the Lambda runtime whose Python ministack has, and its functions with it."""
+    asked = "import sys; print('python%d.%d' % sys.version_info[:2])"
+    done = subprocess.run([str(VENV / "bin" / "python"), "-c", asked], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@contextlib.contextmanager
+def running(folder: Path, *, port: int = PORT) -> Generator[Emulator]:
+    """Run ministack on 127.0.0.1 until the block ends, its log in `folder`.
+
+    Takes another port where the given one is taken.  Raises EmulatorError.
+    """
+    port = port if ports.free(port) else ports.any_free()
+    emulator = Emulator(url=f"http://127.0.0.1:{port}", log=folder / "emulator.log")
+    program = [str(VENV / "bin" / "python"), "-m", "ministack"]
+    with (
+        tempfile.TemporaryDirectory(prefix="ministack-", dir=_quick_folder(), ignore_cleanup_errors=True) as scratch,
+        (folder / "emulator.log").open("wb") as log,
+    ):
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(Path(guard.__file__)), *program],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            cwd=scratch,
+            env=_environment(scratch, port),
+            start_new_session=True,
+        )
+        try:
+            _wait(emulator, process)
+            yield emulator
+        finally:
+            process.terminate()
+            process.communicate()
+
+
+def _environment(scratch: str, port: int) -> dict[str, str]:
+    """Return the emulator's environment, which its functions inherit: nothing of ours is in it."""
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "LC_ALL": "C.UTF-8",
+        "HOME": scratch,
+        "TMPDIR": scratch,
+        "BIND_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(port),
+    }
+
+
+def _quick_folder() -> str | None:
+    """Return a folder in memory where there is one that will do, None for the usual one on disk.
+
+    Each function unpacks the layer for itself, thousands of files, and leaves them: on a busy disk that takes minutes.
+    """
+    try:
+        found = os.statvfs(MEMORY)
+    except OSError:
+        return None
+    fits = found.f_bavail * found.f_frsize >= ROOM and not found.f_flag & os.ST_NOEXEC
+    return MEMORY if fits and os.access(MEMORY, os.W_OK) else None
+
+
+def _wait(emulator: Emulator, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not answers(emulator.url):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise EmulatorError(f"ministack does not serve on {emulator.url}:\n{emulator.said()}")
+        time.sleep(0.1)
+
+
+def answers(url: str) -> bool:
+    """Tell whether an emulator answers there, by the path that LocalStack and ministack both have."""
+    try:
+        with build_opener(ProxyHandler({})).open(f"{url}/_localstack/health", timeout=5) as answer:
+            return int(answer.status) == 200  # noqa: PLR2004 - HTTP's
+    except (urllib.error.URLError, OSError):
+        return False

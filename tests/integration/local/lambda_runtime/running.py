@@ -1,0 +1,117 @@
+"""A runtime of the tests' own: one function that does as it is told, one that cannot be loaded, one that dies loading."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import uvloop
+
+from local.lambda_runtime.runtime import Result, Runtime
+from local.sam_template.deployment import Deployment
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+TEMPLATE = """
+Globals:
+  Function: {CodeUri: code, Timeout: 1, Layers: [!Ref Layer], Environment: {Variables: {OWN: template, OTHER: template}}}
+Resources:
+  Layer: {Type: AWS::Serverless::LayerVersion, Properties: {ContentUri: layer}}
+  Act: {Type: AWS::Serverless::Function, Properties: {Handler: app.handler, MemorySize: 256}}
+  Broken: {Type: AWS::Serverless::Function, Properties: {Handler: absent.handler}}
+  Dying: {Type: AWS::Serverless::Function, Properties: {Handler: dying.handler}}
+"""
+
+CODE = """
+import dataclasses, decimal, os, sys, time
+import layered.module
+
+count = 0
+
+
+def handler(event, context):
+    global count
+    count += 1
+    return actions[event["act"]](event, context)
+
+
+def raise_(event, context):
+    raise LookupError(event["text"])
+
+
+def noise(event, context):
+    for number in range(2000):
+        print("line", number)
+    os.write(2, b"on standard error, without an end")
+
+
+actions = {
+    "echo": lambda event, context: event,
+    "pid": lambda event, context: [os.getpid(), count],
+    "environment": lambda event, context: dict(os.environ),
+    "context": lambda event, context: {
+        **{field.name: getattr(context, field.name) for field in dataclasses.fields(context)},
+        "remaining": context.get_remaining_time_in_millis(),
+    },
+    "layer": lambda event, context: layered.module.NAME,
+    "sleep": lambda event, context: time.sleep(event["seconds"]) or os.getpid(),
+    "decimal": lambda event, context: decimal.Decimal("1.5"),
+    "set": lambda event, context: {1},
+    "surrogate": lambda event, context: "\\ud800",
+    "raise": raise_,
+    "exit": lambda event, context: os._exit(3),
+    "kill": lambda event, context: os.kill(os.getpid(), 9),
+    "noise": noise,
+}
+"""
+
+
+@dataclass(kw_only=True)
+class Running:
+    """A runtime, and what its functions printed."""
+
+    runtime: Runtime
+    lines: list[tuple[str, str]]
+
+    async def act(self, act: str, **event: object) -> Result:
+        """Run the function that does as it is told."""
+        return await self.runtime.invoke("Act", {"act": act, **event})
+
+
+def deployment_in(folder: Path) -> Deployment:
+    """Write the functions and their template."""
+    (folder / "code").mkdir()
+    (folder / "code/app.py").write_text(CODE, encoding="utf-8")
+    (folder / "code/dying.py").write_text("import os\nos._exit(9)", encoding="utf-8")
+    (folder / "layer/layered").mkdir(parents=True)
+    (folder / "layer/layered/__init__.py").touch()
+    (folder / "layer/layered/module.py").write_text("NAME = 'layered'", encoding="utf-8")
+    (folder / "template.yaml").write_text(TEMPLATE, encoding="utf-8")
+    return Deployment.load(folder / "template.yaml")
+
+
+def run(folder: Path, test: Callable[[Running], Awaitable[object]], **settings: Any) -> list[tuple[str, str]]:
+    """Run a test with a runtime of its own; return what the functions printed until its end."""
+    deployment = deployment_in(folder)
+    lines: list[tuple[str, str]] = []
+
+    async def work() -> None:
+        runtime = Runtime(
+            deployment,
+            gateway_url="http://gateway",
+            log=lambda name, line: lines.append((name, line)),
+            environment={"OTHER": "override"},
+            preload=(),
+            **settings,
+        )
+        try:
+            await test(Running(runtime=runtime, lines=lines))
+        finally:
+            await runtime.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work())
+    return lines

@@ -1,0 +1,166 @@
+"""Functions run as on Lambda: processes, environment, events, logs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from local.lambda_runtime.runtime import Result
+from tests.integration.local.lambda_runtime.running import Running, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_process_serves_one_event_after_another(tmp_path: Path) -> None:
+    """It stays warm, and its module is loaded once."""
+
+    async def test(running: Running) -> None:
+        first, second = (await running.act("pid")).json(), (await running.act("pid")).json()
+
+        assert second == [first[0], 2]
+
+    run(tmp_path, test)
+
+
+def test_concurrent_events_get_processes_of_their_own_up_to_the_limit(tmp_path: Path) -> None:
+    """What is beyond the limit waits."""
+
+    async def test(running: Running) -> None:
+        await running.runtime.warm(["Act"])
+        started = time.monotonic()
+        results = await asyncio.gather(*(running.act("sleep", seconds=0.2) for _ in range(6)))
+
+        assert len({result.json() for result in results}) == 3
+        assert 0.4 <= time.monotonic() - started < 1.1
+
+    run(tmp_path, test, concurrency=3)
+
+
+def test_an_idle_process_is_ended(tmp_path: Path) -> None:
+    """The next event gets a new one."""
+
+    async def test(running: Running) -> None:
+        first = (await running.act("pid")).json()
+        await asyncio.sleep(0.4)
+        assert not psutil.pid_exists(first[0])
+
+        assert (await running.act("pid")).json()[0] != first[0]
+
+    run(tmp_path, test, idle_seconds=0.2)
+
+
+def test_a_function_sees_lambdas_environment_and_nothing_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The template's variables, the caller's above them, Lambda's own, and neither secrets nor profiles of a developer."""
+    monkeypatch.setenv("SECRET_OF_A_DEVELOPER", "x")
+
+    async def test(running: Running) -> None:
+        environment = (await running.act("environment")).json()
+
+        assert "SECRET_OF_A_DEVELOPER" not in environment
+        assert {name: environment[name] for name in expected} == expected
+
+    expected = {
+        "OWN": "template",
+        "OTHER": "override",
+        "AWS_LAMBDA_FUNCTION_NAME": "Act",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256",
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL_LAMBDA": "http://gateway",
+        "AWS_ACCESS_KEY_ID": "local",
+    }
+    run(tmp_path, test)
+
+
+def test_the_context_is_lambdas(tmp_path: Path) -> None:
+    """With a deadline that is the function's timeout away."""
+
+    async def test(running: Running) -> None:
+        context = (await running.act("context")).json()
+
+        assert 500 < context.pop("remaining") <= 1000
+        assert len(context.pop("aws_request_id")) == 36
+        assert context.pop("log_stream_name")
+        assert context.pop("deadline")
+        assert context == {
+            "function_name": "Act",
+            "function_version": "$LATEST",
+            "invoked_function_arn": "arn:aws:lambda:us-east-1:000000000000:function:Act",
+            "memory_limit_in_mb": "256",
+            "log_group_name": "/aws/lambda/Act",
+            "identity": None,
+            "client_context": None,
+        }
+        assert (await running.act("layer")).json() == "layered"
+
+    run(tmp_path, test)
+
+
+def test_events_and_answers_pass_through_json(tmp_path: Path) -> None:
+    """What JSON cannot say is an error of the function; a Decimal is a number, a lone surrogate survives."""
+
+    async def test(running: Running) -> None:
+        assert (await running.act("decimal")).json() == 1.5
+        assert (await running.act("surrogate")).json() == "\ud800"
+        assert (await running.act("echo", text="x" * 3_000_000)).json()["text"] == "x" * 3_000_000
+        failed = await running.act("set")
+        assert (failed.failed, failed.json()["errorType"]) == (True, "Runtime.MarshalError")
+
+    run(tmp_path, test)
+
+
+def test_every_line_that_was_printed_is_logged(tmp_path: Path) -> None:
+    """In order, also the last one, which has no end."""
+
+    async def test(running: Running) -> None:
+        assert not (await running.act("noise")).failed
+
+    lines = run(tmp_path, test)
+
+    assert lines == [("Act", f"line {number}") for number in range(2000)] + [
+        ("Act", "on standard error, without an end")
+    ]
+
+
+def test_a_caller_that_goes_away_leaves_the_function_running(tmp_path: Path) -> None:
+    """Its process takes the next event when it is done."""
+
+    async def test(running: Running) -> None:
+        pid = (await running.act("pid")).json()[0]
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(running.act("sleep", seconds=0.2), 0.05)
+
+        assert (await running.act("pid")).json() == [pid, 3]
+
+    run(tmp_path, test, concurrency=1)
+
+
+def test_an_asynchronous_event_is_dropped_after_three_attempts(tmp_path: Path) -> None:
+    """The log says so."""
+
+    async def test(running: Running) -> None:
+        request_id = running.runtime.invoke_async("Act", {"act": "raise", "text": "never"})
+        await asyncio.sleep(0.3)
+
+        last = f"RequestId: {request_id} Error: asynchronous event dropped after 3 attempts"
+        assert running.lines[-1] == ("Act", last)
+        assert running.lines.count(("Act", "[ERROR] LookupError: never")) == 3
+
+    run(tmp_path, test, retry_delays=(0.02, 0.02))
+
+
+def test_a_result_says_whether_it_is_an_object() -> None:
+    """Failures and other values are none."""
+    payload = json.dumps({"a": 1}).encode()
+
+    assert Result(payload=payload, failed=False).object() == {"a": 1}
+    assert Result(payload=payload, failed=True).object() is None
+    assert Result(payload=b"[1]", failed=False).object() is None

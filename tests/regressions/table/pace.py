@@ -1,0 +1,182 @@
+"""Clocks, pauses and sizes that are not what they should be."""
+
+from tests.regressions.mutation import Mutation
+from tests.regressions.table.paths import GATEWAY, LAYER, PACE, PROTOCOL_2, STORE
+
+ANSWERS = GATEWAY + "test_each_answer_is_taken_for_what_it_is_and_nothing_is_posted_twice"
+BACKOFF = PACE + "test_the_pause_before_the_next_try_is_doubled_up_to_a_minute_and_half_of_it_is_chance"
+ACK_TIME = PACE + "test_each_attempt_gives_the_agent_longer_for_its_ack"
+
+MUTATIONS = (
+    Mutation(
+        name="backoff-that-does-not-grow",
+        puts_back="429: a gateway that refuses is asked again each second",
+        file=LAYER + "commands/delivery.py",
+        old="2.0 ** min(attempt - 1, 16)",
+        new="1.0",
+        caught_by=(BACKOFF,),
+    ),
+    Mutation(
+        name="backoff-without-a-bound",
+        puts_back="I15: an agent that was refused for long waits for hours",
+        file=LAYER + "commands/delivery.py",
+        old="THROTTLE_SECONDS_MOST = 60.0",
+        new="THROTTLE_SECONDS_MOST = 1e9",
+        caught_by=(BACKOFF,),
+    ),
+    Mutation(
+        name="backoff-without-chance",
+        puts_back="429: all that were refused together come back together",
+        file=LAYER + "commands/delivery.py",
+        old="random.uniform(most / 2, most)",
+        new="most",
+        caught_by=(BACKOFF,),
+    ),
+    Mutation(
+        name="refused-without-a-pause",
+        puts_back="429, I3: all attempts are spent in one call",
+        file=LAYER + "commands/delivery.py",
+        old='was refused by the gateway"\n                return sent, end(\n'
+        "                    unsent=_commands(messages), unsent_cause=cause, throttle_seconds=backoff(first.attempt)\n"
+        "                )",
+        new='was refused by the gateway"\n                return sent, end(unsent=_commands(messages), unsent_cause=cause)',
+        caught_by=(PACE + "test_one_refused_post_is_one_post",),
+    ),
+    Mutation(
+        name="same-time-for-each-ack",
+        puts_back="I3: an agent that is slow gets everything again and again",
+        file=STORE + "delivery.py",
+        old="least(%(ack)s * 2.0 ^ least(c.attempt, 16), %(ack_most)s)",
+        new="%(ack)s",
+        caught_by=(ACK_TIME,),
+    ),
+    Mutation(
+        name="time-for-an-ack-without-a-bound",
+        puts_back="I15: what was lost on its way is sent again after hours",
+        file=STORE + "delivery.py",
+        old="least(%(ack)s * 2.0 ^ least(c.attempt, 16), %(ack_most)s)",
+        new="%(ack)s * 2.0 ^ least(c.attempt, 16)",
+        caught_by=(ACK_TIME,),
+    ),
+    Mutation(
+        name="silent-agent-is-to-acknowledge",
+        puts_back="wire, I3: a docker-agent that executes for a minute is sent the command again",
+        file=STORE + "delivery.py",
+        old="case when a.dialect = 'silent'\n                    then c.execution_timeout\n",
+        new="case when false\n                    then c.execution_timeout\n",
+        caught_by=(PACE + "test_a_silent_agent_has_the_time_of_the_execution_for_its_answer",),
+    ),
+    Mutation(
+        name="execution-is-timed-from-the-acceptance",
+        puts_back="I1: what waited for long times out as soon as it runs",
+        file=STORE + "settlement.py",
+        old="ack_deadline = null,\n            execution_deadline = clock_timestamp() +",
+        new="ack_deadline = null,\n            execution_deadline = c.created_at +",
+        caught_by=(PACE + "test_the_time_of_an_execution_begins_with_the_ack_and_again_with_each_progress",),
+    ),
+    Mutation(
+        name="progress-extends-nothing",
+        puts_back="I1: what is under way, and says so, times out",
+        file=STORE + "settlement.py",
+        old="set progress = %(progress)s,\n"
+        "            execution_deadline = clock_timestamp() + c.execution_timeout * interval '1 second'",
+        new="set progress = %(progress)s",
+        caught_by=(PACE + "test_the_time_of_an_execution_begins_with_the_ack_and_again_with_each_progress",),
+    ),
+    Mutation(
+        name="progress-is-not-kept",
+        puts_back="I9: an agent says how far it is, and nobody can read it",
+        file=STORE + "settlement.py",
+        old="set progress = %(progress)s,",
+        new="set progress = c.progress, result = %(progress)s,",
+        caught_by=(PROTOCOL_2 + "test_many_reports_in_one_message_settle_each_its_own",),
+    ),
+    Mutation(
+        name="time-of-the-ack-is-not-kept",
+        puts_back="I12: acknowledged, at no time",
+        file=STORE + "settlement.py",
+        old="acknowledged_at = clock_timestamp(), ",
+        new="",
+        caught_by=(PACE + "test_each_step_of_a_command_has_its_time_in_order",),
+    ),
+    Mutation(
+        name="time-of-the-end-is-not-kept",
+        puts_back="I12: completed, at no time; and it is never pruned",
+        file=STORE + "settlement.py",
+        old="result = done.result, completed_at = clock_timestamp(),",
+        new="result = done.result,",
+        caught_by=(PACE + "test_each_step_of_a_command_has_its_time_in_order",),
+    ),
+    Mutation(
+        name="completed-with-an-error",
+        puts_back="I6: completed, and the error of the time-out stands beside it",
+        file=STORE + "settlement.py",
+        old="execution_deadline = null, error_message = null, cause = 'completed",
+        new="execution_deadline = null, cause = 'completed",
+        caught_by=(PACE + "test_a_late_result_leaves_nothing_of_the_time_out",),
+    ),
+    Mutation(
+        name="reason-of-a-failure-is-lost",
+        puts_back="R26: failed, and nobody knows why",
+        file=STORE + "settlement.py",
+        old="error_message = %(error)s, cause = 'failed at its agent'",
+        new="cause = case when %(error)s = '' then '' else 'failed at its agent' end",
+        caught_by=(PROTOCOL_2 + "test_a_retryable_failure_is_tried_again_while_attempts_are_left",),
+    ),
+    Mutation(
+        name="messages-are-measured-in-characters",
+        puts_back="1009: what takes more bytes than characters is posted, and refused",
+        file=LAYER + "commands/delivery.py",
+        old="size = len(message.text.encode())",
+        new="size = len(message.text)",
+        caught_by=(PACE + "test_a_row_that_no_frame_can_carry_is_failed_without_a_post",),
+    ),
+    Mutation(
+        name="batches-are-measured-in-characters",
+        puts_back="1009: what takes more bytes than characters is joined into a message that is too large",
+        file=LAYER + "protocol/frames.py",
+        old="more = len(command.frame.encode()) + 2",
+        new="more = len(command.frame) + 2",
+        caught_by=(PACE + "test_a_batch_is_split_by_its_bytes",),
+    ),
+    Mutation(
+        name="window-of-any-size",
+        puts_back="I5: an agent asks for everything at once",
+        file=LAYER + "commands/flush.py",
+        old=" and 1 <= int(window[:4]) <= WINDOW_MOST",
+        new="",
+        caught_by=(PACE + "test_a_window_beyond_the_bounds_is_refused",),
+    ),
+    Mutation(
+        name="forbidden-is-gone",
+        puts_back="403: a function without the permission forgets every connection that it tries",
+        file=LAYER + "platform/gateway.py",
+        old="{410: Posted.GONE,",
+        new="{410: Posted.GONE, 403: Posted.GONE,",
+        caught_by=(ANSWERS + "[403-refused]",),
+    ),
+    Mutation(
+        name="server-error-is-taken",
+        puts_back="5xx: what was not taken counts as sent",
+        file=LAYER + "platform/gateway.py",
+        old="Posted.REFUSED)\n",
+        new="Posted.TAKEN)\n",
+        caught_by=(ANSWERS + "[500-refused]",),
+    ),
+    Mutation(
+        name="unreachable-gateway-is-unknown",
+        puts_back="no connection: what was surely not sent waits for its ack",
+        file=LAYER + "platform/gateway.py",
+        old="        except (ConnectTimeoutError, EndpointConnectionError):\n            return Posted.REFUSED\n",
+        new="",
+        caught_by=(GATEWAY + "test_a_gateway_that_cannot_be_reached_has_taken_nothing",),
+    ),
+    Mutation(
+        name="in-doubt-it-is-live",
+        puts_back="post during $connect: flush posts before the handshake is over",
+        file=LAYER + "platform/gateway.py",
+        old="            return False\n        return True",
+        new="            return True\n        return True",
+        caught_by=(GATEWAY + "test_a_connection_that_is_not_known_to_be_live_is_not",),
+    ),
+)

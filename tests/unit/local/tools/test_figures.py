@@ -1,0 +1,53 @@
+"""The bill and the load: arithmetic that can be done by hand."""
+
+from pathlib import Path
+
+import pytest
+
+from local.sam_template.intrinsics import read
+from local.tools import capacity as load
+from local.tools import costs
+from local.tools.costs import total
+
+
+def test_an_agents_minutes_and_messages_are_billed_as_the_gateway_counts_them() -> None:
+    """43,800 minutes and 87,600 heartbeats a month."""
+    connected, messages, _, _ = costs.agent_month()
+
+    assert connected.usd == pytest.approx(43_800 * 0.25e-6)
+    assert messages.usd == pytest.approx(87_600 * 1e-6)
+
+
+def test_heartbeats_that_the_gateway_answers_save_their_invocations() -> None:
+    """And nothing else."""
+    usual, answered = costs.agent_month(), costs.agent_month(gateway_heartbeats=True)
+
+    assert [one.what for one, other in zip(usual, answered, strict=True) if one != other] == [
+        "Heartbeats, as invocations"
+    ]
+
+
+def test_a_replica_doubles_the_database_and_a_proxy_has_its_least() -> None:
+    """The proxy bills eight units at least."""
+    plain, large = costs.standing(), costs.standing(replica=True, proxy=True)
+
+    assert large[0].usd == pytest.approx(2 * plain[0].usd)
+    assert total(large) - total(plain) == pytest.approx(plain[0].usd + 8 * 0.015 * 730)
+
+
+def test_what_the_bill_counts_is_what_the_template_has(root: Path) -> None:
+    """Alarms, and the memory of a function."""
+    monitoring = read(root / "stacks/monitoring.yaml")["Resources"].values()
+    function = read(root / "template.yaml")["Globals"]["Function"]
+
+    assert sum(resource["Type"] == "AWS::CloudWatch::Alarm" for resource in monitoring) == costs.ALARMS
+    assert function["MemorySize"] == costs.MEMORY_GB * 1024
+
+
+def test_the_stages_own_throttle_is_the_first_to_give() -> None:
+    """Three heartbeats a minute of 1,000 agents pass it 30 times over; those of 100,000 do not pass it."""
+    first = {agents: next(iter(load.loads(agents))) for agents in (1_000, 100_000)}
+
+    assert first[1_000].share < 0.05
+    assert first[100_000].share > 1
+    assert read(Path(__file__).parents[4] / "template.yaml")["Parameters"]["RequestRate"]["Default"] == load.STAGE_RATE
