@@ -123,7 +123,7 @@ def test_a_database_that_cannot_be_asked_about_an_operator_is_a_503_and_no_401(
         raise psycopg.OperationalError
 
     with monkeypatch.context() as patch:
-        patch.setattr("dispatcher.database.connect", unreachable)
+        patch.setattr("dispatcher.platform.database.connect", unreachable)
         context = run("authorize_operator", {"headers": {"authorization": f"Bearer {token}"}})["context"]
     event = request("GET", "/api/v1/commands/k1")
     event["requestContext"]["authorizer"] = {"lambda": context}

@@ -64,7 +64,7 @@ class Socket:
 
 
 class FaultyGateway:
-    """Implements `dispatcher.gateway.Gateway` with fates that the history chooses."""
+    """Implements `dispatcher.platform.gateway.Gateway` with fates that the history chooses."""
 
     def __init__(self, world: "World") -> None:
         self.sockets: dict[str, Socket] = {}

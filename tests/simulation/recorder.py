@@ -18,7 +18,7 @@ class Delivery:
 
 
 class Recorder:
-    """Implements `dispatcher.gateway.Gateway`; every post is taken, and written down over a connection of its own."""
+    """Implements `dispatcher.platform.gateway.Gateway`; every post is taken, and written down over a connection of its own."""
 
     def __init__(self, url: str, before: Callable[[], None], after: Callable[[], None]) -> None:
         self._conn = open_connection(url)

@@ -20,8 +20,8 @@ GLIBC_MOST = 34
 UNZIPPED_MOST = 250 * 1024 * 1024
 """Bytes that a function and its layers may have."""
 NEEDED = (
-    "dispatcher/rds.pem",
-    "dispatcher/openapi.json",
+    "dispatcher/platform/rds.pem",
+    "dispatcher/api/openapi.json",
     "dispatcher/schema/0001_dispatcher.sql",
     "psycopg_binary/pq*.so",
     "cryptography/hazmat/bindings/_rust*.so",

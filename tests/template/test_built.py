@@ -57,6 +57,6 @@ def test_a_library_of_another_python_or_a_later_system_is_found(layer: Path) -> 
 
 def test_a_file_that_was_not_packed_is_found(layer: Path) -> None:
     """The certificates, say."""
-    (layer / "python/dispatcher/rds.pem").unlink()
+    (layer / "python/dispatcher/platform/rds.pem").unlink()
 
-    assert list(findings(layer, "arm64", "python3.13")) == ["dispatcher/rds.pem is missing"]
+    assert list(findings(layer, "arm64", "python3.13")) == ["dispatcher/platform/rds.pem is missing"]

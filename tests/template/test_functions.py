@@ -157,7 +157,7 @@ def test_every_function_is_told_the_settings_that_its_code_asks_for(template: Te
     told = {name for function in template.functions for name in template.environment(function)}
     asked = {
         name
-        for path in (root / "layers/dispatcher/dispatcher").glob("*.py")
+        for path in (root / "layers/dispatcher/dispatcher").rglob("*.py")
         for name in re.findall(r'(?:environ\.get\(|_required\(|_secret\()\s*"([A-Z_]+)"', path.read_text())
     }
     only_on_one_machine = {"DATABASE_URL", "TOKEN_SECRET", "ADMIN_PASSWORD"}
