@@ -17,18 +17,17 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from dispatcher.access.identity import Operator, Role
+from dispatcher.access.roles import Operator, Role
 from dispatcher.commands import submission as intake
 from dispatcher.commands.delivery import deliver
-from dispatcher.commands.model import Dialect
-from dispatcher.commands.reports import receive
+from dispatcher.commands.submission import NewCommand
 from dispatcher.commands.sweep import sweep
 from dispatcher.platform.database import Connection, open_connection
 from dispatcher.platform.migrations import migrate
-from dispatcher.store.commands import NewCommand
+from dispatcher.protocol.handshake import DeliveryMode
 from local.postgres import server as postgres
 from tests.fakes import FakeGateway, plenty
-from tests.rows import connect, provide
+from tests.rows import connect, provide, receive
 
 AWAY = 1000
 """Agents that are away, among whom the backlog lies."""
@@ -77,7 +76,7 @@ def main() -> int:
             for conn in (empty, full):
                 migrate(conn)
                 provide(conn, "here")
-                connect(conn, "here", "c", dialect=Dialect.BATCHING, window=100)
+                connect(conn, "here", "c", mode=DeliveryMode.BATCHING, window=100)
             with console.status(f"Adding {backlog:,} pending rows for agents that are away …"):
                 _add_backlog(full, backlog)
             for conn in (empty, full):

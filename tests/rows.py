@@ -5,10 +5,13 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from dispatcher.commands.model import Dialect
+from dispatcher.agents import connections
+from dispatcher.agents.connections import Origin
+from dispatcher.commands import flush, reports
 from dispatcher.platform.database import Connection
-from dispatcher.store import connections
-from dispatcher.store.connections import Origin
+from dispatcher.protocol.handshake import DeliveryMode, Handshake
+from dispatcher.sessions.session_records import SessionStates
+from tests.fakes import FakeGateway
 
 
 def provide(conn: Connection, agent_id: str = "a1", platform: str = "kubernetes") -> None:
@@ -21,14 +24,26 @@ def connect(
     agent_id: str = "a1",
     connection_id: str = "c1",
     *,
-    dialect: Dialect | None = None,
+    mode: DeliveryMode | None = None,
     window: int = 1,
 ) -> int:
     """Connect an agent, to the end of its handshake, and return the epoch."""
-    opened = connections.open_connection(conn, agent_id, connection_id, dialect=dialect, window=window, origin=Origin())
-    assert opened is not None
-    connections.mark_live(conn, agent_id, opened.epoch)
-    return opened.epoch
+    recorded = flush.record_connection(
+        conn,
+        FakeGateway(),
+        agent_id,
+        connection_id,
+        handshake=Handshake(mode=mode, window=window),
+        origin=Origin(),
+    )
+    assert recorded is not None
+    connections.mark_live(conn, agent_id, recorded.epoch)
+    return recorded.epoch
+
+
+def receive(conn: Connection, agent_id: str, connection_id: str, text: str) -> bool:
+    """Receive an agent's message, as the function `message` does."""
+    return reports.receive(conn, agent_id, connection_id, text, SessionStates())
 
 
 def put(conn: psycopg.Connection[Any], command_id: str, agent_id: str = "a1", **columns: object) -> None:

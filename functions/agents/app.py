@@ -1,18 +1,17 @@
-"""Agents: provide, register, list, approve, reject and delete them; their keys."""
+"""Agents: create, register, list, approve, reject and delete them; their keys and enrolment tokens."""
 
 from dataclasses import asdict
 from http import HTTPStatus
 from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler import Response
-from aws_lambda_powertools.event_handler.openapi.params import Body, Query
+from aws_lambda_powertools.event_handler.openapi.params import Body
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher.access.identity import Role
-from dispatcher.agents import registry as fleet
-from dispatcher.agents.registry import Introduction, NewAgent
+from dispatcher.access.roles import Role
+from dispatcher.agents import agent_keys, enrolment, registry
 from dispatcher.api import cursors
-from dispatcher.api.documents import (
+from dispatcher.api.agent_schemas import (
     AgentDocument,
     AgentPage,
     AgentRequest,
@@ -25,14 +24,10 @@ from dispatcher.api.documents import (
     RegisteredDocument,
     RegisterRequest,
 )
-from dispatcher.api.resolver import Api, answer_with, source_ip_of
-from dispatcher.commands.model import Agent
+from dispatcher.api.resolver import Api, Cursor, Limit, answer_with, no_content
 from dispatcher.platform import database
-from dispatcher.platform import edge as front_door
 from dispatcher.platform.gateway import ApiGateway
 from dispatcher.platform.observability import logger
-from dispatcher.store import agents, keys
-from dispatcher.store.enrolment import NewEnrolmentToken
 
 REGISTER = "/api/v1/agents/register"
 api = Api(public=frozenset({f"POST {REGISTER}"}))
@@ -42,66 +37,43 @@ api = Api(public=frozenset({f"POST {REGISTER}"}))
     REGISTER,
     responses={
         HTTPStatus.OK: {
-            "description": "It may connect",
+            "description": "The agent may connect",
             "content": {"application/json": {"model": RegisteredDocument}},
         },
         HTTPStatus.ACCEPTED: {
-            "description": "It waits for an operator's approval",
+            "description": "The agent waits for an operator's approval",
             "content": {"application/json": {"model": RegisteredDocument}},
         },
     },
 )
 def register(request: Annotated[RegisterRequest, Body()]) -> Response[RegisteredDocument]:
-    """Register an agent, which shows its key in the header X-Agent-Api-Key."""
-    headers = front_door.headers_of(api.current_event.raw_event)
-    introduction = Introduction(
-        agent_id=request.agent_id,
-        platform=request.platform,
-        region=request.region,
-        capacity=request.capacity,
-        metadata=request.metadata,
-    )
+    """Register an agent; it sends its key in the header X-Agent-Api-Key."""
     with database.connect() as conn:
-        registered = fleet.register(
-            conn, headers.get("x-agent-api-key"), introduction, source_ip_of(api.current_event.raw_event)
-        )
-    agent = registered.agent
-    document = RegisteredDocument(
-        id=agent.agent_id,
-        agent_id=agent.agent_id,
-        platform=agent.platform,
-        region=agent.region,
-        status=agent.presence,
-        approval_status=agent.approval,
-        created_at=agent.created_at,
-        api_key=registered.key,
-    )
-    status = HTTPStatus.OK if agent.approval == "approved" else HTTPStatus.ACCEPTED
-    return answer_with(status, document)
+        key = api.headers.get("x-agent-api-key")
+        registered = enrolment.register(conn, key, request.to_registration(), api.source_ip)
+    status = HTTPStatus.OK if registered.agent.approval == "approved" else HTTPStatus.ACCEPTED
+    return answer_with(status, RegisteredDocument.of(registered))
 
 
 @api.post("/api/v1/agents", status_code=HTTPStatus.CREATED)
-def provide(request: Annotated[AgentRequest, Body()]) -> Response[NewAgentDocument]:
-    """Provide an agent; its key is shown once."""
+def create(request: Annotated[AgentRequest, Body()]) -> Response[NewAgentDocument]:
+    """Create an agent and its first key; the key is shown once."""
     by = api.operator_with(Role.ADMIN)
-    new = NewAgent(agent_id=request.agent_id, platform=request.platform, region=request.region, labels=request.labels)
     with database.connect() as conn:
-        agent, secret = fleet.provide(conn, new, by)
+        agent, secret = enrolment.create_agent(conn, request.to_agent(), by)
     document = NewAgentDocument.model_validate({**asdict(agent), "api_key": secret})
     return answer_with(HTTPStatus.CREATED, document, location=f"/api/v1/agents/{agent.agent_id}")
 
 
 @api.get("/api/v1/agents")
-def list_agents(
-    limit: Annotated[int, Query(ge=1, le=cursors.PAGE_MOST)] = 50, cursor: Annotated[str | None, Query()] = None
-) -> AgentPage:
-    """List agents in the order of their ids."""
+def list_agents(limit: Limit = 50, cursor: Cursor = None) -> AgentPage:
+    """List agents, ordered by id."""
     scope = api.operator_with(Role.READER).scope
     with database.connect() as conn:
-        page = agents.list_page(conn, scope=scope, after=cursors.decode(cursor) if cursor else None, limit=limit)
+        page = registry.list_page(conn, scope=scope, after=cursors.decode(cursor) if cursor else None, limit=limit)
     return AgentPage(
         agents=[AgentDocument.model_validate(agent) for agent in page],
-        next_cursor=cursors.encode(page[-1].agent_id) if len(page) == limit else None,
+        next_cursor=cursors.next_cursor(page, limit, lambda agent: agent.agent_id),
     )
 
 
@@ -110,7 +82,7 @@ def read(agent_id: str) -> AgentDocument:
     """Read an agent."""
     scope = api.operator_with(Role.READER).scope
     with database.connect() as conn:
-        return AgentDocument.model_validate(fleet.find(conn, agent_id, scope))
+        return AgentDocument.model_validate(registry.find(conn, agent_id, scope))
 
 
 @api.delete("/api/v1/agents/<agent_id>", status_code=HTTPStatus.NO_CONTENT)
@@ -118,87 +90,63 @@ def delete(agent_id: str) -> Response[None]:
     """Delete an agent; its commands and their history stay."""
     by = api.operator_with(Role.ADMIN)
     with database.connect() as conn:
-        fleet.delete(conn, ApiGateway.from_environment(), agent_id, by)
-    return Response(status_code=HTTPStatus.NO_CONTENT)
+        registry.delete(conn, ApiGateway.from_environment(), agent_id, by)
+    return no_content()
 
 
 @api.post("/api/v1/agents/<agent_id>/approve")
 def approve(agent_id: str) -> AgentDocument:
     """Approve an agent."""
-    return AgentDocument.model_validate(_decide(agent_id, "approved"))
+    return _decide(agent_id, "approved")
 
 
 @api.post("/api/v1/agents/<agent_id>/reject")
 def reject(agent_id: str) -> AgentDocument:
-    """Reject an agent; its sockets are closed."""
-    return AgentDocument.model_validate(_decide(agent_id, "rejected"))
+    """Reject an agent; its connections are closed."""
+    return _decide(agent_id, "rejected")
 
 
-def _decide(agent_id: str, approval: str) -> Agent:
+def _decide(agent_id: str, approval: str) -> AgentDocument:
     by = api.operator_with(Role.ADMIN)
     with database.connect() as conn:
-        return fleet.decide(conn, ApiGateway.from_environment(), agent_id, approval, by)
+        agent = registry.decide(conn, ApiGateway.from_environment(), agent_id, approval, by)
+    return AgentDocument.model_validate(agent)
 
 
 @api.post("/api/v1/agents/<agent_id>/keys", status_code=HTTPStatus.CREATED)
 def issue_key(agent_id: str) -> Response[NewKeyDocument]:
-    """Give an agent one more key, so that it can be rotated; it is shown once."""
+    """Give an agent one more key, for a rotation; the key is shown once."""
     by = api.operator_with(Role.ADMIN)
     with database.connect() as conn:
-        key, secret = fleet.issue_key(conn, agent_id, by)
-    document = NewKeyDocument(
-        key_id=str(key.key_id), created_at=key.created_at, created_by=key.created_by, api_key=secret
-    )
-    return answer_with(HTTPStatus.CREATED, document)
+        key, secret = agent_keys.issue(conn, agent_id, by)
+    return answer_with(HTTPStatus.CREATED, NewKeyDocument.model_validate({**asdict(key), "api_key": secret}))
 
 
 @api.get("/api/v1/agents/<agent_id>/keys")
 def list_keys(agent_id: str) -> KeyList:
-    """List an agent's valid keys, without the keys."""
+    """List an agent's valid keys, without the keys themselves."""
     by = api.operator_with(Role.ADMIN)
     with database.connect() as conn:
-        fleet.find(conn, agent_id, by.scope)
-        valid = keys.valid(conn, agent_id)
-    return KeyList(
-        keys=[
-            KeyDocument(key_id=str(key.key_id), created_at=key.created_at, created_by=key.created_by) for key in valid
-        ]
-    )
+        valid = agent_keys.list_valid(conn, agent_id, by)
+    return KeyList(keys=[KeyDocument.model_validate(key) for key in valid])
 
 
 @api.delete("/api/v1/agents/<agent_id>/keys/<key_id>", status_code=HTTPStatus.NO_CONTENT)
 def revoke_key(agent_id: str, key_id: str) -> Response[None]:
-    """Revoke a key and close the agent's sockets."""
+    """Revoke a key and close the connections that it opened."""
     by = api.operator_with(Role.ADMIN)
     with database.connect() as conn:
-        fleet.revoke_key(conn, ApiGateway.from_environment(), agent_id, key_id, by)
-    return Response(status_code=HTTPStatus.NO_CONTENT)
+        agent_keys.revoke(conn, ApiGateway.from_environment(), agent_id, key_id, by)
+    return no_content()
 
 
 @api.post("/api/v1/enrolment-tokens", status_code=HTTPStatus.CREATED)
-def invite(request: Annotated[EnrolmentTokenRequest, Body()]) -> Response[EnrolmentTokenDocument]:
-    """Make an enrolment token; it is shown once."""
+def create_enrolment_token(request: Annotated[EnrolmentTokenRequest, Body()]) -> Response[EnrolmentTokenDocument]:
+    """Create an enrolment token; it is shown once."""
     by = api.operator_with(Role.ADMIN)
-    new = NewEnrolmentToken(
-        agent_id=request.agent_id,
-        prefix=request.prefix,
-        labels=request.labels,
-        approved=request.approved,
-        uses=request.uses,
-        ttl_seconds=request.ttl_seconds,
-    )
     with database.connect() as conn:
-        token, secret = fleet.invite(conn, new, by)
-    document = EnrolmentTokenDocument(
-        token_id=str(token.token_id),
-        token=secret,
-        agent_id=token.agent_id,
-        prefix=token.prefix,
-        labels=token.labels,
-        approved=token.approved,
-        uses_left=token.uses_left,
-        expires_at=token.expires_at,
-    )
+        token, secret = enrolment.create_token(conn, request.to_token(), by)
+    document = EnrolmentTokenDocument.model_validate({**asdict(token), "token": secret})
     return answer_with(HTTPStatus.CREATED, document)
 
 

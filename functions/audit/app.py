@@ -1,10 +1,10 @@
-"""Audit: what must always hold, checked on the live rows and published as metrics.  Runs every five minutes."""
+"""Loss check: the invariants are checked on the live rows and published as metrics.  Runs every five minutes."""
 
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher.commands.loss_check import audit
+from dispatcher.commands.loss_check import check_for_loss
 from dispatcher.platform import database
 from dispatcher.platform.observability import logger, metrics
 
@@ -12,16 +12,17 @@ from dispatcher.platform.observability import logger, metrics
 @logger.inject_lambda_context
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, float]:
-    """Audit once; `lost_commands` and its like are 0, or somebody has to look."""
+    """Check once; `lost_commands` and the like are 0, or somebody must look."""
     del event, context
     with database.connect() as conn:
-        found = audit(conn)
-    for finding in found.findings:
+        report = check_for_loss(conn)
+    for finding in report.findings:
         if finding.offenders:
             logger.error(
-                "Promise broken", extra={"check": finding.check, "offenders": finding.offenders, "some": finding.some}
+                "Invariant broken",
+                extra={"check": finding.check, "offenders": finding.offenders, "some": finding.some},
             )
-    figures = {finding.check: float(finding.offenders) for finding in found.findings} | dict(found.figures)
+    figures = {finding.check: float(finding.offenders) for finding in report.findings} | dict(report.figures)
     for name, value in figures.items():
         metrics.add_metric(name=name, unit="Seconds" if name.endswith("_seconds") else "Count", value=value)
     return figures

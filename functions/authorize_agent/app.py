@@ -1,12 +1,11 @@
-"""Which agent may open a socket: the one whose key it is, if it is approved."""
+"""Authorizer of the WebSocket API: an agent may connect with its own key, if it is approved."""
 
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher.access import identity
-from dispatcher.platform import database
-from dispatcher.platform import edge as front_door
+from dispatcher.agents import agent_keys
+from dispatcher.platform import database, edge
 from dispatcher.platform.observability import logger
 
 
@@ -14,12 +13,12 @@ from dispatcher.platform.observability import logger
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer a WebSocket request authorizer's event with a policy and the agent's id."""
     del context
-    headers = front_door.headers_of(event)
+    headers = edge.headers_of(event)
     query: dict[str, str] = event.get("queryStringParameters") or {}
     agent_id = query.get("agent_id", "")
+    key = headers.get("x-agent-api-key") if edge.came_through(headers) else None
     with database.connect() as conn:
-        key = headers.get("x-agent-api-key") if front_door.passed(headers) else None
-        owner = identity.agent_of(conn, key, agent_id)
+        owner = agent_keys.owner_of(conn, key, agent_id)
     allowed = owner is not None and owner.approval == "approved"
     if not allowed:
         approval = owner.approval if owner else "not authenticated"

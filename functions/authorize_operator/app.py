@@ -1,6 +1,7 @@
-"""Who calls the HTTP API, and in which role.
+"""Authorizer of the HTTP API: who calls, in which role.
 
-It never denies: an HTTP API turns a denial into a 403 without a reason.  The layer refuses who is not known, with a 401.
+It never denies, because an HTTP API answers a denial with a 403 without a reason.  The layer refuses an unknown caller with a
+401.
 """
 
 import json
@@ -8,9 +9,9 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher.access import identity
+from dispatcher.access import authentication
 from dispatcher.errors import NotAuthenticated, Unavailable
-from dispatcher.platform import database
+from dispatcher.platform import database, edge
 from dispatcher.platform.observability import logger
 
 
@@ -19,7 +20,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer a request authorizer's event of format 2.0."""
     del context
     try:
-        operator = identity.operator_of(database.connect, event.get("headers", {}).get("authorization"))
+        operator = authentication.operator_of(database.connect, edge.headers_of(event).get("authorization"))
     except NotAuthenticated as error:
         return {"isAuthorized": True, "context": {"reason": error.detail}}
     except Unavailable as error:

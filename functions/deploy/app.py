@@ -1,4 +1,4 @@
-"""Deploy: has the schema migrated before new code serves, and tells CloudFormation what came of it."""
+"""Deploy: migrate the schema before new code serves, and report the outcome to CloudFormation."""
 
 from typing import Any
 
@@ -10,6 +10,6 @@ from dispatcher.platform.observability import logger
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, str]:
-    """Answer a custom resource's event; CloudFormation gets an answer in any case, or the deployment would hang."""
+    """Answer a custom resource's event; CloudFormation always gets a report, or the deployment would hang."""
     del context
     return deployment.answer(event)

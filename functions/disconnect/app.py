@@ -1,10 +1,10 @@
-"""Disconnect: forget this connection, only this one."""
+"""Disconnect: forget this connection, and no other."""
 
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher.commands import flush as presence
+from dispatcher.agents import presence
 from dispatcher.platform import database
 from dispatcher.platform.observability import logger
 
@@ -14,7 +14,6 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     """Answer a $disconnect event, which may come late, twice or never."""
     del context
     request = event["requestContext"]
-    database.persistently(
-        lambda conn: presence.disconnected(conn, request["authorizer"]["agentId"], request["connectionId"])
-    )
+    agent_id, connection_id = request["authorizer"]["agentId"], request["connectionId"]
+    database.persistently(lambda conn: presence.record_disconnect(conn, agent_id, connection_id))
     return {"statusCode": 200}

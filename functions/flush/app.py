@@ -5,8 +5,7 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher.commands import flush as presence
-from dispatcher.commands.flush import HandedOver
+from dispatcher.commands.flush import FlushRequest, flush
 from dispatcher.platform import database
 from dispatcher.platform.gateway import ApiGateway
 from dispatcher.platform.observability import deadline_of, logger
@@ -14,9 +13,7 @@ from dispatcher.platform.observability import deadline_of, logger
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
-    """Take {agentId, connectionId, epoch} from connect; return what was delivered."""
+    """Take {agentId, connectionId, epoch} from connect; return how many commands were claimed and sent."""
     with database.connect() as conn:
-        delivered = presence.flush(
-            conn, ApiGateway.from_environment(), HandedOver.from_event(event), deadline_of(context)
-        )
+        delivered = flush(conn, ApiGateway.from_environment(), FlushRequest.from_event(event), deadline_of(context))
     return asdict(delivered)

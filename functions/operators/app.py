@@ -1,5 +1,6 @@
-"""Operators: who may command, their tokens for scripts, and the record of who did what."""
+"""Operators, their API tokens, and the audit log."""
 
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -7,11 +8,10 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher.access import operators as staff
-from dispatcher.access.identity import Role
-from dispatcher.access.operators import NewOperator
+from dispatcher.access import api_tokens, audit_log, operators
+from dispatcher.access.roles import Role
 from dispatcher.api import cursors
-from dispatcher.api.documents import (
+from dispatcher.api.operator_schemas import (
     ApiTokenDocument,
     ApiTokenList,
     ApiTokenRequest,
@@ -22,17 +22,16 @@ from dispatcher.api.documents import (
     OperatorList,
     OperatorRequest,
 )
-from dispatcher.api.resolver import Api, answer_with
+from dispatcher.api.resolver import Api, Cursor, Limit, answer_with, no_content
 from dispatcher.platform import database
 from dispatcher.platform.observability import logger
-from dispatcher.store import journal, operators
 
 api = Api()
 
 
 @api.get("/api/v1/operators")
 def list_operators() -> OperatorList:
-    """List the operators that log in here."""
+    """List the operators that have an account here."""
     api.unlimited_admin()
     with database.connect() as conn:
         accounts = operators.list_all(conn)
@@ -41,67 +40,46 @@ def list_operators() -> OperatorList:
 
 @api.put("/api/v1/operators/<username>")
 def put_operator(username: str, request: Annotated[OperatorRequest, Body()]) -> OperatorDocument:
-    """Make an operator, or give an existing one this password, role and limit."""
+    """Create an operator, or give an existing one this password, role and label limit."""
     by = api.unlimited_admin()
-    new = NewOperator(username=username, password=request.password, role=Role(request.role), scope=request.labels)
     with database.connect() as conn:
-        account = staff.put(conn, new, by)
-    return OperatorDocument.model_validate(account)
+        return OperatorDocument.model_validate(operators.put(conn, request.to_operator(username), by))
 
 
 @api.delete("/api/v1/operators/<username>", status_code=HTTPStatus.NO_CONTENT)
 def disable_operator(username: str) -> Response[None]:
-    """Disable an operator and revoke his tokens for scripts."""
+    """Disable an operator and revoke their API tokens."""
     by = api.unlimited_admin()
     with database.connect() as conn:
-        staff.disable(conn, username, by)
-    return Response(status_code=HTTPStatus.NO_CONTENT)
+        operators.disable(conn, username, by)
+    return no_content()
 
 
 @api.post("/api/v1/tokens", status_code=HTTPStatus.CREATED)
-def make_token(request: Annotated[ApiTokenRequest, Body()]) -> Response[NewApiTokenDocument]:
-    """Make a token for scripts, with your role or less; it is shown once."""
+def create_token(request: Annotated[ApiTokenRequest, Body()]) -> Response[NewApiTokenDocument]:
+    """Create an API token with your role or a lower one; it is shown once."""
     by = api.operator_with(Role.READER)
     with database.connect() as conn:
-        token, secret = staff.make_token(conn, request.name, Role(request.role), request.ttl_seconds, by)
-    document = NewApiTokenDocument(
-        token_id=str(token.token_id),
-        name=token.name,
-        role=token.role,
-        created_at=token.created_at,
-        expires_at=token.expires_at,
-        token=secret,
-    )
-    return answer_with(HTTPStatus.CREATED, document)
+        token, secret = api_tokens.create(conn, request.name, Role(request.role), request.ttl_seconds, by)
+    return answer_with(HTTPStatus.CREATED, NewApiTokenDocument.model_validate({**asdict(token), "token": secret}))
 
 
 @api.get("/api/v1/tokens")
 def list_tokens() -> ApiTokenList:
-    """List your tokens for scripts that are valid."""
+    """List your API tokens that are valid."""
     by = api.operator_with(Role.READER)
     with database.connect() as conn:
-        tokens = operators.tokens(conn, by.username)
-    return ApiTokenList(
-        tokens=[
-            ApiTokenDocument(
-                token_id=str(token.token_id),
-                name=token.name,
-                role=token.role,
-                created_at=token.created_at,
-                expires_at=token.expires_at,
-            )
-            for token in tokens
-        ]
-    )
+        tokens = api_tokens.list_valid(conn, by.username)
+    return ApiTokenList(tokens=[ApiTokenDocument.model_validate(token) for token in tokens])
 
 
 @api.delete("/api/v1/tokens/<token_id>", status_code=HTTPStatus.NO_CONTENT)
 def revoke_token(token_id: str) -> Response[None]:
-    """Revoke one of your tokens."""
+    """Revoke one of your API tokens."""
     by = api.operator_with(Role.READER)
     with database.connect() as conn:
-        staff.revoke_token(conn, token_id, by)
-    return Response(status_code=HTTPStatus.NO_CONTENT)
+        api_tokens.revoke(conn, token_id, by)
+    return no_content()
 
 
 @api.get("/api/v1/audit")
@@ -109,19 +87,19 @@ def list_audit(
     agent_id: Annotated[str | None, Query(alias="agentId")] = None,
     command_id: Annotated[str | None, Query(alias="commandId")] = None,
     actor: Annotated[str | None, Query()] = None,
-    limit: Annotated[int, Query(ge=1, le=cursors.PAGE_MOST)] = 50,
-    cursor: Annotated[str | None, Query()] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> AuditPage:
-    """Read who did what to which agent and command, from where; the newest first."""
+    """Read the audit log, newest first: who did what to which agent and command, and from where."""
     api.unlimited_admin()
     before = cursors.decode_number(cursor) if cursor else None
     with database.connect() as conn:
-        page = journal.list_page(
+        page = audit_log.list_page(
             conn, agent_id=agent_id, command_id=command_id, actor=actor, before=before, limit=limit
         )
     return AuditPage(
         entries=[AuditEntryDocument.model_validate(entry) for entry in page],
-        next_cursor=cursors.encode(page[-1].audit_id) if len(page) == limit else None,
+        next_cursor=cursors.next_cursor(page, limit, lambda entry: entry.audit_id),
     )
 
 

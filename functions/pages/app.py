@@ -1,4 +1,4 @@
-"""What people and monitors open: health, the OpenAPI document and its pages; a problem for every unknown path."""
+"""Pages: health, the OpenAPI document and its page; a problem document for every unknown path."""
 
 from typing import Any
 
@@ -6,25 +6,25 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from dispatcher.api import pages
-from dispatcher.api.documents import HealthDocument
 from dispatcher.api.resolver import Api
+from dispatcher.api.schema_base import HealthDocument
+from dispatcher.commands import loss_check
 from dispatcher.platform import database
 from dispatcher.platform.observability import logger
-from dispatcher.store import promises
 
 api = Api(public=None)
 
 
 @api.get("/healthz")
 def health() -> HealthDocument:
-    """Tell whether the service can do its work: it answers only if the database does."""
+    """Tell whether the service works; it answers only if the database does."""
     with database.connect() as conn:
-        return HealthDocument(status="ok", oldest_due_seconds=promises.figure(conn, "oldest_due_seconds"))
+        return HealthDocument(status="ok", oldest_due_seconds=loss_check.figure(conn, "oldest_due_seconds"))
 
 
 @api.get("/", include_in_schema=False)
 def root() -> Response[str]:
-    """Show the way to the documentation."""
+    """Lead to the documentation."""
     return Response(status_code=302, headers={"Location": "/docs"}, body="")
 
 

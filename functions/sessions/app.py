@@ -1,33 +1,25 @@
-"""The StreamSpace face: log in; start, stop, hibernate and wake a session, each a command."""
+"""StreamSpace's API: log in; start, stop, hibernate and wake a session, each with a command."""
 
 from dataclasses import asdict
 from http import HTTPStatus
 from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler import Response
-from aws_lambda_powertools.event_handler.openapi.params import Body, Query
+from aws_lambda_powertools.event_handler.openapi.params import Body
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher.access import identity
-from dispatcher.access.identity import Role
+from dispatcher.access import login
+from dispatcher.access.roles import Role
 from dispatcher.api import cursors
-from dispatcher.api.documents import (
-    CommandDocument,
-    LoginRequest,
-    SessionDocument,
-    SessionPage,
-    SessionRequest,
-    StartedSessionDocument,
-    TokenDocument,
-)
-from dispatcher.api.resolver import Api, IdempotencyKey, accepted, answer_with, source_ip_of
+from dispatcher.api.command_schemas import CommandDocument
+from dispatcher.api.operator_schemas import LoginRequest, TokenDocument
+from dispatcher.api.resolver import Api, Cursor, IdempotencyKey, Limit, accepted, answer_with
+from dispatcher.api.session_schemas import SessionDocument, SessionPage, SessionRequest, StartedSessionDocument
 from dispatcher.commands.delivery import deliver_at_once
 from dispatcher.platform import database
 from dispatcher.platform.gateway import ApiGateway
-from dispatcher.platform.observability import deadline_of, logger
-from dispatcher.sessions import sessions as streamspace
-from dispatcher.sessions.sessions import NewSession
-from dispatcher.store import sessions
+from dispatcher.platform.observability import logger
+from dispatcher.sessions import session_records, streamspace
 
 LOGIN = "/api/v1/auth/login"
 api = Api(public=frozenset({f"POST {LOGIN}"}))
@@ -37,9 +29,8 @@ api = Api(public=frozenset({f"POST {LOGIN}"}))
 def log_in(request: Annotated[LoginRequest, Body()]) -> TokenDocument:
     """Exchange a password for a token."""
     with database.connect() as conn:
-        return TokenDocument.model_validate(
-            identity.log_in(conn, request.username, request.password, source_ip_of(api.current_event.raw_event))
-        )
+        token = login.log_in(conn, request.username, request.password, api.source_ip)
+    return TokenDocument.model_validate(token)
 
 
 @api.post("/api/v1/sessions", status_code=HTTPStatus.CREATED)
@@ -48,31 +39,23 @@ def start(
 ) -> Response[StartedSessionDocument]:
     """Start a session at an agent; without an agent's id one is chosen."""
     by = api.operator_with(Role.SENDER)
-    new = NewSession(
-        user=request.user,
-        template=request.template,
-        resources=request.resources.model_dump(),
-        persistent_home=request.persistent_home,
-        agent_id=request.agent_id,
-    )
     with database.connect() as conn:
-        session, command = streamspace.start(conn, new, by, idempotency_key)
-        deliver_at_once(conn, ApiGateway.from_environment(), [command], deadline_of(api.lambda_context))
+        session, command = streamspace.start(conn, request.to_session(), by, idempotency_key)
+        deliver_at_once(conn, ApiGateway.from_environment(), [command], api.deadline)
     document = StartedSessionDocument.model_validate({**asdict(session), "command_id": command.command_id})
     return answer_with(HTTPStatus.CREATED, document, location=f"/api/v1/sessions/{session.name}")
 
 
 @api.get("/api/v1/sessions")
-def list_sessions(
-    limit: Annotated[int, Query(ge=1, le=cursors.PAGE_MOST)] = 50, cursor: Annotated[str | None, Query()] = None
-) -> SessionPage:
-    """List sessions in the order of their names."""
+def list_sessions(limit: Limit = 50, cursor: Cursor = None) -> SessionPage:
+    """List sessions, ordered by name."""
     scope = api.operator_with(Role.READER).scope
+    after = cursors.decode(cursor) if cursor else None
     with database.connect() as conn:
-        page = sessions.list_page(conn, scope=scope, after=cursors.decode(cursor) if cursor else None, limit=limit)
+        page = session_records.list_page(conn, scope=scope, after=after, limit=limit)
     return SessionPage(
         sessions=[SessionDocument.model_validate(session) for session in page],
-        next_cursor=cursors.encode(page[-1].name) if len(page) == limit else None,
+        next_cursor=cursors.next_cursor(page, limit, lambda session: session.name),
     )
 
 
@@ -81,7 +64,7 @@ def read(name: str) -> SessionDocument:
     """Read a session."""
     scope = api.operator_with(Role.READER).scope
     with database.connect() as conn:
-        return SessionDocument.model_validate(streamspace.find(conn, name, scope))
+        return SessionDocument.model_validate(session_records.find(conn, name, scope))
 
 
 @api.delete("/api/v1/sessions/<name>", status_code=HTTPStatus.ACCEPTED)
@@ -106,7 +89,7 @@ def _command(name: str, action: str) -> Response[CommandDocument]:
     by = api.operator_with(Role.SENDER)
     with database.connect() as conn:
         command = streamspace.command(conn, name, action, by)
-        deliver_at_once(conn, ApiGateway.from_environment(), [command], deadline_of(api.lambda_context))
+        deliver_at_once(conn, ApiGateway.from_environment(), [command], api.deadline)
     return accepted(CommandDocument.model_validate(command), f"/api/v1/commands/{command.command_id}")
 
 

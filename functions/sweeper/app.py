@@ -1,4 +1,4 @@
-"""Sweeper: what the clocks demand, and every due command.  Runs each minute."""
+"""Sweeper: periodic maintenance, and delivery of every due command.  Runs each minute."""
 
 from dataclasses import asdict
 from typing import Any
@@ -14,7 +14,7 @@ from dispatcher.platform.observability import deadline_of, logger, metrics
 @logger.inject_lambda_context
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
-    """Sweep once; two that overlap do each other no harm."""
+    """Sweep once; two sweeps at the same time do no harm."""
     del event
     with database.connect() as conn:
         swept = asdict(sweep(conn, ApiGateway.from_environment(), deadline=deadline_of(context)))

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from dispatcher.commands.model import ENDED, TRANSITIONS, Status
+from dispatcher.commands.lifecycle import ENDED, TRANSITIONS, Status
 from local.tools import figures, openapi
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,4 +1,4 @@
-"""`make audit`: the loss audit on the dispatcher of this machine, or on the database that DATABASE_URL names."""
+"""`make audit`: the loss check_for_loss on the dispatcher of this machine, or on the database that DATABASE_URL names."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
-from dispatcher.commands.loss_check import Audit, audit
+from dispatcher.commands.loss_check import LossReport, check_for_loss
 from dispatcher.platform.database import open_connection
 
 
@@ -21,7 +21,7 @@ def main() -> int:
         return 2
     try:
         with open_connection(url) as conn:
-            found = audit(conn)
+            found = check_for_loss(conn)
     except psycopg.OperationalError as error:
         console.print(f"The database does not answer: {error}")
         return 2
@@ -37,7 +37,7 @@ def _of_home() -> str | None:
     return next((value.strip("'\"") for name, _, value in lines if name == "DATABASE_URL"), None)
 
 
-def _show(console: Console, found: Audit) -> None:
+def _show(console: Console, found: LossReport) -> None:
     promises = Table("", "promise", "broken by", "for example", box=None, padding=(0, 2, 0, 0), header_style="dim")
     for finding in found.findings:
         mark = "[red]✗[/]" if finding.offenders else "[green]✓[/]"

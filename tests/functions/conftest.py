@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from dispatcher.access.identity import Role, ensure_admin, key_hash, set_password
+from dispatcher.access.credentials import key_hash
+from dispatcher.access.operators import ensure_admin, set_password
+from dispatcher.access.roles import Role
 from dispatcher.platform import database
 from dispatcher.platform.database import Connection
 from dispatcher.platform.gateway import ApiGateway
-from dispatcher.store import keys
 from tests.fakes import FakeGateway
 
 AGENT = "k8s-dev-1"
@@ -85,8 +86,10 @@ def sample(root: Path, function: str) -> Any:
 def agent(conn: Connection) -> str:
     """An approved agent with a key, away."""
     conn.execute("insert into agents (agent_id, platform) values (%s, 'kubernetes')", (AGENT,))
-    keys.insert(conn, AGENT, key_hash(KEY), "admin")
-    conn.execute("update agent_keys set key_id = %s", (KEY_ID,))
+    conn.execute(
+        "insert into agent_keys (key_id, agent_id, key_hash, created_by) values (%s, %s, %s, 'admin')",
+        (KEY_ID, AGENT, key_hash(KEY)),
+    )
     return AGENT
 
 

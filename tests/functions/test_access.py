@@ -1,4 +1,4 @@
-"""What is out of reach: other people's agents, keys and tokens; what is over; what would make two of one."""
+"""What is out of reach: other people's registry, keys and tokens; what is over; what would make two of one."""
 
 import base64
 import json
@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from dispatcher.access.identity import Role
+from dispatcher.access.roles import Role
 from dispatcher.platform import database
 from dispatcher.platform.database import Connection
-from dispatcher.store import agents
+from dispatcher.sessions import session_records
 from tests.functions.conftest import AGENT, KEY_ID, Run, request, sample
 from tests.functions.test_intake import COMMANDS, ask
 from tests.rows import connect, provide, put, statuses
@@ -121,13 +121,13 @@ def test_a_session_is_started_only_at_an_agent_that_its_operator_may_see(conn: C
     provide(conn, "us-1")
     connect(conn, "us-1", "c1")
     conn.execute('update agents set labels = \'{"region": "us"}\'')
-    none = agents.choose_for_session(conn, EU)
+    none = session_records.choose_agent(conn, EU)
     provide(conn, "eu-0")
     provide(conn, "eu-1")
     conn.execute("update agents set labels = '{\"region\": \"eu\"}' where agent_id like 'eu%'")
     conn.execute("update agents set approval = 'pending' where agent_id = 'eu-0'")
 
-    assert (none, agents.choose_for_session(conn, EU)) == (None, "eu-1")
+    assert (none, session_records.choose_agent(conn, EU)) == (None, "eu-1")
 
 
 @pytest.mark.usefixtures("operators")

@@ -5,11 +5,10 @@ from typing import Any
 
 import pytest
 
-from dispatcher.commands.reports import receive
 from dispatcher.platform.database import Connection
 from tests.functions.conftest import AGENT, Run, request
 from tests.functions.test_intake import COMMANDS, ask
-from tests.rows import connect, put, statuses
+from tests.rows import connect, put, receive, statuses
 
 LIST = "/api/v1/commands"
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from dispatcher.access.identity import Role
+from dispatcher.access.roles import Role
 from dispatcher.platform.database import Connection
-from dispatcher.protocol.frames import ENVELOPE_BYTES, FRAME_BYTES
+from dispatcher.protocol.frames import ENVELOPE_BYTES, MESSAGE_BYTES
 from tests.fakes import FakeGateway
 from tests.functions.conftest import AGENT, KEY, Run, request
 from tests.rows import connect
@@ -66,7 +66,7 @@ def test_one_idempotency_key_is_one_command(run: Run, conn: Connection) -> None:
         ({"body": {"action": "noop", "unknown": 1}}, 422),
         ({"body": {"action": "noop", "ttlSeconds": 0}}, 422),
         ({"body": {"action": "noop", "notBefore": "tomorrow"}}, 422),
-        ({"body": {"action": "noop", "payload": "x" * FRAME_BYTES}}, 413),
+        ({"body": {"action": "noop", "payload": "x" * MESSAGE_BYTES}}, 413),
         ({"body": {"action": "noop"}, "content_type": "text/plain"}, 415),
         ({"body": {"action": "noop"}, "role": None}, 401),
         ({"body": {"action": "noop"}, "role": Role.READER}, 403),
@@ -133,7 +133,7 @@ def test_a_command_larger_than_a_frame_by_one_byte_is_refused_and_one_that_fits_
         "payload": "",
         "executionTimeoutSeconds": one["executionTimeoutSeconds"],
     }
-    room = FRAME_BYTES - ENVELOPE_BYTES - len(json.dumps(entry))
+    room = MESSAGE_BYTES - ENVELOPE_BYTES - len(json.dumps(entry))
 
     fits = ask(run, "commands", "POST", COMMANDS, {"action": "noop", "payload": "x" * room})[0]
     too_large = ask(run, "commands", "POST", COMMANDS, {"action": "noop", "payload": "x" * (room + 1)})[0]

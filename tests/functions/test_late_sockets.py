@@ -7,8 +7,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from dispatcher.access.identity import Operator, Role
-from dispatcher.agents import registry as fleet
+from dispatcher.access.roles import Operator, Role
+from dispatcher.agents import agent_keys
 from dispatcher.errors import Conflict
 from dispatcher.platform.database import Connection, open_connection
 from tests.fakes import FakeGateway
@@ -99,7 +99,7 @@ def test_of_many_who_ask_for_a_key_at_once_one_gets_the_second(database_url: str
     def issue(_number: int) -> bool:
         with open_connection(database_url) as other:
             try:
-                fleet.issue_key(other, AGENT, Operator(username="admin", role=Role.ADMIN))
+                agent_keys.issue(other, AGENT, Operator(username="admin", role=Role.ADMIN))
             except Conflict:
                 return False
         return True

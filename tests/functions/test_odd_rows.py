@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from dispatcher.commands import settlement
+from dispatcher.commands.settlement import Reporter
 from dispatcher.platform.database import Connection
-from dispatcher.store import settlement
-from dispatcher.store.settlement import Origin
 from tests.functions.conftest import Run
 from tests.functions.test_intake import ask
 from tests.rows import put
@@ -33,7 +33,7 @@ def test_a_result_of_any_depth_that_an_agent_reports_stops_no_reader(run: Run, a
     """I11: whoever holds one agent's key closes nobody's list."""
     put(conn, "k1", agent, status="sent", attempt=1, epoch=0)
     result = "[" * 400 + "]" * 400
-    settlement.complete(conn, Origin(agent_id=agent, epoch=0), [("k1", json.loads(result))])
+    settlement.complete(conn, Reporter(agent_id=agent, epoch=0), [("k1", json.loads(result))])
 
     listed = ask(run, "commands", "GET", "/api/v1/commands")
 

@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 from psycopg import errors
 
-from dispatcher.access.identity import FREE_ATTEMPTS, Role
+from dispatcher.access.login import FREE_ATTEMPTS
+from dispatcher.access.roles import Role
 from dispatcher.platform.database import Connection
 from tests.functions.conftest import Run, request
 

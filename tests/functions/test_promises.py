@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from dispatcher.commands import flush as presence
-from dispatcher.commands.flush import HandedOver
-from dispatcher.commands.model import Dialect
+from dispatcher.commands import flush
+from dispatcher.commands.flush import FlushRequest
 from dispatcher.platform.database import Connection
+from dispatcher.protocol.handshake import DeliveryMode
 from tests.fakes import FakeGateway
 from tests.functions.conftest import AGENT, Run, sample
 from tests.functions.test_intake import COMMANDS, ask
@@ -114,13 +114,13 @@ def test_a_connection_is_handed_over_to_flush_with_its_epoch(
     run: Run, root: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """R11, R12: nothing waits for a restart, and nothing is sent before the handshake is over."""
-    handed: list[HandedOver] = []
-    monkeypatch.setattr(presence, "hand_over", handed.append)
+    handed: list[FlushRequest] = []
+    monkeypatch.setattr(flush, "invoke_flush", handed.append)
 
     run("connect")
 
     connection_id = sample(root, "connect")["requestContext"]["connectionId"]
-    assert handed == [HandedOver(agent_id=AGENT, connection_id=connection_id, epoch=1)]
+    assert handed == [FlushRequest(agent_id=AGENT, connection_id=connection_id, epoch=1)]
 
 
 @pytest.mark.usefixtures("agent")
@@ -128,7 +128,7 @@ def test_a_flush_that_cannot_be_invoked_is_no_reason_to_refuse_an_agent(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The sweep delivers what flush did not."""
-    presence._lambda_client.cache_clear()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    flush._lambda_client.cache_clear()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
@@ -136,7 +136,7 @@ def test_a_flush_that_cannot_be_invoked_is_no_reason_to_refuse_an_agent(
 
     answer = run("connect")
 
-    presence._lambda_client.cache_clear()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    flush._lambda_client.cache_clear()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
     assert answer == {"statusCode": 200}
 
 
@@ -198,7 +198,7 @@ def test_a_command_that_is_under_way_is_asked_to_stop_and_one_that_has_ended_is_
     run: Run, agent: str, conn: Connection, gateway: FakeGateway
 ) -> None:
     """I6: an end is final; what becomes of the other is what its agent says."""
-    connect(conn, agent, "c1", dialect=Dialect.BATCHING, window=9)
+    connect(conn, agent, "c1", mode=DeliveryMode.BATCHING, window=9)
     for status in ("pending", "sent", "acknowledged", "completed"):
         put(conn, f"k-{status}", agent, status=status, attempt=1, epoch=1)
 

@@ -36,7 +36,7 @@ def test_a_function_answers_its_sample_event(
     run: Run, monkeypatch: pytest.MonkeyPatch, function: str, expected: dict[str, Any]
 ) -> None:
     """The samples are what a newcomer tries first."""
-    for outside in ("commands.flush.hand_over", "platform.deployment.run_migration", "platform.deployment.put"):
+    for outside in ("commands.flush.invoke_flush", "platform.deployment.run_migration", "platform.deployment.put"):
         monkeypatch.setattr(f"dispatcher.{outside}", Mock())
 
     answer = run(function)

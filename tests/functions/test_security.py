@@ -6,9 +6,9 @@ from typing import Any
 import jwt
 import pytest
 
-from dispatcher.access.identity import Role, key_hash
+from dispatcher.access.credentials import key_hash
+from dispatcher.access.roles import Role
 from dispatcher.platform.database import Connection
-from dispatcher.store import keys
 from tests.fakes import FakeGateway
 from tests.functions.conftest import AGENT, KEY, KEY_ID, Run, request, sample
 from tests.functions.test_intake import COMMANDS, ask
@@ -22,7 +22,7 @@ REGISTER = "/api/v1/agents/register"
 def other(conn: Connection) -> str:
     """Another approved agent, connected."""
     conn.execute("insert into agents (agent_id, platform) values (%s, 'kubernetes')", (OTHER,))
-    keys.insert(conn, OTHER, key_hash("f" * 64), "admin")
+    conn.execute("insert into agent_keys (agent_id, key_hash) values (%s, %s)", (OTHER, key_hash("f" * 64)))
     connect(conn, OTHER, "c-other")
     return OTHER
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from dispatcher.access import identity
+from dispatcher.access import login
+from dispatcher.agents import agent_keys
 from dispatcher.errors import NotAuthenticated
 from dispatcher.platform.database import Connection
 from tests.functions.conftest import AGENT
@@ -33,11 +34,11 @@ def test_a_wrong_key_takes_as_long_for_an_agent_that_exists_as_for_one_that_does
     wrong = "f" * 64
 
     ratio = pairwise_ratio(
-        lambda: identity.agent_of(conn, wrong, agent), lambda: identity.agent_of(conn, wrong, "nobody"), ROUNDS
+        lambda: agent_keys.owner_of(conn, wrong, agent), lambda: agent_keys.owner_of(conn, wrong, "nobody"), ROUNDS
     )
 
     assert 0.5 < ratio < 2
-    assert identity.agent_of(conn, wrong, AGENT) is None
+    assert agent_keys.owner_of(conn, wrong, AGENT) is None
 
 
 @pytest.mark.usefixtures("operators")
@@ -47,7 +48,7 @@ def test_a_wrong_password_takes_as_long_for_a_name_that_exists_as_for_one_that_d
     def fail(username: str) -> None:
         conn.execute("delete from login_failures")
         with pytest.raises(NotAuthenticated):
-            identity.log_in(conn, username, "wrong", "192.0.2.1")
+            login.log_in(conn, username, "wrong", "192.0.2.1")
 
     fail("warm-up")
 

@@ -1,15 +1,13 @@
-"""The audit sees what is broken, and nothing else."""
+"""The check_for_loss sees what is broken, and nothing else."""
 
 import pytest
 
 from dispatcher.commands.delivery import deliver
-from dispatcher.commands.loss_check import audit
-from dispatcher.commands.model import Dialect
-from dispatcher.commands.reports import receive
+from dispatcher.commands.loss_check import CHECKS, check_for_loss
 from dispatcher.platform.database import Connection
-from dispatcher.store.promises import CHECKS
+from dispatcher.protocol.handshake import DeliveryMode
 from tests.fakes import FakeGateway, plenty
-from tests.rows import connect, provide, put
+from tests.rows import connect, provide, put, receive
 
 BROKEN = {
     "lost_commands": "delete from agent_commands where command_id = 'k1'",
@@ -18,7 +16,7 @@ BROKEN = {
         update agents set connected_at = now() - interval '1 hour';
         update command_history set at = at - interval '1 hour'""",
     "overdue_commands": "update agent_commands set deliver_by = now() - interval '1 hour' where command_id = 'k2'",
-    "illegal_transitions": "update agent_commands set status = 'pending', cause = 'surprise' where command_id = 'k1'",
+    "illegal_transitions": "update agent_commands set status = 'pending', moves = moves + 1 where command_id = 'k1'",
     "broken_histories": """
         alter table agent_commands disable trigger agent_commands_record_update;
         update agent_commands set status = 'failed' where command_id = 'k1'""",
@@ -30,7 +28,7 @@ BROKEN = {
 def _history(conn: Connection) -> None:
     """One command went the whole way, one waits behind nobody."""
     provide(conn)
-    connect(conn, dialect=Dialect.BATCHING, window=1)
+    connect(conn, mode=DeliveryMode.BATCHING, window=1)
     put(conn, "k1")
     deliver(conn, FakeGateway(), "a1", plenty)
     receive(conn, "a1", "c1", '{"type": "complete", "payload": {"commandId": "k1"}}')
@@ -39,7 +37,7 @@ def _history(conn: Connection) -> None:
 
 def test_a_history_as_it_should_be_is_clean(conn: Connection) -> None:
     """No check cries wolf."""
-    found = audit(conn)
+    found = check_for_loss(conn)
 
     assert found.clean
     assert (found.figures["pending_commands"], found.figures["connected_agents"]) == (1, 1)
@@ -51,7 +49,7 @@ def test_each_check_sees_what_it_is_there_for(conn: Connection, check: str) -> N
     for statement in BROKEN[check].split(";"):
         conn.execute(statement.encode())
 
-    found = audit(conn)
+    found = check_for_loss(conn)
 
     assert {finding.check for finding in found.findings if finding.offenders} == {check}
 
@@ -60,7 +58,7 @@ def test_a_history_that_was_deleted_is_seen(conn: Connection) -> None:
     """I16: no row at all is broken, too."""
     conn.execute("delete from command_history where command_id = 'k2'")
 
-    found = audit(conn)
+    found = check_for_loss(conn)
 
     assert [(finding.check, finding.offenders) for finding in found.findings if finding.offenders] == [
         ("broken_histories", 1)

@@ -1,4 +1,4 @@
-"""What the clocks do, and what they leave alone."""
+"""What the deadlines do, and what they leave alone."""
 
 import threading
 from typing import Any
@@ -6,14 +6,13 @@ from typing import Any
 import pytest
 from psycopg import errors, sql
 
+from dispatcher.commands import claims, deadlines
 from dispatcher.commands.delivery import deliver
-from dispatcher.commands.reports import receive
 from dispatcher.commands.sweep import sweep
 from dispatcher.platform.database import Connection, open_connection
 from dispatcher.platform.gateway import Posted
-from dispatcher.store import clocks, delivery
 from tests.fakes import FakeGateway, plenty
-from tests.rows import connect, provide, put, statuses
+from tests.rows import connect, provide, put, receive, statuses
 
 
 def ago(conn: Connection, column: str) -> None:
@@ -83,7 +82,7 @@ def test_a_late_result_replaces_a_time_out_and_no_other_end(conn: Connection) ->
     deliver(conn, FakeGateway(), "a1", plenty)
     receive(conn, "a1", "c1", '{"type": "ack", "payload": {"commandId": "k1"}}')
     ago(conn, "execution_deadline")
-    clocks.time_out(conn, 10)
+    deadlines.time_out(conn, 10)
     timed_out = statuses(conn)
 
     receive(conn, "a1", "c1", '{"type": "complete", "payload": {"commandId": "k1"}}')
@@ -93,7 +92,7 @@ def test_a_late_result_replaces_a_time_out_and_no_other_end(conn: Connection) ->
 
 
 def test_a_command_is_not_delivered_before_its_time_nor_after_it(conn: Connection) -> None:
-    """Both clocks are the database's; a full batch of rows that are not due starves nobody."""
+    """Both deadlines are the database's; a full batch of rows that are not due starves nobody."""
     provide(conn)
     connect(conn)
     for number in range(50):
@@ -151,7 +150,7 @@ def test_a_command_that_comes_while_another_holds_the_lease_is_delivered_by_the_
         gateway.before_post = None
         with open_connection(database_url) as other:
             put(other, "k2")
-            turned_away.append(delivery.claim(other, "a1"))
+            turned_away.append(claims.claim(other, "a1"))
 
     gateway = FakeGateway(before_post=submit_meanwhile)
 

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
+from dispatcher.commands import settlement
 from dispatcher.commands.delivery import deliver
+from dispatcher.commands.settlement import Reporter
 from dispatcher.commands.sweep import sweep
 from dispatcher.platform.database import Connection
 from dispatcher.platform.gateway import Posted
-from dispatcher.store import settlement
-from dispatcher.store.settlement import Origin
 from tests.fakes import FakeGateway, plenty
 from tests.rows import connect, provide, put, statuses
 
@@ -42,7 +42,7 @@ def test_one_unacknowledged_command_at_a_time_and_the_next_after_the_ack(conn: C
 
     deliver(conn, gateway, "a1", plenty)
     first = list(gateway.command_ids)
-    settlement.acknowledge(conn, Origin(agent_id="a1", epoch=epoch), [("k0", None)])
+    settlement.acknowledge(conn, Reporter(agent_id="a1", epoch=epoch), [("k0", None)])
     deliver(conn, gateway, "a1", plenty)
 
     assert (first, gateway.command_ids) == (["k0"], ["k0", "k1"])

@@ -7,16 +7,14 @@ from collections.abc import Callable
 import psycopg
 import pytest
 
-from dispatcher.commands import delivery as engine
+from dispatcher.commands import cancellation, claims, deadlines, delivery, redelivery
+from dispatcher.commands.claims import Outcome
 from dispatcher.commands.delivery import deliver
-from dispatcher.commands.reports import receive
 from dispatcher.commands.sweep import sweep
 from dispatcher.platform.database import Connection, open_connection
 from dispatcher.platform.gateway import Posted
-from dispatcher.store import clocks, commands, delivery
-from dispatcher.store.delivery import Settlement
 from tests.fakes import FakeGateway, plenty
-from tests.rows import connect, provide, put, statuses
+from tests.rows import connect, provide, put, receive, statuses
 
 
 @pytest.fixture(autouse=True)
@@ -70,13 +68,13 @@ def test_a_gone_connection_is_forgotten_and_not_the_one_that_replaced_it_meanwhi
 def test_a_slow_holder_settles_nothing_that_was_claimed_after_it(conn: Connection) -> None:
     """The agent reconnected and another one claimed: neither that attempt nor that lease is touched."""
     put(conn, "k1")
-    old = delivery.claim(conn, "a1")
+    old = claims.claim(conn, "a1")
     connect(conn, connection_id="c2", window=10)
-    new = delivery.claim(conn, "a1")
+    new = claims.claim(conn, "a1")
     assert old is not None
     assert new is not None
 
-    delivery.settle(conn, old, Settlement(unsent=old.commands, unsent_cause="too slow", gone=True))
+    claims.release(conn, old, Outcome(unsent=old.commands, unsent_cause="too slow", gone=True))
 
     agent = conn.execute("select connection_id, lease_token::text from agents").fetchone()
     command = conn.execute("select status, attempt, epoch from agent_commands").fetchone()
@@ -92,7 +90,7 @@ def test_a_holder_whose_agent_reconnects_posts_nothing_more(conn: Connection, da
         gateway.before_post = None
         with open_connection(database_url) as other:
             connect(other, connection_id="c2", window=10)
-            commands.cancel(other, "k2", "ann")
+            cancellation.request_cancel(other, "k2", "ann")
 
     gateway = FakeGateway(before_post=reconnect_and_cancel)
 
@@ -151,15 +149,15 @@ def test_a_command_whose_time_runs_out_behind_a_slow_post_is_not_posted(conn: Co
 
 def test_a_holder_stops_posting_before_its_lease_ends(conn: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else two would post to one agent; what it does not get to is pending again."""
-    monkeypatch.setattr(engine, "POSTING_SECONDS", engine.POST_SECONDS + engine.SETTLE_SECONDS + 0.1)
+    monkeypatch.setattr(delivery, "POSTING_SECONDS", delivery.POST_SECONDS + delivery.SETTLE_SECONDS + 0.1)
     put(conn, "k1")
     put(conn, "k2")
     gateway = FakeGateway(before_post=lambda _frame: time.sleep(0.2))
     begun = time.monotonic()
-    claim = delivery.claim(conn, "a1")
+    claim = claims.claim(conn, "a1")
     assert claim is not None
 
-    sent, settled = engine._send(conn, gateway, claim, begun, plenty)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    sent, settled = delivery._send(conn, gateway, claim, begun, plenty)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
     assert (sent, [command.command_id for command in settled.unsent]) == (1, ["k2"])
 
@@ -168,7 +166,7 @@ def test_nothing_is_claimed_when_no_time_is_left_to_post_it(conn: Connection) ->
     """A function that is about to be killed spends no attempt."""
     put(conn, "k1")
 
-    done = deliver(conn, FakeGateway(), "a1", lambda: engine.POST_SECONDS)
+    done = deliver(conn, FakeGateway(), "a1", lambda: delivery.POST_SECONDS)
 
     assert (done.claimed, statuses(conn)) == (0, {"k1": "pending"})
 
@@ -176,7 +174,7 @@ def test_nothing_is_claimed_when_no_time_is_left_to_post_it(conn: Connection) ->
 def test_a_function_killed_between_claim_and_post_costs_an_attempt_and_a_deadline(conn: Connection) -> None:
     """I3: the claim counted; when lease and deadline are over, the sweep sends it again."""
     put(conn, "k1")
-    delivery.claim(conn, "a1")
+    claims.claim(conn, "a1")
 
     held = sweep(conn, FakeGateway(), deadline=plenty).sent
     conn.execute("update agents set lease_expires_at = now()")
@@ -215,8 +213,8 @@ def test_a_rejected_agent_gets_nothing_more_over_the_socket_that_it_still_has(co
 
 @pytest.mark.parametrize(
     ("work", "status"),
-    [(clocks.expire, "pending"), (clocks.release_unacknowledged, "sent"), (clocks.time_out, "acknowledged")],
-    ids=["expire", "release_unacknowledged", "time_out"],
+    [(deadlines.expire, "pending"), (redelivery.return_unacknowledged, "sent"), (deadlines.time_out, "acknowledged")],
+    ids=["expire", "return_unacknowledged", "time_out"],
 )
 def test_a_clocks_pass_is_bounded_takes_the_longest_overdue_first_and_waits_for_no_lock(
     conn: Connection, database_url: str, work: Callable[[Connection, int], int], status: str

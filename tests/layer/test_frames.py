@@ -7,11 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dispatcher.commands.delivery import deliver
-from dispatcher.commands.model import Dialect
-from dispatcher.commands.reports import receive
 from dispatcher.platform.database import Connection
+from dispatcher.protocol.handshake import DeliveryMode
 from tests.fakes import FakeGateway, plenty
-from tests.rows import connect, provide, put, statuses
+from tests.rows import connect, provide, put, receive, statuses
 
 IDS = ["mine", "theirs", "none", "", "\0", "\ud800", "a" * 10_000, "' or true --"]
 KINDS = [
@@ -64,7 +63,7 @@ def test_no_message_is_an_error_or_touches_what_is_not_the_agents(conn: Connecti
     if not statuses(conn):
         for agent_id, command_id in (("a1", "mine"), ("a2", "theirs")):
             provide(conn, agent_id)
-            connect(conn, agent_id, f"c-{agent_id}", dialect=Dialect.BATCHING)
+            connect(conn, agent_id, f"c-{agent_id}", mode=DeliveryMode.BATCHING)
             put(conn, command_id, agent_id, session_id=command_id)
             conn.execute(
                 """insert into sessions (name, agent_id, owner, template, resources, persistent_home)

@@ -5,12 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from dispatcher.commands import delivery as engine
+from dispatcher.commands import claims, delivery
+from dispatcher.commands.claims import ACK_SECONDS, LEASE_SECONDS, Claim
 from dispatcher.commands.delivery import deliver
-from dispatcher.commands.model import Claim
 from dispatcher.platform.database import Connection
-from dispatcher.store import delivery
-from dispatcher.store.delivery import ACK_SECONDS, LEASE_SECONDS
 from tests.fakes import FakeGateway, plenty
 from tests.rows import connect, provide, put, statuses
 
@@ -24,8 +22,8 @@ def test_what_was_claimed_too_long_ago_is_not_posted(
     connect(conn)
     put(conn, "k1")
     frozen = 0
-    claim = delivery.claim
-    monkeypatch.setattr(engine, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + frozen))
+    claim = claims.claim
+    monkeypatch.setattr(delivery, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + frozen))
 
     def claim_and_freeze(conn: Connection, agent_id: str) -> Claim | None:
         nonlocal frozen
@@ -33,7 +31,7 @@ def test_what_was_claimed_too_long_ago_is_not_posted(
         frozen = frozen or seconds
         return claimed
 
-    monkeypatch.setattr(delivery, "claim", claim_and_freeze)
+    monkeypatch.setattr(claims, "claim", claim_and_freeze)
     gateway = FakeGateway()
     posted: list[int] = []
     gateway.before_post = lambda _frame: posted.append(

@@ -6,23 +6,24 @@ from typing import Any
 import pytest
 from psycopg import errors
 
+from dispatcher.agents import connections
+from dispatcher.agents.connections import Origin
+from dispatcher.commands import cancellation, claims, redelivery
+from dispatcher.commands.claims import Outcome
 from dispatcher.commands.delivery import deliver
-from dispatcher.commands.model import Dialect
-from dispatcher.commands.reports import receive
+from dispatcher.commands.flush import record_connection
 from dispatcher.commands.sweep import sweep
 from dispatcher.platform.database import Connection
-from dispatcher.store import clocks, commands, connections, delivery
-from dispatcher.store.connections import Origin
-from dispatcher.store.delivery import Settlement
+from dispatcher.protocol.handshake import DeliveryMode, Handshake
 from tests.fakes import FakeGateway, plenty
-from tests.rows import connect, provide, put, statuses
+from tests.rows import connect, provide, put, receive, statuses
 
 
 @pytest.fixture(autouse=True)
 def _agent(conn: Connection) -> None:
     """An agent that takes batches is connected."""
     provide(conn)
-    connect(conn, dialect=Dialect.BATCHING, window=10)
+    connect(conn, mode=DeliveryMode.BATCHING, window=10)
 
 
 def report(conn: Connection, *reports: dict[str, Any], agent_id: str = "a1", connection_id: str = "c1") -> bool:
@@ -56,7 +57,7 @@ def test_an_agent_gets_its_own_commands_and_nobody_elses(conn: Connection) -> No
     put(conn, "k-other", "a2", priority=9)
     put(conn, "k1")
 
-    delivery.claim(conn, "a1")
+    claims.claim(conn, "a1")
 
     assert statuses(conn) == {"k-other": "pending", "k1": "sent"}
 
@@ -71,14 +72,14 @@ def test_a_lease_without_an_end_is_refused(conn: Connection) -> None:
 def test_what_could_not_be_sent_in_an_older_attempt_says_nothing_of_the_newer(conn: Connection, status: str) -> None:
     """I7: a slow holder's 413 comes after another one has delivered."""
     put(conn, "k1")
-    old = delivery.claim(conn, "a1")
-    connect(conn, connection_id="c2", dialect=Dialect.BATCHING, window=10)
-    delivery.claim(conn, "a1")
+    old = claims.claim(conn, "a1")
+    connect(conn, connection_id="c2", mode=DeliveryMode.BATCHING, window=10)
+    claims.claim(conn, "a1")
     if status == "acknowledged":
         report(conn, {"kind": "ack", "commandId": "k1", "attempt": 2}, connection_id="c2")
     assert old is not None
 
-    delivery.settle(conn, old, Settlement(unsendable=[(old.commands[0], "too large")]))
+    claims.release(conn, old, Outcome(unsendable=[(old.commands[0], "too large")]))
 
     assert statuses(conn) == {"k1": status}
 
@@ -86,11 +87,11 @@ def test_what_could_not_be_sent_in_an_older_attempt_says_nothing_of_the_newer(co
 def test_what_was_acknowledged_meanwhile_is_not_failed_as_unsendable(conn: Connection) -> None:
     """I6: the agent has it, whatever the gateway said."""
     put(conn, "k1")
-    claim = delivery.claim(conn, "a1")
+    claim = claims.claim(conn, "a1")
     report(conn, {"kind": "ack", "commandId": "k1", "attempt": 1})
     assert claim is not None
 
-    delivery.settle(conn, claim, Settlement(unsendable=[(claim.commands[0], "too large")]))
+    claims.release(conn, claim, Outcome(unsendable=[(claim.commands[0], "too large")]))
 
     assert statuses(conn) == {"k1": "acknowledged"}
 
@@ -117,7 +118,7 @@ def test_an_agent_acknowledges_nothing_that_was_written_as_never_sent(conn: Conn
 def test_no_agent_asks_for_another_attempt_of_another_agents_command(conn: Connection) -> None:
     """I9: a failure that is called retryable is another statement than one that is not."""
     provide(conn, "a2")
-    connect(conn, "a2", "c-a2", dialect=Dialect.BATCHING)
+    connect(conn, "a2", "c-a2", mode=DeliveryMode.BATCHING)
     put(conn, "k1")
     deliver(conn, FakeGateway(), "a1", plenty)
 
@@ -132,7 +133,7 @@ def test_an_ended_command_is_not_marked_as_to_be_cancelled(conn: Connection, sta
     """I6: an end is final, in every column."""
     put(conn, "k1", status=status, attempt=1)
 
-    answer = commands.cancel(conn, "k1", "operator")
+    answer = cancellation.request_cancel(conn, "k1", "operator")
 
     asked = conn.execute("select cancel_requested_at from agent_commands").fetchone()
     assert (answer, asked) == (None, (None,))
@@ -143,7 +144,7 @@ def test_a_cancel_of_what_was_sent_is_kept_until_the_attempt_is_over(conn: Conne
     put(conn, "k1")
     deliver(conn, FakeGateway(), "a1", plenty)
 
-    answer = commands.cancel(conn, "k1", "operator")
+    answer = cancellation.request_cancel(conn, "k1", "operator")
     conn.execute("update agent_commands set ack_deadline = now()")
     sweep(conn, FakeGateway(), deadline=plenty)
 
@@ -152,7 +153,7 @@ def test_a_cancel_of_what_was_sent_is_kept_until_the_attempt_is_over(conn: Conne
 
 def test_a_flush_that_comes_late_says_nothing_of_the_newer_connection(conn: Connection) -> None:
     """I8: that one's handshake may still be under way."""
-    connections.open_connection(conn, "a1", "c2", dialect=None, window=1, origin=Origin())
+    record_connection(conn, FakeGateway(), "a1", "c2", handshake=Handshake(), origin=Origin())
 
     connections.mark_live(conn, "a1", 1)
 
@@ -161,7 +162,8 @@ def test_a_flush_that_comes_late_says_nothing_of_the_newer_connection(conn: Conn
 
 def test_a_connection_that_is_told_twice_is_one_connection(conn: Connection) -> None:
     """An event that comes twice closes no socket, and acks over it go on counting."""
-    again = connections.open_connection(conn, "a1", "c1", dialect=None, window=1, origin=Origin())
+    gateway = FakeGateway()
+    again = record_connection(conn, gateway, "a1", "c1", handshake=Handshake(), origin=Origin())
     assert again is not None
     connections.mark_live(conn, "a1", again.epoch)
     put(conn, "k1")
@@ -169,7 +171,7 @@ def test_a_connection_that_is_told_twice_is_one_connection(conn: Connection) -> 
 
     receive(conn, "a1", "c1", '{"type": "ack", "payload": {"commandId": "k1"}}')
 
-    assert (again.superseded, statuses(conn)) == ((), {"k1": "acknowledged"})
+    assert (gateway.closed, statuses(conn)) == ([], {"k1": "acknowledged"})
 
 
 def test_a_row_that_was_written_as_sent_goes_back_when_its_agent_reconnects(conn: Connection) -> None:
@@ -186,12 +188,12 @@ def test_what_an_older_connection_acknowledged_keeps_nothing_from_being_sent_aga
     put(conn, "k1")
     deliver(conn, FakeGateway(), "a1", plenty)
     report(conn, {"kind": "ack", "commandId": "k1", "attempt": 1})
-    connect(conn, connection_id="c2", dialect=Dialect.BATCHING, window=10)
+    connect(conn, connection_id="c2", mode=DeliveryMode.BATCHING, window=10)
     put(conn, "k2")
     deliver(conn, FakeGateway(), "a1", plenty)
     conn.execute("update agent_commands set ack_deadline = now() where command_id = 'k2'")
 
-    assert (clocks.release_unacknowledged(conn, 10), statuses(conn)) == (1, {"k1": "acknowledged", "k2": "pending"})
+    assert (redelivery.return_unacknowledged(conn, 10), statuses(conn)) == (1, {"k1": "acknowledged", "k2": "pending"})
 
 
 def test_an_attempt_whose_time_is_not_over_is_left_alone(conn: Connection) -> None:
@@ -199,7 +201,7 @@ def test_an_attempt_whose_time_is_not_over_is_left_alone(conn: Connection) -> No
     put(conn, "k1")
     deliver(conn, FakeGateway(), "a1", plenty)
 
-    assert (clocks.release_unacknowledged(conn, 10), statuses(conn)) == (0, {"k1": "sent"})
+    assert (redelivery.return_unacknowledged(conn, 10), statuses(conn)) == (0, {"k1": "sent"})
 
 
 def test_a_docker_agents_answer_is_about_what_is_under_way_and_not_about_what_timed_out(conn: Connection) -> None:

@@ -11,8 +11,8 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from moto import mock_aws
 
-from dispatcher.commands import flush as presence
-from dispatcher.commands.flush import INVOKE_CONNECT_SECONDS, INVOKE_READ_SECONDS, HandedOver, hand_over
+from dispatcher.commands import flush
+from dispatcher.commands.flush import INVOKE_CONNECT_SECONDS, INVOKE_READ_SECONDS, FlushRequest, invoke_flush
 
 
 @pytest.fixture(autouse=True)
@@ -25,9 +25,9 @@ def _credentials(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "FLUSH_FUNCTION": "acd-flush",
     }.items():
         monkeypatch.setenv(name, value)
-    presence._lambda_client.cache_clear()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    flush._lambda_client.cache_clear()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
     yield
-    presence._lambda_client.cache_clear()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    flush._lambda_client.cache_clear()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
 def refusals(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -40,7 +40,7 @@ def test_a_flush_that_is_not_there_is_said_and_the_agent_is_connected_all_the_sa
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """As moto plays Lambda; the sweep delivers what flush did not."""
-    hand_over(HandedOver(agent_id="a1", connection_id="c1", epoch=1))
+    invoke_flush(FlushRequest(agent_id="a1", connection_id="c1", epoch=1))
 
     assert refusals(caplog) == ["ResourceNotFoundException"]
 
@@ -64,12 +64,12 @@ def test_a_flush_that_is_there_takes_the_event_and_nobody_waits_until_it_has_run
     def note(http_response: AWSResponse, parsed: dict[str, Any], **_: object) -> None:
         answers.append((http_response.status_code, parsed["Payload"].read()))
 
-    presence._lambda_client().meta.events.register(  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    flush._lambda_client().meta.events.register(  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         "after-call.lambda.Invoke", note
     )
-    to_flush = HandedOver(agent_id="a1", connection_id="c1", epoch=1)
+    to_flush = FlushRequest(agent_id="a1", connection_id="c1", epoch=1)
 
-    hand_over(to_flush)
+    invoke_flush(to_flush)
 
     assert refusals(caplog) == []
     assert answers == [(202, json.dumps(to_flush.as_event()).encode())]  # moto's function answers with its event
@@ -81,6 +81,6 @@ def test_a_lambda_api_that_is_silent_is_given_up_on_in_time(monkeypatch: pytest.
         monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", f"http://127.0.0.1:{silent.getsockname()[1]}")
         began = time.monotonic()
 
-        hand_over(HandedOver(agent_id="a1", connection_id="c1", epoch=1))
+        invoke_flush(FlushRequest(agent_id="a1", connection_id="c1", epoch=1))
 
         assert time.monotonic() - began < INVOKE_CONNECT_SECONDS + INVOKE_READ_SECONDS + 1.5

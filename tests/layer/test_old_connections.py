@@ -4,15 +4,16 @@ import json
 
 import pytest
 
-from dispatcher.commands import flush as presence
+from dispatcher.access.roles import Operator, Role
+from dispatcher.agents import presence, registry
+from dispatcher.agents.presence import IDLE_SECONDS
 from dispatcher.commands.delivery import deliver
-from dispatcher.commands.reports import receive
-from dispatcher.commands.sweep import ABSENT_SECONDS, sweep
+from dispatcher.commands.sweep import sweep
 from dispatcher.platform.database import Connection
-from dispatcher.store import agents
 from tests.fakes import FakeGateway, plenty
-from tests.rows import connect, provide, put, statuses
+from tests.rows import connect, provide, put, receive, statuses
 
+ADMIN = Operator(username="admin", role=Role.ADMIN)
 HEARTBEAT = '{"type": "heartbeat", "payload": {}}'
 ANSWER = json.dumps({"type": "command_response", "sessionId": "s1", "success": True})
 
@@ -26,7 +27,7 @@ def test_an_agent_that_was_taken_for_absent_and_speaks_again_gets_its_commands(c
     """I15: its signs of life were lost with the database, and closing its socket failed: it does not reconnect."""
     provide(conn)
     connect(conn)
-    silent_for(conn, ABSENT_SECONDS + 1)
+    silent_for(conn, IDLE_SECONDS + 1)
     gateway = FakeGateway()
     swept = sweep(conn, gateway, deadline=plenty)
     put(conn, "k1")
@@ -43,12 +44,12 @@ def test_no_other_connection_becomes_the_route_by_speaking(conn: Connection, end
     provide(conn)
     connect(conn)
     if end == "closed":
-        presence.disconnected(conn, "a1", "c1")
+        presence.record_disconnect(conn, "a1", "c1")
     elif end == "superseded":
         connect(conn, connection_id="c2")
-        presence.disconnected(conn, "a1", "c2")
+        presence.record_disconnect(conn, "a1", "c2")
     else:
-        agents.delete(conn, "a1")
+        registry.delete(conn, FakeGateway(), "a1", ADMIN)
 
     moved = receive(conn, "a1", "c1", HEARTBEAT)
 
@@ -92,7 +93,7 @@ def test_an_answer_that_its_disconnect_overtook_still_counts(conn: Connection) -
     connect(conn)
     put(conn, "k1", session_id="s1")
     deliver(conn, FakeGateway(), "a1", plenty)
-    presence.disconnected(conn, "a1", "c1")
+    presence.record_disconnect(conn, "a1", "c1")
 
     receive(conn, "a1", "c1", ANSWER)
 

@@ -6,17 +6,15 @@ from typing import Any
 
 import pytest
 
+from dispatcher.commands import claims
 from dispatcher.commands.delivery import backoff, deliver
-from dispatcher.commands.flush import Manner
-from dispatcher.commands.model import Dialect
-from dispatcher.commands.reports import receive
 from dispatcher.errors import InvalidRequest
 from dispatcher.platform.database import Connection
 from dispatcher.platform.gateway import Posted
-from dispatcher.protocol.frames import FRAME_BYTES
-from dispatcher.store import delivery
+from dispatcher.protocol.frames import MESSAGE_BYTES
+from dispatcher.protocol.handshake import DeliveryMode, Handshake
 from tests.fakes import FakeGateway, plenty
-from tests.rows import connect, provide, put, statuses
+from tests.rows import connect, provide, put, receive, statuses
 
 
 @pytest.fixture(autouse=True)
@@ -48,17 +46,17 @@ def test_each_attempt_gives_the_agent_longer_for_its_ack(conn: Connection, attem
     """20 s, doubled each time up to 5 min, of which a tenth is chance."""
     put(conn, "k1", attempt=attempts, max_attempts=20)
 
-    delivery.claim(conn, "a1")
+    claims.claim(conn, "a1")
 
     assert 0.85 * expected < seconds(conn, "ack_deadline") < 1.15 * expected
 
 
 def test_a_silent_agent_has_the_time_of_the_execution_for_its_answer(conn: Connection) -> None:
     """It never acknowledges: its first word is the outcome."""
-    connect(conn, connection_id="c2", dialect=Dialect.SILENT)
+    connect(conn, connection_id="c2", mode=DeliveryMode.UNACKNOWLEDGED)
     put(conn, "k1", execution_timeout=3000)
 
-    delivery.claim(conn, "a1")
+    claims.claim(conn, "a1")
 
     assert 2990 < seconds(conn, "ack_deadline") <= 3000
 
@@ -102,10 +100,10 @@ def test_a_late_result_leaves_nothing_of_the_time_out(conn: Connection) -> None:
     assert conn.execute("select status, error_message from agent_commands").fetchone() == ("completed", None)
 
 
-@pytest.mark.parametrize("dialect", [Dialect.ACKNOWLEDGING, Dialect.BATCHING])
-def test_one_refused_post_is_one_post(conn: Connection, dialect: Dialect) -> None:
+@pytest.mark.parametrize("dialect", [DeliveryMode.ACKNOWLEDGING, DeliveryMode.BATCHING])
+def test_one_refused_post_is_one_post(conn: Connection, dialect: DeliveryMode) -> None:
     """429, I3: the same call does not try again at once, until the attempts are used up."""
-    connect(conn, connection_id="c2", dialect=dialect, window=10)
+    connect(conn, connection_id="c2", mode=dialect, window=10)
     put(conn, "k1")
     put(conn, "k2")
     posts: list[str] = []
@@ -124,7 +122,7 @@ def text_of(bytes_most: int) -> str:
 
 def test_a_row_that_no_frame_can_carry_is_failed_without_a_post(conn: Connection) -> None:
     """1009: bytes count, and not characters."""
-    put(conn, "k1", payload=text_of(FRAME_BYTES + 2))
+    put(conn, "k1", payload=text_of(MESSAGE_BYTES + 2))
     put(conn, "k2")
     gateway = FakeGateway()
 
@@ -135,9 +133,9 @@ def test_a_row_that_no_frame_can_carry_is_failed_without_a_post(conn: Connection
 
 def test_a_batch_is_split_by_its_bytes(conn: Connection) -> None:
     """1009: two of these are too large together, though they have few characters."""
-    connect(conn, connection_id="c2", dialect=Dialect.BATCHING, window=10)
+    connect(conn, connection_id="c2", mode=DeliveryMode.BATCHING, window=10)
     for number in range(2):
-        put(conn, f"k{number}", payload=text_of(FRAME_BYTES * 2 // 3))
+        put(conn, f"k{number}", payload=text_of(MESSAGE_BYTES * 2 // 3))
     gateway = FakeGateway()
 
     deliver(conn, gateway, "a1", plenty)
@@ -149,4 +147,4 @@ def test_a_batch_is_split_by_its_bytes(conn: Connection) -> None:
 def test_a_window_beyond_the_bounds_is_refused(query: dict[str, Any]) -> None:
     """I5: an agent asks for at most a hundred at a time."""
     with pytest.raises(InvalidRequest):
-        Manner.asked_for({"protocol": "2", **query})
+        Handshake.from_query({"protocol": "2", **query})

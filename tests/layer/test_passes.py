@@ -3,10 +3,10 @@
 import psycopg
 import pytest
 
-from dispatcher.commands import flush as presence
+from dispatcher.commands import flush
 from dispatcher.commands import sweep as module
 from dispatcher.commands.delivery import Deadline, Delivered, deliver
-from dispatcher.commands.flush import HandedOver
+from dispatcher.commands.flush import FlushRequest
 from dispatcher.commands.sweep import sweep
 from dispatcher.platform.database import Connection
 from dispatcher.platform.gateway import Gateway
@@ -118,6 +118,6 @@ def test_flush_does_not_wait_for_ever_for_a_handshake(conn: Connection) -> None:
     connect(conn)
     gateway = Never()
 
-    delivered = presence.flush(conn, gateway, HandedOver(agent_id="a1", connection_id="c1", epoch=1), lambda: 0.2)
+    delivered = flush.flush(conn, gateway, FlushRequest(agent_id="a1", connection_id="c1", epoch=1), lambda: 0.2)
 
     assert (delivered.sent, gateway.looks > 1) == (0, True)

@@ -6,21 +6,22 @@ from typing import Any
 
 import pytest
 
-from dispatcher.commands import flush as presence
+from dispatcher.agents import presence, registry
+from dispatcher.agents.connections import Origin
+from dispatcher.commands import flush
 from dispatcher.commands.delivery import deliver
-from dispatcher.commands.flush import HandedOver, Manner
-from dispatcher.commands.reports import receive
+from dispatcher.commands.flush import FlushRequest
 from dispatcher.platform.database import Connection
 from dispatcher.platform.gateway import Posted
-from dispatcher.store import agents, sessions
-from dispatcher.store.connections import Origin
+from dispatcher.protocol.handshake import Handshake
+from dispatcher.sessions import session_records
 from tests.fakes import FakeGateway, plenty
-from tests.rows import connect, provide, put, statuses
+from tests.rows import connect, provide, put, receive, statuses
 
 
 def presence_of(conn: Connection) -> str:
     """Read the agent's presence, as operators see it."""
-    agent = agents.get(conn, "a1")
+    agent = registry.find(conn, "a1", None)
     assert agent is not None
     return agent.presence
 
@@ -54,7 +55,7 @@ def test_a_late_disconnect_of_the_older_connection_leaves_the_newer_one_alone(co
     gateway = FakeGateway()
 
     for _ in range(2):
-        presence.disconnected(conn, "a1", "c1")
+        presence.record_disconnect(conn, "a1", "c1")
     deliver(conn, gateway, "a1", plenty)
 
     assert (presence_of(conn), [connection for connection, _ in gateway.frames]) == ("online", ["c2"])
@@ -65,7 +66,7 @@ def test_a_disconnect_of_the_current_connection_takes_its_agent_offline(conn: Co
     provide(conn)
     connect(conn)
 
-    presence.disconnected(conn, "a1", "c1")
+    presence.record_disconnect(conn, "a1", "c1")
 
     assert presence_of(conn) == "offline"
 
@@ -77,11 +78,12 @@ def test_of_several_processes_with_one_agent_id_the_last_to_connect_gets_the_com
     gateway = FakeGateway()
 
     to_flush = [
-        presence.connected(conn, gateway, "a1", f"c{number}", manner=Manner(), origin=Origin()) for number in range(3)
+        flush.record_connection(conn, gateway, "a1", f"c{number}", handshake=Handshake(), origin=Origin())
+        for number in range(3)
     ]
     for each in to_flush:
         assert each is not None
-        presence.flush(conn, gateway, each, lambda: 20.0)
+        flush.flush(conn, gateway, each, lambda: 20.0)
 
     assert [each.epoch for each in to_flush if each] == [1, 2, 3]
     assert [connection for connection, _ in gateway.frames] == ["c2"]
@@ -133,10 +135,10 @@ def test_flush_waits_until_the_handshake_is_over_and_then_delivers(conn: Connect
     provide(conn)
     put(conn, "k1")
     gateway = SlowGateway()
-    to_flush = presence.connected(conn, gateway, "a1", "c1", manner=Manner(), origin=Origin())
+    to_flush = flush.record_connection(conn, gateway, "a1", "c1", handshake=Handshake(), origin=Origin())
     assert to_flush is not None
 
-    delivered = presence.flush(conn, gateway, to_flush, plenty)
+    delivered = flush.flush(conn, gateway, to_flush, plenty)
 
     assert (delivered.sent, gateway.command_ids, statuses(conn)) == (1, ["k1"], {"k1": "sent"})
 
@@ -148,7 +150,7 @@ def test_flush_gives_up_at_once_where_a_newer_connection_is_there(conn: Connecti
     connect(conn, connection_id="c2")
     gateway = SlowGateway(live_at=99)
 
-    presence.flush(conn, gateway, HandedOver(agent_id="a1", connection_id="c1", epoch=1), lambda: 1.0)
+    flush.flush(conn, gateway, FlushRequest(agent_id="a1", connection_id="c1", epoch=1), lambda: 1.0)
 
     assert gateway.looks == 1
 
@@ -159,7 +161,7 @@ def test_an_ack_over_a_connection_that_is_forgotten_stops_no_redelivery(conn: Co
     connect(conn)
     put(conn, "k1")
     deliver(conn, FakeGateway(), "a1", plenty)
-    presence.disconnected(conn, "a1", "c1")
+    presence.record_disconnect(conn, "a1", "c1")
 
     receive(conn, "a1", "c1", '{"type": "ack", "payload": {"commandId": "k1"}}')
     after_ack = statuses(conn)
@@ -173,7 +175,7 @@ def test_an_agents_status_changes_its_own_sessions_and_nobody_elses(conn: Connec
     for name in ("a1", "a2"):
         provide(conn, name)
         connect(conn, name, f"c-{name}")
-        sessions.insert(
+        session_records.insert(
             conn, name=f"s-{name}", agent_id=name, owner="u", template="t", resources={}, persistent_home=False
         )
 

@@ -6,21 +6,19 @@ from typing import Any
 import pytest
 
 from dispatcher.commands.delivery import deliver
-from dispatcher.commands.flush import Manner
-from dispatcher.commands.model import Dialect
-from dispatcher.commands.reports import receive
 from dispatcher.errors import InvalidRequest
 from dispatcher.platform.database import Connection
-from dispatcher.protocol.frames import FRAME_BYTES
+from dispatcher.protocol.frames import MESSAGE_BYTES
+from dispatcher.protocol.handshake import DeliveryMode, Handshake
 from tests.fakes import FakeGateway, plenty
-from tests.rows import connect, provide, put, statuses
+from tests.rows import connect, provide, put, receive, statuses
 
 
 @pytest.fixture
 def gateway(conn: Connection) -> FakeGateway:
     """An agent that takes batches is connected."""
     provide(conn)
-    connect(conn, dialect=Dialect.BATCHING, window=32)
+    connect(conn, mode=DeliveryMode.BATCHING, window=32)
     return FakeGateway()
 
 
@@ -62,7 +60,7 @@ def test_a_batch_is_split_where_it_would_not_pass_the_gateway(conn: Connection, 
     deliver(conn, gateway, "a1", plenty)
 
     assert [len(json.loads(text)["commands"]) for _, text in gateway.frames] == [2, 2, 1]
-    assert all(len(text.encode()) <= FRAME_BYTES for _, text in gateway.frames)
+    assert all(len(text.encode()) <= MESSAGE_BYTES for _, text in gateway.frames)
 
 
 def test_many_reports_in_one_message_settle_each_its_own(conn: Connection, gateway: FakeGateway) -> None:
@@ -142,10 +140,10 @@ def test_a_cancel_is_confirmed_only_where_it_was_asked_for(conn: Connection, gat
 def test_a_protocol_that_there_is_not_is_refused_at_the_handshake(query: dict[str, str]) -> None:
     """Rather than spoken wrongly."""
     with pytest.raises(InvalidRequest):
-        Manner.asked_for(query)
+        Handshake.from_query(query)
 
 
 def test_the_first_protocol_is_what_an_agent_gets_that_asks_for_nothing() -> None:
     """As existing agents do."""
-    assert Manner.asked_for({"agent_id": "a1"}) == Manner()
-    assert Manner.asked_for({"protocol": "2", "window": "100"}) == Manner(dialect=Dialect.BATCHING, window=100)
+    assert Handshake.from_query({"agent_id": "a1"}) == Handshake()
+    assert Handshake.from_query({"protocol": "2", "window": "100"}) == Handshake(mode=DeliveryMode.BATCHING, window=100)

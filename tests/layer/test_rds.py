@@ -186,8 +186,8 @@ def test_a_role_that_is_admitted_works_on_rows_and_changes_nothing_else(database
     if granted:
         conn.execute("create role rds_iam")
     try:
-        migrations.admit(conn, role)
-        migrations.admit(conn, role)
+        migrations.grant_to(conn, role)
+        migrations.grant_to(conn, role)
         conn.execute(sql.SQL("alter role {} password 'in place of IAM'").format(name))
         provide(conn)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dispatcher.access.identity import Operator, Role
+from dispatcher.access.roles import Operator, Role
 from dispatcher.commands import submission as intake
 from dispatcher.commands.delivery import deliver
 from dispatcher.platform.database import Connection

@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 from psycopg import sql
 
+from dispatcher.commands import command_records
 from dispatcher.commands.delivery import deliver
-from dispatcher.commands.model import Dialect
-from dispatcher.commands.reports import receive
 from dispatcher.commands.sweep import sweep
 from dispatcher.platform.database import Connection, open_connection
 from dispatcher.platform.gateway import Posted
 from dispatcher.platform.observability import logger
-from dispatcher.store import commands, sessions
+from dispatcher.protocol.handshake import DeliveryMode
+from dispatcher.sessions import session_records
 from tests.fakes import FakeGateway, plenty
-from tests.rows import connect, provide, put, statuses
+from tests.rows import connect, provide, put, receive, statuses
 
 
 def say(conn: Connection, kind: str, connection_id: str = "c1", agent_id: str = "a1", **fields: Any) -> bool:
@@ -27,7 +27,7 @@ def say(conn: Connection, kind: str, connection_id: str = "c1", agent_id: str = 
 def test_null_in_any_nullable_column_stops_no_command(conn: Connection) -> None:
     """R1 to R4: the columns are those that the database itself names, and each command reaches its agent, in order."""
     provide(conn)
-    connect(conn, dialect=Dialect.BATCHING, window=100)
+    connect(conn, mode=DeliveryMode.BATCHING, window=100)
     columns = conn.execute(
         """select column_name from information_schema.columns
            where table_name = 'agent_commands' and is_nullable = 'YES' order by ordinal_position"""
@@ -99,7 +99,7 @@ def test_an_ack_that_comes_before_the_post_has_returned_stands(conn: Connection,
 
     deliver(conn, FakeGateway(before_post=acknowledge), "a1", plenty)
 
-    moves = [entry.to_status for entry in commands.history(conn, "k1")]
+    moves = [entry.to_status for entry in command_records.history(conn, "k1", None)]
     assert (statuses(conn), moves) == ({"k1": "acknowledged"}, ["pending", "sent", "acknowledged"])
 
 
@@ -193,7 +193,9 @@ def docker(conn: Connection, gateway: FakeGateway) -> None:
     provide(conn, platform="docker")
     connect(conn)
     for name in ("s1", "s2"):
-        sessions.insert(conn, name=name, agent_id="a1", owner="u", template="t", resources={}, persistent_home=False)
+        session_records.insert(
+            conn, name=name, agent_id="a1", owner="u", template="t", resources={}, persistent_home=False
+        )
         put(conn, f"k-{name}", action="start_session", session_id=name)
     put(conn, "k-odd", action="reboot")
     deliver(conn, gateway, "a1", plenty)
@@ -245,9 +247,9 @@ def test_a_report_that_moved_no_row_is_reported_and_never_logged_as_success(
 def test_a_fresh_installation_has_what_its_statements_name(conn: Connection, name: str) -> None:
     """R6, R7: the schema is applied by the same function everywhere, and a status update finds its columns."""
     provide(conn)
-    sessions.insert(conn, name="s1", agent_id="a1", owner="u", template="t", resources={}, persistent_home=False)
+    session_records.insert(conn, name="s1", agent_id="a1", owner="u", template="t", resources={}, persistent_home=False)
 
-    noted = sessions.note(conn, "a1", "s1", "running")
+    noted = session_records.set_state(conn, "a1", "s1", "running")
 
     index = sql.SQL("select to_regclass({}) is not null").format(name)
     assert (noted, conn.execute(index).fetchone()) == (True, (True,))

@@ -9,7 +9,7 @@ import pytest
 from psycopg import sql
 
 from dispatcher.commands.delivery import deliver
-from dispatcher.commands.loss_check import audit
+from dispatcher.commands.loss_check import check_for_loss
 from dispatcher.platform.database import Connection, open_connection
 from dispatcher.platform.migrations import migrate
 from local.postgres.server import find_binaries
@@ -48,7 +48,7 @@ def test_a_dump_that_is_restored_over_a_database_goes_on_where_it_was(
             assert '"k1"' in gateway.frames[0][1]
             order = other.execute("select command_id from agent_commands order by seq").fetchall()
             assert order == [("k1",), ("k2",), ("k3",)]
-            assert audit(other).clean
+            assert check_for_loss(other).clean
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 other.execute("delete from audit_log")
     finally:

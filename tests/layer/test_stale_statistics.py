@@ -1,25 +1,23 @@
-"""No statement walks what it is not about, whatever the planner believes.
+"""No statement reads rows that it is not about, whatever the planner believes.
 
-An outage puts a backlog into the table before anyone has analyzed it; an agent has a past of more commands than the planner
-takes it to have.
+An outage fills the table before anybody has analyzed it; an agent may have done more than the planner believes.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
-from dispatcher.access.identity import Operator, Role
+from dispatcher.access.roles import Operator, Role
+from dispatcher.commands import cancellation, claims, command_records, deadlines, explanation, redelivery
 from dispatcher.commands import submission as intake
+from dispatcher.commands.command_records import Filter
 from dispatcher.commands.delivery import deliver
-from dispatcher.commands.model import Status
-from dispatcher.commands.reports import receive
+from dispatcher.commands.lifecycle import Status
+from dispatcher.commands.submission import NewCommand
 from dispatcher.commands.sweep import sweep
 from dispatcher.platform.database import Connection
-from dispatcher.store import circumstances, clocks, commands, delivery
-from dispatcher.store.commands import NewCommand
 from tests.fakes import FakeGateway, plenty
-from tests.rows import connect, provide, put
+from tests.rows import connect, provide, put, receive
 
 BACKLOG = 30_000
 OPERATOR = Operator(username="ann", role=Role.ADMIN)
@@ -73,23 +71,23 @@ def past(request: pytest.FixtureRequest, conn: Connection) -> Connection:
 
 
 WORK: dict[str, Callable[[Connection], object]] = {
-    "expire": lambda conn: clocks.expire(conn, 1000),
-    "time out": lambda conn: clocks.time_out(conn, 1000),
-    "release": lambda conn: clocks.release_unacknowledged(conn, 1000),
-    "prune": lambda conn: clocks.prune(conn, 30, 1000),
-    "find what is due": lambda conn: delivery.due_agents(conn, 1000),
+    "expire": lambda conn: deadlines.expire(conn, 1000),
+    "time out": lambda conn: deadlines.time_out(conn, 1000),
+    "release": lambda conn: redelivery.return_unacknowledged(conn, 1000),
+    "prune": lambda conn: deadlines.prune(conn, 30, 1000),
+    "find what is due": lambda conn: claims.due_agents(conn, 1000),
     "deliver": lambda conn: deliver(conn, FakeGateway(), "a1", plenty),
-    "cancel": lambda conn: commands.cancel(conn, "k1", "admin"),
+    "cancel": lambda conn: cancellation.request_cancel(conn, "k1", "admin"),
     "sweep": lambda conn: sweep(conn, FakeGateway(), deadline=plenty),
     "accept": lambda conn: intake.submit(conn, [NewCommand(agent_id="a1", action="noop", payload={})], OPERATOR),
     "settle": lambda conn: receive(conn, "a1", "c1", '{"type": "ack", "payload": {"commandId": "k1"}}'),
     "answer of a session": lambda conn: receive(
         conn, "a1", "c1", '{"type": "command_response", "payload": {"sessionId": "t"}}'
     ),
-    "tell why": lambda conn: circumstances.of(conn, "k1"),
+    "tell why": lambda conn: explanation.diagnostics(conn, "k1"),
     "come back": lambda conn: connect(conn, "a1", "c2"),
-    "list": lambda conn: commands.list_page(
-        conn, scope=None, agent_id=None, session_id=None, status=Status.DEAD, before=None, limit=20
+    "list": lambda conn: command_records.list_page(
+        conn, scope=None, wanted=Filter(status=Status.DEAD), before=None, limit=20
     ),
 }
 
@@ -108,14 +106,23 @@ def test_no_statement_walks_an_agents_past(past: Connection, what: str) -> None:
 
 @pytest.mark.parametrize(
     "filters",
-    [{}, {"before": 1000}, {"agent_id": "a1"}, {"session_id": "s1"}, {"status": "completed"}, {"status": "pending"}],
+    [
+        Filter(),
+        Filter(agent_id="a1"),
+        Filter(session_id="s1"),
+        Filter(status=Status.COMPLETED),
+        Filter(status=Status.PENDING),
+    ],
     ids=str,
 )
-def test_a_list_reads_no_more_than_its_page(past: Connection, filters: dict[str, Any]) -> None:
+@pytest.mark.parametrize("before", [None, 1000])
+def test_a_list_reads_no_more_than_its_page(past: Connection, filters: Filter, before: int | None) -> None:
     """The newest of all, of one agent, of one session, in one status."""
-    wanted: dict[str, Any] = {**dict.fromkeys(("scope", "agent_id", "session_id", "status", "before")), **filters}
 
-    assert _rows_read_by(lambda conn: commands.list_page(conn, **wanted, limit=20), past) < 5000
+    def read(conn: Connection) -> object:
+        return command_records.list_page(conn, scope=None, wanted=filters, before=before, limit=20)
+
+    assert _rows_read_by(read, past) < 5000
 
 
 def _rows_read_by(work: Callable[[Connection], object], conn: Connection) -> int:

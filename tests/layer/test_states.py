@@ -6,43 +6,45 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.commands.model import TRANSITIONS, Claim, ClaimedCommand, Dialect, Move, Status
+from dispatcher.commands import cancellation, claims, deadlines, redelivery, settlement
+from dispatcher.commands.claims import Claim, Outcome
+from dispatcher.commands.lifecycle import TRANSITIONS, Move, Status
+from dispatcher.commands.settlement import Reporter
 from dispatcher.platform.database import Connection
-from dispatcher.store import clocks, commands, delivery, settlement
-from dispatcher.store.delivery import Settlement
-from dispatcher.store.settlement import Origin
+from dispatcher.protocol.frames import ClaimedCommand
+from dispatcher.protocol.handshake import DeliveryMode
 from local.tools import generate
 from tests.rows import connect, provide, put
 
-ME = Origin(agent_id="a1", epoch=1)
+ME = Reporter(agent_id="a1", epoch=1)
 
 
 def _claim(conn: Connection) -> None:
-    delivery.claim(conn, "a1")
+    claims.claim(conn, "a1")
 
 
 def _release(conn: Connection) -> None:
-    claim = Claim(agent_id="a1", token="0" * 32, connection_id="c1", epoch=1, dialect=Dialect.BATCHING, commands=())
+    claim = Claim(agent_id="a1", token="0" * 32, connection_id="c1", epoch=1, mode=DeliveryMode.BATCHING, commands=())
     unsent = ClaimedCommand(command_id="k1", attempt=1, frame="", seconds_left=None)
-    delivery.settle(conn, claim, Settlement(unsent=[unsent], unsent_cause="given back"))
+    claims.release(conn, claim, Outcome(unsent=[unsent], unsent_cause="given back"))
 
 
 def _bury(conn: Connection) -> None:
     conn.execute("update agent_commands set attempt = 2, max_attempts = 2 where status <> 'pending'")
     conn.execute("update agent_commands set ack_deadline = now() - interval '1 s' where status = 'sent'")
-    clocks.release_unacknowledged(conn, 10)
+    redelivery.return_unacknowledged(conn, 10)
 
 
 def _expire(conn: Connection) -> None:
     conn.execute("update agent_commands set deliver_by = now() - interval '1 s'")
-    clocks.expire(conn, 10)
+    deadlines.expire(conn, 10)
 
 
 def _time_out(conn: Connection) -> None:
     conn.execute(
         "update agent_commands set execution_deadline = now() - interval '1 s' where execution_deadline is not null"
     )
-    clocks.time_out(conn, 10)
+    deadlines.time_out(conn, 10)
 
 
 def _confirm_cancel(conn: Connection) -> None:
@@ -58,7 +60,7 @@ MOVES: dict[Move, Callable[[Connection], object]] = {
     Move.COMPLETE: lambda conn: settlement.complete(conn, ME, [("k1", None)]),
     Move.FAIL: lambda conn: settlement.fail(conn, ME, "k1", "no", attempt=1),
     Move.EXPIRE: _expire,
-    Move.CANCEL: lambda conn: commands.cancel(conn, "k1", "operator"),
+    Move.CANCEL: lambda conn: cancellation.request_cancel(conn, "k1", "operator"),
     Move.CONFIRM_CANCEL: _confirm_cancel,
     Move.BURY: _bury,
     Move.TIME_OUT: _time_out,
@@ -69,7 +71,7 @@ MOVES: dict[Move, Callable[[Connection], object]] = {
 def test_a_move_is_made_from_its_sources_and_from_nowhere_else(conn: Connection, move: Move, status: Status) -> None:
     """Each of all pairs, on a real row; and the history has exactly the row that belongs to it."""
     provide(conn)
-    connect(conn, dialect=Dialect.BATCHING, window=5)
+    connect(conn, mode=DeliveryMode.BATCHING, window=5)
     put(conn, "k1", status=status, attempt=1, max_attempts=3, epoch=1)
 
     MOVES[move](conn)

@@ -3,12 +3,13 @@
 import psycopg
 import pytest
 
+from dispatcher.agents.connections import Origin
+from dispatcher.commands import deadlines
 from dispatcher.commands.delivery import deliver
-from dispatcher.commands.flush import HandedOver, flush
+from dispatcher.commands.flush import FlushRequest, flush, record_connection
 from dispatcher.commands.sweep import INLINE, sweep
 from dispatcher.platform.database import Connection
-from dispatcher.store import clocks, connections
-from dispatcher.store.connections import Origin
+from dispatcher.protocol.handshake import Handshake
 from tests.fakes import FakeGateway, plenty
 from tests.rows import connect, provide, put, statuses
 
@@ -20,9 +21,9 @@ def test_more_agents_than_one_run_delivers_to_are_shared_out(conn: Connection) -
         connect(conn, f"a{number}", f"c{number}")
         put(conn, f"k{number}", f"a{number}")
     gateway = FakeGateway()
-    shared_out: list[HandedOver] = []
+    shared_out: list[FlushRequest] = []
 
-    swept = sweep(conn, gateway, deadline=plenty, share_out=shared_out.append)
+    swept = sweep(conn, gateway, deadline=plenty, hand_over=shared_out.append)
     for each in shared_out:
         flush(conn, gateway, each, plenty)
 
@@ -36,7 +37,7 @@ def test_a_pass_that_fails_stops_no_other(conn: Connection, monkeypatch: pytest.
     def fail(_conn: Connection, _limit: int) -> int:
         raise psycopg.errors.LockNotAvailable
 
-    monkeypatch.setattr(clocks, "expire", fail)
+    monkeypatch.setattr(deadlines, "expire", fail)
     provide(conn)
     connect(conn)
     put(conn, "k1")
@@ -60,13 +61,13 @@ def test_it_begins_nothing_that_its_time_does_not_suffice_for(conn: Connection) 
 def test_nothing_is_posted_while_the_handshake_is_under_way(conn: Connection) -> None:
     """A post would find the connection gone, and it would be forgotten: flush waits until it is live."""
     provide(conn)
-    opened = connections.open_connection(conn, "a1", "c1", dialect=None, window=1, origin=Origin())
+    request = record_connection(conn, FakeGateway(), "a1", "c1", handshake=Handshake(), origin=Origin())
     put(conn, "k1")
     gateway = FakeGateway()
-    assert opened is not None
+    assert request is not None
 
     during = deliver(conn, gateway, "a1", plenty)
-    after = flush(conn, gateway, HandedOver(agent_id="a1", connection_id="c1", epoch=opened.epoch), plenty)
+    after = flush(conn, gateway, request, plenty)
 
     assert (during.claimed, after.sent) == (0, 1)
 
@@ -74,7 +75,7 @@ def test_nothing_is_posted_while_the_handshake_is_under_way(conn: Connection) ->
 def test_a_connection_whose_flush_was_lost_is_delivered_to_by_the_sweep(conn: Connection) -> None:
     """After the longest handshake, nobody has to say that it is over."""
     provide(conn)
-    connections.open_connection(conn, "a1", "c1", dialect=None, window=1, origin=Origin())
+    record_connection(conn, FakeGateway(), "a1", "c1", handshake=Handshake(), origin=Origin())
     put(conn, "k1")
     conn.execute("update agents set connected_at = now() - interval '11 seconds'")
 

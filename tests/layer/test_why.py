@@ -7,8 +7,8 @@ import pytest
 
 from dispatcher.commands.delivery import deliver
 from dispatcher.commands.explanation import explain
-from dispatcher.commands.model import Dialect
 from dispatcher.platform.database import Connection
+from dispatcher.protocol.handshake import DeliveryMode
 from tests.fakes import FakeGateway, plenty
 from tests.rows import connect, provide, put
 
@@ -21,7 +21,7 @@ SITUATIONS: list[tuple[str, dict[str, Any], str, str, str]] = [
         {},
         "delete from agent_connections; delete from agents",
         "agent-unknown",
-        "Agent 'a1' has never been provided.",
+        "Agent 'a1' does not exist.",
     ),
     ("pending", {}, "update agents set deleted_at = now()", "agent-deleted", f"Agent 'a1' was deleted {MOMENT}."),
     (
@@ -29,28 +29,28 @@ SITUATIONS: list[tuple[str, dict[str, Any], str, str, str]] = [
         {},
         "update agents set approval = 'rejected'",
         "agent-not-approved",
-        "Agent 'a1' is rejected; an admin has to approve it.",
+        "Agent 'a1' is rejected; an admin must approve it.",
     ),
     (
         "pending",
         {"deliver_by": "2020-01-01"},
         "",
         "expired",
-        "Its time to be delivered is over; the next sweep ends it.",
+        "It was not delivered in time; the next sweep expires it.",
     ),
     (
         "pending",
         {"not_before": "2999-01-01"},
         "",
         "not-before",
-        "It is not to be delivered before 2999-01-01 00:00:00 UTC.",
+        "It will not be delivered before 2999-01-01 00:00:00 UTC.",
     ),
     (
         "pending",
         {},
         "update agents set connection_id = null",
         "agent-away",
-        f"Agent 'a1' has been away since {MOMENT}; the command is delivered when it is back.",
+        f"Agent 'a1' has been offline since {MOMENT}; the command is delivered when it reconnects.",
     ),
     (
         "pending",
@@ -73,7 +73,7 @@ SITUATIONS: list[tuple[str, dict[str, Any], str, str, str]] = [
         "being-delivered",
         "It is being delivered right now.",
     ),
-    ("pending", {}, "", "due", "It is due; the next delivery or sweep takes it."),
+    ("pending", {}, "", "due", "It is due; the next delivery or sweep sends it."),
     (
         "sent",
         {"attempt": 2, "sent_at": "2026-01-01", "ack_deadline": "2026-01-02"},
@@ -98,14 +98,14 @@ SITUATIONS: list[tuple[str, dict[str, Any], str, str, str]] = [
         },
         "update agents set connection_id = null",
         "executing",
-        f".* It was asked to cancel. The agent has been away since {MOMENT}.",
+        f".* It was asked to cancel. The agent has been offline since {MOMENT}.",
     ),
     (
         "sent",
         {"attempt": 1, "cancel_requested_at": "2026-01-01"},
         "update agents set connection_id = null",
         "waiting-for-ack",
-        f".* It was asked to cancel. The agent has been away since {MOMENT}.",
+        f".* It was asked to cancel. The agent has been offline since {MOMENT}.",
     ),
     (
         "failed",
@@ -128,7 +128,7 @@ def test_each_situation_has_a_word_for_programs_and_a_sentence_for_people(
     for statement in filter(None, then.split(";")):
         conn.execute(statement.encode())
 
-    why = explain(conn, "k1")
+    why = explain(conn, "k1", None)
 
     assert (why.reason, re.fullmatch(sentence, why.sentence) is not None) == (reason, True), why.sentence
 
@@ -139,32 +139,32 @@ def test_a_command_behind_others_names_the_one_that_it_waits_for(conn: Connectio
     connect(conn)
     for number in range(5):
         put(conn, f"k{number}")
-    first_of_three = explain(conn, "k3").sentence
-    second = explain(conn, "k1").sentence
+    first_of_three = explain(conn, "k3", None).sentence
+    second = explain(conn, "k1", None).sentence
     deliver(conn, FakeGateway(), "a1", plenty)
 
     assert first_of_three == "Command k0 goes before it, and 2 more for the same agent."
     assert second == "Command k0 goes before it."
-    assert explain(conn, "k3").sentence == "Command k0 is with the agent and not yet answered."
+    assert explain(conn, "k3", None).sentence == "The agent has not yet answered command k0."
 
 
 def test_what_is_with_an_agent_that_takes_several_is_no_reason_to_wait(conn: Connection) -> None:
     """Only a full window is."""
     provide(conn)
-    connect(conn, dialect=Dialect.BATCHING, window=2)
+    connect(conn, mode=DeliveryMode.BATCHING, window=2)
     put(conn, "k1", status="sent", attempt=1, epoch=1)
     put(conn, "k2")
-    with_room = explain(conn, "k2").reason
+    with_room = explain(conn, "k2", None).reason
     put(conn, "k0", status="sent", attempt=1, epoch=1)
 
-    assert (with_room, explain(conn, "k2").reason) == ("due", "behind")
+    assert (with_room, explain(conn, "k2", None).reason) == ("due", "behind")
 
 
 def test_a_docker_agents_command_is_behind_its_own_session_only(conn: Connection) -> None:
     """What another session waits for is no reason."""
     provide(conn)
-    connect(conn, dialect=Dialect.SILENT)
+    connect(conn, mode=DeliveryMode.UNACKNOWLEDGED)
     put(conn, "k-other", session_id="s2", status="sent", attempt=1)
     put(conn, "k1", session_id="s1")
 
-    assert explain(conn, "k1").reason == "due"
+    assert explain(conn, "k1", None).reason == "due"

@@ -5,17 +5,18 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-from dispatcher.commands import flush as presence
-from dispatcher.commands import reports
+from dispatcher.agents import presence
+from dispatcher.agents.connections import Origin
+from dispatcher.commands import flush, reports
 from dispatcher.commands.delivery import deliver
-from dispatcher.commands.flush import HandedOver, Manner
-from dispatcher.commands.model import Dialect
-from dispatcher.store.connections import Origin
+from dispatcher.commands.flush import FlushRequest
+from dispatcher.protocol.handshake import DeliveryMode, Handshake
+from tests.rows import receive
 from tests.simulation.gateway import Socket
 from tests.simulation.record import Carried, Route, Row, Told, Visit
 from tests.simulation.world import World
 
-MANNERS = {"k8s": Manner(), "docker": Manner(), "batch": Manner(dialect=Dialect.BATCHING, window=3)}
+HANDSHAKES = {"k8s": Handshake(), "docker": Handshake(), "batch": Handshake(mode=DeliveryMode.BATCHING, window=3)}
 KINDS = {
     "k8s": ("ack", "complete", "ack", "failed"),
     "docker": ("answer", "answer", "failed answer", "command_error"),
@@ -56,9 +57,9 @@ class SimulatedAgents:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.memory: dict[str, list[Received]] = {agent_id: [] for agent_id in MANNERS}
+        self.memory: dict[str, list[Received]] = {agent_id: [] for agent_id in HANDSHAKES}
         self.answered: set[tuple[str, int]] = set()
-        self.flushes: list[HandedOver] = []
+        self.flushes: list[FlushRequest] = []
         self.sessions: dict[str, str | None] = {}
         self.keys: dict[str, str] = {}
         """The id of the key that an agent connects with, where it has one."""
@@ -102,22 +103,22 @@ class SimulatedAgents:
             socket.state, socket.opened = "open", world.clock.monotonic()
             self.flushes.append(connected)
 
-    def _connected(self, socket: Socket) -> HandedOver | None:
-        world, manner = self.world, MANNERS[socket.agent_id]
+    def _connected(self, socket: Socket) -> FlushRequest | None:
+        world, handshake = self.world, HANDSHAKES[socket.agent_id]
         origin = Origin(key_id=self.keys.get(socket.agent_id))
         connected = world.run(
             "$connect",
-            lambda conn: presence.connected(
-                conn, world.gateway, socket.agent_id, socket.connection_id, manner=manner, origin=origin
+            lambda conn: flush.record_connection(
+                conn, world.gateway, socket.agent_id, socket.connection_id, handshake=handshake, origin=origin
             ),
             persistently=True,
         )
         return connected.value
 
-    def flush(self, event: HandedOver) -> None:
+    def flush(self, event: FlushRequest) -> None:
         """Handle a flush event."""
         self.world.say(f"flush for {event.agent_id}, connection {event.connection_id}")
-        self.world.run("flush", lambda conn: presence.flush(conn, self.world.gateway, event, self.world.deadline()))
+        self.world.run("flush", lambda conn: flush.flush(conn, self.world.gateway, event, self.world.deadline()))
 
     def closed(self, socket: Socket) -> None:
         """Handle the $disconnect event of a socket."""
@@ -130,7 +131,7 @@ class SimulatedAgents:
         epoch = world.observer.epoch_of(socket.agent_id, socket.connection_id)
         world.run(
             "$disconnect",
-            lambda conn: presence.disconnected(conn, socket.agent_id, socket.connection_id),
+            lambda conn: presence.record_disconnect(conn, socket.agent_id, socket.connection_id),
             persistently=True,
         )
         self._visit(socket, "$disconnect", epoch, before)
@@ -215,7 +216,7 @@ class SimulatedAgents:
     def _receive_frame(self, socket: Socket, text: str) -> tuple[bool, bool]:
         outcome = self.world.run(
             "message",
-            lambda conn: reports.receive(conn, socket.agent_id, socket.connection_id, text),
+            lambda conn: receive(conn, socket.agent_id, socket.connection_id, text),
             persistently=True,
         )
         return outcome.returned, bool(outcome.value)

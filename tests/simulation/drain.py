@@ -1,6 +1,6 @@
 """The end of a history: no more faults, everybody is there and does what he owes, and the sweeps go on until all is quiet."""
 
-from tests.simulation.agents import MANNERS, SimulatedAgents
+from tests.simulation.agents import HANDSHAKES, SimulatedAgents
 from tests.simulation.operators import Operators
 from tests.simulation.world import World
 
@@ -10,10 +10,10 @@ PERIODS = (61, 61, *(350,) * 14)
 
 def drain(world: World, agents: SimulatedAgents, operators: Operators) -> None:
     """Bring everything to its end; what has none after that is stuck."""
-    anew = {agent_id: world.pick(3) > 0 for agent_id in MANNERS}
+    anew = {agent_id: world.pick(3) > 0 for agent_id in HANDSHAKES}
     world.calm = True
     world.say("── from here on everything is well ──")
-    waiting = [agent_id for agent_id in MANNERS if world.observer.alive(agent_id)]
+    waiting = [agent_id for agent_id in HANDSHAKES if world.observer.alive(agent_id)]
     for agent_id in waiting:
         if agent_id in operators.rejected:
             operators.decide(agent_id, "approved")

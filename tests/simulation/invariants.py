@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
 
-from dispatcher.commands.model import ENDED, TRANSITIONS, Status
+from dispatcher.commands.lifecycle import ENDED, TRANSITIONS, Status
 from tests.simulation.record import Final, Moved, Post, Queued, Record
 from tests.simulation.reports import check_report
 

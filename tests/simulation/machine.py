@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from tests.simulation.agents import KINDS, MANNERS, SimulatedAgents
+from tests.simulation.agents import HANDSHAKES, KINDS, SimulatedAgents
 from tests.simulation.connection import FragileConnection
 from tests.simulation.drain import drain
 from tests.simulation.invariants import check_all
@@ -79,7 +79,7 @@ class Histories(RuleBasedStateMachine):
     def begin(self, data: st.DataObject) -> None:
         """Begin with some agents connected, and some commands in their queues."""
         self._begin(data, "begin")
-        for agent_id in MANNERS:
+        for agent_id in HANDSHAKES:
             if self.world.pick(4):
                 self.world.calm = True
                 self.agents.connect(agent_id)

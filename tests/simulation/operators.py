@@ -1,20 +1,20 @@
 """Simulated operators: they submit, repeat themselves, change their minds, and write rows with psql."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from psycopg import sql
 
-from dispatcher.access.identity import Operator, Role
-from dispatcher.agents import registry as fleet
-from dispatcher.commands import submission as intake
+from dispatcher.access.roles import Operator, Role
+from dispatcher.agents import agent_keys, registry
+from dispatcher.commands import cancellation, submission
 from dispatcher.commands.delivery import deliver_at_once
+from dispatcher.commands.submission import NewCommand
 from dispatcher.errors import DispatcherError
 from dispatcher.platform.database import Connection
 from dispatcher.platform.json_text import dumps
-from dispatcher.store.commands import NewCommand
 from tests.simulation.agents import SimulatedAgents
 from tests.simulation.gateway import exactly
 from tests.simulation.record import Submission
@@ -42,6 +42,13 @@ TOLD_NULLABLE = ("status", "created_at", "priority", "execution_timeout", "max_a
 """Columns that are not nullable, but into which whoever inserts may put NULL: a trigger turns it into the default."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnCommand(NewCommand):
+    """A command, and the operator who submits it."""
+
+    submitted_by: str = "ann"
+
+
 ADMINS = {name: Operator(username=name, role=Role.ADMIN) for name in ("ann", "bob")}
 ANN = ADMINS["ann"]
 
@@ -56,14 +63,14 @@ class Operators:
         """Commands that operators can name: id and action."""
         self.rejected: set[str] = set()
         """Agents that may be rejected."""
-        self._keyed: list[NewCommand] = []
+        self._keyed: list[OwnCommand] = []
         self._serial = 0
 
-    def _new(self, agent_id: str) -> NewCommand:
+    def _new(self, agent_id: str) -> OwnCommand:
         choose = self.world.choose
         self._serial += 1
         not_before = choose((None, None, None, 10, 100))
-        new = NewCommand(
+        new = OwnCommand(
             agent_id=agent_id,
             action=f"do-{self._serial}",
             payload=PAYLOADS[self._serial % len(PAYLOADS)],
@@ -93,7 +100,7 @@ class Operators:
         """Submit a list: all or none."""
         self.submit_exactly([replace(self._new(agent_id), idempotency_key=None) for agent_id in agent_ids])
 
-    def submit_exactly(self, new: list[NewCommand]) -> None:
+    def submit_exactly(self, new: list[OwnCommand]) -> None:
         """Submit commands as they are given."""
         world = self.world
         if new[0].idempotency_key and new[0] not in self._keyed:
@@ -104,7 +111,7 @@ class Operators:
 
         def function(conn: Connection) -> None:
             try:
-                answer = intake.submit(conn, new, ADMINS[new[0].submitted_by or "ann"])
+                answer = submission.submit(conn, new, ADMINS[new[0].submitted_by])
             except DispatcherError as error:
                 refused.append(type(error).__name__)
                 return
@@ -119,7 +126,7 @@ class Operators:
         elif not accepted:
             self._note(new, "unknown", [])
 
-    def _note(self, new: list[NewCommand], outcome: str, ids: list[str], reason: str | None = None) -> None:
+    def _note(self, new: list[OwnCommand], outcome: str, ids: list[str], reason: str | None = None) -> None:
         for index, each in enumerate(new):
             command_id = ids[index] if ids else None
             self.world.record.submissions.append(
@@ -129,7 +136,7 @@ class Operators:
                     agent_id=each.agent_id,
                     operator=each.submitted_by,
                     key=each.idempotency_key,
-                    body=repr(replace(each, submitted_by=None)),
+                    body=repr(replace(each, submitted_by="")),
                     payload=exactly(dumps({} if each.payload is None else each.payload)),
                     outcome=outcome,
                     command_id=command_id,
@@ -178,7 +185,7 @@ class Operators:
     def cancel(self, command: tuple[str, str]) -> None:
         """Cancel a command."""
         self.world.say(f"cancel {command[1]}")
-        self._ask(lambda conn: intake.cancel(conn, self.world.gateway, command[0], ANN))
+        self._ask(lambda conn: cancellation.cancel(conn, self.world.gateway, command[0], ANN))
 
     def redrive(self, command: tuple[str, str]) -> None:
         """Submit an ended command once more."""
@@ -187,8 +194,8 @@ class Operators:
         source = next(each for each in world.record.submissions if each.command_id == command[0])
 
         def function(conn: Connection) -> None:
-            again = intake.redrive(conn, command[0], ANN).command
-            self._note([NewCommand(agent_id=source.agent_id, action=source.action)], "accepted", [again.command_id])
+            again = submission.redrive(conn, command[0], ANN).command
+            self._note([OwnCommand(agent_id=source.agent_id, action=source.action)], "accepted", [again.command_id])
             world.record.submissions[-1] = replace(world.record.submissions[-1], payload=source.payload)
             deliver_at_once(conn, world.gateway, [again], world.deadline())
 
@@ -200,7 +207,7 @@ class Operators:
         if approval != "approved":
             self.rejected.add(agent_id)
             self.world.trouble(f"operator: agent {approval}", agent_id)
-        self._ask(lambda conn: fleet.decide(conn, self.world.gateway, agent_id, approval, ANN))
+        self._ask(lambda conn: registry.decide(conn, self.world.gateway, agent_id, approval, ANN))
 
     def change_key(self, agent_id: str) -> None:
         """Give an agent a key, with which it connects from then on; or revoke the one that it has."""
@@ -210,10 +217,10 @@ class Operators:
             self._ask(lambda conn: self._issue_key(conn, agent_id))
         else:
             self.world.trouble("operator: key revoked", agent_id)
-            self._ask(lambda conn: fleet.revoke_key(conn, self.world.gateway, agent_id, key_id, ANN))
+            self._ask(lambda conn: agent_keys.revoke(conn, self.world.gateway, agent_id, key_id, ANN))
 
     def _issue_key(self, conn: Connection, agent_id: str) -> None:
-        key, _ = fleet.issue_key(conn, agent_id, ANN)
+        key, _ = agent_keys.issue(conn, agent_id, ANN)
         self.agents.keys[agent_id] = str(key.key_id)
 
     def _ask(self, work: Callable[[Connection], object]) -> None:
@@ -226,7 +233,7 @@ class Operators:
         self.world.run("operator", function)
 
 
-def _described(new: NewCommand) -> str:
+def _described(new: OwnCommand) -> str:
     fields = {
         "priority": new.priority,
         "ttl": new.ttl_seconds,

@@ -8,11 +8,8 @@ from typing import Any
 
 import pytest
 
-from dispatcher.commands import delivery, reports
-from dispatcher.commands import flush as presence
-from dispatcher.commands import submission as intake
-from dispatcher.store import clocks, settlement
-from dispatcher.store import delivery as claims
+from dispatcher.agents import presence
+from dispatcher.commands import claims, deadlines, delivery, redelivery, reports, settlement, submission
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,19 +18,19 @@ class Edit:
 
     module: ModuleType
     where: str
-    """A function of the module, or a text that its functions use."""
+    """A function of the module, or a statement that its functions use."""
     old: str
     new: str
 
     def put(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Make it, until the monkeypatch is undone."""
         original: Any = getattr(self.module, self.where)
-        text = original if isinstance(original, str) else textwrap.dedent(inspect.getsource(original))
+        text = original.decode() if isinstance(original, bytes) else textwrap.dedent(inspect.getsource(original))
         if self.old not in text:
             raise ValueError(f"{self.where} has no {self.old!r}")
         changed = text.replace(self.old, self.new)
-        if isinstance(original, str):
-            monkeypatch.setattr(self.module, self.where, changed)
+        if isinstance(original, bytes):
+            monkeypatch.setattr(self.module, self.where, changed.encode())
             return
         there: dict[str, Any] = {}
         exec(compile(changed, f"<{self.where}, changed>", "exec"), vars(self.module), there)  # noqa: S102 - our own code, changed
@@ -60,10 +57,10 @@ PLANTS = (
         breaks="I1",
         edits=(
             Edit(
-                module=intake,
+                module=submission,
                 where="submit",
-                old="return [_submit(conn, asked[0], limits, by)]",
-                new="""accepted = [_submit(conn, asked[0], limits, by)]
+                old="return [_submit(conn, new[0], request_hash, by)]",
+                new="""accepted = [_submit(conn, new[0], request_hash, by)]
         conn.execute("delete from agent_commands where command_id = %s and attempt = 0", (accepted[0].command.command_id,))
         return accepted""",
             ),
@@ -74,7 +71,7 @@ PLANTS = (
         breaks="I1",
         edits=(
             Edit(
-                module=clocks,
+                module=deadlines,
                 where="expire",
                 old="deliver_by <= now()",
                 new="deliver_by <= '-infinity'",
@@ -86,9 +83,9 @@ PLANTS = (
         breaks="I2",
         edits=(
             Edit(
-                module=claims,
-                where="give_back",
-                old="when c.attempt < c.max_attempts then 'pending' else 'dead' end",
+                module=redelivery,
+                where="_UNSENT",
+                old="when c.attempt < c.max_attempts then 'pending'\n        else 'dead'\n    end",
                 new="else 'completed' end",
             ),
         ),
@@ -99,9 +96,9 @@ PLANTS = (
         edits=(
             Edit(
                 module=claims,
-                where="claim",
-                old="attempt = c.attempt + 1",
-                new="attempt = greatest(1, c.attempt)",
+                where="_CLAIM",
+                old=" attempt = c.attempt + 1",
+                new=" attempt = greatest(1, c.attempt)",
             ),
         ),
     ),
@@ -124,9 +121,9 @@ PLANTS = (
         edits=(
             Edit(
                 module=claims,
-                where="claim",
-                old="order by c.priority desc, c.seq limit",
-                new="order by c.priority, c.seq desc limit",
+                where="_CLAIM",
+                old="order by due.priority desc, due.seq",
+                new="order by due.priority, due.seq desc",
             ),
         ),
     ),
@@ -136,7 +133,7 @@ PLANTS = (
         edits=(
             Edit(
                 module=claims,
-                where="_DELIVERABLE",
+                where="_LEASE",
                 old="a.lease_expires_at <= now()",
                 new="true",
             ),
@@ -148,7 +145,7 @@ PLANTS = (
         edits=(
             Edit(
                 module=claims,
-                where="_WINDOW_LEFT",
+                where="_CLAIM",
                 old="greatest(0, a.delivery_window - (",
                 new="greatest(5, a.delivery_window - (",
             ),
@@ -161,8 +158,8 @@ PLANTS = (
             Edit(
                 module=settlement,
                 where="acknowledge",
-                old="c.status = any(%(sources)s)",
-                new="%(sources)s::text[] is not null",
+                old="c.status in ('pending', 'sent')",
+                new="true",
             ),
         ),
     ),
@@ -184,8 +181,8 @@ PLANTS = (
         edits=(
             Edit(
                 module=presence,
-                where="disconnected",
-                old="delivery.forget_connection(conn, connection_id)",
+                where="record_disconnect",
+                old="connections.forget(conn, connection_id)",
                 new='conn.execute("update agents set connection_id = null where agent_id = %s", (agent_id,))',
             ),
         ),
@@ -197,8 +194,8 @@ PLANTS = (
             Edit(
                 module=settlement,
                 where="complete",
-                old="c.agent_id = %s",
-                new="%s::text is not null",
+                old="c.agent_id = %(agent_id)s",
+                new="%(agent_id)s::text is not null",
             ),
         ),
     ),
@@ -219,9 +216,9 @@ PLANTS = (
         breaks="I10",
         edits=(
             Edit(
-                module=intake,
+                module=submission,
                 where="_replay",
-                old="if request_hash != new.request_hash:",
+                old="if known_hash != request_hash:",
                 new="if False:",
             ),
         ),
@@ -231,10 +228,10 @@ PLANTS = (
         breaks="I11",
         edits=(
             Edit(
-                module=clocks,
+                module=deadlines,
                 where="time_out",
-                old="order by execution_deadline limit",
-                new="and 1 / (priority - priority) = 1 order by execution_deadline limit",
+                old="order by c.execution_deadline",
+                new="and 1 / (c.priority - c.priority) = 1 order by c.execution_deadline",
             ),
         ),
     ),
@@ -244,7 +241,7 @@ PLANTS = (
         edits=(
             Edit(
                 module=claims,
-                where="claim",
+                where="_CLAIM",
                 old="sent_at = clock_timestamp()",
                 new="sent_at = clock_timestamp() - interval '1 hour'",
             ),
@@ -257,10 +254,10 @@ PLANTS = (
             Edit(
                 module=delivery,
                 where="deliver",
-                old="        taken, settlement = _send(conn, gateway, claim, begun, deadline)",
+                old="        taken, outcome = _send(conn, gateway, claim, begun, deadline)",
                 new="""        with conn.transaction():
             conn.execute("select 1")
-            taken, settlement = _send(conn, gateway, claim, begun, deadline)""",
+            taken, outcome = _send(conn, gateway, claim, begun, deadline)""",
             ),
         ),
     ),
@@ -270,13 +267,19 @@ PLANTS = (
         edits=(
             Edit(
                 module=claims,
-                where="_CLAIMABLE",
+                where="_LEASE",
                 old="c.deliver_by > now()",
                 new="true",
             ),
             Edit(
                 module=claims,
-                where="claim",
+                where="_CLAIM",
+                old="due.deliver_by > now()",
+                new="true",
+            ),
+            Edit(
+                module=claims,
+                where="_CLAIM",
                 old="extract(epoch from c.deliver_by - clock_timestamp())::float8",
                 new="null::float8",
             ),
@@ -300,9 +303,9 @@ PLANTS = (
         edits=(
             Edit(
                 module=claims,
-                where="due_agents",
-                old="limit %s",
-                new="limit least(0, %s)",
+                where="_DUE_AGENTS",
+                old="limit %(limit)s",
+                new="limit least(0, %(limit)s)",
             ),
         ),
     ),
@@ -312,7 +315,7 @@ PLANTS = (
         edits=(
             Edit(
                 module=claims,
-                where="_DELIVERABLE",
+                where="_LEASE",
                 old="or a.lease_expires_at <= now()",
                 new="or false",
             ),
@@ -324,10 +327,10 @@ PLANTS = (
         edits=(
             Edit(
                 module=claims,
-                where="settle",
-                old="        if settlement.gone:",
+                where="release",
+                old="        if outcome.gone:",
                 new="""        conn.execute("delete from command_history where from_status = 'sent' and to_status = 'pending'")
-        if settlement.gone:""",
+        if outcome.gone:""",
             ),
         ),
     ),

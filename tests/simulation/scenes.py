@@ -3,13 +3,12 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from dispatcher.store.commands import NewCommand
 from tests.simulation.agents import SimulatedAgents
 from tests.simulation.connection import FragileConnection
 from tests.simulation.drain import drain
 from tests.simulation.gateway import FATES, Fate
 from tests.simulation.laboratory import Laboratory
-from tests.simulation.operators import Operators
+from tests.simulation.operators import Operators, OwnCommand
 from tests.simulation.world import World
 
 T = TypeVar("T")
@@ -46,7 +45,7 @@ class Scene:
     def submit(self, agent_id: str, **fields: Any) -> None:
         """Submit a command."""
         self._serial += 1
-        new = NewCommand(agent_id=agent_id, action=f"do-{self._serial}", payload={}, submitted_by="ann", **fields)
+        new = OwnCommand(agent_id=agent_id, action=f"do-{self._serial}", payload={}, submitted_by="ann", **fields)
         self.agents.sessions[new.action] = new.session_id
         self.operators.submit_exactly([new])
 

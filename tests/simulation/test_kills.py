@@ -18,17 +18,16 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from dispatcher.commands import flush as presence
+from dispatcher.commands import flush
 from dispatcher.commands import submission as intake
 from dispatcher.commands.delivery import deliver
-from dispatcher.commands.flush import HandedOver
-from dispatcher.commands.model import Dialect
-from dispatcher.commands.reports import receive
+from dispatcher.commands.flush import FlushRequest
+from dispatcher.commands.submission import NewCommand
 from dispatcher.commands.sweep import sweep
 from dispatcher.platform.database import Connection, open_connection
-from dispatcher.store.commands import NewCommand
+from dispatcher.protocol.handshake import DeliveryMode
 from tests.fakes import plenty
-from tests.rows import connect, provide, put, statuses
+from tests.rows import connect, provide, put, receive, statuses
 from tests.simulation.clock import Shift
 from tests.simulation.recorder import Delivery, Recorder, deliveries
 from tests.simulation.victim import ANN, POINTS, go_on
@@ -50,7 +49,7 @@ def recorder(database_url: str) -> Iterator[Recorder]:
 def _agent(conn: Connection) -> None:
     """An agent of the second protocol is connected."""
     provide(conn)
-    connect(conn, dialect=Dialect.BATCHING, window=10)
+    connect(conn, mode=DeliveryMode.BATCHING, window=10)
 
 
 def answer(conn: Connection) -> None:
@@ -188,11 +187,11 @@ def test_a_session_of_the_database_that_ends_loses_nothing(
     check(conn)
 
 
-def handed_over(conn: Connection, connection_id: str = "c1") -> HandedOver:
+def handed_over(conn: Connection, connection_id: str = "c1") -> FlushRequest:
     """Make the event that `connect` would have made."""
     row = conn.execute("select epoch from agent_connections where connection_id = %s", (connection_id,)).fetchone()
     assert row is not None
-    return HandedOver(agent_id="a1", connection_id=connection_id, epoch=row[0])
+    return FlushRequest(agent_id="a1", connection_id=connection_id, epoch=row[0])
 
 
 def test_a_doubled_flush_delivers_once(conn: Connection, database_url: str, recorder: Recorder) -> None:
@@ -201,13 +200,13 @@ def test_a_doubled_flush_delivers_once(conn: Connection, database_url: str, reco
         put(conn, f"k{number:02}")
     event = handed_over(conn)
 
-    def flush() -> None:
+    def flush_once() -> None:
         with open_connection(database_url) as own:
             gateway = Recorder(database_url, go_on, go_on)
-            presence.flush(own, gateway, event, plenty)
+            flush.flush(own, gateway, event, plenty)
             gateway.end()
 
-    both = [threading.Thread(target=flush) for _ in range(2)]
+    both = [threading.Thread(target=flush_once) for _ in range(2)]
     for each in both:
         each.start()
     for each in both:
@@ -226,10 +225,10 @@ def test_a_late_flush_of_an_older_connection_delivers_to_the_newer_one_or_not_at
     """The agent reconnected meanwhile, and its own flush is lost."""
     put(conn, "k0")
     late = handed_over(conn)
-    connect(conn, connection_id="c2", dialect=Dialect.BATCHING, window=10)
+    connect(conn, connection_id="c2", mode=DeliveryMode.BATCHING, window=10)
 
-    presence.flush(conn, recorder, late, plenty)
-    presence.flush(conn, recorder, late, plenty)
+    flush.flush(conn, recorder, late, plenty)
+    flush.flush(conn, recorder, late, plenty)
 
     assert deliveries(conn) == [Delivery(command_id="k0", attempt=1)]
     assert conn.execute("select epoch from agent_commands").fetchone() == (2,)
@@ -237,7 +236,7 @@ def test_a_late_flush_of_an_older_connection_delivers_to_the_newer_one_or_not_at
 
 def test_a_lost_flush_is_made_good_by_the_sweep(conn: Connection, recorder: Recorder) -> None:
     """Nobody says that the handshake is over, and 10 s later it must be."""
-    connect(conn, connection_id="c2", dialect=Dialect.BATCHING, window=10)
+    connect(conn, connection_id="c2", mode=DeliveryMode.BATCHING, window=10)
     conn.execute("update agents set live = false")
     put(conn, "k0")
     sweep(conn, recorder, deadline=plenty)

@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from dispatcher.commands.model import Dialect
-from dispatcher.commands.reports import receive
 from dispatcher.commands.sweep import sweep
 from dispatcher.platform.database import Connection
-from dispatcher.store import sessions
+from dispatcher.protocol.handshake import DeliveryMode
+from dispatcher.sessions import session_records
 from tests.fakes import FakeGateway, plenty
-from tests.rows import connect, provide, put, statuses
+from tests.rows import connect, provide, put, receive, statuses
 from tests.simulation.clock import Shift
 from tests.simulation.columns import nullable
 
@@ -40,7 +39,7 @@ PAYLOADS: dict[str, str | None] = {
 MANNERS = {
     "acknowledging": (None, "kubernetes"),
     "silent": (None, "docker"),
-    "batching": (Dialect.BATCHING, "kubernetes"),
+    "batching": (DeliveryMode.BATCHING, "kubernetes"),
 }
 SWEEPS = 2
 
@@ -49,7 +48,7 @@ def provide_connected(conn: Connection, manner: str) -> None:
     """Provide an agent of a manner, connected, with room for everything."""
     dialect, platform = MANNERS[manner]
     provide(conn, platform=platform)
-    connect(conn, dialect=dialect, window=100)
+    connect(conn, mode=dialect, window=100)
 
 
 def delivered(gateway: FakeGateway) -> dict[str, Any]:
@@ -106,7 +105,7 @@ def test_null_in_each_nullable_column_of_another_table_stops_nobody(conn: Connec
     for agent_id in ("a1", "a2"):
         provide(conn, agent_id)
         connect(conn, agent_id, f"c-{agent_id}", window=100)
-        sessions.insert(
+        session_records.insert(
             conn, name=f"s-{agent_id}", agent_id=agent_id, owner="u", template="t", resources={}, persistent_home=False
         )
         conn.execute(
@@ -185,7 +184,7 @@ def test_odd_rows_of_all_kinds_at_once_leave_each_agent_its_commands(conn: Conne
     for agent_id, manner in agents.items():
         dialect, platform = MANNERS[manner]
         provide(conn, agent_id, platform)
-        connect(conn, agent_id, f"c-{agent_id}", dialect=dialect, window=100)
+        connect(conn, agent_id, f"c-{agent_id}", mode=dialect, window=100)
     names = nullable(conn, "agent_commands")
     for agent_id in agents:
         for number, payload in enumerate(PAYLOADS.values()):

@@ -8,16 +8,13 @@ import time
 from collections.abc import Callable
 from unittest import mock
 
-from dispatcher.access.identity import Operator, Role
-from dispatcher.commands import delivery
-from dispatcher.commands import submission as intake
+from dispatcher.access.roles import Operator, Role
+from dispatcher.commands import claims, deadlines, delivery, redelivery, submission
 from dispatcher.commands.delivery import deliver, deliver_at_once
+from dispatcher.commands.submission import NewCommand
 from dispatcher.commands.sweep import sweep
 from dispatcher.platform.database import Connection, open_connection
 from dispatcher.protocol import frames
-from dispatcher.store import clocks
-from dispatcher.store import delivery as store
-from dispatcher.store.commands import NewCommand
 from tests.simulation.recorder import Recorder
 
 ONE_A_FRAME = 250
@@ -56,7 +53,7 @@ def submit(conn: Connection, url: str) -> None:
     """Accept two commands, one after the other, and be killed after the second's commit, before anything is sent."""
     del url
     for action in ("do-4", "do-5"):
-        intake.submit(conn, [NewCommand(agent_id="a1", action=action, payload={})], ANN)
+        submission.submit(conn, [NewCommand(agent_id="a1", action=action, payload={})], ANN)
     stop()
 
 
@@ -64,13 +61,13 @@ def submit_uncommitted(conn: Connection, url: str) -> None:
     """Be killed in an intake, before its commit."""
     del url
     with conn.transaction():
-        intake.submit(conn, [NewCommand(agent_id="a1", action="never", payload={})], ANN)
+        submission.submit(conn, [NewCommand(agent_id="a1", action="never", payload={})], ANN)
         stop()
 
 
 def submit_and_deliver(conn: Connection, url: str) -> None:
     """Accept a list, and be killed in the delivery that follows."""
-    accepted = intake.submit(conn, [NewCommand(agent_id="a1", action="do-4", payload={})] * 2, ANN)
+    accepted = submission.submit(conn, [NewCommand(agent_id="a1", action="do-4", payload={})] * 2, ANN)
     commands = [each.command for each in accepted]
     deliver_at_once(conn, Recorder(url, go_on, at_post(4)), commands, plenty)
 
@@ -84,7 +81,7 @@ def claim_uncommitted(conn: Connection, url: str) -> None:
     """Be killed in the claim, before its commit."""
     del url
     with conn.transaction():
-        store.claim(conn, "a1")
+        claims.claim(conn, "a1")
         stop()
 
 
@@ -106,14 +103,14 @@ def sweep_passes(conn: Connection, url: str) -> None:
         stop()
         return 0
 
-    clocks.time_out = time_out
+    deadlines.time_out = time_out
     sweep(conn, Recorder(url, go_on, go_on), deadline=plenty)
 
 
 def sweep_uncommitted(conn: Connection, url: str) -> None:
     """Be killed in the sweeper, within a pass that has released something and not committed it."""
     conn.execute("update agent_commands set ack_deadline = now()")
-    release = clocks.release_unacknowledged
+    release = redelivery.return_unacknowledged
 
     def release_and_stop(conn: Connection, limit: int) -> int:
         with conn.transaction():
@@ -121,7 +118,7 @@ def sweep_uncommitted(conn: Connection, url: str) -> None:
             stop()
         return 0
 
-    clocks.release_unacknowledged = release_and_stop
+    redelivery.return_unacknowledged = release_and_stop
     sweep(conn, Recorder(url, go_on, go_on), deadline=plenty)
 
 

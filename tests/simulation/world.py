@@ -9,8 +9,7 @@ from unittest import mock
 
 import psycopg
 
-from dispatcher.commands import delivery
-from dispatcher.commands import flush as presence
+from dispatcher.commands import delivery, flush
 from dispatcher.commands.sweep import sweep
 from dispatcher.platform.database import Connection
 from dispatcher.protocol import frames
@@ -73,10 +72,10 @@ class World:
         """Let the layer's clocks be this world's, and its messages small."""
         with (
             mock.patch.object(delivery, "time", self.clock),
-            mock.patch.object(presence, "time", self.clock),
+            mock.patch.object(flush, "time", self.clock),
             # Batches of a few commands: what goes wrong goes wrong in their midst as well.
-            mock.patch.object(frames, "FRAME_BYTES", FRAME_BYTES),
-            mock.patch.object(delivery, "FRAME_BYTES", FRAME_BYTES),
+            mock.patch.object(frames, "MESSAGE_BYTES", FRAME_BYTES),
+            mock.patch.object(delivery, "MESSAGE_BYTES", FRAME_BYTES),
         ):
             yield
 

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from dispatcher.commands.loss_check import CHECKS, FIGURES
 from dispatcher.commands.sweep import Swept
-from dispatcher.store.promises import CHECKS, FIGURES
 from local.sam_template.intrinsics import Resolver, read
 from tests.template.conftest import Template
 

@@ -1,4 +1,4 @@
-"""Every error that the dispatcher tells a caller about.  The docstring is the problem's title; RFC 9457 gives the form."""
+"""The errors that callers see, as problem documents (RFC 9457).  The docstring of a class is the title of its problem."""
 
 import math
 from typing import Any, ClassVar
@@ -17,11 +17,11 @@ class DispatcherError(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers that belong to the answer."""
+        """Headers of the answer."""
         return {}
 
     def as_problem(self) -> dict[str, Any]:
-        """Return the problem document; extra members stand beside the standard ones."""
+        """Return the problem document, with extra members beside the standard ones."""
         title = (type(self).__doc__ or "").strip().rstrip(".")
         return {
             "type": f"urn:agent-command-dispatcher:problem:{self.slug}",
@@ -53,7 +53,7 @@ class NotAuthenticated(DispatcherError):
 
     @property
     def headers(self) -> dict[str, str]:
-        """RFC 9110 wants a 401 to say how to authenticate."""
+        """A 401 says how to authenticate (RFC 9110)."""
         return {"WWW-Authenticate": "Bearer"}
 
 
@@ -117,7 +117,7 @@ class QueueFull(DispatcherError):
 
     @property
     def headers(self) -> dict[str, str]:
-        """A queue empties when its agent returns; a minute is the sweep's period."""
+        """The queue gets shorter when its agent reconnects; the sweep runs each minute."""
         return {"Retry-After": "60"}
 
 
@@ -145,7 +145,7 @@ class TooManyAttempts(DispatcherError):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Tell how long to wait."""
+        """How long to wait."""
         return {"Retry-After": str(math.ceil(self._retry_after))}
 
 
@@ -157,7 +157,7 @@ class Unavailable(DispatcherError):
 
     @property
     def headers(self) -> dict[str, str]:
-        """What makes it unavailable passes within seconds."""
+        """The cause passes within seconds."""
         return {"Retry-After": "5"}
 
 

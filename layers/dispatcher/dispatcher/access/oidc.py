@@ -1,4 +1,4 @@
-"""Operators from any OpenID Connect issuer: its keys fetched and kept, issuer and audience checked."""
+"""Operators of an OpenID Connect issuer: its keys are fetched and cached, issuer and audience are checked."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from dispatcher.errors import NotAuthenticated, Unavailable
 from dispatcher.platform.json_text import as_object
 
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
-"""Asymmetric ones only: a symmetric one would take the issuer's public key for a secret."""
+"""Asymmetric ones only: with a symmetric one the issuer's public key would serve as a secret."""
 KEYS_SECONDS = 3600
 FETCH_SECONDS = 5
 RoleName = Literal["admin", "sender", "reader"]
@@ -22,7 +22,7 @@ ROLES: tuple[RoleName, ...] = ("admin", "sender", "reader")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Who:
-    """What the issuer says of the caller."""
+    """What the issuer says about the caller."""
 
     username: str
     role: RoleName
@@ -30,7 +30,7 @@ class Who:
 
 
 class Issuer:
-    """One issuer, whose tokens carry the role in the claim `role_claim` (a string or a list of them)."""
+    """One issuer; its tokens carry the role in the claim `role_claim` (a string or a list of strings)."""
 
     def __init__(self, url: str, audience: str, role_claim: str) -> None:
         self._url = url.rstrip("/")
@@ -39,7 +39,7 @@ class Issuer:
         self._keys: jwt.PyJWKClient | None = None
 
     def verify(self, token: str) -> Who:
-        """Verify a token; raises NotAuthenticated, and Unavailable where the issuer's keys cannot be had."""
+        """Verify a token; raises NotAuthenticated, and Unavailable where the issuer's keys cannot be fetched."""
         try:
             key = self._key_client().get_signing_key_from_jwt(token)
             claims: dict[str, Any] = jwt.decode(

@@ -1,19 +1,34 @@
-"""The operators: made, limited, disabled; their tokens for scripts."""
+"""Operators: created, limited by labels, disabled."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
-from dispatcher.access import identity
-from dispatcher.access.identity import Operator, Role
-from dispatcher.errors import Conflict, NotAllowed, NotFound
-from dispatcher.platform.database import Connection
-from dispatcher.store import journal, operators
-from dispatcher.store.operators import Account, ApiToken
-from dispatcher.store.scopes import Scope
+from psycopg.types.json import Jsonb
+
+from dispatcher.access import audit_log, credentials
+from dispatcher.access.roles import Operator, Role
+from dispatcher.access.scopes import Scope
+from dispatcher.errors import Conflict, NotFound
+from dispatcher.platform.database import Connection, fetch_all, fetch_one
+
+FIRST_ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """An operator as stored; the password only as its hash."""
+
+    username: str
+    password_hash: str
+    role: str
+    labels: dict[str, str] | None
+    created_at: datetime
+    disabled_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewOperator:
-    """An operator to make, or to change."""
+    """An operator to create or to change."""
 
     username: str
     password: str
@@ -21,51 +36,71 @@ class NewOperator:
     scope: Scope
 
 
+_COLUMNS = "username, password_hash, role, labels, created_at, disabled_at"
+
+
+def get(conn: Connection, username: str) -> Account | None:
+    """Read one operator."""
+    return fetch_one(conn, Account, f"select {_COLUMNS} from operators where username = %s", (username,))
+
+
+def list_all(conn: Connection) -> list[Account]:
+    """Read all operators, ordered by name."""
+    return fetch_all(conn, Account, f"select {_COLUMNS} from operators order by username")
+
+
 def put(conn: Connection, new: NewOperator, by: Operator) -> Account:
-    """Make an operator, or give an existing one this password, role and limit."""
-    username, scope = new.username, new.scope
+    """Create an operator, or give an existing one this password, role and label limit."""
+    labels = None if new.scope is None else dict(new.scope)
     with conn.transaction():
-        identity.set_password(conn, username, new.password, new.role, scope)
-        detail = {"operator": username, "role": new.role, "labels": None if scope is None else dict(scope)}
-        journal.record(conn, by.actor, "put operator", detail=detail)
-        account = operators.get(conn, username)
-    if account is None:
-        raise NotFound(f"There is no operator {username!r}.")
+        account = set_password(conn, new.username, new.password, new.role, new.scope)
+        detail = {"operator": new.username, "role": new.role, "labels": labels}
+        audit_log.record(conn, by.actor, "put operator", detail=detail)
     return account
 
 
 def disable(conn: Connection, username: str, by: Operator) -> None:
-    """Disable an operator.  Raises NotFound, and Conflict for one who would disable himself."""
+    """Disable an operator and revoke their API tokens.
+
+    Raises NotFound, and Conflict for an operator who would disable themselves.
+    """
     if username == by.username:
         raise Conflict("You cannot disable yourself.")
     with conn.transaction():
-        if not operators.disable(conn, username):
+        disabled = conn.execute(
+            "update operators set disabled_at = coalesce(disabled_at, now()) where username = %s", (username,)
+        ).rowcount
+        if not disabled:
             raise NotFound(f"There is no operator {username!r}.")
-        journal.record(conn, by.actor, "disable operator", detail={"operator": username})
+        conn.execute("update api_tokens set revoked_at = now() where username = %s and revoked_at is null", (username,))
+        audit_log.record(conn, by.actor, "disable operator", detail={"operator": username})
 
 
-def make_token(conn: Connection, name: str, role: Role, ttl_seconds: int, by: Operator) -> tuple[ApiToken, str]:
-    """Make a token for scripts; return it with its secret.
-
-    Raises NotAllowed for a role above the operator's own, and Conflict for one who does not log in here.
-    """
-    if not by.role.allows(role):
-        raise NotAllowed(f"Your role is {by.role}; a token of yours can have no higher one.")
-    if operators.get(conn, by.username) is None:
-        raise Conflict("Only operators that log in here have tokens for scripts; yours come from your issuer.")
-    secret, token_hash = identity.new_api_token()
-    with conn.transaction():
-        token = operators.add_token(
-            conn, username=by.username, name=name, token_hash=token_hash, role=role, ttl_seconds=ttl_seconds
-        )
-        detail = {"tokenId": str(token.token_id), "name": name, "role": role}
-        journal.record(conn, by.actor, "make token", detail=detail)
-    return token, secret
+def ensure_admin(conn: Connection, password: str) -> bool:
+    """Give the user `admin` this password; False where they have it already."""
+    account = get(conn, FIRST_ADMIN)
+    if account and not account.disabled_at and credentials.password_matches(account.password_hash, password):
+        return False
+    set_password(conn, FIRST_ADMIN, password, Role.ADMIN)
+    return True
 
 
-def revoke_token(conn: Connection, token_id: str, by: Operator) -> None:
-    """Revoke one of the operator's own tokens; raises NotFound."""
-    with conn.transaction():
-        if not operators.revoke_token(conn, by.username, token_id):
-            raise NotFound("You have no such token.")
-        journal.record(conn, by.actor, "revoke token", detail={"tokenId": token_id})
+def set_password(conn: Connection, username: str, password: str, role: Role, scope: Scope = None) -> Account:
+    """Create an operator, or give an existing one this password, role and label limit, without an audit entry."""
+    account = fetch_one(
+        conn,
+        Account,
+        f"""
+        insert into operators (username, password_hash, role, labels)
+        values (%s, %s, %s, %s)
+        on conflict (username) do update
+        set password_hash = excluded.password_hash,
+            role = excluded.role,
+            labels = excluded.labels,
+            disabled_at = null
+        returning {_COLUMNS}
+        """,
+        (username, credentials.password_hash(password), role, None if scope is None else Jsonb(dict(scope))),
+    )
+    assert account is not None  # noqa: S101 - an upsert returns its row
+    return account

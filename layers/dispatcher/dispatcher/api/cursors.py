@@ -1,29 +1,38 @@
-"""Cursors: opaque to callers, so that the order of a list can change without breaking them."""
+"""Cursors of lists: opaque to callers, so that the order of a list can change."""
 
 import base64
 import binascii
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from dispatcher.errors import InvalidRequest
+
+T = TypeVar("T")
 
 PAGE_MOST = 200
 
 
 def encode(position: str | int) -> str:
-    """Return the cursor of a place in a list."""
+    """Return the cursor for a position in a list."""
     return base64.urlsafe_b64encode(str(position).encode()).decode().rstrip("=")
 
 
 def decode(cursor: str) -> str:
-    """Return the place that a cursor stands for; raises InvalidRequest."""
+    """Return the position that a cursor stands for; raises InvalidRequest."""
     try:
         return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError):
-        raise InvalidRequest("This is not a cursor that came from this list.") from None
+        raise InvalidRequest("This cursor does not come from this list.") from None
 
 
 def decode_number(cursor: str) -> int:
     """Return the number that a cursor stands for; raises InvalidRequest."""
     position = decode(cursor)
     if not (position.isascii() and position.isdecimal() and len(position) <= 18):  # noqa: PLR2004 - a bigint's digits
-        raise InvalidRequest("This is not a cursor that came from this list.")
+        raise InvalidRequest("This cursor does not come from this list.")
     return int(position)
+
+
+def next_cursor(page: Sequence[T], limit: int, position: Callable[[T], str | int]) -> str | None:
+    """Return the cursor of the next page; None after the last page."""
+    return encode(position(page[-1])) if len(page) == limit else None

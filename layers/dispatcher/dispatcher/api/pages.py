@@ -1,4 +1,4 @@
-"""The pages that the service shows: its OpenAPI document, and the document as a page."""
+"""Pages of the service: the OpenAPI document, as JSON and for people."""
 
 from functools import cache
 from importlib import resources
@@ -8,15 +8,15 @@ from aws_lambda_powertools.event_handler.openapi import swagger_ui
 
 @cache
 def openapi() -> str:
-    """Return the OpenAPI document, made from all functions by `make generated`."""
+    """Return the OpenAPI document of all functions (`make generated` writes it)."""
     return (resources.files("dispatcher") / "api" / "openapi.json").read_text()
 
 
 @cache
 def docs() -> str:
-    """Return the OpenAPI document as a page that needs nothing from elsewhere."""
+    """Return the OpenAPI document as a page; it loads nothing from other hosts."""
     files = resources.files(swagger_ui)
-    # The document stands inside a script: a "</script>" in it would end that.
+    # The document stands inside a script element, which "</script>" would end.
     spec = openapi().replace("</", "<\\/")
     return swagger_ui.generate_swagger_html(
         spec=spec,

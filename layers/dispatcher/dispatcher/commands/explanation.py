@@ -1,14 +1,22 @@
-"""Why is it stuck?  The one computed reason why a command is where it is."""
+"""Why a command is where it is: one reason, as a word for programs and a sentence for people."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from dispatcher.commands.model import ENDED, Status
+from psycopg.rows import dict_row
+
+from dispatcher.access.scopes import Scope
+from dispatcher.commands import command_records
+from dispatcher.commands.lifecycle import ENDED, Status
 from dispatcher.errors import UnknownCommand
 from dispatcher.platform.database import Connection
-from dispatcher.store import circumstances
-from dispatcher.store.circumstances import MOST
+from dispatcher.platform.statements import statement
+
+MOST = 1000
+"""Commands before a command that are counted; there may be more."""
+
+_DIAGNOSTICS = statement(__package__, "explanation")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,14 +29,21 @@ class Reason:
     sentence: str
 
 
-def explain(conn: Connection, command_id: str) -> Reason:
+def explain(conn: Connection, command_id: str, scope: Scope) -> Reason:
     """Compute the reason from the rows as they are now; raises UnknownCommand."""
-    row = circumstances.of(conn, command_id)
+    command_records.find(conn, command_id, scope)
+    row = diagnostics(conn, command_id)
     if row is None:
         raise UnknownCommand(f"There is no command {command_id!r}.", commandId=command_id)
     status = Status(row["status"])
     reason, sentence = _of_pending(row) if status is Status.PENDING else _of(status, row)
     return Reason(command_id=command_id, status=status, reason=reason, sentence=sentence)
+
+
+def diagnostics(conn: Connection, command_id: str) -> dict[str, Any] | None:
+    """Read everything that can keep a command where it is (explanation.sql); None where the command is gone."""
+    with conn.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(_DIAGNOSTICS, {"command_id": command_id, "most": MOST}).fetchone()
 
 
 def _of(status: Status, row: dict[str, Any]) -> tuple[str, str]:
@@ -54,48 +69,49 @@ def _of(status: Status, row: dict[str, Any]) -> tuple[str, str]:
 
 def _meanwhile(row: dict[str, Any]) -> str:
     asked = " It was asked to cancel." if row["cancel_requested_at"] else ""
-    away = f" The agent has been away since {_at(row['last_seen_at'])}." if row["connection_id"] is None else ""
+    away = f" The agent has been offline since {_at(row['last_seen_at'])}." if row["connection_id"] is None else ""
     return asked + away
 
 
 def _of_pending(row: dict[str, Any]) -> tuple[str, str]:
     agent = f"Agent {row['agent_id']!r}"
     reasons: list[tuple[object, str, str]] = [
-        (not row["known"], "agent-unknown", f"{agent} has never been provided."),
+        (not row["known"], "agent-unknown", f"{agent} does not exist."),
         (row["deleted_at"], "agent-deleted", f"{agent} was deleted {_at(row['deleted_at'])}."),
         (
             row["approval"] != "approved",
             "agent-not-approved",
-            f"{agent} is {row['approval']}; an admin has to approve it.",
+            f"{agent} is {row['approval']}; an admin must approve it.",
         ),
-        (row["late"], "expired", "Its time to be delivered is over; the next sweep ends it."),
-        (row["early"], "not-before", f"It is not to be delivered before {_at(row['not_before'])}."),
-        (row["known"] and row["connection_id"] is None, "agent-away", _away(agent, row)),
+        (row["late"], "expired", "It was not delivered in time; the next sweep expires it."),
+        (row["early"], "not-before", f"It will not be delivered before {_at(row['not_before'])}."),
+        (row["known"] and row["connection_id"] is None, "agent-away", _offline(agent, row)),
         (
             row["throttled"],
             "throttled",
             f"The gateway refused the last post; the next try is {_at(row['throttled_until'])}.",
         ),
-        (row["window_full"], "behind", f"Command {row['in_flight']} is with the agent and not yet answered."),
+        (row["window_full"], "behind", f"The agent has not yet answered command {row['in_flight']}."),
         (row["ahead"], "behind", f"Command {row['first']} goes before it{_and_more(row['ahead'] - 1)}."),
         (row["leased"], "being-delivered", "It is being delivered right now."),
     ]
     for holds, reason, sentence in reasons:
         if holds:
             return reason, sentence
-    return "due", "It is due; the next delivery or sweep takes it."
+    return "due", "It is due; the next delivery or sweep sends it."
 
 
 def _and_more(number: int) -> str:
     if number <= 0:
         return ""
-    return f", and {'at least ' * (number + 1 == MOST)}{number} more for the same agent"
+    at_least = "at least " if number + 1 == MOST else ""
+    return f", and {at_least}{number} more for the same agent"
 
 
-def _away(agent: str, row: dict[str, Any]) -> str:
+def _offline(agent: str, row: dict[str, Any]) -> str:
     if row["last_seen_at"] is None:
         return f"{agent} has never connected; the command is delivered when it does."
-    return f"{agent} has been away since {_at(row['last_seen_at'])}; the command is delivered when it is back."
+    return f"{agent} has been offline since {_at(row['last_seen_at'])}; the command is delivered when it reconnects."
 
 
 def _at(moment: datetime | None) -> str:

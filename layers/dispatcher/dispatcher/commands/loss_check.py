@@ -1,19 +1,19 @@
-"""The loss audit: what must always hold, checked on the live rows.
+"""The loss check: the invariants, checked on the live rows.
 
-Each check is one bounded query for the rows that break a promise; zero rows everywhere is what the service promises.
+Each check is one bounded query for rows that break an invariant; no row anywhere is what the service promises.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import LiteralString
 
-from dispatcher.commands.model import TRANSITIONS
+from dispatcher.commands.lifecycle import TRANSITIONS
 from dispatcher.platform.database import Connection
-from dispatcher.store import promises
 
-SAMPLE = 1000
-"""Offenders that one check counts at most: what matters is whether there are any."""
+COUNTED = 1000
+"""Offending rows that one check counts at most: what matters is whether there are any."""
 NAMED = 5
-"""Of which so many are named."""
+"""How many of them are named."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,23 +26,143 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Audit:
-    """What the audit found: the checks, and the figures beside them."""
+class LossReport:
+    """What the loss check found, and figures of the moment."""
 
     findings: tuple[Finding, ...]
     figures: Mapping[str, float]
 
     @property
     def clean(self) -> bool:
-        """Whether every promise holds."""
+        """Whether every invariant holds."""
         return not any(finding.offenders for finding in self.findings)
 
 
-def audit(conn: Connection) -> Audit:
-    """Run every check on the rows as they are now.  Reads only."""
+def check_for_loss(conn: Connection) -> LossReport:
+    """Run every check on the rows as they are now.  Only reads."""
+    return LossReport(
+        findings=tuple(_run(conn, check) for check in CHECKS), figures={name: figure(conn, name) for name in FIGURES}
+    )
+
+
+def figure(conn: Connection, name: str) -> float:
+    """Compute one of FIGURES."""
+    row = conn.execute(FIGURES[name]).fetchone()
+    return float(row[0]) if row else 0.0
+
+
+def _run(conn: Connection, check: str) -> Finding:
     legal = [f"{source}>{move.target}" for move in TRANSITIONS.values() for source in move.sources]
-    findings: list[Finding] = []
-    for check in promises.CHECKS:
-        offenders = promises.offenders(conn, check, legal, SAMPLE)
-        findings.append(Finding(check=check, offenders=len(offenders), some=tuple(offenders[:NAMED])))
-    return Audit(findings=tuple(findings), figures={name: promises.figure(conn, name) for name in promises.FIGURES})
+    rows = conn.execute(
+        f"select command_id from ({CHECKS[check]}) as offenders limit %(most)s", {"legal": legal, "most": COUNTED}
+    ).fetchall()
+    return Finding(check=check, offenders=len(rows), some=tuple(command_id for (command_id,) in rows[:NAMED]))
+
+
+# Two sweeps (I15): a command may be due for so long with nothing wrong.
+_OVERDUE: LiteralString = "now() - interval '2 minutes'"
+
+CHECKS: Mapping[str, LiteralString] = {
+    # I2: accepted, not ended, and gone.
+    "lost_commands": """
+        select h.command_id
+        from command_history h
+        where h.from_status is null
+          and h.at > now() - interval '1 day'
+          and not exists (select from agent_commands c where c.command_id = h.command_id)
+        """,
+    # I15: due, its agent is connected and owes no ack, and nobody delivers it.
+    "stuck_commands": f"""
+        select first.command_id
+        from agents a
+        cross join lateral (
+            select c.command_id
+            from agent_commands c
+            where c.agent_id = a.agent_id
+              and c.status = 'pending'
+              and coalesce(c.not_before, c.created_at) < {_OVERDUE}
+              and (c.deliver_by is null or c.deliver_by > now())
+            order by c.priority desc, c.seq
+            limit 1) as first
+        where a.connection_id is not null
+          and a.approval = 'approved'
+          and a.connected_at < {_OVERDUE}
+          and (a.throttled_until is null or a.throttled_until < {_OVERDUE})
+          and not exists (select from agent_commands f where f.agent_id = a.agent_id and f.status = 'sent')
+          and not exists (
+            select from command_history h where h.command_id = first.command_id and h.at > {_OVERDUE})
+        """,
+    # A deadline has passed, and no sweep has acted on it.
+    "overdue_commands": f"""
+        select command_id
+        from agent_commands
+        where status = 'pending' and deliver_by < {_OVERDUE}
+        union all
+        select command_id
+        from agent_commands
+        where status = 'acknowledged' and execution_deadline < {_OVERDUE}
+        union all
+        select s.command_id
+        from agent_commands s
+        where s.status = 'sent'
+          and s.ack_deadline < {_OVERDUE}
+          and not exists (
+            select from agent_commands busy
+            where busy.agent_id = s.agent_id
+              and busy.status = 'acknowledged'
+              and busy.epoch = s.epoch)
+        """,
+    # I6: a transition that TRANSITIONS does not have, and that nobody made by hand.
+    "illegal_transitions": """
+        select h.command_id
+        from command_history h
+        where h.at > now() - interval '1 day'
+          and h.from_status is not null
+          and not h.by_hand
+          and h.from_status || '>' || h.to_status <> all(%(legal)s)
+        """,
+    # I16: the history ends elsewhere than the command.
+    "broken_histories": """
+        select c.command_id
+        from (select * from commands_by_own_index order by listed_order limit 100000) as c
+        left join lateral (
+            select h.to_status
+            from command_history h
+            where h.command_id = c.command_id
+            order by h.history_id desc
+            limit 1) as last on true
+        where last.to_status is distinct from c.status
+        """,
+    # I12.
+    "times_out_of_order": """
+        select c.command_id
+        from (select * from commands_by_own_index order by listed_order limit 100000) as c
+        where c.sent_at < c.created_at
+           or (c.acknowledged_at < c.sent_at and c.status = 'acknowledged')
+           or c.completed_at < c.created_at
+        """,
+}
+FIGURES: Mapping[str, LiteralString] = {
+    "pending_commands": """
+        select count(*) from (select from agent_commands where status = 'pending' limit 1000000) as counted
+        """,
+    "sent_commands": "select count(*) from agent_commands where status = 'sent'",
+    "executing_commands": "select count(*) from agent_commands where status = 'acknowledged'",
+    "dead_commands": """
+        select count(*) from agent_commands where status = 'dead' and completed_at > now() - interval '1 day'
+        """,
+    "connected_agents": "select count(*) from agents where connection_id is not null",
+    "oldest_due_seconds": """
+        select coalesce(extract(epoch from now() - min(oldest.since)), 0)::float8
+        from agents a
+        cross join lateral (
+            select greatest(c.created_at, c.not_before) as since
+            from agent_commands c
+            where c.agent_id = a.agent_id
+              and c.status = 'pending'
+              and (c.not_before is null or c.not_before <= now())
+            order by c.priority desc, c.seq
+            limit 1) as oldest
+        where a.connection_id is not null
+        """,
+}

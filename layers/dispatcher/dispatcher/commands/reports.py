@@ -1,10 +1,12 @@
-"""What agents report: settle commands, note sessions and signs of life."""
+"""What agents report: messages are decoded and settled; what they say about sessions goes to an observer."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
+from dispatcher.agents import connections, presence
+from dispatcher.commands import settlement
+from dispatcher.commands.settlement import Reporter, Settled
 from dispatcher.platform.database import Connection
-from dispatcher.platform.json_text import as_object, as_text
 from dispatcher.platform.observability import logger
 from dispatcher.protocol.decoding import (
     Ack,
@@ -19,139 +21,136 @@ from dispatcher.protocol.decoding import (
     SessionStatus,
     decode,
 )
-from dispatcher.store import agents, sessions, settlement
-from dispatcher.store.settlement import Origin, Settled
 
-# A connection that is forgotten already: older than every attempt, so that its acks count for none.
 FORGOTTEN = -1
-# What a command's end says about its session, where the agent does not say it itself.
-_STATE_AFTER = {
-    "start_session": "running",
-    "stop_session": "terminated",
-    "hibernate_session": "hibernated",
-    "wake_session": "running",
-}
+"""The epoch of a connection that is forgotten already: older than every attempt, so its acks count for none."""
 
 
-def receive(conn: Connection, agent_id: str, connection_id: str, text: str) -> bool:
-    """Take one message of an authenticated agent; True where the agent's queue may have moved.
+class SessionObserver(Protocol):
+    """Who is told, in the transaction of the settlement, what a report means for a session (see `sessions`)."""
 
-    What means nothing is reported in the log and changes nothing; what an agent says of another agent's commands or sessions
-    touches no row, and is reported too.
+    def ended(self, conn: Connection, agent_id: str, settled: Settled, result: Any) -> None:
+        """Take note: a command was completed with this result."""
+        ...
+
+    def failed(self, conn: Connection, agent_id: str, settled: Settled) -> None:
+        """Take note: a command failed."""
+        ...
+
+    def reported(self, conn: Connection, agent_id: str, status: SessionStatus) -> None:
+        """Take note: the agent reported a session's state."""
+        ...
+
+
+def receive(conn: Connection, agent_id: str, connection_id: str, text: str, observer: SessionObserver) -> bool:
+    """Settle one message of an authenticated agent; return whether the agent's queue may have moved.
+
+    A message that cannot be understood is logged and changes nothing.  So is a report about a command of another agent.
     """
     try:
-        said = decode(text)
+        messages = decode(text)
     except BadFrame as reason:
-        said = [reason]
+        messages = [reason]
     reports: list[Report] = []
     alive = False
-    for each in said:
-        match each:
+    for message in messages:
+        match message:
             case BadFrame():
-                logger.warning(
-                    "Bad frame", extra={"agent_id": agent_id, "connection_id": connection_id, "reason": str(each)}
-                )
+                fields = {"agent_id": agent_id, "connection_id": connection_id, "reason": str(message)}
+                logger.warning("Bad frame", extra=fields)
             case Heartbeat():
-                alive = agents.seen(
-                    conn, agent_id, connection_id, capacity=each.capacity, active_sessions=each.active_sessions
+                alive = presence.record_heartbeat(
+                    conn, agent_id, connection_id, capacity=message.capacity, active_sessions=message.active_sessions
                 )
             case SessionStatus():
-                _note_session(conn, agent_id, each)
+                observer.reported(conn, agent_id, message)
             case _:
-                reports.append(each)
-    # After a heartbeat the queue has most likely not moved, but a look costs one statement, and mends what was missed.
-    return _settle(conn, agent_id, connection_id, reports) > 0 or alive
+                reports.append(message)
+    # A heartbeat seldom means that the queue has moved, but a look costs one statement and finds what was missed.
+    return _settle(conn, agent_id, connection_id, reports, observer) > 0 or alive
 
 
-def _settle(conn: Connection, agent_id: str, connection_id: str, reports: Sequence[Report]) -> int:
-    """Settle what is reported, in one transaction; return how many commands moved."""
+def _settle(
+    conn: Connection, agent_id: str, connection_id: str, reports: Sequence[Report], observer: SessionObserver
+) -> int:
+    """Settle reports in one transaction; return how many commands moved."""
     if not reports:
         return 0
-    epoch = agents.epoch_of(conn, connection_id, agent_id)
-    origin = Origin(agent_id=agent_id, epoch=FORGOTTEN if epoch is None else epoch)
+    epoch = connections.epoch_of(conn, connection_id, agent_id)
+    reporter = Reporter(agent_id=agent_id, epoch=FORGOTTEN if epoch is None else epoch)
     with conn.transaction():
-        # Acks before ends: an agent says both of one command in this order, and together they cost two statements.
+        # Acks before ends: agents report both of a command in this order, and so they cost two statements in all.
         acks = [(each.command_id, each.attempt) for each in reports if isinstance(each, Ack)]
-        moved = settlement.acknowledge(conn, origin, acks) if acks else []
+        moved = settlement.acknowledge(conn, reporter, acks) if acks else []
         results = {each.command_id: each.result for each in reports if isinstance(each, Completed)}
-        for each in reports:
-            moved += _settle_one(conn, origin, each, results)
+        for report in reports:
+            if isinstance(report, SessionAnswer):
+                moved += _settle_answer(conn, reporter, report, results, observer)
+            else:
+                moved += _settle_one(conn, reporter, report, observer)
         if results:
-            completed = settlement.complete(conn, origin, list(results.items()))
+            completed = settlement.complete(conn, reporter, list(results.items()))
             for settled in completed:
-                _note_end(conn, origin, settled, results[settled.command_id])
+                observer.ended(conn, agent_id, settled, results[settled.command_id])
             moved += completed
-    _log(conn, origin, reports, moved)
+    _log(conn, reporter, reports, moved)
     return len(moved)
 
 
-def _settle_one(conn: Connection, origin: Origin, report: Report, results: dict[str, Any]) -> list[Settled]:
-    """Settle a report that is not settled in bulk; what completes a command by its session joins `results`."""
+def _settle_one(conn: Connection, reporter: Reporter, report: Report, observer: SessionObserver) -> list[Settled]:
+    """Settle a report that is not settled together with others."""
     match report:
-        case Ack() | Completed():
-            return []
         case Progress():
-            return settlement.progress(conn, origin, report.command_id, report.progress, attempt=report.attempt)
+            return settlement.record_progress(
+                conn, reporter, report.command_id, report.progress, attempt=report.attempt
+            )
         case Cancelled():
-            return settlement.confirm_cancel(conn, origin, report.command_id, attempt=report.attempt)
+            return settlement.confirm_cancel(conn, reporter, report.command_id, attempt=report.attempt)
         case Failed():
             again: list[Settled] = []
             if report.retryable:
-                again = settlement.retry(conn, origin, report.command_id, report.error, attempt=report.attempt)
-            return again or _fail(conn, origin, report.command_id, report.error, report.attempt)
-        case SessionAnswer():
-            return _settle_answer(conn, origin, report, results)
+                again = settlement.retry(conn, reporter, report.command_id, report.error, attempt=report.attempt)
+            return again or _fail(conn, reporter, report, observer)
+        case _:
+            return []
 
 
-def _settle_answer(conn: Connection, origin: Origin, answer: SessionAnswer, results: dict[str, Any]) -> list[Settled]:
-    command_id = settlement.in_flight_of_session(conn, origin, answer.session_id)
-    if command_id and answer.error is not None:
-        return _fail(conn, origin, command_id, answer.error, None)
-    if command_id:
-        results[command_id] = answer.result
+def _settle_answer(
+    conn: Connection, reporter: Reporter, answer: SessionAnswer, results: dict[str, Any], observer: SessionObserver
+) -> list[Settled]:
+    """Settle an answer that names only its session: a failure at once, a success by adding it to `results`."""
+    command_id = settlement.command_of_session(conn, reporter, answer.session_id)
+    if command_id is None:
+        return []
+    if answer.error is not None:
+        return _fail(conn, reporter, Failed(command_id=command_id, error=answer.error), observer)
+    results[command_id] = answer.result
     return []
 
 
-def _fail(conn: Connection, origin: Origin, command_id: str, error: str, attempt: int | None) -> list[Settled]:
-    failed = settlement.fail(conn, origin, command_id, error, attempt=attempt)
+def _fail(conn: Connection, reporter: Reporter, failure: Failed, observer: SessionObserver) -> list[Settled]:
+    failed = settlement.fail(conn, reporter, failure.command_id, failure.error, attempt=failure.attempt)
     for settled in failed:
-        # Only a start that failed tells what became of its session.
-        if settled.action == "start_session" and settled.session_id:
-            sessions.note(conn, origin.agent_id, settled.session_id, "failed")
+        observer.failed(conn, reporter.agent_id, settled)
     return failed
 
 
-def _note_end(conn: Connection, origin: Origin, settled: Settled, result: Any) -> None:
-    reported = as_text((as_object(result) or {}).get("state"))
-    state = reported if reported in sessions.REPORTED_STATES else _STATE_AFTER.get(settled.action)
-    if settled.session_id and state:
-        sessions.note(conn, origin.agent_id, settled.session_id, state, result)
-
-
-def _note_session(conn: Connection, agent_id: str, status: SessionStatus) -> None:
-    state = status.state if status.state in sessions.REPORTED_STATES else None
-    if not sessions.note(conn, agent_id, status.session_id, state, status.details):
-        logger.warning(
-            "Status of no session of this agent", extra={"agent_id": agent_id, "session_id": status.session_id}
-        )
-
-
-def _log(conn: Connection, origin: Origin, reports: Sequence[Report], moved: Sequence[Settled]) -> None:
+def _log(conn: Connection, reporter: Reporter, reports: Sequence[Report], moved: Sequence[Settled]) -> None:
     if moved:
         logger.info(
             "Commands reported",
             extra={
-                "agent_id": origin.agent_id,
+                "agent_id": reporter.agent_id,
                 "command_ids": sorted({each.command_id for each in moved}),
                 "reports": sorted({type(each).__name__ for each in reports}),
             },
         )
-    unmoved = {command_id for each in reports if (command_id := getattr(each, "command_id", None))}
-    for command_id in sorted(unmoved - {each.command_id for each in moved}):
-        # Never logged as a success: the command ended before, is another agent's, or does not exist.
-        status = settlement.status_of(conn, origin.agent_id, command_id)
-        fields = {"agent_id": origin.agent_id, "command_id": command_id, "status": status or "not of this agent"}
+    named = {report.command_id for report in reports if not isinstance(report, SessionAnswer)}
+    for command_id in sorted(named - {each.command_id for each in moved}):
+        # Never logged as a success: the command has ended, belongs to another agent, or does not exist.
+        status = settlement.status_of(conn, reporter.agent_id, command_id)
+        fields = {"agent_id": reporter.agent_id, "command_id": command_id, "status": status or "not of this agent"}
         logger.warning("Report moved nothing", extra=fields)
-    sessions_named = len([each for each in reports if isinstance(each, SessionAnswer)])
-    if sessions_named and not moved:
-        logger.warning("Answer matches no command", extra={"agent_id": origin.agent_id, "answers": sessions_named})
+    answers = sum(isinstance(report, SessionAnswer) for report in reports)
+    if answers and not moved:
+        logger.warning("Answer matches no command", extra={"agent_id": reporter.agent_id, "answers": answers})

@@ -1,64 +1,110 @@
-"""Intake: a command is accepted when it is committed, and only then."""
+"""Submission: a command is accepted when it is committed, and only then."""
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any, NoReturn
 
-from dispatcher.access.identity import Operator
-from dispatcher.commands.model import ENDED, Command, Status
-from dispatcher.errors import (
-    Conflict,
-    IdempotencyKeyReused,
-    QueueFull,
-    RateExceeded,
-    TooLarge,
-    UnknownAgent,
-    UnknownCommand,
-)
+from psycopg.types.json import Jsonb
+
+from dispatcher.access.roles import Operator
+from dispatcher.access.scopes import AGENT_IN_SCOPE, as_parameter
+from dispatcher.agents import registry
+from dispatcher.commands import command_records
+from dispatcher.commands.command_records import COLUMNS, Command
+from dispatcher.commands.lifecycle import ENDED, Status
+from dispatcher.errors import Conflict, IdempotencyKeyReused, QueueFull, RateExceeded, TooLarge
 from dispatcher.platform import settings
-from dispatcher.platform.database import Connection
-from dispatcher.platform.gateway import Gateway
+from dispatcher.platform.database import Connection, fetch_one
 from dispatcher.platform.json_text import dumps
 from dispatcher.platform.observability import logger
-from dispatcher.protocol import frames
-from dispatcher.protocol.frames import ENVELOPE_BYTES, FRAME_BYTES
-from dispatcher.store import agents, commands, journal
-from dispatcher.store.commands import Limits, NewCommand
-from dispatcher.store.scopes import Scope
+from dispatcher.platform.statements import statement
+from dispatcher.protocol.frames import ENVELOPE_BYTES, MESSAGE_BYTES
+
+COMMAND_BYTES = MESSAGE_BYTES - ENVELOPE_BYTES
+"""The largest command that fits into a message of either protocol."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewCommand:
+    """What an operator submits; None means the table's default."""
+
+    agent_id: str
+    action: str
+    payload: Any = None
+    session_id: str | None = None
+    priority: int | None = None
+    not_before: datetime | None = None
+    ttl_seconds: int | None = None
+    execution_timeout: int | None = None
+    max_attempts: int | None = None
+    idempotency_key: str | None = None
+    redrive_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """A committed command; `replayed` where an idempotency key gave back the one of an earlier request."""
+    """A committed command; `replayed` where an idempotency key gave back the command of an earlier request."""
 
     command: Command
     replayed: bool = False
 
 
+_SUBMIT = statement(__package__, "submit", agent_in_scope=AGENT_IN_SCOPE, columns=COLUMNS)
+
+
 def submit(conn: Connection, new: Sequence[NewCommand], by: Operator) -> list[Accepted]:
-    """Accept commands, all or none; whoever gets them back may answer 202.
+    """Accept commands, all or none; once this has returned, the caller may answer 202.
 
-    Raises UnknownAgent, TooLarge (it would not fit a message), QueueFull, and IdempotencyKeyReused (the same key with
-    another request).
+    Raises UnknownAgent, TooLarge (the command does not fit into a message), QueueFull, RateExceeded, and
+    IdempotencyKeyReused (the key was used with a different request).
     """
-    limits = Limits(
-        queue=settings.queue_limit(), command_bytes=FRAME_BYTES - ENVELOPE_BYTES, rate=settings.operator_rate()
-    )
-    # One for all: an idempotency key that covers a list covers no other list.
+    # One hash for the whole list: an idempotency key that covers a list covers no other list.
     request_hash = _request_hash(new) if any(each.idempotency_key for each in new) else None
-    asked = [replace(each, submitted_by=by.username, request_hash=request_hash) for each in new]
-    if len(asked) == 1:
-        return [_submit(conn, asked[0], limits, by)]  # one statement is a transaction of its own
+    if len(new) == 1:
+        return [_submit(conn, new[0], request_hash, by)]  # a single statement is a transaction
     with conn.transaction():
-        return [_submit(conn, each, limits, by) for each in asked]
+        return [_submit(conn, each, request_hash, by) for each in new]
 
 
-def _submit(conn: Connection, new: NewCommand, limits: Limits, by: Operator) -> Accepted:
-    command = commands.insert(conn, new, limits, by.scope, by.actor)
+def submit_list(
+    conn: Connection, new: Sequence[NewCommand], idempotency_key: str | None, by: Operator
+) -> list[Accepted]:
+    """Accept a list of commands, all or none, under one idempotency key.  Raises what `submit` raises."""
+    if idempotency_key is not None:
+        # The first command has the key itself, so that the key stands for no request with a single command either.
+        keys = [idempotency_key, *(f"{idempotency_key}\x1f{index}" for index in range(1, len(new)))]
+        new = [replace(each, idempotency_key=key) for each, key in zip(new, keys, strict=True)]
+    return submit(conn, new, by)
+
+
+def redrive(conn: Connection, command_id: str, by: Operator) -> Accepted:
+    """Submit an ended command again, as a new command that names the old one: an end is final.
+
+    Raises UnknownCommand, Conflict for a command that is still alive or was completed, and what `submit` raises.
+    """
+    command = command_records.find(conn, command_id, by.scope)
+    if command.status not in ENDED - {Status.COMPLETED}:
+        raise Conflict(f"The command is {command.status}; only one that ended without success can be redriven.")
+    again = NewCommand(
+        agent_id=command.agent_id,
+        action=command.action,
+        payload=command.payload,
+        session_id=command.session_id,
+        priority=command.priority,
+        execution_timeout=command.execution_timeout,
+        max_attempts=command.max_attempts,
+        redrive_of=command.command_id,
+    )
+    (accepted,) = submit(conn, [again], by)
+    return accepted
+
+
+def _submit(conn: Connection, new: NewCommand, request_hash: bytes | None, by: Operator) -> Accepted:
+    command = fetch_one(conn, Command.from_row, _SUBMIT, _parameters(new, request_hash, by))
     if command is None:
-        return _replay(conn, new) or _refuse(conn, new, limits, by)
+        return _replay(conn, new, request_hash, by) or _refuse(conn, new, by)
     logger.info(
         "Accepted command",
         extra={"command_id": command.command_id, "agent_id": command.agent_id, "operator": command.submitted_by},
@@ -66,104 +112,123 @@ def _submit(conn: Connection, new: NewCommand, limits: Limits, by: Operator) -> 
     return Accepted(command=command)
 
 
-def _refuse(conn: Connection, new: NewCommand, limits: Limits, by: Operator) -> NoReturn:
-    """Find out why a command was not inserted, and raise it."""
-    if agents.get(conn, new.agent_id, by.scope) is None:
-        raise UnknownAgent(f"There is no agent {new.agent_id!r}.", agentId=new.agent_id)
-    if (size := commands.size(conn, new)) > limits.command_bytes:
-        raise TooLarge(
-            f"The command takes {size} bytes of a message; an agent's message has room for {limits.command_bytes}.",
-            commandBytes=size,
-            limit=limits.command_bytes,
-        )
-    if limits.rate and commands.submitted_in_a_minute(conn, by.actor, limits.rate) >= limits.rate:
-        raise RateExceeded(f"You submitted {limits.rate} commands within a minute.", limit=limits.rate)
-    raise QueueFull(
-        f"{limits.queue} commands wait for agent {new.agent_id!r} already.", agentId=new.agent_id, limit=limits.queue
-    )
-
-
-def _replay(conn: Connection, new: NewCommand) -> Accepted | None:
-    """Return the command that the idempotency key stands for already, if there is one."""
+def _replay(conn: Connection, new: NewCommand, request_hash: bytes | None, by: Operator) -> Accepted | None:
+    """Return the command that the idempotency key stands for, if there is one; raises IdempotencyKeyReused."""
     if new.idempotency_key is None:
         return None
-    found = commands.by_idempotency_key(conn, new.submitted_by or "", new.idempotency_key)
+    found = fetch_one(
+        conn,
+        _with_hash,
+        f"select {COLUMNS}, request_hash from agent_commands where submitted_by = %s and idempotency_key = %s",
+        (by.username, new.idempotency_key),
+    )
     if found is None:
         return None
-    command, request_hash = found
-    if request_hash != new.request_hash:
+    command, known_hash = found
+    if known_hash != request_hash:
         raise IdempotencyKeyReused(
-            "This Idempotency-Key came with another request before.", commandId=command.command_id
+            "This Idempotency-Key was used with a different request.", commandId=command.command_id
         )
     return Accepted(command=command, replayed=True)
 
 
-def _request_hash(new: Sequence[NewCommand]) -> bytes:
-    return hashlib.sha256(dumps([_asked(each) for each in new]).encode()).digest()
+def _with_hash(*, request_hash: bytes, **columns: Any) -> tuple[Command, bytes]:
+    return Command.from_row(**columns), request_hash
 
 
-def _asked(new: NewCommand) -> dict[str, Any]:
+def _refuse(conn: Connection, new: NewCommand, by: Operator) -> NoReturn:
+    """Find out why a command was not inserted, and raise it."""
+    registry.find(conn, new.agent_id, by.scope)
+    if (size := _size(conn, new, by)) > COMMAND_BYTES:
+        raise TooLarge(
+            f"The command takes {size} bytes of a message; a message has room for {COMMAND_BYTES}.",
+            commandBytes=size,
+            limit=COMMAND_BYTES,
+        )
+    rate = settings.operator_rate()
+    if rate and _submitted_in_a_minute(conn, by, rate) >= rate:
+        raise RateExceeded(f"You submitted {rate} commands within a minute.", limit=rate)
+    queue = settings.queue_limit()
+    raise QueueFull(
+        f"{queue} commands are pending for agent {new.agent_id!r} already.", agentId=new.agent_id, limit=queue
+    )
+
+
+def _size(conn: Connection, new: NewCommand, by: Operator) -> int:
+    """Return how many bytes a command would take of a message."""
+    row = conn.execute(
+        """
+        select command_bytes(
+            %(action)s::text,
+            %(session_id)s::text,
+            case
+                when %(redrive_of)s::text is null then %(payload)s::jsonb
+                else (select o.payload from agent_commands o where o.command_id = %(redrive_of)s)
+            end,
+            %(execution_timeout)s::int,
+            %(max_attempts)s::int)
+        """,
+        _parameters(new, None, by),
+    ).fetchone()
+    return row[0] if row else 0
+
+
+def _submitted_in_a_minute(conn: Connection, by: Operator, most: int) -> int:
+    """Count what an operator submitted within the last minute, up to `most`."""
+    row = conn.execute(
+        """
+        select count(*)
+        from (
+            select 1
+            from audit_log
+            where actor = %s
+              and at > now() - interval '1 minute'
+              and action = 'submit command'
+            limit %s) as counted
+        """,
+        (by.actor.name, most),
+    ).fetchone()
+    return row[0] if row else 0
+
+
+def _parameters(new: NewCommand, request_hash: bytes | None, by: Operator) -> dict[str, Any]:
     return {
         "agent_id": new.agent_id,
         "action": new.action,
-        "payload": new.payload,
+        "payload": None if new.payload is None else Jsonb(new.payload, dumps=dumps),
         "session_id": new.session_id,
         "priority": new.priority,
-        "not_before": new.not_before.astimezone(UTC).isoformat() if new.not_before else None,
+        "not_before": new.not_before,
         "ttl_seconds": new.ttl_seconds,
         "execution_timeout": new.execution_timeout,
         "max_attempts": new.max_attempts,
+        "submitted_by": by.username,
+        "idempotency_key": new.idempotency_key,
+        "request_hash": request_hash,
+        "redrive_of": new.redrive_of,
+        "queue": settings.queue_limit(),
+        "rate": settings.operator_rate(),
+        "command_bytes": COMMAND_BYTES,
+        "scope": as_parameter(by.scope),
+        "actor": by.actor.name,
+        "source_ip": by.actor.source_ip,
     }
 
 
-def cancel(conn: Connection, gateway: Gateway, command_id: str, by: Operator) -> Command:
-    """Cancel a pending command at once; ask the agent to stop one that is under way, if it understands that.
-
-    Raises UnknownCommand, and Conflict for a command that has ended otherwise.
-    """
-    with conn.transaction():
-        agent_id = find(conn, command_id, by.scope).agent_id
-        status = commands.cancel(conn, command_id, by.username)
-        journal.record(conn, by.actor, "cancel command", agent_id=agent_id, command_id=command_id)
-    if status and status is not Status.CANCELLED and (asked := commands.cancellation_of(conn, command_id)):
-        # Best effort: what becomes of the command is what its agent says.
-        gateway.post(asked.connection_id, frames.cancel(command_id, asked.attempt))
-    command = find(conn, command_id, by.scope)
-    if command.status in ENDED - {Status.CANCELLED}:
-        raise Conflict(f"The command is {command.status} and cannot be cancelled.")
-    return command
-
-
-def redrive(conn: Connection, command_id: str, by: Operator) -> Accepted:
-    """Submit an ended command once more, as a new command that names the old one: an end is final.
-
-    Raises UnknownCommand, and Conflict for a command that is still alive or was completed.
-    """
-    command = find(conn, command_id, by.scope)
-    if command.status not in ENDED - {Status.COMPLETED}:
-        raise Conflict(f"The command is {command.status}; only one that ended without success can be redriven.")
-    (accepted,) = submit(
-        conn,
-        [
-            NewCommand(
-                agent_id=command.agent_id,
-                action=command.action,
-                payload=command.payload,
-                session_id=command.session_id,
-                priority=command.priority,
-                execution_timeout=command.execution_timeout,
-                max_attempts=command.max_attempts,
-                redrive_of=command.command_id,
-            )
-        ],
-        by,
-    )
-    return accepted
-
-
-def find(conn: Connection, command_id: str, scope: Scope) -> Command:
-    """Read a command; raises UnknownCommand."""
-    command = commands.get(conn, command_id, scope)
-    if command is None:
-        raise UnknownCommand(f"There is no command {command_id!r}.", commandId=command_id)
-    return command
+def _request_hash(new: Sequence[NewCommand]) -> bytes:
+    """Hash what was asked for.  The keys of this document must never change: stored hashes are compared with it."""
+    asked = [
+        {
+            "agent_id": each.agent_id,
+            "action": each.action,
+            "payload": each.payload,
+            "session_id": each.session_id,
+            "priority": each.priority,
+            "not_before": each.not_before.astimezone(UTC).isoformat() if each.not_before else None,
+            "ttl_seconds": each.ttl_seconds,
+            "execution_timeout": each.execution_timeout,
+            "max_attempts": each.max_attempts,
+        }
+        for each in new
+    ]
+    return hashlib.sha256(dumps(asked).encode()).digest()

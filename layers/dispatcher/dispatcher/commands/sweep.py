@@ -1,33 +1,34 @@
-"""The sweep: what the clocks demand, and whatever everyone else has missed."""
+"""The sweep, each minute: periodic maintenance, and retries of everything that was missed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 import psycopg
 
+from dispatcher.access import login
+from dispatcher.agents import presence
+from dispatcher.commands import claims, deadlines, redelivery
+from dispatcher.commands.claims import DueAgent
 from dispatcher.commands.delivery import POST_SECONDS, SETTLE_SECONDS, Deadline, Delivered, deliver
-from dispatcher.commands.flush import HandedOver, hand_over
+from dispatcher.commands.flush import FlushRequest, invoke_flush
 from dispatcher.platform import settings
 from dispatcher.platform.database import Connection
 from dispatcher.platform.gateway import Gateway
 from dispatcher.platform.observability import logger
-from dispatcher.store import clocks, connections, delivery, operators
 
 T = TypeVar("T")
 
 BATCH = 1000
 """Rows that one statement of a pass moves at most."""
-ABSENT_SECONDS = 660
-"""Silence after which a connection is forgotten: the gateway's idle cut of 10 minutes, and a minute."""
 INLINE = 50
-"""Agents that one sweep delivers to itself, where more have something due; the rest is handed over to flush."""
+"""Agents that one sweep delivers to by itself; where more have something due, `flush` is invoked for the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swept:
-    """What one sweep did."""
+    """What one sweep did, in commands, connections and agents."""
 
     expired: int = 0
     released: int = 0
@@ -41,20 +42,22 @@ class Swept:
 
 
 def sweep(
-    conn: Connection, gateway: Gateway, *, deadline: Deadline, share_out: Callable[[HandedOver], None] = hand_over
+    conn: Connection,
+    gateway: Gateway,
+    *,
+    deadline: Deadline,
+    hand_over: Callable[[FlushRequest], None] = invoke_flush,
 ) -> Swept:
-    """Run every pass, bounded and each for itself: one that fails is reported, and the others go on."""
+    """Run every pass, each bounded and independent: a pass that fails is logged, and the others go on."""
     passes = _Passes(deadline)
-    expired = passes.run("expire", lambda: _all(lambda: clocks.expire(conn, BATCH), deadline), 0)
-    released = passes.run("release", lambda: _all(lambda: clocks.release_unacknowledged(conn, BATCH), deadline), 0)
-    timed_out = passes.run("time out", lambda: _all(lambda: clocks.time_out(conn, BATCH), deadline), 0)
-    absent = passes.run("forget the absent", lambda: _forget_absent(conn, gateway), 0)
-    none: Sequence[delivery.DueAgent] = ()
-    due = passes.run("find what is due", lambda: delivery.due_agents(conn, BATCH), none)
-    # More than one run can deliver is shared out; each flush takes one agent's lease.
+    expired = passes.run("expire", lambda: _repeat(partial(deadlines.expire, conn), deadline), 0)
+    released = passes.run("release", lambda: _repeat(partial(redelivery.return_unacknowledged, conn), deadline), 0)
+    timed_out = passes.run("time out", lambda: _repeat(partial(deadlines.time_out, conn), deadline), 0)
+    dropped = passes.run("drop idle connections", lambda: presence.drop_idle(conn, gateway, BATCH), 0)
+    due = passes.run("find due agents", lambda: claims.due_agents(conn, BATCH), list[DueAgent]())
     for agent in due[INLINE:]:
         if deadline() > POST_SECONDS:
-            share_out(HandedOver(agent_id=agent.agent_id, connection_id=agent.connection_id, epoch=agent.epoch))
+            hand_over(FlushRequest(agent_id=agent.agent_id, connection_id=agent.connection_id, epoch=agent.epoch))
     delivered = [
         passes.run("deliver", partial(deliver, conn, gateway, agent.agent_id, deadline), Delivered())
         for agent in due[:INLINE]
@@ -66,13 +69,13 @@ def sweep(
         f"Loaded {loaded} pending commands", extra={"agents": len(due), "sent": sent, "handed_over": handed_over}
     )
     days = settings.retention_days()
-    pruned = passes.run("prune", lambda: _all(lambda: clocks.prune(conn, days, BATCH), deadline), 0)
-    passes.run("prune log-ins", lambda: _all(lambda: operators.prune_failures(conn, BATCH), deadline), 0)
+    pruned = passes.run("prune", lambda: _repeat(partial(deadlines.prune, conn, days), deadline), 0)
+    passes.run("prune log-ins", lambda: _repeat(partial(login.prune_failures, conn), deadline), 0)
     return Swept(
         expired=expired,
         released=released,
         timed_out=timed_out,
-        absent=absent,
+        absent=dropped,
         loaded=loaded,
         sent=sent,
         handed_over=handed_over,
@@ -89,7 +92,7 @@ class _Passes:
         self._deadline = deadline
 
     def run(self, name: str, work: Callable[[], T], otherwise: T) -> T:
-        """Run one pass; where it fails, or no time is left, the answer is `otherwise`."""
+        """Run one pass; return `otherwise` where it fails or no time is left."""
         if self._deadline() < SETTLE_SECONDS:
             return otherwise
         try:
@@ -100,20 +103,12 @@ class _Passes:
             return otherwise
 
 
-def _all(batch: Callable[[], int], deadline: Deadline) -> int:
-    """Repeat a batch while it comes back full and time is left."""
+def _repeat(batch: Callable[[int], int], deadline: Deadline) -> int:
+    """Repeat a batch while it comes back full and time is left; return how many rows it moved in all."""
     total = 0
     while deadline() > SETTLE_SECONDS:
-        moved = batch()
+        moved = batch(BATCH)
         total += moved
         if moved < BATCH:
             break
     return total
-
-
-def _forget_absent(conn: Connection, gateway: Gateway) -> int:
-    gone = connections.forget_absent(conn, ABSENT_SECONDS, BATCH)
-    for agent_id, connection_id in gone:
-        gateway.close(connection_id)
-        logger.warning("Agent absent", extra={"agent_id": agent_id, "connection_id": connection_id})
-    return len(gone)

@@ -1,4 +1,4 @@
-"""The function's one connection to PostgreSQL, kept while its environment lives."""
+"""The connection to PostgreSQL: one for each execution environment, kept between invocations."""
 
 import random
 import time
@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import psycopg
+from psycopg.abc import Params, QueryNoTemplate
+from psycopg.rows import kwargs_row
 from psycopg.types.json import set_json_loads
 
 from dispatcher.platform import settings
@@ -16,16 +18,16 @@ from dispatcher.platform.observability import logger
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 RETRY_PAUSES = (0.05, 0.2, 0.8)
-"""Seconds before each further try: together longer than a deadlock takes, shorter than a handshake may."""
+"""Seconds before each further try.  Together they outlast a deadlock, and they fit into a handshake."""
 
 INTERRUPTIONS = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction)
-"""What passes by itself: a deadlock, a lost connection, a server that has just become a reader."""
+"""Errors that pass by themselves: a deadlock, a lost connection, a server that has just become a reader."""
 
 UNREACHABLE = "The database cannot be reached at present; try again."
-"""What callers are told of an interruption."""
+"""What callers are told about an interruption."""
 
 CONNECT_SECONDS = 3
-"""Shorter than the shortest function may take, so that it can still say what happened."""
+"""Less than the shortest timeout of a function, so that it can still report the error."""
 
 T = TypeVar("T")
 
@@ -33,23 +35,35 @@ _kept: Connection | None = None
 
 
 def open_connection(url: str) -> Connection:
-    """Open a connection in autocommit: a statement alone is a transaction, several are one where the code says so.
+    """Open a connection in autocommit mode: a single statement is a transaction; `conn.transaction()` joins several.
 
-    Nothing is prepared or set in the session, so that a pooling proxy can share it: the timeouts are the role's own
-    (see migrations).
+    Nothing is prepared or set in the session, so that a pooling proxy can share it.  The role carries the timeouts (see
+    migrations).
     """
     conn = psycopg.connect(url, autocommit=True, prepare_threshold=None, connect_timeout=CONNECT_SECONDS)
     set_json_loads(loads_lenient, conn)
     return conn
 
 
+def fetch_one(conn: Connection, make: Callable[..., T], query: QueryNoTemplate, parameters: Params = ()) -> T | None:
+    """Execute a statement and make a value of its first row, with its columns as keyword arguments; None without a row."""
+    with conn.cursor(row_factory=kwargs_row(make)) as cursor:
+        return cursor.execute(query, parameters).fetchone()
+
+
+def fetch_all(conn: Connection, make: Callable[..., T], query: QueryNoTemplate, parameters: Params = ()) -> list[T]:
+    """Execute a statement and make a value of each row, with its columns as keyword arguments."""
+    with conn.cursor(row_factory=kwargs_row(make)) as cursor:
+        return cursor.execute(query, parameters).fetchall()
+
+
 @contextmanager
 def connect() -> Generator[Connection]:
-    """Lend the environment's connection, opened or mended where needed.
+    """Lend the environment's connection; open it, or open it again, where needed.
 
-    An environment can be thawed with a dead socket, and a connection that the server killed still says that it is open:
-    one look at it an invocation (about 0.1 ms) is the price.  One that leads to a server that only reads, as the writer does
-    after a failover, is not kept.
+    An environment can be thawed with a dead socket, and psycopg does not notice when the server has ended a connection.  So
+    each invocation tests the connection once (about 0.1 ms).  A connection to a read-only server is not kept: after a
+    failover the old writer is one.
     """
     global _kept  # noqa: PLW0603 - one connection an execution environment is what Lambda's model asks for
     if _kept is not None and not _alive(_kept):
@@ -69,17 +83,17 @@ def _open() -> Connection:
     try:
         return open_connection(url)
     except psycopg.OperationalError:
-        # Refused, perhaps, because the password was rotated since it was read.  Another one is worth another try; a log-in
-        # with IAM is another one each time, and no better.
+        # The password may have been rotated since it was read: a different one is worth another try.  An IAM log-in is
+        # signed anew each time, so a second try would not help.
         if not settings.database_password_can_change() or (fresh := settings.database_url(fresh=True)) == url:
             raise
         return open_connection(fresh)
 
 
 def persistently(work: Callable[[Connection], T]) -> T:
-    """Do work that may be done twice, again where the database cut it short: a deadlock, a failover, a lost connection.
+    """Do the work; repeat it where the database interrupted it (a deadlock, a failover, a lost connection).
 
-    For guarded moves, which touch nothing the second time; never for an insert whose commit may have happened.
+    Only for guarded moves, which change nothing the second time.  Never for an insert: its commit may have happened.
     """
     for pause in RETRY_PAUSES:
         try:

@@ -1,4 +1,4 @@
-"""What a deployment has to do beside what CloudFormation does: migrate the schema, and report."""
+"""The custom resource of a deployment: it migrates the schema and reports to CloudFormation."""
 
 import json
 import time
@@ -15,17 +15,17 @@ from dispatcher.errors import DispatcherError
 from dispatcher.platform.observability import logger
 
 MIGRATE_SECONDS = 310
-"""How long an answer of migrate is waited for: its own timeout, and a little."""
+"""How long to wait for `migrate`: its own timeout and a little more."""
 REPORT_SECONDS = 10
 REASON_MOST = 250
-"""Characters: CloudFormation takes no report of more than 4 KB, and JSON may write each in twelve bytes."""
+"""Characters.  CloudFormation accepts reports of up to 4 KB, and JSON may need twelve bytes for a character."""
 ASLEEP = frozenset({"ResourceNotReadyException", "ResourceConflictException"})
-"""What Lambda says of a function in a VPC that nobody invoked for two weeks, while it makes it ready again."""
+"""Lambda's errors while it makes a function in a VPC ready again that nobody invoked for two weeks."""
 WAKING_PAUSES = (5, 10, 20, 25)
-"""Seconds between tries until it is."""
+"""Seconds between the tries until the function is ready."""
 T = TypeVar("T")
 PHYSICAL_ID = "migration"
-"""There is one schema: no update ever replaces it, so nothing is ever deleted with what was replaced."""
+"""Constant: there is one schema, so an update never replaces the resource, and CloudFormation never deletes an old one."""
 
 
 class MigrationFailed(DispatcherError):
@@ -33,9 +33,9 @@ class MigrationFailed(DispatcherError):
 
 
 def answer(event: dict[str, Any]) -> dict[str, str]:
-    """Do what a custom resource's event asks for, and report it at the event's address; return the report.
+    """Answer a custom resource's event, report the outcome to the event's URL, and return the report.
 
-    Create and Update migrate.  Delete does nothing: a stack that is deleted takes no data along.
+    Create and Update migrate.  Delete does nothing: deleting a stack deletes no data.
     """
     report = {
         "Status": "SUCCESS",
@@ -48,7 +48,7 @@ def answer(event: dict[str, Any]) -> dict[str, str]:
     if event["RequestType"] != "Delete":
         try:
             run_migration(event["ResourceProperties"]["Function"])
-        except Exception as error:  # noqa: BLE001 - a stack that is told nothing waits until it gives up
+        except Exception as error:  # noqa: BLE001 - without a report the stack waits until it times out
             logger.exception("Migration failed")
             report |= {"Status": "FAILED", "Reason": f"{str(error)[:REASON_MOST]}; the log has more"}
     put(event["ResponseURL"], report)
@@ -56,8 +56,8 @@ def answer(event: dict[str, Any]) -> dict[str, str]:
 
 
 def run_migration(function: str) -> None:
-    """Invoke migrate and wait for it; raises MigrationFailed with what it says."""
-    # Nothing else is tried again: whoever deploys sees what happened, and a second migration would only wait for the first.
+    """Invoke `migrate` and wait for it; raises MigrationFailed with its error message."""
+    # No other retries: the operator who deploys sees the error, and a second migration would only wait for the first.
     config = Config(
         connect_timeout=5, read_timeout=MIGRATE_SECONDS, retries={"total_max_attempts": 1}, tcp_keepalive=True
     )
@@ -81,9 +81,9 @@ def _when_awake(invoke: Callable[[], T]) -> T:
 
 
 def put(url: str, report: dict[str, str]) -> None:
-    """Write the report to the address that CloudFormation looks at."""
-    # CloudFormation signed the address without a content type.
-    request = urllib.request.Request(  # noqa: S310 - the address is CloudFormation's own
+    """Write the report to the URL that CloudFormation reads."""
+    # CloudFormation signed the URL without a content type.
+    request = urllib.request.Request(  # noqa: S310 - CloudFormation gave the URL
         url, data=json.dumps(report).encode(), method="PUT", headers={"Content-Type": ""}
     )
     with urllib.request.urlopen(request, timeout=REPORT_SECONDS):  # noqa: S310 - likewise

@@ -1,4 +1,7 @@
-"""Whether a request came through the front door, where there is one, and from whom."""
+"""The edge: CloudFront in front of both APIs, where the deployment has it.
+
+The edge sends a secret header with each request, so that nobody can go around it, and a header with the caller's address.
+"""
 
 import hmac
 from collections.abc import Mapping
@@ -6,27 +9,27 @@ from typing import Any
 
 from dispatcher.platform import settings
 
-HEADER = "x-origin-secret"
-CALLER = "x-caller-address"
-"""What the front door writes over whatever a caller says there: the gateway sees the front door's own address."""
+SECRET_HEADER = "x-origin-secret"  # noqa: S105 - the name of a header
+ADDRESS_HEADER = "x-caller-address"
+"""The edge overwrites what a caller puts here.  Without it the gateway would see only the edge's own address."""
 
 
 def headers_of(event: Mapping[str, Any]) -> dict[str, str]:
-    """Return an event's headers, with lower-case names: a WebSocket event keeps the case that the client wrote."""
+    """Return an event's headers with lower-case names; a WebSocket event keeps the case that the client wrote."""
     headers: Mapping[str, str] = event.get("headers") or {}
     return {name.lower(): value for name, value in headers.items()}
 
 
-def passed(headers: Mapping[str, str]) -> bool:
-    """Tell whether these headers, named in small letters, show what only the front door knows; without one, all do.
+def came_through(headers: Mapping[str, str]) -> bool:
+    """Tell whether a request with these headers (lower-case names) came through the edge; true where there is no edge.
 
-    Whoever goes around it goes around its firewall too.
+    A request that goes around the edge goes around its firewall too.
     """
-    secrets = settings.origin_secrets()
-    shown = headers.get(HEADER, "").encode()
+    secrets = settings.edge_secrets()
+    shown = headers.get(SECRET_HEADER, "").encode()
     return secrets is None or any(hmac.compare_digest(shown, secret.encode()) for secret in secrets)
 
 
-def caller(headers: Mapping[str, str], seen: str) -> str:
-    """Return the address of who calls: the front door's word, where it has passed one; else what the gateway saw."""
-    return headers.get(CALLER, seen) if settings.has_front_door() else seen
+def caller_address(headers: Mapping[str, str], seen: str) -> str:
+    """Return the caller's address: what the edge says, where there is one, else the address that the gateway saw."""
+    return headers.get(ADDRESS_HEADER, seen) if settings.has_edge() else seen

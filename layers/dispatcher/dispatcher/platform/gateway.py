@@ -1,4 +1,4 @@
-"""The @connections API: posting to a socket, asking whether it is there, closing it."""
+"""The @connections API: post to a connection, ask whether it is there, close it."""
 
 from enum import StrEnum
 from functools import cache
@@ -18,38 +18,38 @@ READ_SECONDS = 5
 
 
 class Posted(StrEnum):
-    """What became of a post."""
+    """The outcome of a post."""
 
     TAKEN = "taken"
-    """The gateway has it.  Not: the agent has it."""
+    """Accepted by the gateway; not proof of receipt by the agent."""
     GONE = "gone"
     """There is no such connection (410)."""
     TOO_LARGE = "too_large"
-    """This message never fits (413)."""
+    """This message is too large, now and later (413)."""
     REFUSED = "refused"
-    """Not now (429, 5xx, 403, no connection to the gateway): the message was not taken, the connection is not dead."""
+    """Not accepted now (429, 5xx, 403, gateway not reached); the connection may still live."""
     UNKNOWN = "unknown"
-    """The answer did not come; the message may have arrived."""
+    """No answer came; the message may have arrived."""
 
 
 class Gateway(Protocol):
-    """What delivery needs of the gateway."""
+    """What delivery needs from the gateway."""
 
     def post(self, connection_id: str, frame: str) -> Posted:
         """Post one frame."""
         ...
 
     def is_live(self, connection_id: str) -> bool:
-        """Tell whether the connection can be posted to."""
+        """Tell whether the connection accepts posts."""
         ...
 
     def close(self, connection_id: str) -> None:
-        """Close the connection, if it is there."""
+        """Close the connection if it exists."""
         ...
 
 
 class ApiGateway:
-    """The real one, or whatever answers at `CONNECTIONS_URL` like it."""
+    """The gateway at `CONNECTIONS_URL`: API Gateway, or a local server that answers like it."""
 
     def __init__(self, url: str) -> None:
         self._client = _client(url)
@@ -60,7 +60,7 @@ class ApiGateway:
         return cls(settings.connections_url())
 
     def post(self, connection_id: str, frame: str) -> Posted:
-        """Post one frame; short timeouts, because without a route the call would hang, and no retry: that is our own."""
+        """Post one frame.  Timeouts are short, so that a missing network route does not hang; delivery retries by itself."""
         try:
             self._client.post_to_connection(ConnectionId=connection_id, Data=frame.encode())
         except ClientError as error:
@@ -72,7 +72,7 @@ class ApiGateway:
         return Posted.TAKEN
 
     def is_live(self, connection_id: str) -> bool:
-        """Tell whether the connection can be posted to; in doubt it cannot."""
+        """Tell whether the connection accepts posts; False in doubt."""
         try:
             self._client.get_connection(ConnectionId=connection_id)
         except (ClientError, BotoCoreError):
@@ -80,7 +80,7 @@ class ApiGateway:
         return True
 
     def close(self, connection_id: str) -> None:
-        """Close the connection, if it is there; best effort, a socket that stays is cut after 2 h at the latest."""
+        """Close the connection if it exists; best effort: the gateway closes each connection after 2 h at the latest."""
         try:
             self._client.delete_connection(ConnectionId=connection_id)
         except (ClientError, BotoCoreError):
@@ -92,7 +92,7 @@ _POSTED = {410: Posted.GONE, 413: Posted.TOO_LARGE}
 
 @cache
 def _client(url: str) -> "ApiGatewayManagementApiClient":
-    # A client costs 100 ms to build and keeps its connection alive: one an environment.
+    # Building a client takes 100 ms, and it keeps its connection alive: one for each environment.
     return boto3.client(
         "apigatewaymanagementapi",
         endpoint_url=url,

@@ -1,4 +1,4 @@
-"""JSON at the borders: strict where it comes in, forgiving where it was let in already."""
+"""JSON as text: strict for requests, lenient for what agents send and for what the database holds."""
 
 import json
 from typing import Any, TypeGuard, cast
@@ -6,17 +6,17 @@ from typing import Any, TypeGuard, cast
 from dispatcher.errors import InvalidRequest
 
 MAX_DEPTH = 64
-"""Levels of nesting that a body may have; PostgreSQL and every agent's decoder manage far more."""
+"""Levels of nesting that a request body may have; PostgreSQL and every agent's decoder accept far more."""
 READABLE_DEPTH = 200
-"""Levels that an answer shows; pydantic's serializer refuses 255."""
+"""Levels of nesting in an answer; pydantic's serializer refuses 255."""
 MAX_DIGITS = 4300
-"""Digits of an integer, Python's own limit for turning text into one."""
+"""Digits of an integer: Python's own limit for the conversion from text."""
 
 
 def loads_strict(text: str) -> Any:
-    """Decode a request's body, or raise InvalidRequest where anything behind us could not carry it.
+    """Decode a request body; raises InvalidRequest for anything that cannot be stored and delivered unchanged.
 
-    Refused are: what is not JSON, NaN and Infinity, numbers that do not fit, nesting deeper than MAX_DEPTH, duplicate
+    That is: text that is not JSON, NaN and Infinity, numbers that do not fit, nesting deeper than MAX_DEPTH, duplicate
     keys, U+0000 and lone surrogates (PostgreSQL stores neither).
     """
     try:
@@ -34,17 +34,17 @@ def loads_strict(text: str) -> Any:
 
 
 def loads_of_agent(text: str) -> Any:
-    """Decode what an agent says; a number that Python cannot hold becomes the text of its digits.
+    """Decode an agent's message; a number that Python cannot hold becomes the text of its digits.
 
-    Raises ValueError, and RecursionError where it is nested too deep to be read at all.
+    Raises ValueError, and RecursionError where the nesting is too deep to be read.
     """
     return json.loads(text, parse_int=_integer_or_text, parse_float=_float_or_text)
 
 
 def loads_lenient(data: bytes | str) -> Any:
-    """Decode what the database holds.
+    """Decode a value from the database.
 
-    A number that Python cannot hold becomes the text of its digits, and what is nested deeper than any answer of ours can be
+    A number that Python cannot hold becomes the text of its digits.  A value that is nested deeper than READABLE_DEPTH
     becomes its text: PostgreSQL stores 16,000 levels, and an agent may report them.
     """
     text = data if isinstance(data, str) else bytes(data).decode()
@@ -65,14 +65,14 @@ def _is_deeper(value: Any, levels: int) -> bool:
 
 
 def dumps(value: Any) -> str:
-    """Encode compactly; whatever is not JSON is an error of ours."""
+    """Encode compactly; a value that is not JSON is a programming error."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def storable(value: Any) -> Any:
-    """Return the value with what PostgreSQL cannot store (U+0000, lone surrogates) replaced by U+FFFD.
+    """Return the value with U+0000 and lone surrogates, which PostgreSQL cannot store, replaced by U+FFFD.
 
-    For what agents report: a result that is ugly is still the result; what is nested too deep for any reader becomes its text.
+    For reports of agents: a damaged result is still a result.  A value that is nested too deep becomes its text.
     """
     if not _is_deeper(value, READABLE_DEPTH):
         return _storable(value)
@@ -106,7 +106,7 @@ def is_array(value: object) -> TypeGuard[list[Any]]:
 
 
 def as_text(value: object) -> str | None:
-    """Return the value if it is a JSON string with something in it."""
+    """Return the value if it is a JSON string that is not empty."""
     return value if isinstance(value, str) and value else None
 
 

@@ -1,4 +1,4 @@
-"""The schema, applied file by file."""
+"""The schema: numbered .sql files, each applied once."""
 
 import hashlib
 import time
@@ -9,11 +9,11 @@ from psycopg import sql
 from dispatcher.errors import Unavailable
 from dispatcher.platform.database import Connection
 
-# Any number, but the same for ever: whoever holds it is the one that applies.
+# The number has no meaning, but it must never change: the holder of this lock applies the files.
 LOCK = 7_305_211_904
 LOCK_PATIENCE_SECONDS = 120.0
 
-# A statement that runs, or waits for a lock, longer than this runs into something broken; the sweep comes back to it.  The
+# A statement that runs, or waits for a lock, for longer than this meets something broken; the sweep tries again later.  The
 # role carries the settings, because a SET would pin a session of RDS Proxy.
 ROLE_SETTINGS = {
     "lock_timeout": "5s",
@@ -24,10 +24,10 @@ ROLE_SETTINGS = {
 
 
 def migrate(conn: Connection) -> list[str]:
-    """Apply every schema file that is not applied yet, each in a transaction of its own, and return their names.
+    """Apply each schema file that is not applied yet, in a transaction of its own; return the names of the new ones.
 
-    Wants a direct connection, not one through a proxy.  Raises Unavailable where another one has been applying for two
-    minutes, and RuntimeError where an applied file was changed afterwards.
+    Needs a direct connection, not one through a proxy.  Raises Unavailable where another migration has been running for two
+    minutes, and RuntimeError where a file was changed after it had been applied.
     """
     conn.execute("set statement_timeout = 0")
     _lock(conn)
@@ -47,17 +47,17 @@ def migrate(conn: Connection) -> list[str]:
                 new.append(name)
             elif applied[name] != checksum:
                 raise RuntimeError(f"The schema file {name} was changed after it had been applied.")
-        _settle(conn, sql.SQL("current_user"))
+        _set_timeouts(conn, sql.SQL("current_user"))
         return new
     finally:
         conn.execute("select pg_advisory_unlock(%s)", (LOCK,))
         conn.execute("reset statement_timeout")
 
 
-def admit(conn: Connection, role: str) -> None:
-    """Let a role that logs in with IAM work on the tables: read and write rows, and change nothing else.
+def grant_to(conn: Connection, role: str) -> None:
+    """Let a role that logs in with IAM read and write rows, and change nothing else.
 
-    Wants the schema's owner, who may make roles.  Doing it again changes nothing.
+    Needs the owner of the schema, who may create roles.  Safe to repeat.
     """
     name = sql.Identifier(role)
     with conn.transaction():
@@ -68,22 +68,21 @@ def admit(conn: Connection, role: str) -> None:
             "grant usage on schema public to {}",
             "grant select, insert, update, delete on all tables in schema public to {}",
             "grant usage on all sequences in schema public to {}",
-            # What the audit log's trigger refuses, its rights refuse as well.
+            # The trigger of the audit log refuses this as well.
             "revoke update, delete on audit_log from {}",
             "revoke insert, update, delete on schema_migrations from {}",
         ):
             conn.execute(sql.SQL(statement).format(name))
-        _settle(conn, name)
+        _set_timeouts(conn, name)
 
 
-def _settle(conn: Connection, role: sql.Composable) -> None:
+def _set_timeouts(conn: Connection, role: sql.Composable) -> None:
     for setting, value in ROLE_SETTINGS.items():
         conn.execute(sql.SQL("alter role {} set {} = {}").format(role, sql.Identifier(setting), sql.Literal(value)))
 
 
 def _lock(conn: Connection) -> None:
-    # Asked again and again instead of waited for: a session that waits for a lock holds a snapshot, which `create index
-    # concurrently` waits for in turn.
+    # Polled: a session that waits for a lock holds a snapshot, and `create index concurrently` waits for that snapshot.
     end = time.monotonic() + LOCK_PATIENCE_SECONDS
     while True:
         row = conn.execute("select pg_try_advisory_lock(%s)", (LOCK,)).fetchone()

@@ -1,15 +1,15 @@
-"""Logs and metrics.  Events, not steps: one line an outcome, with fields, never payloads, keys or tokens."""
+"""Logs and metrics: one line for each outcome, with fields; never payloads, keys or tokens."""
 
 from collections.abc import Callable
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-# The service's name, POWERTOOLS_SERVICE_NAME, is the stack's: two stacks in one account do not mix their metrics.
+# POWERTOOLS_SERVICE_NAME is the stack's name, so that two stacks in one account do not mix their metrics.
 logger = Logger(use_rfc3339=True, utc=True)
 metrics = Metrics(namespace="AgentCommandDispatcher")
 
 
 def deadline_of(context: LambdaContext) -> Callable[[], float]:
-    """Return a clock that tells the seconds left of this invocation."""
+    """Return a function that tells how many seconds this invocation has left."""
     return lambda: context.get_remaining_time_in_millis() / 1000

@@ -1,4 +1,4 @@
-"""A PostgreSQL that AWS runs: how it is addressed, how its certificate is verified, how a role logs in with IAM."""
+"""PostgreSQL on AWS: its URL, its certificates, and log-ins with IAM."""
 
 import ipaddress
 from pathlib import Path
@@ -13,28 +13,28 @@ from dispatcher.errors import Misconfigured
 PORT = 5432
 DBNAME = "dispatcher"
 CERTIFICATES = Path(__file__).with_name("rds.pem")
-"""The roots that RDS and RDS Proxy are signed by; libpq's own `system` fails with psycopg's wheel.  See local/certificates."""
+"""The root certificates of RDS and RDS Proxy (`make certificates`).  libpq's own `system` fails with psycopg's wheel."""
 TOKEN_SECONDS = 900
-"""How long a token is good for a log-in; what is logged in stays so."""
+"""How long a token is valid for a log-in; a session that is logged in continues."""
 
 
 def url(
     *, host: str, user: str, password: str, port: int = PORT, dbname: str = DBNAME, sslmode: str | None = None
 ) -> str:
-    """Return a libpq URL that verifies the server's certificate and name, unless the server is this machine itself."""
+    """Return a libpq URL that verifies the server's certificate and name, except on this machine."""
     sslmode = sslmode or ("prefer" if _is_this_machine(host) else "verify-full")
     query = {"sslmode": sslmode}
     if sslmode in ("verify-ca", "verify-full"):
         query["sslrootcert"] = str(CERTIFICATES)
-    # Passwords hold characters that end a URL's user part, and an IAM token is a URL itself.
+    # A password may contain characters that are special in a URL, and an IAM token is a URL itself.
     who = f"{quote(user, safe='')}:{quote(password, safe='')}"
     return f"postgresql://{who}@{host}:{port}/{quote(dbname, safe='')}?{urlencode(query)}"
 
 
 def login_token(host: str, port: int, role: str) -> str:
-    """Sign a log-in of this role with the function's own credentials: no call, and no password that could be rotated.
+    """Sign a log-in of this role with the function's own credentials: no network call, and no password to rotate.
 
-    What boto3's `generate_db_auth_token` does, without the 100 ms that a client of RDS takes to build.
+    It does what boto3's `generate_db_auth_token` does, without the 100 ms that building an RDS client takes.
     """
     session = boto3.Session()
     region = session.region_name

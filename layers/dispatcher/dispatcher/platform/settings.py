@@ -1,4 +1,4 @@
-"""What a function is told by its environment, read when it is asked for."""
+"""The settings of a function, read from its environment when they are needed."""
 
 import json
 import os
@@ -13,9 +13,9 @@ from dispatcher.platform import rds
 def database_url(*, fresh: bool = False) -> str:
     """Return the libpq URL of the database.
 
-    From `DATABASE_URL`; or from the secret that `DATABASE_SECRET_ARN` names, whose host `DATABASE_HOST` may give instead; or
-    for `DATABASE_ROLE` at `DATABASE_HOST`, which logs in with IAM.  A `fresh` one asks Secrets Manager again, because a
-    password may just have been rotated.  Raises Misconfigured where nothing says it.
+    It comes from `DATABASE_URL`; or from the secret `DATABASE_SECRET_ARN`, where `DATABASE_HOST` may give the host; or it is
+    an IAM log-in of `DATABASE_ROLE` at `DATABASE_HOST`.  `fresh` asks Secrets Manager again: the password may just have been
+    rotated.  Raises Misconfigured where none of these is set.
     """
     if url := os.environ.get("DATABASE_URL"):
         return url
@@ -35,33 +35,33 @@ def database_url(*, fresh: bool = False) -> str:
 
 
 def database_password_can_change() -> bool:
-    """Tell whether a log-in that was refused may succeed with what Secrets Manager says now."""
+    """Tell whether a refused log-in may succeed with the password that Secrets Manager holds now."""
     return bool(os.environ.get("DATABASE_SECRET_ARN")) and not os.environ.get("DATABASE_URL")
 
 
 def database_role() -> str | None:
-    """Return the role that the functions log in as with IAM; None where they log in as the schema's owner."""
+    """Return the role that functions log in as with IAM; None where they log in as the owner of the schema."""
     return os.environ.get("DATABASE_ROLE") or None
 
 
-def has_front_door() -> bool:
-    """Tell whether there is a front door."""
+def has_edge() -> bool:
+    """Tell whether the deployment has an edge."""
     return bool(os.environ.get("ORIGIN_SECRET_ARN"))
 
 
-def origin_secrets() -> Collection[str] | None:
-    """Return what the front door may put into the header x-origin-secret; None where there is no front door.
+def edge_secrets() -> Collection[str] | None:
+    """Return the values that the edge may send in the header x-origin-secret; None where there is no edge.
 
-    The secret is JSON, {"current": …} and during a rotation {"current": …, "previous": …}; what is empty admits nobody.
+    The secret is JSON: {"current": …}, and {"current": …, "previous": …} during a rotation.  An empty value admits nobody.
     Raises Misconfigured for anything else.
     """
-    if not has_front_door():
+    if not has_edge():
         return None
     try:
         known = json.loads(_secret("ORIGIN_SECRET_ARN"))
         return [str(known[name]) for name in ("current", "previous") if known.get(name)]
     except (ValueError, AttributeError):
-        raise Misconfigured('The front door\'s secret is not JSON like {"current": "…"}.') from None
+        raise Misconfigured('The edge\'s secret is not JSON like {"current": "…"}.') from None
 
 
 def token_secret() -> str:
@@ -80,27 +80,27 @@ def connections_url() -> str:
 
 
 def flush_function() -> str:
-    """Return the name under which flush is invoked."""
+    """Return the name of the function `flush`, for its asynchronous invocation."""
     return _required("FLUSH_FUNCTION")
 
 
 def queue_limit() -> int:
-    """Return how many commands may wait for one agent."""
+    """Return how many commands may be pending for one agent."""
     return int(os.environ.get("QUEUE_LIMIT") or 1000)
 
 
 def operator_rate() -> int:
-    """Return how many commands an operator may submit a minute; 0: as many as he likes."""
+    """Return how many commands an operator may submit in a minute; 0 = unlimited."""
     return int(os.environ.get("OPERATOR_RATE") or 0)
 
 
 def agent_rate() -> int:
-    """Return how many messages a minute an agent may send over a connection; 0: as many as it likes."""
+    """Return how many messages an agent may send over one connection in a minute; 0 = unlimited."""
     return int(os.environ.get("AGENT_RATE") or 0)
 
 
 def retention_days() -> int:
-    """Return how long a command is kept after its end."""
+    """Return for how many days a command is kept after its end."""
     return int(os.environ.get("RETENTION_DAYS") or 30)
 
 

@@ -1,4 +1,7 @@
-"""What agents say, decoded: both protocols, both agents' vocabularies, whatever the form of their timestamps."""
+"""Decodes what agents send, in both protocols and in the vocabularies of both StreamSpace agents.
+
+Decoded values are storable: what PostgreSQL cannot store is replaced here, and nowhere else.
+"""
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
@@ -8,11 +11,11 @@ from typing import Any
 from dispatcher.platform.json_text import as_object, as_text, is_array, loads_of_agent, storable
 
 REPORTS_MOST = 1000
-"""Reports that one message may hold; 128 KB hold no more of the smallest that mean anything."""
+"""Reports that one message may hold; more meaningful ones do not fit into 128 KB."""
 
 
 class BadFrame(Exception):
-    """An agent sent something that means nothing."""
+    """An agent sent a message, or a part of one, that cannot be understood."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +28,7 @@ class Ack:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """The agent is still at it."""
+    """The agent is still executing the command."""
 
     command_id: str
     attempt: int | None
@@ -52,7 +55,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancelled:
-    """The agent did not execute the command, because it was asked to cancel it."""
+    """The agent did not execute the command, because an operator cancelled it."""
 
     command_id: str
     attempt: int | None
@@ -60,7 +63,7 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionAnswer:
-    """A docker-agent's outcome, which names only the session."""
+    """The outcome from a docker-agent; it names only the session."""
 
     session_id: str
     error: str | None
@@ -69,7 +72,7 @@ class SessionAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionStatus:
-    """What the agent says of a session; `state` is None where it only adds details."""
+    """The state of a session at its agent; `state` is None where the agent only adds details."""
 
     session_id: str
     state: str | None
@@ -85,19 +88,19 @@ class Heartbeat:
 
 
 Report = Ack | Progress | Completed | Failed | Cancelled | SessionAnswer
-Said = Report | SessionStatus | Heartbeat
+AgentMessage = Report | SessionStatus | Heartbeat
 
 
 def text_of(event: Mapping[str, Any]) -> str:
-    """Return the text of a WebSocket event; bytes that are not UTF-8 become U+FFFD."""
+    """Return the text of a WebSocket event; invalid UTF-8 becomes U+FFFD."""
     body: str = event.get("body") or ""
     return base64.b64decode(body).decode("utf-8", "replace") if event.get("isBase64Encoded") else body
 
 
-def decode(text: str) -> Sequence[Said | BadFrame]:
-    """Decode one message into what it says; a part of a batch that means nothing stands there as a BadFrame.
+def decode(text: str) -> Sequence[AgentMessage | BadFrame]:
+    """Decode one message; in a batch, a report that cannot be understood becomes a BadFrame in the result.
 
-    Raises BadFrame where the whole means nothing.  Its reason quotes nothing of the content but a type.
+    Raises BadFrame where the whole message cannot be understood.  The reason quotes nothing of the message but its type.
     """
     try:
         message = as_object(loads_of_agent(text))
@@ -111,11 +114,11 @@ def decode(text: str) -> Sequence[Said | BadFrame]:
     decoder = _MESSAGES.get(kind or "")
     if decoder is None:
         raise BadFrame(f"unknown type {kind[:40]!r}" if kind else "no type")
-    # The k8s-agent wraps its fields into `payload`; the docker-agent, and old heartbeats, leave them flat.
+    # The k8s-agent wraps its fields in `payload`; the docker-agent and old heartbeats do not.
     return [decoder(as_object(message.get("payload")) or message)]
 
 
-def _reports(value: object) -> Sequence[Said | BadFrame]:
+def _reports(value: object) -> Sequence[AgentMessage | BadFrame]:
     if not is_array(value):
         raise BadFrame("reports is not a list")
     if len(value) > REPORTS_MOST:
@@ -139,11 +142,13 @@ def _ack(fields: Mapping[str, Any]) -> Ack:
 
 
 def _progress(fields: Mapping[str, Any]) -> Progress:
-    return Progress(command_id=_text(fields, "commandId"), attempt=_attempt(fields), progress=fields.get("progress"))
+    return Progress(
+        command_id=_text(fields, "commandId"), attempt=_attempt(fields), progress=storable(fields.get("progress"))
+    )
 
 
 def _completed(fields: Mapping[str, Any]) -> Completed:
-    return Completed(command_id=_text(fields, "commandId"), result=fields.get("result"))
+    return Completed(command_id=_text(fields, "commandId"), result=storable(fields.get("result")))
 
 
 def _failed(fields: Mapping[str, Any]) -> Failed:
@@ -163,7 +168,7 @@ def _session_answer(fields: Mapping[str, Any]) -> SessionAnswer:
     return SessionAnswer(
         session_id=_text(fields, "sessionId"),
         error=None if fields.get("success") is True else _error(fields),
-        result={key: item for key, item in fields.items() if key not in {"type", "timestamp", "success", "error"}},
+        result=_without(fields, "type", "timestamp", "success", "error"),
     )
 
 
@@ -171,19 +176,19 @@ def _session_status(fields: Mapping[str, Any]) -> SessionStatus:
     return SessionStatus(
         session_id=_text(fields, "sessionId"),
         state=as_text(fields.get("state")),
-        details={key: item for key, item in fields.items() if key not in {"type", "timestamp", "sessionId", "state"}},
+        details=_without(fields, "type", "timestamp", "sessionId", "state"),
     )
 
 
 def _heartbeat(fields: Mapping[str, Any]) -> Heartbeat:
     sessions = fields.get("activeSessions")
     return Heartbeat(
-        capacity=as_object(fields.get("capacity")),
+        capacity=storable(as_object(fields.get("capacity"))),
         active_sessions=sessions if isinstance(sessions, int) and 0 <= sessions < 2**31 else None,
     )
 
 
-_MESSAGES: dict[str, Callable[[Mapping[str, Any]], Said]] = {
+_MESSAGES: dict[str, Callable[[Mapping[str, Any]], AgentMessage]] = {
     "ack": _ack,
     "complete": _completed,
     "failed": _failed,
@@ -206,7 +211,7 @@ _REPORTS: dict[str, Callable[[Mapping[str, Any]], Report]] = {
 
 def _text(fields: Mapping[str, Any], name: str) -> str:
     value = as_text(fields.get(name))
-    if value is None or value != storable(value):  # no row holds U+0000 or a lone surrogate
+    if value is None or value != storable(value):  # no row has such a name
         raise BadFrame(f"no {name}")
     return value
 
@@ -221,4 +226,9 @@ def _attempt(fields: Mapping[str, Any]) -> int | None:
 
 
 def _error(fields: Mapping[str, Any]) -> str:
-    return as_text(fields.get("error")) or "the agent gave no reason"
+    error: str = storable(as_text(fields.get("error")) or "the agent gave no reason")
+    return error
+
+
+def _without(fields: Mapping[str, Any], *names: str) -> Any:
+    return storable({key: item for key, item in fields.items() if key not in names})

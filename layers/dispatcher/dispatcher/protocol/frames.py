@@ -1,16 +1,29 @@
-"""The messages that agents get, made of what was claimed."""
+"""The messages that agents get."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from dispatcher.commands.model import Claim, ClaimedCommand, Dialect
 from dispatcher.platform.json_text import dumps
+from dispatcher.protocol.handshake import DeliveryMode
 
-FRAME_BYTES = 128 * 1024
+MESSAGE_BYTES = 128 * 1024
 """The largest message that API Gateway carries, in either direction."""
 
 _OPEN, _CLOSE = '{"type": "commands", "commands": [', "]}"
 ENVELOPE_BYTES = len(_OPEN) + len(_CLOSE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedCommand:
+    """One attempt of a command, ready to be posted."""
+
+    command_id: str
+    attempt: int
+    frame: str
+    """JSON: a whole message, or for agents that take batches one entry of it.  The database builds it, so that numbers keep
+    their digits."""
+    seconds_left: float | None
+    """Seconds until its `deliver_by`, counted from the claim; None: it may wait for ever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,17 +34,17 @@ class Message:
     commands: tuple[ClaimedCommand, ...]
 
 
-def of(claim: Claim) -> Iterator[Message]:
-    """Make the messages of a claim, in order: one a command, or as many in each as fit for agents that take batches."""
-    if claim.dialect is not Dialect.BATCHING:
-        for command in claim.commands:
+def messages_of(mode: DeliveryMode, commands: Sequence[ClaimedCommand]) -> Iterator[Message]:
+    """Make the messages for commands, in order: one for each command, or batches of up to MESSAGE_BYTES."""
+    if mode is not DeliveryMode.BATCHING:
+        for command in commands:
             yield Message(text=command.frame, commands=(command,))
         return
     batch: list[ClaimedCommand] = []
     size = ENVELOPE_BYTES
-    for command in claim.commands:
-        more = len(command.frame.encode()) + 2  # with the comma and space before it
-        if batch and size + more > FRAME_BYTES:
+    for command in commands:
+        more = len(command.frame.encode()) + 2  # with the comma and the space before it
+        if batch and size + more > MESSAGE_BYTES:
             yield _batch(batch)
             batch, size = [], ENVELOPE_BYTES
         batch.append(command)
@@ -40,11 +53,10 @@ def of(claim: Claim) -> Iterator[Message]:
         yield _batch(batch)
 
 
-def _batch(commands: list[ClaimedCommand]) -> Message:
-    # The parts are JSON already: the database made them, and nothing decodes them on their way.
-    return Message(text=_OPEN + ", ".join(command.frame for command in commands) + _CLOSE, commands=tuple(commands))
-
-
-def cancel(command_id: str, attempt: int) -> str:
-    """Make the request to cancel an attempt."""
+def cancel_message(command_id: str, attempt: int) -> str:
+    """Make the request to cancel an attempt (protocol 2)."""
     return dumps({"type": "cancel", "commandId": command_id, "attempt": attempt})
+
+
+def _batch(commands: list[ClaimedCommand]) -> Message:
+    return Message(text=_OPEN + ", ".join(command.frame for command in commands) + _CLOSE, commands=tuple(commands))

@@ -10,7 +10,7 @@ import pytest
 from psycopg import sql
 
 from dispatcher.commands.delivery import deliver
-from dispatcher.commands.loss_check import audit
+from dispatcher.commands.loss_check import check_for_loss
 from dispatcher.platform.database import Connection
 from local.tools.streamspace_import import Moved, move
 from tests.fakes import FakeGateway
@@ -116,7 +116,7 @@ def test_null_in_any_column_stops_no_row(streamspace: Connection, column: str, s
 
     assert (sum(moved.statuses.values()), moved.known, moved.unusable) == (3, 0, 0)
     assert moved_row(streamspace, "bare", "session_id, payload, error_message, sent_at, completed_at") == (None,) * 5
-    assert audit(streamspace).clean
+    assert check_for_loss(streamspace).clean
 
 
 def test_times_without_a_zone_are_read_in_the_zone_that_is_named(streamspace: Connection) -> None:
@@ -197,7 +197,7 @@ def test_a_table_of_another_age_comes_over_too(conn: Connection) -> None:
 
     assert moved_row(conn, "k1", "payload, attempt") == ("map[sessionId:sess-1]", 1)
     assert moved_row(conn, "k2", "payload, attempt, sent_at") == ({"a": 1}, 0, None)
-    assert audit(conn).clean
+    assert check_for_loss(conn).clean
 
 
 def test_nothing_is_moved_where_something_goes_wrong(streamspace: Connection) -> None:

@@ -1,4 +1,4 @@
-"""The StreamSpace face: a session is held by an agent, and whatever is done to it is a command."""
+"""StreamSpace's sessions API: an agent holds a session, and everything that is done to it is a command."""
 
 import hashlib
 import json
@@ -7,15 +7,15 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from dispatcher.access.identity import Operator
-from dispatcher.commands import submission as intake
-from dispatcher.commands.model import Command, Session
-from dispatcher.commands.submission import Accepted
-from dispatcher.errors import Conflict, IdempotencyKeyReused, UnknownAgent, UnknownSession
+from dispatcher.access.roles import Operator
+from dispatcher.agents import registry
+from dispatcher.commands import submission
+from dispatcher.commands.command_records import Command
+from dispatcher.commands.submission import Accepted, NewCommand
+from dispatcher.errors import Conflict, IdempotencyKeyReused
 from dispatcher.platform.database import Connection
-from dispatcher.store import agents, sessions
-from dispatcher.store.commands import NewCommand
-from dispatcher.store.scopes import Scope
+from dispatcher.sessions import session_records
+from dispatcher.sessions.session_records import Session
 
 _STATE_WHILE = {"stop_session": "stopping", "hibernate_session": "hibernating", "wake_session": "waking"}
 
@@ -34,31 +34,43 @@ class NewSession:
 def start(
     conn: Connection, new: NewSession, by: Operator, idempotency_key: str | None = None
 ) -> tuple[Session, Command]:
-    """Record a session and submit the command that starts it; with a key that came before, return those of that request.
+    """Record a session and submit the command that starts it; a repeated key gives back those of the first request.
 
     Raises UnknownAgent, Conflict where there is no agent, and IdempotencyKeyReused.
     """
-    earlier = sessions.get(conn, _name(new, by, idempotency_key), by.scope) if idempotency_key else None
-    agent_id = earlier.agent_id if earlier else new.agent_id or agents.choose_for_session(conn, by.scope)
+    earlier = None
+    if idempotency_key:
+        earlier = session_records.get(conn, _name(new, by, idempotency_key), by.scope)
+    agent_id = earlier.agent_id if earlier else new.agent_id or session_records.choose_agent(conn, by.scope)
     if agent_id is None:
-        raise Conflict("There is no agent to hold a session; POST /api/v1/agents provides one.")
-    if earlier is None and agents.get(conn, agent_id, by.scope) is None:
-        raise UnknownAgent(f"There is no agent {agent_id!r}.", agentId=agent_id)
+        raise Conflict("There is no agent to hold a session; POST /api/v1/agents creates one.")
+    if earlier is None:
+        registry.find(conn, agent_id, by.scope)
     with conn.transaction():
         session, is_new = _record(conn, new, agent_id, by, idempotency_key)
         started = _submit(conn, session, "start_session", by, _start_payload(session), idempotency_key=idempotency_key)
         if not is_new and not started.replayed:
-            # Its command is not kept any more: another one would start an old session anew.
-            raise IdempotencyKeyReused("This Idempotency-Key came with a request long ago.", session=session.name)
+            # The command of the first request is pruned: a second one would start an old session again.
+            raise IdempotencyKeyReused("This Idempotency-Key was used long ago.", session=session.name)
     return session, started.command
+
+
+def command(conn: Connection, name: str, action: str, by: Operator) -> Command:
+    """Submit a command for a session, and store the state that follows while it is under way.  Raises UnknownSession."""
+    session = session_records.find(conn, name, by.scope)
+    with conn.transaction():
+        submitted = _submit(conn, session, action, by, {"sessionId": session.name, "user": session.owner}).command
+        session_records.set_state(conn, session.agent_id, session.name, _STATE_WHILE[action])
+    return submitted
 
 
 def _record(
     conn: Connection, new: NewSession, agent_id: str, by: Operator, idempotency_key: str | None
 ) -> tuple[Session, bool]:
+    """Insert the session; return it, and whether it is new."""
     while True:
         name = _name(new, by, idempotency_key)
-        session = sessions.insert(
+        session = session_records.insert(
             conn,
             name=name,
             agent_id=agent_id,
@@ -70,31 +82,14 @@ def _record(
         if session is not None:
             return session, True
         if idempotency_key is not None:
-            return _same(find(conn, name, by.scope), new), False
+            return _same(session_records.find(conn, name, by.scope), new), False
 
 
 def _same(earlier: Session, new: NewSession) -> Session:
     asked = (new.user, new.template, new.resources, new.persistent_home, new.agent_id or earlier.agent_id)
     if asked != (earlier.owner, earlier.template, earlier.resources, earlier.persistent_home, earlier.agent_id):
-        raise IdempotencyKeyReused("This Idempotency-Key came with another request before.", session=earlier.name)
+        raise IdempotencyKeyReused("This Idempotency-Key was used with a different request.", session=earlier.name)
     return earlier
-
-
-def command(conn: Connection, name: str, action: str, by: Operator) -> Command:
-    """Submit a command for a session, and note what it is about to become.  Raises UnknownSession."""
-    session = find(conn, name, by.scope)
-    with conn.transaction():
-        submitted = _submit(conn, session, action, by, {"sessionId": session.name, "user": session.owner}).command
-        sessions.note(conn, session.agent_id, session.name, _STATE_WHILE[action])
-    return submitted
-
-
-def find(conn: Connection, name: str, scope: Scope) -> Session:
-    """Read a session; raises UnknownSession."""
-    session = sessions.get(conn, name, scope)
-    if session is None:
-        raise UnknownSession(f"There is no session {name!r}.", session=name)
-    return session
 
 
 def _submit(
@@ -113,11 +108,11 @@ def _submit(
         session_id=session.name,
         idempotency_key=idempotency_key,
     )
-    return intake.submit(conn, [new], by)[0]
+    return submission.submit(conn, [new], by)[0]
 
 
 def _start_payload(session: Session) -> dict[str, Any]:
-    # Memory and cpu twice: the k8s-agent reads them flat, the docker-agent in `resources`.
+    # Memory and cpu stand twice: the k8s-agent reads them flat, the docker-agent in `resources`.
     return {
         "sessionId": session.name,
         "user": session.owner,
@@ -129,7 +124,7 @@ def _start_payload(session: Session) -> dict[str, Any]:
 
 
 def _name(new: NewSession, by: Operator, idempotency_key: str | None) -> str:
-    # Agents make a pod or a container of this name: lower-case letters, digits and hyphens.
+    # Agents name a pod or a container after it: lower-case letters, digits and hyphens.
     words = re.sub(r"[^a-z0-9]+", "-", f"{new.user}-{new.template}".lower()).strip("-")
     if idempotency_key is None:
         return f"{words}-{secrets.token_hex(4)}"

@@ -1,19 +1,18 @@
-"""The audit log: who did what to which agent and command, from where."""
+"""The audit log: who did what to which agent and command, and from where."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from psycopg.rows import kwargs_row
 from psycopg.types.json import Jsonb
 
-from dispatcher.platform.database import Connection
+from dispatcher.platform.database import Connection, fetch_all
 from dispatcher.platform.json_text import dumps, storable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """Who acts, and from where."""
+    """Who acts, and from which address."""
 
     name: str
     source_ip: str | None = None
@@ -21,7 +20,7 @@ class Actor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One deed."""
+    """One entry."""
 
     audit_id: int
     at: datetime
@@ -42,7 +41,10 @@ def record(
     command_id: str | None = None,
     detail: dict[str, Any] | None = None,
 ) -> None:
-    """Add a deed; in the deed's own transaction, so that neither is without the other."""
+    """Add an entry.  Call it in the transaction of the action, so that both are committed or neither.
+
+    `action` is a value that callers of GET /api/v1/audit compare with: never change one.
+    """
     conn.execute(
         "insert into audit_log (actor, source_ip, action, agent_id, command_id, detail) values (%s, %s, %s, %s, %s, %s)",
         (
@@ -59,16 +61,19 @@ def record(
 def list_page(
     conn: Connection, *, agent_id: str | None, command_id: str | None, actor: str | None, before: int | None, limit: int
 ) -> list[Entry]:
-    """Read a page of deeds, the newest first."""
-    with conn.cursor(row_factory=kwargs_row(Entry)) as cursor:
-        return cursor.execute(
-            """
-            select audit_id, at, actor, source_ip, action, agent_id, command_id, detail from audit_log
-            where (%(agent_id)s::text is null or agent_id = %(agent_id)s)
-              and (%(command_id)s::text is null or command_id = %(command_id)s)
-              and (%(actor)s::text is null or actor = %(actor)s)
-              and (%(before)s::bigint is null or audit_id < %(before)s)
-            order by audit_id desc limit %(limit)s
-            """,
-            {"agent_id": agent_id, "command_id": command_id, "actor": actor, "before": before, "limit": limit},
-        ).fetchall()
+    """Read a page of entries, newest first, with an `audit_id` below `before`."""
+    return fetch_all(
+        conn,
+        Entry,
+        """
+        select audit_id, at, actor, source_ip, action, agent_id, command_id, detail
+        from audit_log
+        where (%(agent_id)s::text is null or agent_id = %(agent_id)s)
+          and (%(command_id)s::text is null or command_id = %(command_id)s)
+          and (%(actor)s::text is null or actor = %(actor)s)
+          and (%(before)s::bigint is null or audit_id < %(before)s)
+        order by audit_id desc
+        limit %(limit)s
+        """,
+        {"agent_id": agent_id, "command_id": command_id, "actor": actor, "before": before, "limit": limit},
+    )

@@ -1,0 +1,20 @@
+"""Label limits: which agents an operator may see.  Each query decides it, not the code after the query."""
+
+from collections.abc import Mapping
+
+from psycopg.types.json import Jsonb
+
+Scope = Mapping[str, str] | None
+"""The labels that an agent must carry to be visible; None: every agent is visible."""
+
+# The one fragment that queries share; its parameter is `scope`.  AGENT_IN_SCOPE is for agents under the alias `a`,
+# OWNER_IN_SCOPE for commands and sessions under the alias `c`, through their agent.  A command for an agent that does not
+# exist is visible only without a limit.
+AGENT_IN_SCOPE = "(%(scope)s::jsonb is null or a.labels @> %(scope)s::jsonb)"
+OWNER_IN_SCOPE = """(%(scope)s::jsonb is null or exists (
+    select from agents a where a.agent_id = c.agent_id and a.labels @> %(scope)s::jsonb))"""
+
+
+def as_parameter(scope: Scope) -> Jsonb | None:
+    """Return the scope as a query parameter."""
+    return None if scope is None else Jsonb(dict(scope))

@@ -1,0 +1,129 @@
+"""Agents' keys: issued, shown once, stored as a hash, rotated, revoked."""
+
+import hmac
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from dispatcher.access import audit_log
+from dispatcher.access.credentials import key_hash, new_key
+from dispatcher.access.roles import Operator
+from dispatcher.agents import connections, registry
+from dispatcher.errors import Conflict, NotFound
+from dispatcher.platform.database import Connection, fetch_all, fetch_one
+from dispatcher.platform.gateway import Gateway
+
+KEYS_AT_ONCE = 2
+"""Valid keys that an agent may have: the one in use and the one that replaces it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentKey:
+    """One of an agent's keys, without the key itself."""
+
+    key_id: UUID
+    created_at: datetime
+    created_by: str | None
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyOwner:
+    """The agent that a key belongs to."""
+
+    agent_id: str
+    approval: str
+    key_id: UUID
+
+
+_COLUMNS = "key_id, created_at, created_by, revoked_at"
+
+
+def add(conn: Connection, agent_id: str, created_by: str) -> tuple[AgentKey, str]:
+    """Make a key for an agent and store its hash; return it with its secret.  Call it in a transaction."""
+    secret, hashed = new_key()
+    key = fetch_one(
+        conn,
+        AgentKey,
+        f"insert into agent_keys (agent_id, key_hash, created_by) values (%s, %s, %s) returning {_COLUMNS}",
+        (agent_id, hashed, created_by),
+    )
+    assert key is not None  # noqa: S101 - an insert without a conflict clause returns its row
+    return key, secret
+
+
+def issue(conn: Connection, agent_id: str, by: Operator) -> tuple[AgentKey, str]:
+    """Give an agent one more key; return it with its secret.
+
+    Raises UnknownAgent, and Conflict where it has KEYS_AT_ONCE valid keys already.
+    """
+    with conn.transaction():
+        registry.find(conn, agent_id, by.scope)
+        # Two requests at once must not both find room for a key.
+        conn.execute("select from agents where agent_id = %s for no key update", (agent_id,))
+        if len(_valid(conn, agent_id)) >= KEYS_AT_ONCE:
+            raise Conflict(f"Agent {agent_id!r} has {KEYS_AT_ONCE} keys already; revoke one first.")
+        key, secret = add(conn, agent_id, by.username)
+        audit_log.record(conn, by.actor, "issue key", agent_id=agent_id, detail={"keyId": str(key.key_id)})
+    return key, secret
+
+
+def list_valid(conn: Connection, agent_id: str, by: Operator) -> list[AgentKey]:
+    """Read an agent's valid keys, oldest first; raises UnknownAgent."""
+    registry.find(conn, agent_id, by.scope)
+    return _valid(conn, agent_id)
+
+
+def revoke(conn: Connection, gateway: Gateway, agent_id: str, key_id: str, by: Operator) -> None:
+    """Revoke a key and close the connections that it opened, which would last for 2 h.
+
+    Raises UnknownAgent, and NotFound where the agent has no such valid key.
+    """
+    with conn.transaction():
+        registry.find(conn, agent_id, by.scope)
+        revoked = conn.execute(
+            """
+            update agent_keys
+            set revoked_at = now()
+            where agent_id = %s
+              and key_id::text = %s
+              and revoked_at is null
+            """,
+            (agent_id, key_id),
+        ).rowcount
+        if not revoked:
+            raise NotFound(f"Agent {agent_id!r} has no such key.")
+        connections.stop_posting(conn, agent_id, key_id)
+        audit_log.record(conn, by.actor, "revoke key", agent_id=agent_id, detail={"keyId": key_id})
+    for connection_id in connections.open_ids(conn, agent_id, key_id):
+        gateway.close(connection_id)
+
+
+def owner_of(conn: Connection, key: str | None, agent_id: str) -> KeyOwner | None:
+    """Return the owner of a key, if it is this agent; None alike for every wrong pair.
+
+    The look-up is by the hash of 256 random bits: its timing reveals nothing about valid keys or existing agents.
+    """
+    owner = fetch_one(
+        conn,
+        KeyOwner,
+        """
+        select k.agent_id, a.approval, k.key_id
+        from agent_keys k
+        join agents a using (agent_id)
+        where k.key_hash = %s
+          and k.revoked_at is null
+          and a.deleted_at is null
+        """,
+        (key_hash(key or ""),),
+    )
+    return owner if owner and hmac.compare_digest(owner.agent_id.encode(), agent_id.encode()) else None
+
+
+def _valid(conn: Connection, agent_id: str) -> list[AgentKey]:
+    return fetch_all(
+        conn,
+        AgentKey,
+        f"select {_COLUMNS} from agent_keys where agent_id = %s and revoked_at is null order by created_at",
+        (agent_id,),
+    )

@@ -1,0 +1,166 @@
+"""Bodies about agents, their keys and their enrolment."""
+
+from datetime import datetime
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+
+from dispatcher.agents.enrolment import NewAgent, NewEnrolmentToken, Registered, Registration
+from dispatcher.api.schema_base import AgentId, Document, Id, Labels, Name, Request, Word
+
+
+class AgentRequest(Request):
+    """An agent to create."""
+
+    agent_id: AgentId
+    platform: Word
+    region: Word | None = None
+    labels: Labels = {}
+
+    def to_agent(self) -> NewAgent:
+        """Return the agent to create."""
+        return NewAgent(agent_id=self.agent_id, platform=self.platform, region=self.region, labels=self.labels)
+
+
+class AgentDocument(Document):
+    """An agent and its presence."""
+
+    agent_id: str
+    platform: str
+    region: str | None
+    labels: dict[str, Any]
+    capacity: Any
+    metadata: Any
+    approval: str
+    presence: str
+    created_at: datetime
+    registered_at: datetime | None
+    connected_at: datetime | None
+    last_seen_at: datetime | None
+    active_sessions: int | None
+
+
+class NewAgentDocument(AgentDocument):
+    """An agent and its first key, which is shown once."""
+
+    api_key: str
+
+
+class AgentPage(Document):
+    """A page of agents, ordered by id."""
+
+    agents: list[AgentDocument]
+    next_cursor: str | None
+
+
+class KeyDocument(Document):
+    """One of an agent's keys, without the key."""
+
+    key_id: Id
+    created_at: datetime
+    created_by: str | None
+
+
+class NewKeyDocument(KeyDocument):
+    """A new key, which is shown once."""
+
+    api_key: str
+
+
+class KeyList(Document):
+    """An agent's valid keys."""
+
+    keys: list[KeyDocument]
+
+
+class RegisterRequest(BaseModel):
+    """What an agent says about itself.  Unknown fields are ignored, because agents of all versions register here."""
+
+    model_config = ConfigDict(extra="ignore", alias_generator=to_camel, frozen=True)
+
+    agent_id: Name
+    platform: Word
+    region: str | None = None
+    capacity: Any = None
+    metadata: Any = None
+
+    def to_registration(self) -> Registration:
+        """Return the registration."""
+        return Registration(
+            agent_id=self.agent_id,
+            platform=self.platform,
+            region=self.region,
+            capacity=self.capacity,
+            metadata=self.metadata,
+        )
+
+
+class RegisteredDocument(Document):
+    """The answer to an agent's registration, in the fields that existing agents read."""
+
+    id: str
+    agent_id: str
+    platform: str
+    region: str | None
+    status: str
+    approval_status: str
+    created_at: datetime
+    api_key: str | None = None
+    """The key of an agent that has just enrolled; it is shown once."""
+
+    @classmethod
+    def of(cls, registered: Registered) -> Self:
+        """Make the answer."""
+        agent = registered.agent
+        return cls(
+            id=agent.agent_id,
+            agent_id=agent.agent_id,
+            platform=agent.platform,
+            region=agent.region,
+            status=agent.presence,
+            approval_status=agent.approval,
+            created_at=agent.created_at,
+            api_key=registered.key,
+        )
+
+
+class EnrolmentTokenRequest(Request):
+    """An enrolment token to create: for one agent id, or for all ids with a prefix."""
+
+    agent_id: AgentId | None = None
+    prefix: AgentId | None = None
+    labels: Labels = {}
+    approved: bool = False
+    uses: Annotated[int, Field(ge=1, le=100_000)] = 1
+    ttl_seconds: Annotated[int, Field(ge=1, le=604_800)] = 3600
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.agent_id is None) == (self.prefix is None):
+            raise ValueError("give either agentId or prefix")
+        return self
+
+    def to_token(self) -> NewEnrolmentToken:
+        """Return the token to create."""
+        return NewEnrolmentToken(
+            agent_id=self.agent_id,
+            prefix=self.prefix,
+            labels=self.labels,
+            approved=self.approved,
+            uses=self.uses,
+            ttl_seconds=self.ttl_seconds,
+        )
+
+
+class EnrolmentTokenDocument(Document):
+    """An enrolment token, which is shown once.  Agents send it in the place of their key when they register."""
+
+    token_id: Id
+    token: str
+    agent_id: str | None
+    prefix: str | None
+    labels: dict[str, Any]
+    approved: bool
+    uses_left: int
+    expires_at: datetime

@@ -1,0 +1,101 @@
+"""Bodies about operators, log-ins, API tokens and the audit log."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints
+
+from dispatcher.access.operators import NewOperator
+from dispatcher.access.roles import Role
+from dispatcher.api.schema_base import Document, Id, Labels, Request, RoleName, Word
+
+
+class LoginRequest(Request):
+    """A username and its password."""
+
+    username: Annotated[str, StringConstraints(max_length=256)]
+    password: Annotated[str, StringConstraints(max_length=1024)]
+
+
+class TokenDocument(Document):
+    """A token for the header `Authorization: Bearer …`."""
+
+    token: str
+    expires_at: datetime
+
+
+class OperatorRequest(Request):
+    """An operator; labels limit the operator to the agents that carry all of them."""
+
+    password: Annotated[str, StringConstraints(min_length=12, max_length=1024)]
+    role: RoleName
+    labels: Labels | None = None
+
+    def to_operator(self, username: str) -> NewOperator:
+        """Return the operator to create or to change."""
+        return NewOperator(username=username, password=self.password, role=Role(self.role), scope=self.labels)
+
+
+class OperatorDocument(Document):
+    """An operator with an account here."""
+
+    username: str
+    role: str
+    labels: dict[str, Any] | None
+    created_at: datetime
+    disabled_at: datetime | None
+
+
+class OperatorList(Document):
+    """All operators with an account here, ordered by name."""
+
+    operators: list[OperatorDocument]
+
+
+class ApiTokenRequest(Request):
+    """An API token to create."""
+
+    name: Word
+    role: RoleName
+    ttl_seconds: Annotated[int, Field(ge=60, le=31_536_000)] = 7_776_000
+
+
+class ApiTokenDocument(Document):
+    """An API token without its secret."""
+
+    token_id: Id
+    name: str
+    role: str
+    created_at: datetime
+    expires_at: datetime
+
+
+class NewApiTokenDocument(ApiTokenDocument):
+    """A new API token, which is shown once."""
+
+    token: str
+
+
+class ApiTokenList(Document):
+    """API tokens that are valid."""
+
+    tokens: list[ApiTokenDocument]
+
+
+class AuditEntryDocument(Document):
+    """One entry of the audit log."""
+
+    at: datetime
+    actor: str
+    source_ip: str | None
+    action: str
+    agent_id: str | None
+    command_id: str | None
+    detail: Any
+
+
+class AuditPage(Document):
+    """A page of the audit log, newest first."""
+
+    entries: list[AuditEntryDocument]
+    next_cursor: str | None

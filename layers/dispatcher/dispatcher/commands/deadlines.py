@@ -1,0 +1,80 @@
+"""Deadlines: expired, timed out, and kept long enough.  Each function moves up to `limit` rows and returns how many."""
+
+from dispatcher.platform.database import Connection
+
+
+def expire(conn: Connection, limit: int) -> int:
+    """End pending commands that were not delivered by their `deliver_by`."""
+    return conn.execute(
+        """
+        with overdue as materialized (
+            select c.command_id
+            from commands_by_own_index c
+            where c.expiring_status = 'pending'
+              and c.deliver_by <= now()
+            order by c.deliver_by
+            limit %s
+            for update skip locked
+        )
+        update agent_commands c
+        set status = 'expired',
+            moves = c.moves + 1,
+            completed_at = clock_timestamp(),
+            error_message = 'not delivered in time',
+            cause = 'not delivered by ' || c.deliver_by
+        where c.command_id = any(array(select command_id from overdue))
+        """,
+        (limit,),
+    ).rowcount
+
+
+def time_out(conn: Connection, limit: int) -> int:
+    """End acknowledged commands that have run for too long; the agent's real result still replaces this end."""
+    return conn.execute(
+        """
+        with overdue as materialized (
+            select c.command_id
+            from agent_commands c
+            where c.status = 'acknowledged'
+              and c.execution_deadline <= now()
+            order by c.execution_deadline
+            limit %s
+            for update skip locked
+        )
+        update agent_commands c
+        set status = 'timed_out',
+            moves = c.moves + 1,
+            completed_at = clock_timestamp(),
+            execution_deadline = null,
+            error_message = 'no result within ' || c.execution_timeout || ' seconds of the ack',
+            cause = 'no result within ' || c.execution_timeout || ' seconds of the ack'
+        where c.command_id = any(array(select command_id from overdue))
+        """,
+        (limit,),
+    ).rowcount
+
+
+def prune(conn: Connection, retention_days: int, limit: int) -> int:
+    """Delete commands that ended more than `retention_days` ago, with their history."""
+    return conn.execute(
+        """
+        with old as materialized (
+            select c.command_id
+            from agent_commands c
+            where c.completed_at < now() - %s * interval '1 day'
+              and c.status not in ('pending', 'sent', 'acknowledged')
+            order by c.completed_at
+            limit %s
+            for update skip locked
+        ), deleted as (
+            delete from agent_commands
+            where command_id = any(array(select command_id from old))
+            returning command_id
+        ), forgotten as (
+            delete from command_history
+            where command_id in (select command_id from deleted)
+        )
+        select command_id from deleted
+        """,
+        (retention_days, limit),
+    ).rowcount

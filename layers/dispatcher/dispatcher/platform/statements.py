@@ -1,0 +1,24 @@
+"""SQL statements in files: the file `claim.sql` stands beside the module that uses it.
+
+A statement of up to ten lines stands in the module itself.  `{name}` in a file is a fragment that several statements share.
+"""
+
+from importlib import resources
+
+
+def statement(package: str | None, name: str, **fragments: str) -> bytes:
+    """Read `<name>.sql` of a package (its `__package__`) and put the fragments in.
+
+    The result is bytes, because type checkers accept only a literal `str` as a query.
+    """
+    if package is None:
+        raise ValueError("statements belong to a package")
+    return fragment(package, name, **fragments).encode()
+
+
+def fragment(package: str | None, name: str, **fragments: str) -> str:
+    """Read `<name>.sql` of a package as text, to be put into statements."""
+    text = (resources.files(package or "dispatcher") / f"{name}.sql").read_text()
+    for key, value in fragments.items():
+        text = text.replace(f"{{{key}}}", value)
+    return text

@@ -1,0 +1,41 @@
+"""What an agent asks for in the query of its WebSocket handshake: the protocol, and how many commands at a time."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from dispatcher.errors import InvalidRequest
+
+WINDOW, WINDOW_MOST = 32, 100
+"""How many commands an agent of protocol 2 has unacknowledged at most, and the most that it may ask for."""
+
+
+class DeliveryMode(StrEnum):
+    """How an agent is spoken to, as stored in `agents.dialect`."""
+
+    ACKNOWLEDGING = "acknowledging"
+    """Protocol 1: an ack, then the outcome.  One unacknowledged command at a time."""
+    UNACKNOWLEDGED = "silent"
+    """Protocol 1 without acks (the docker-agent): only the outcome, which names the session.  One command a session."""
+    BATCHING = "batching"
+    """Protocol 2: many commands in a message, many unacknowledged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handshake:
+    """The delivery mode that an agent asks for, and its window; without a mode, the agent's platform decides."""
+
+    mode: DeliveryMode | None = None
+    window: int = 1
+
+    @classmethod
+    def from_query(cls, query: Mapping[str, str]) -> "Handshake":
+        """Read the query; raises InvalidRequest for an unknown protocol and for a window that is not allowed."""
+        protocol, window = query.get("protocol", "1"), query.get("window", str(WINDOW))
+        if protocol == "1":
+            return cls()
+        if protocol != "2":
+            raise InvalidRequest("There are the protocols 1 and 2.")
+        if not (window.isascii() and window.isdecimal() and 1 <= int(window[:4]) <= WINDOW_MOST):
+            raise InvalidRequest(f"The window is a number from 1 to {WINDOW_MOST}.")
+        return cls(mode=DeliveryMode.BATCHING, window=int(window))

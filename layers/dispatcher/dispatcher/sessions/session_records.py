@@ -1,0 +1,165 @@
+"""Sessions as they are stored: what operators asked an agent to hold, and what the agent says about them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from dispatcher.access.scopes import AGENT_IN_SCOPE, OWNER_IN_SCOPE, Scope, as_parameter
+from dispatcher.commands.settlement import Settled
+from dispatcher.errors import UnknownSession
+from dispatcher.platform.database import Connection, fetch_all, fetch_one
+from dispatcher.platform.json_text import as_object, as_text, dumps
+from dispatcher.platform.observability import logger
+from dispatcher.protocol.decoding import SessionStatus
+
+REPORTED_STATES = frozenset({"pending", "running", "hibernated", "terminated", "failed"})
+"""The states that an agent may report for a session."""
+_STATE_AFTER = {
+    "start_session": "running",
+    "stop_session": "terminated",
+    "hibernate_session": "hibernated",
+    "wake_session": "running",
+}
+"""What the success of a command means for its session, where the agent does not say it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A session that an agent holds."""
+
+    name: str
+    agent_id: str
+    owner: str
+    template: str
+    resources: dict[str, Any]
+    persistent_home: bool
+    state: str
+    details: Any
+    created_at: datetime
+    updated_at: datetime
+
+
+_COLUMNS = "name, agent_id, owner, template, resources, persistent_home, state, details, created_at, updated_at"
+
+
+def insert(
+    conn: Connection,
+    *,
+    name: str,
+    agent_id: str,
+    owner: str,
+    template: str,
+    resources: dict[str, str],
+    persistent_home: bool,
+) -> Session | None:
+    """Insert a session that is about to be started; None where the name is taken."""
+    return fetch_one(
+        conn,
+        Session,
+        f"""
+        insert into sessions (name, agent_id, owner, template, resources, persistent_home)
+        values (%s, %s, %s, %s, %s, %s)
+        on conflict (name) do nothing
+        returning {_COLUMNS}
+        """,
+        (name, agent_id, owner, template, Jsonb(resources), persistent_home),
+    )
+
+
+def get(conn: Connection, name: str, scope: Scope) -> Session | None:
+    """Read a session."""
+    return fetch_one(
+        conn,
+        Session,
+        f"select {_COLUMNS} from sessions c where name = %(name)s and {OWNER_IN_SCOPE}",
+        {"name": name, "scope": as_parameter(scope)},
+    )
+
+
+def find(conn: Connection, name: str, scope: Scope) -> Session:
+    """Read a session; raises UnknownSession."""
+    session = get(conn, name, scope)
+    if session is None:
+        raise UnknownSession(f"There is no session {name!r}.", session=name)
+    return session
+
+
+def list_page(conn: Connection, *, scope: Scope, after: str | None, limit: int) -> list[Session]:
+    """Read a page of sessions, ordered by name, with a name above `after`."""
+    return fetch_all(
+        conn,
+        Session,
+        f"""
+        select {_COLUMNS}
+        from sessions c
+        where (%(after)s::text is null or name > %(after)s)
+          and {OWNER_IN_SCOPE}
+        order by name
+        limit %(limit)s
+        """,
+        {"scope": as_parameter(scope), "after": after, "limit": limit},
+    )
+
+
+def choose_agent(conn: Connection, scope: Scope) -> str | None:
+    """Choose the agent for a new session: connected agents first, then the one with the fewest sessions."""
+    row = conn.execute(
+        f"""
+        select a.agent_id
+        from agents a
+        where a.deleted_at is null
+          and a.approval = 'approved'
+          and {AGENT_IN_SCOPE}
+        order by
+            a.connection_id is null,
+            (select count(*) from sessions s where s.agent_id = a.agent_id and s.state not in ('terminated', 'failed')),
+            a.last_seen_at desc nulls last,
+            a.agent_id
+        limit 1
+        """,
+        {"scope": as_parameter(scope)},
+    ).fetchone()
+    return row[0] if row else None
+
+
+def set_state(conn: Connection, agent_id: str, name: str, state: str | None, details: Any = None) -> bool:
+    """Store the state and details of a session of this agent; None keeps them.  False: the agent has no such session."""
+    return bool(
+        conn.execute(
+            """
+            update sessions
+            set state = coalesce(%s, state),
+                details = coalesce(%s, details),
+                updated_at = now()
+            where name = %s
+              and agent_id = %s
+            """,
+            (state, None if details is None else Jsonb(details, dumps=dumps), name, agent_id),
+        ).rowcount
+    )
+
+
+class SessionStates:
+    """Keeps sessions up to date with what agents report (a `SessionObserver`)."""
+
+    def ended(self, conn: Connection, agent_id: str, settled: Settled, result: Any) -> None:
+        """Store the state that the result names, or that the command's action implies."""
+        reported = as_text((as_object(result) or {}).get("state"))
+        state = reported if reported in REPORTED_STATES else _STATE_AFTER.get(settled.action)
+        if settled.session_id and state:
+            set_state(conn, agent_id, settled.session_id, state, result)
+
+    def failed(self, conn: Connection, agent_id: str, settled: Settled) -> None:
+        """Mark the session failed whose start failed; a failure of another action says nothing about its session."""
+        if settled.action == "start_session" and settled.session_id:
+            set_state(conn, agent_id, settled.session_id, "failed")
+
+    def reported(self, conn: Connection, agent_id: str, status: SessionStatus) -> None:
+        """Store what the agent says about a session of its own."""
+        state = status.state if status.state in REPORTED_STATES else None
+        if not set_state(conn, agent_id, status.session_id, state, status.details):
+            logger.warning(
+                "Status of no session of this agent", extra={"agent_id": agent_id, "session_id": status.session_id}
+            )
