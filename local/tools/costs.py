@@ -146,7 +146,7 @@ def main() -> None:
     parser.add_argument("--commands", type=int, default=1_000_000, help="a month")
     given = parser.parse_args()
     parts = (
-        ("Standing still", standing(), 1.0),
+        ("An idle stack", standing(), 1.0),
         (f"{given.agents:,} agents", agent_month(), float(given.agents)),
         (f"{given.commands:,} commands", million_commands(), given.commands / MILLION),
     )
@@ -158,7 +158,9 @@ def main() -> None:
     table.add_row("[bold]All[/]", f"[bold]{sum(times * total(items) for _, items, times in parts):>12,.2f}[/]")
     console = Console(highlight=False)
     console.print(table)
-    console.print(f"\nList prices of us-east-1 as of {PRICES_AS_OF}, without free tiers; see docs/figures.md.")
+    console.print(
+        f"\nList prices of us-east-1 as of {PRICES_AS_OF}, without free tiers; see docs/reference/figures.md."
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`make generated`: writes what is made from the code: the OpenAPI document, and the diagram of a command's life."""
+"""`make generated`: write the documents that are made from the code: the OpenAPI document, the states, the figures."""
 
 import sys
 from pathlib import Path
@@ -13,8 +13,8 @@ def files() -> dict[Path, str]:
     """Return each generated file and its text."""
     return {
         ROOT / "layers/dispatcher/dispatcher/api/openapi.json": openapi.render(),
-        ROOT / "docs/states.md": states(),
-        ROOT / "docs/figures.md": figures.render(),
+        ROOT / "docs/reference/states.md": states(),
+        ROOT / "docs/reference/figures.md": figures.render(),
     }
 
 
@@ -26,9 +26,9 @@ def states() -> str:
         for source in transition.sources
     )
     lines = [
-        "# The life of a command",
+        "# States of a command",
         "",
-        "Made by `make generated` from `TRANSITIONS` in `dispatcher/commands/model.py`; a test compares them, and",
+        "Written by `make generated` from `TRANSITIONS` in `dispatcher/commands/model.py`. One test compares the two,",
         "another one tries every pair of statuses on the real tables.",
         "",
         "```mermaid",
@@ -45,9 +45,9 @@ def states() -> str:
             for move, transition in TRANSITIONS.items()
         ),
         "",
-        f"Ends: {', '.join(status for status in Status if status in ENDED)}. An end is final, but for `timed_out`: that is",
-        "the service's own guess, and the agent's real result replaces it. Redriving submits a new command that names the old",
-        "one.",
+        f"Ends: {', '.join(status for status in Status if status in ENDED)}. An end is final, with one exception:",
+        "`timed_out` is the service's guess, and the agent's real result replaces it. To redrive a command submits a new",
+        "command that names the old one.",
         "",
     ]
     return "\n".join(lines)

@@ -1,5 +1,6 @@
-"""README.md: what it tells people to type does what it says."""
+"""README.md and docs/quickstart.md: the commands do what the text says."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -7,19 +8,32 @@ import signal
 import subprocess
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.e2e.starting import ROOT, up
+
+
+def blocks(document: str, heading: str, language: str = "sh") -> str:
+    """Return the code of one section, as one script."""
+    section = (ROOT / document).read_text(encoding="utf-8").partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    return "\n".join(re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL))
 
 
 @pytest.mark.skipif(
     shutil.which("curl") is None or not (ROOT / ".venv/bin/python").exists(),
     reason="no curl, or no .venv to start from",
 )
-def test_the_first_command_with_curl_reaches_the_agent_and_is_completed(tmp_path: Path) -> None:
-    """Every block of the section, one after the other, in one shell, on a dispatcher with nothing in it."""
-    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## The first command, with curl")[2]
-    script = "\n".join(re.findall(r"```sh\n(.*?)```", section.partition("\n## ")[0], re.DOTALL))
+def test_the_commands_of_readme_and_quickstart_work_one_after_the_other(tmp_path: Path) -> None:
+    """In one shell, on an empty dispatcher; between the two documents the agent is stopped, as the quickstart says."""
+    script = "\n".join(
+        [
+            blocks("README.md", "The first command, with curl"),
+            "kill $!; wait $! || true",
+            blocks("docs/quickstart.md", "Ask why a command waits"),
+            blocks("docs/quickstart.md", "Cancel it, or send it again"),
+        ]
+    )
     with up(tmp_path, DISPATCHER_ADMIN_PASSWORD="chosen") as run:
         script = (
             script.replace("http://127.0.0.1:8000", run.environment()["DISPATCHER_URL"])
@@ -36,12 +50,18 @@ def test_the_first_command_with_curl_reaches_the_agent_and_is_completed(tmp_path
             start_new_session=True,
         )
         try:
-            # The agent in the background keeps the pipes open after the shell's end.
-            shell.wait(timeout=60)
+            said, complaints = shell.communicate(timeout=60)
         finally:
-            os.killpg(shell.pid, signal.SIGTERM)
-        said, complaints = shell.communicate(timeout=10)
+            with contextlib.suppress(ProcessLookupError):  # of a script that failed, the agent is left
+                os.killpg(shell.pid, signal.SIGTERM)
+        with psycopg.connect(run.environment()["DATABASE_URL"], autocommit=True) as conn:
+            conn.execute(blocks("docs/quickstart.md", "Submit with SQL", "sql").encode())
+            row = conn.execute("select status, cause from agent_commands where command_id = 'row-1'").fetchone()
 
     assert shell.returncode == 0, complaints
     assert "202" in said.splitlines()[0]
     assert '"status":"completed"' in said, said + complaints
+    assert '"reason":"agent-away"' in said, said + complaints
+    assert '"status":"cancelled"' in said, said + complaints
+    assert re.search(r'"redriveOf":"cmd-', said), said + complaints
+    assert row == ("pending", "accepted")

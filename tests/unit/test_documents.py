@@ -1,0 +1,55 @@
+"""The documents name only what exists: files, headings, make targets and tests."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob(".github/**/*.md")])
+LINK = re.compile(r"(?<!!)\[[^\]]+\]\((?!https?://)([^)#\s]*)(?:#([^)\s]+))?\)")
+
+
+def headings(document: Path) -> set[str]:
+    """Return the anchors that GitHub makes of a document's headings."""
+    lines = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in lines}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_leads_to_a_file_and_a_heading(document: Path) -> None:
+    """Links to other sites are not followed."""
+    broken: list[str] = []
+    for target, anchor in LINK.findall(document.read_text(encoding="utf-8")):
+        path = (document.parent / target).resolve() if target else document
+        if not path.exists() or (anchor and anchor not in headings(path)):
+            broken.append(f"{target}#{anchor}")
+
+    assert broken == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_make_target_is_one_that_make_help_lists(document: Path) -> None:
+    """In code only: prose has the verb."""
+    listed = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    text = document.read_text(encoding="utf-8")
+    code = " ; ".join([*re.findall(r"```sh\n(.*?)```", text, re.DOTALL), *re.findall(r"`([^`\n]+)`", text)])
+
+    assert set(re.findall(r"(?:^|[;&\n\s])make ([a-z][a-z-]*)", code)) - listed == set()
+
+
+def test_every_test_that_a_document_names_exists() -> None:
+    """Documents point to the proof of what they claim."""
+    defined = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    named = {
+        name
+        for path in DOCUMENTS
+        for name in re.findall(r"`(?:[\w/]+\.py::)?(test_\w+)`", path.read_text(encoding="utf-8"))
+    }
+
+    assert named - defined == set()
+    assert named
