@@ -1,7 +1,7 @@
--- The dispatcher's tables.  Constraints carry what must always hold, partial indexes serve each scan, triggers keep the
--- history complete whoever writes.  Every time is this database's.
+-- The tables.  Constraints carry the invariants, partial indexes serve each scan, and triggers keep the history complete,
+-- whichever program writes.  Every time comes from this database.
 
--- A point in time that every client can decode: Python knows neither 'infinity' nor the year 10000.
+-- A point in time that every client can decode: Python has neither 'infinity' nor the year 10000.
 create domain moment as timestamptz
     check (value >= '1970-01-01 00:00:00+00' and value < '9999-01-01 00:00:00+00');
 
@@ -26,20 +26,20 @@ create table agents (
     registered_at    moment,
     deleted_at       moment,
 
-    -- Presence.  The epoch counts the agent's connections: the last one to connect is the one that commands go to.
+    -- Presence.  The epoch counts the agent's connections; commands go to the connection that came last.
     epoch            bigint not null default 0,
     connection_id    text,
-    live             boolean not null default false,   -- its handshake is known to be over: a 410 means gone, and not "not yet"
+    live             boolean not null default false,   -- its handshake is over: from now on a 410 means gone, not "not yet"
     dialect          text not null default 'acknowledging' check (dialect in ('acknowledging', 'silent', 'batching')),
-    delivery_window  integer not null default 1 check (delivery_window > 0),   -- how many may be unacknowledged there
+    delivery_window  integer not null default 1 check (delivery_window > 0),   -- how many commands may be unacknowledged
     connected_at     moment,
     last_seen_at     moment,
     active_sessions  integer,
 
-    -- The lease: who holds it is the only one to post to this agent.
+    -- The lease: only the worker that holds it posts to this agent.
     lease_token      uuid,
     lease_expires_at moment,
-    -- After a throttled post the whole queue waits, so that nothing overtakes.
+    -- After a throttled post the whole queue waits, so that no command overtakes another.
     throttled_until  moment,
 
     check ((lease_token is null) = (lease_expires_at is null))
@@ -56,7 +56,7 @@ create table agent_keys (
 );
 create index agent_keys_agent on agent_keys (agent_id);
 
--- Every open socket, the superseded ones too: a late result of an old socket still counts.
+-- Every open connection, superseded ones too: a late result over an old connection still counts.
 create table agent_connections (
     connection_id text primary key,
     agent_id      text not null references agents,
@@ -83,9 +83,9 @@ create table sessions (
 create index sessions_agent on sessions (agent_id);
 
 -- ── Commands ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
--- The first eleven columns are those of StreamSpace's table, with the same meaning: whoever inserts only command_id,
--- agent_id, action and payload has submitted a command.  There is no foreign key to agents on purpose: a command may be
--- older than its agent's registration, and outlives the agent.
+-- The first eleven columns are those of StreamSpace's table, with the same meaning: inserting only command_id, agent_id,
+-- action and payload submits a command.  There is no foreign key to agents on purpose: a command may be older than its
+-- agent's registration, and it outlives the agent.
 create table agent_commands (
     command_id         text primary key default 'cmd-' || replace(gen_random_uuid()::text, '-', '')
                        check (command_id <> ''),
@@ -99,22 +99,22 @@ create table agent_commands (
     created_at         moment not null default now(),
     sent_at            moment,
     acknowledged_at    moment,
-    completed_at       moment,   -- when it reached its end, whichever that is
+    completed_at       moment,   -- when it ended, in whichever way
 
     seq                bigint not null generated always as identity,   -- the order of acceptance
     priority           smallint not null default 0 check (priority between -100 and 100),   -- higher goes first
     not_before         moment,
-    deliver_by         moment,   -- how long it may wait
+    deliver_by         moment,   -- until when it may wait for delivery
     execution_timeout  integer not null default 600 check (execution_timeout between 1 and 604800),   -- seconds, from the ack
     max_attempts       integer not null default 10 check (max_attempts between 1 and 1000),
     attempt            integer not null default 0 check (attempt between 0 and max_attempts),
-    epoch              bigint,   -- the connection that the last attempt went to
+    epoch              bigint,   -- of the connection that the last attempt went to
     ack_deadline       moment,
     execution_deadline moment,
     cancel_requested_at moment,
     result             jsonb,
     progress           jsonb,
-    cause              text not null default 'accepted',   -- why it is in this status: copied into the history
+    cause              text not null default 'accepted',   -- why it has this status; copied into the history
     submitted_by       text,
     idempotency_key    text,
     request_hash       bytea,
@@ -126,23 +126,23 @@ create table agent_commands (
     check (idempotency_key is null or (submitted_by is not null and request_hash is not null)),
     unique (submitted_by, idempotency_key)
 );
--- What was delivered stays in the way of what is due until a vacuum, and the default, a fifth of all rows, would wait for
--- 200,000 deliveries while a million are pending.
+-- Delivered rows slow the scan for due rows until a vacuum.  With a million pending rows the default, a fifth of all rows,
+-- would start a vacuum only after 200,000 deliveries.
 alter table agent_commands set (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000,
     autovacuum_analyze_scale_factor = 0.02, autovacuum_analyze_threshold = 1000);
 
--- The claim: one agent's pending commands in the order of delivery.  No other index may offer an order that starts like
--- this one's, or the planner walks that one through the backlog of everybody else.
+-- The claim: one agent's pending commands in the order of delivery.  No other index may start with the same order, or the
+-- planner may walk through the commands of all other agents.
 create index agent_commands_due on agent_commands (agent_id, priority desc, seq) where status = 'pending';
 create index agent_commands_in_flight on agent_commands (agent_id, session_id) where status = 'sent';
 create index agent_commands_acknowledged on agent_commands (agent_id) where status = 'acknowledged';
 create index agent_commands_ack_due on agent_commands (ack_deadline) where status = 'sent';
 create index agent_commands_executing on agent_commands (execution_deadline) where status = 'acknowledged';
--- Its own spelling of the status, so that the query of the sweep fits this index and no other.
+-- Its own expression for the status, so that the sweep's query fits this index and no other (see 0003).
 create index agent_commands_expiring on agent_commands (deliver_by) where ('' || status) = 'pending' and deliver_by is not null;
 create index agent_commands_ended on agent_commands (completed_at) where completed_at is not null;
--- The lists that people read.  Likewise: no query that delivers can take one of these for its own partial index and walk all
--- that the agent ever did, and no list of one agent, session or status can walk all commands in their order.
+-- The lists that people read, likewise: no query of the delivery fits one of these indexes, and no list of one agent,
+-- session or status can walk through all commands.
 create index agent_commands_listed on agent_commands ((-seq));
 create index agent_commands_listed_by_status on agent_commands (lower(status), seq);
 create index agent_commands_listed_by_agent on agent_commands (('' || agent_id), seq);
@@ -160,14 +160,14 @@ create table command_history (
 );
 create index command_history_command on command_history (command_id, history_id);
 
--- The frame that reaches the agent.  It is built here, from what was accepted, and passes through no other decoder: numbers
--- keep their digits.  Without a timestamp: one agent wants an integer there, another RFC 3339, and each drops the rest.
+-- The frame that the agent gets.  It is built here, from what was accepted, and no other decoder touches it: numbers keep
+-- their digits.  It has no timestamp: one agent wants an integer, another RFC 3339, and each drops frames with the other.
 create function command_frame(command_id text, action text, payload jsonb) returns text
     language sql immutable parallel safe
     return jsonb_build_object('type', 'command', 'payload', jsonb_build_object(
         'commandId', command_id, 'action', action, 'payload', coalesce(payload, '{}')))::text;
 
--- The same as a part of a batch, for agents of the second protocol.
+-- The same as an entry of a batch, for agents of protocol 2.
 create function command_entry(
     command_id text, attempt integer, action text, session_id text, payload jsonb, execution_timeout integer
 ) returns text
@@ -176,7 +176,7 @@ create function command_entry(
         'commandId', command_id, 'attempt', attempt, 'action', action, 'sessionId', session_id,
         'payload', coalesce(payload, '{}'), 'executionTimeoutSeconds', execution_timeout)::text;
 
--- The bytes that a command takes of a message, in whichever protocol takes more; an id of ours has 36 characters.
+-- The bytes that a command takes of a message, in the protocol that takes more; our ids have 36 characters.
 create function command_bytes(
     action text, session_id text, payload jsonb, execution_timeout integer, max_attempts integer
 ) returns integer
@@ -186,8 +186,8 @@ create function command_bytes(
         octet_length(command_entry(repeat('x', 36), coalesce(max_attempts, 10), action, session_id, payload,
             coalesce(execution_timeout, 600))));
 
--- Whoever inserts, with psql too, may leave everything to NULL: NULL means the default.  A status that is none is set aside
--- with its reason, here and at once, so that no reader ever meets it.
+-- An insert, with psql too, may leave each column NULL: NULL means the default.  A row with an unknown status is set aside
+-- here, with its reason, so that no reader ever sees one.
 create function agent_commands_admit() returns trigger language plpgsql as $$
 begin
     new.status := coalesce(new.status, 'pending');
@@ -215,7 +215,7 @@ begin
 end $$;
 create trigger agent_commands_admit before insert on agent_commands for each row execute function agent_commands_admit();
 
--- One row of history for each transition, in the transition's own transaction.
+-- One history row for each transition, in the transaction of the transition.
 create function agent_commands_record_insert() returns trigger language plpgsql as $$
 begin
     insert into command_history (command_id, from_status, to_status, attempt, epoch, cause)
@@ -225,8 +225,7 @@ end $$;
 create trigger agent_commands_record_insert after insert on agent_commands
     referencing new table as added for each statement execute function agent_commands_record_insert();
 
--- A status that changes while the cause stays was changed by hand: each of the dispatcher's own moves states another cause
--- than the move before.
+-- How a change by hand is told from one of the dispatcher's own moves: see 0003, which replaces this function.
 create function agent_commands_record_update() returns trigger language plpgsql as $$
 begin
     insert into command_history (command_id, from_status, to_status, attempt, epoch, cause)

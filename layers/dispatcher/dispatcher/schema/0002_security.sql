@@ -1,10 +1,10 @@
--- Who may do what, and who did what.
+-- Operators' rights, tokens, and the audit log.
 
--- An operator can be limited to the agents that carry all of these labels; null: to none.
+-- An operator can be limited to the agents that carry all of these labels; null = no limit.
 alter table operators add labels jsonb check (jsonb_typeof(labels) = 'object');
 alter table operators add disabled_at moment;
 
--- Failed log-ins of a name from an address: enough of them, and it waits.
+-- Failed log-ins of a name from an address; after some of them the name must wait.
 create table login_failures (
     username  text not null,
     source_ip text not null,
@@ -14,7 +14,7 @@ create table login_failures (
 );
 create index login_failures_old on login_failures (last_at);
 
--- For scripts: a token of an operator's, with his role and labels or less.  Only its hash is kept.
+-- API tokens act for an operator, with the operator's role and labels or less.  Only the hash is stored.
 create table api_tokens (
     token_id   uuid primary key default gen_random_uuid(),
     username   text not null references operators,
@@ -27,14 +27,14 @@ create table api_tokens (
 );
 create index api_tokens_operator on api_tokens (username);
 
--- Short-lived, counted, and good for one agent's id or for every id with a prefix.
+-- Enrolment tokens: short-lived, counted, valid for one agent id or for all ids with a prefix.
 create table enrolment_tokens (
     token_id   uuid primary key default gen_random_uuid(),
     token_hash bytea not null unique check (octet_length(token_hash) = 32),
     agent_id   text,
     prefix     text,
     labels     jsonb not null default '{}' check (jsonb_typeof(labels) = 'object'),
-    approved   boolean not null,   -- whether who enrols with it needs no further approval
+    approved   boolean not null,   -- whether agents that enrol with it need no approval
     uses_left  integer not null check (uses_left >= 0),
     created_by text not null,
     created_at moment not null default now(),
@@ -42,13 +42,13 @@ create table enrolment_tokens (
     check ((agent_id is null) <> (prefix is null))
 );
 
--- The key that a socket was opened with: revoking a key closes its sockets, and no others.
+-- The key that opened the connection: revoking a key closes its connections, and no others.
 alter table agent_connections add key_id uuid;
--- What came over it in this minute, counted only where agents are held to a rate.
+-- How many messages came over it in this minute; counted only where agents have a rate.
 alter table agent_connections add minute moment;
 alter table agent_connections add messages integer not null default 0;
 
--- Who did what to which agent and command, from where.  It is only ever added to.
+-- Who did what to which agent and command, from where.  Rows are only ever added.
 create table audit_log (
     audit_id   bigint generated always as identity primary key,
     at         moment not null default clock_timestamp(),
