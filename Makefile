@@ -21,7 +21,7 @@ LAYER := layers/dispatcher
 export PYTHONPATH := $(CURDIR):$(CURDIR)/$(LAYER)
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo audit streamspace test test-postgres check build policy costs certificates security faults mutations conformance bench generated localstack lock clean
+.PHONY: help up demo audit streamspace test test-postgres check build policy costs certificates security faults mutations nightly conformance bench generated localstack lock clean
 
 help: ## say what there is
 	@echo "usage: make <what>"
@@ -78,11 +78,16 @@ security: $(VENV)/.dev ## look for secrets in the repository and for known vulne
 	git ls-files -z | xargs -0 $(VENV)/bin/detect-secrets-hook --baseline .secrets.baseline
 	$(VENV)/bin/pip-audit --disable-pip --progress-spinner off -r $(LAYER)/requirements.txt
 
-mutations: $(VENV)/.dev ## put each of the original's regressions back, and show the test that turns red
+mutations: $(VENV)/.dev ## put each of the original's regressions back, and show the test that fails (ARGS="--only lease" for some)
 	@$(RUN) -m tests.regressions $(ARGS)
 
 faults: $(VENV)/.dev ## play N=1000 histories of faults from SEED=1 and check that no invariant breaks
 	@$(RUN) -m tests.simulation --n $(N) --seed $(SEED)
+
+# Other histories each night; the output names the seed.
+nightly: SEED = $(shell date +%Y%m%d)
+nightly: ARGS = --report .nightly/mutations.txt
+nightly: mutations faults ## run what is too long for each change: all mutations, and N=1000 histories with the date as the seed
 
 # By the environment: a command has quotes of its own.
 conformance: export AGENT := $(AGENT)
@@ -92,9 +97,8 @@ conformance: $(VENV)/.local ## tell what an agent gets wrong: AGENT="command tha
 bench: $(VENV)/.dev ## measure, each figure beside the raw database's in the same run
 	@$(RUN) -m bench
 
-generated: $(VENV)/.dev ## write what is made from the code: the OpenAPI document, the diagram of states, the matrix of faults
+generated: $(VENV)/.dev ## write what is made from the code: the OpenAPI document, the diagram of states, the figures
 	@$(RUN) -m local.tools.generate
-	@$(RUN) -m tests.regressions --write
 
 localstack: $(VENV)/.dev $(EMULATOR)/.ministack $(SAM)/.sam ## deploy the template on LocalStack's port, without Docker, and play Test 3.2 there
 	@$(RUN) -m local.localstack
@@ -109,7 +113,7 @@ lock: $(LOCK)/bin/uv ## write the exact versions and hashes to requirements/*.tx
 	done
 
 clean: ## remove what make made, but no data: .dispatcher/ stays
-	rm -rf $(VENV) $(LOCK) $(EMULATOR) $(SAM) $(POLICY) .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOCK) $(EMULATOR) $(SAM) $(POLICY) .aws-sam .nightly .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ── The virtual environments, and a stamp in them for each set of packages ────────────────────────────────────────────

@@ -1,128 +1,142 @@
-"""`make mutations`: put each regression back, one at a time, and tell which test turned red."""
+"""`make mutations`: put each regression back, one at a time, and show the test that fails."""
 
 import argparse
-import contextlib
+import os
+import re
+import shutil
+import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from local.postgres import server as postgres
-from tests.conftest import FAST, scratch
-from tests.regressions.matrix import DOCUMENT, rendered
-from tests.regressions.mutation import Mutation, OutOfDate
-from tests.regressions.table import MUTATIONS
-from tests.regressions.workbench import Outcome, Verdict, Workbench
+from tests.regressions.mutation import Mutation, OutOfDate, find_tests, read_product
+from tests.regressions.selection import MUTATIONS
 
 ROOT = Path(__file__).resolve().parents[2]
-EVERY = 20
-"""Mutations after which a log, where no bar can be drawn, gets a line."""
-COLOURS = {Verdict.CAUGHT: "green", Verdict.SURVIVED: "bold red", Verdict.BROKE: "bold yellow"}
+WIDTH = 160
+"""Columns of the table where there is no terminal."""
+TEST_SECONDS = 60
+"""A test that hangs for longer proves nothing."""
+TESTS_FAILED = 1
+"""pytest's exit code for failed tests; an error while collecting has another one."""
+INVALID = re.compile(
+    r"SyntaxError|NameError|UnboundLocalError|AttributeError|ImportError|Failed: Timeout"
+    r"|missing FROM-clause|AmbiguousColumn|Indeterminate|query has \d+ place"
+)
+"""What a test says where the mutation is no valid code, or hangs: no proof."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of a mutation, and what pytest said."""
+
+    verdict: str
+    """caught: the test failed; survived: it passed; invalid: it failed for another reason than the mutation."""
+    seconds: float
+    output: str
+
+    @property
+    def reason(self) -> str:
+        """The failed test's own words."""
+        said = re.search(r"^E +(.*)", self.output, re.MULTILINE)
+        return said[1] if said else ""
 
 
 def main() -> int:
-    """Run, and say how it went: 0 where every mutation was caught."""
+    """Try the mutations; 0 where each of them was caught."""
     parser = argparse.ArgumentParser(prog="python -m tests.regressions", description=__doc__)
-    parser.add_argument("--only", metavar="NAME", help="those whose name has this in it")
+    parser.add_argument(
+        "--only", metavar="TEXT", default="", help="those with this in their name, or this reference (R16, I5)"
+    )
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="how many at a time (2)")
-    parser.add_argument("--verbose", action="store_true", help="tell how each test failed")
-    parser.add_argument("--write", action="store_true", help=f"only write {DOCUMENT}, and run nothing")
-    arguments = parser.parse_args()
-    console = Console()
-    if arguments.write:
-        (ROOT / DOCUMENT).write_text(rendered())
-        return 0
-    chosen = [each for each in MUTATIONS if not arguments.only or arguments.only in each.name]
-    try:
-        for mutation in chosen:
-            mutation.check(ROOT)
-    except OutOfDate as error:
-        console.print(f"[red]{error}[/]", soft_wrap=True)
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write the table into a file too")
+    asked = parser.parse_args()
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    chosen = [each for each in MUTATIONS if asked.only in each.name or asked.only in each.stands_for]
+    product, tests = read_product(ROOT), find_tests(ROOT)
+    changes: dict[str, tuple[Path, str]] = {}
+    for each in chosen:
+        try:
+            changes[each.name] = each.apply(product)
+        except OutOfDate as error:
+            console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+    if len(changes) < len(chosen):
         return 1
-    outcomes = _try_out(chosen, max(1, min(arguments.jobs, len(chosen))), console)
-    if outcomes is None:
-        return 1
-    if arguments.verbose:
-        _explain(outcomes, console)
-    _report(outcomes, console)
-    return 0 if outcomes and all(each.verdict is Verdict.CAUGHT for each in outcomes) else 1
-
-
-def _try_out(chosen: list[Mutation], jobs: int, console: Console) -> list[Outcome] | None:
-    """Try each mutation; None where the tests fail without any."""
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mutations-")))
-        server = stack.enter_context(postgres.running(stack.enter_context(scratch()), settings=FAST))
-        benches: SimpleQueue[Workbench] = SimpleQueue()
-        made = [
-            stack.enter_context(contextlib.closing(Workbench(ROOT, folder / f"copy-{number}", server.url)))
-            for number in range(jobs)
-        ]
-        pool = stack.enter_context(ThreadPoolExecutor(jobs))
-        console.print(f"{len(chosen)} mutations; first their tests without any")
-        tests = sorted({test for mutation in chosen for test in mutation.caught_by})
-        shares = [tests[at::jobs] for at in range(min(jobs, len(tests)))]
-        for failure in pool.map(Workbench.baseline, made, shares):
-            if failure is not None:
-                console.print(failure, "[red]These tests fail as it is.[/]", markup=True, highlight=False)
-                return None
-        for bench in made:
-            benches.put(bench)
-
-        def at_a_bench(mutation: Mutation) -> Outcome:
-            bench = benches.get()
-            try:
-                return bench.try_out(mutation)
-            finally:
-                benches.put(bench)
-
-        progress = stack.enter_context(
-            Progress(TextColumn("{task.description:34}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        )
-        task = progress.add_task("", total=len(chosen))
-        running = {pool.submit(at_a_bench, mutation): mutation for mutation in chosen}
+    address = {name: f"{path}::{name}" for name, (path, *_) in tests.items()}
+    begun = time.monotonic()
+    outcomes: dict[str, Outcome] = {}
+    with ThreadPoolExecutor(asked.jobs) as pool:
+        unchanged = pool.submit(_run, sorted({address[each.caught_by] for each in chosen}), None)
+        running = {pool.submit(_run, [address[each.caught_by]], changes[each.name]): each for each in chosen}
         for done, future in enumerate(as_completed(running), start=1):
-            outcome = future.result()
-            progress.update(task, advance=1, description=outcome.mutation.name[:34])
-            if not console.is_terminal and done % EVERY == 0:
-                console.print(f"{done} of {len(chosen)}")
-            if outcome.verdict is not Verdict.CAUGHT:
-                progress.console.print(outcome.mutation.name, outcome.verdict.value, style=COLOURS[outcome.verdict])
-        found = {future.result().mutation.name: future.result() for future in running}
-        return [found[mutation.name] for mutation in chosen]
+            mutation, outcome = running[future], future.result()
+            outcomes[mutation.name] = outcome
+            line = f"{done:3} of {len(chosen)}  {outcome.verdict:9} {mutation.name}: {outcome.reason}"
+            console.print(line, markup=False, highlight=False, overflow="ellipsis", no_wrap=True)
+            if outcome.verdict != "caught":
+                console.print(outcome.output[-3000:], markup=False, highlight=False)
+    _show(chosen, outcomes, console)
+    if asked.report:
+        asked.report.parent.mkdir(parents=True, exist_ok=True)
+        with asked.report.open("w") as file:
+            _show(chosen, outcomes, Console(file=file, width=WIDTH))
+    caught = sum(outcome.verdict == "caught" for outcome in outcomes.values())
+    console.print(f"{caught} of {len(chosen)} caught in {time.monotonic() - begun:.0f} s")
+    if unchanged.result().verdict != "survived":
+        console.print(unchanged.result().output[-3000:], markup=False, highlight=False)
+        console.print("A test fails without any mutation, so nothing is proven.", style="red")
+        return 1
+    return 0 if chosen and caught == len(chosen) else 1
 
 
-def _explain(outcomes: list[Outcome], console: Console) -> None:
-    """Say what each failed test said: a mutation that is no valid code any more proves nothing."""
-    for each in outcomes:
-        said = [line for line in each.output.splitlines() if line.startswith("E  ")]
-        console.print(f"[bold]{each.mutation.name}[/]")
-        console.print("\n".join(said[:6]), markup=False, highlight=False, soft_wrap=True)
-
-
-def _report(outcomes: list[Outcome], console: Console) -> None:
-    table = Table("mutation", "puts back", "caught by", "seconds")
-    for each in outcomes:
-        by = each.caught_by.rpartition("::")[2] or each.verdict.value
-        table.add_row(
-            each.mutation.name,
-            each.mutation.puts_back,
-            by.partition("[")[0],
-            f"{each.seconds:.1f}",
-            style=None if each.verdict is Verdict.CAUGHT else COLOURS[each.verdict],
+def _run(tests: Sequence[str], change: tuple[Path, str] | None) -> Outcome:
+    """Run tests in a copy of the repository, with one file changed."""
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
+        copy = Path(folder) / "copy"
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*"))
+        if change:
+            path, text = copy / change[0], change[1]
+            path.write_text(text)
+            # A compiled file of the same second and size would be taken for the changed one's.
+            shutil.rmtree(path.parent / "__pycache__", ignore_errors=True)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
+        options = ["-x", "--tb=short", "-rf", "-o", f"timeout={TEST_SECONDS}"]
+        # In one process, whatever the repository's own options say.
+        options += ["-o", "addopts=--import-mode=importlib"]
+        # These take a second to import, and no named test needs them.
+        options += ["-p", "no:schemathesis", "-p", "no:hypothesispytest", "-p", "no:cacheprovider"]
+        run = subprocess.run(
+            [sys.executable, "-m", "pytest", *options, *tests],
+            cwd=copy,
+            env=kept | {"PYTHONPATH": f"{copy}:{copy / 'layers/dispatcher'}", "PYTHONDONTWRITEBYTECODE": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
         )
+    failed = run.returncode == TESTS_FAILED and not INVALID.search(run.stdout)
+    verdict = "survived" if run.returncode == 0 else "caught" if failed else "invalid"
+    return Outcome(verdict=verdict, seconds=time.monotonic() - begun, output=run.stdout)
+
+
+def _show(chosen: Sequence[Mutation], outcomes: dict[str, Outcome], console: Console) -> None:
+    table = Table("mutation, and the test that caught it", "stands for", "puts back", "seconds")
+    for each in chosen:
+        outcome = outcomes[each.name]
+        caught = outcome.verdict == "caught"
+        by = each.caught_by if caught else outcome.verdict.upper()
+        what = f"[bold]{each.name}[/]\n{by}"
+        references = " ".join(each.stands_for)
+        table.add_row(what, references, each.puts_back, f"{outcome.seconds:.1f}", style=None if caught else "red")
     console.print(table)
-    for each in outcomes:
-        if each.verdict is not Verdict.CAUGHT:
-            console.rule(f"{each.mutation.name}: {each.verdict}")
-            console.print(each.output[-3000:], markup=False, highlight=False)
-    caught = sum(each.verdict is Verdict.CAUGHT for each in outcomes)
-    console.print(f"{caught} of {len(outcomes)} caught")
 
 
 if __name__ == "__main__":

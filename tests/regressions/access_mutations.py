@@ -1,0 +1,99 @@
+"""Mutations of keys, approval, ownership and roles, and of what strangers learn."""
+
+from tests.regressions.mutation import Mutation
+
+REVOKED = "test_a_revoked_key_opens_nothing_and_its_sockets_are_closed"
+
+MUTATIONS = (
+    Mutation(
+        name="bootstrap-key",
+        puts_back="Any key opens any agent.",
+        stands_for=("S1",),
+        find='owner = keys.owner_of(conn, key_hash(key or ""))',
+        replace='owner = keys.owner_of(conn, key_hash(key or "")) or Owner(\n'
+        '    agent_id=agent_id, approval="approved", key_id=__import__("uuid").uuid4()\n'
+        ")",
+        caught_by="test_a_key_opens_the_socket_of_the_very_agent_that_it_was_given_to",
+    ),
+    Mutation(
+        name="new-key-is-refused",
+        puts_back="An agent cannot have a second key, so that none can be replaced.",
+        stands_for=("R32",),
+        find="KEYS_AT_ONCE = 2",
+        replace="KEYS_AT_ONCE = 1",
+        caught_by=REVOKED,
+    ),
+    Mutation(
+        name="approval-is-not-checked",
+        puts_back="An agent that was rejected connects.",
+        stands_for=("S2",),
+        find="where agent_id = %(agent_id)s and approval = 'approved' and deleted_at is null",
+        replace="where agent_id = %(agent_id)s and deleted_at is null",
+        caught_by="test_an_agent_that_is_not_approved_connects_neither_past_the_authorizer_nor_after_it",
+    ),
+    Mutation(
+        name="ack-of-anyones-command",
+        puts_back="An agent acknowledges the command of another agent.",
+        stands_for=("S3", "I9"),
+        find="where c.command_id = ack.command_id and c.agent_id = %(agent_id)s",
+        replace="where c.command_id = ack.command_id",
+        caught_by="test_no_agent_settles_another_agents_command",
+    ),
+    Mutation(
+        name="status-of-anyones-session",
+        puts_back="A status message updates the session of another agent.",
+        stands_for=("S4",),
+        find="where name = %s and agent_id = %s returning name",
+        replace="where name = %s and %s::text is not null returning name",
+        caught_by="test_an_agents_status_changes_its_own_sessions_and_nobody_elses",
+    ),
+    Mutation(
+        name="revoked-key-keeps-its-socket",
+        puts_back="The socket of a revoked key stays open for two hours.",
+        stands_for=("S5",),
+        find="_close_all(gateway, agents.open_connections(conn, agent_id, key_id))",
+        replace="pass",
+        caught_by=REVOKED,
+    ),
+    Mutation(
+        name="registration-tells-which-agents-exist",
+        puts_back="Registration answers 404 for an unknown agent and 401 for a wrong key.",
+        stands_for=("S6",),
+        find="identity.agent_of(conn, key, introduction.agent_id) is None",
+        replace="find(conn, introduction.agent_id, None) and identity.agent_of(conn, key, introduction.agent_id) is None",
+        caught_by="test_registration_tells_nobody_which_agents_there_are",
+    ),
+    Mutation(
+        name="database-errors-are-sent",
+        puts_back="A client reads what PostgreSQL says.",
+        stands_for=("S7",),
+        find='logger.exception("Unexpected error") known = DispatcherError(_OURS)',
+        replace="known = DispatcherError(str(error))",
+        caught_by="test_what_the_database_says_is_not_told_to_clients",
+    ),
+    Mutation(
+        name="history-is-deleted-with-the-agent",
+        puts_back="Deleting an agent deletes its commands.",
+        stands_for=("S8",),
+        find='conn.execute("update agent_keys set revoked_at',
+        replace='conn.execute("delete from agent_commands where agent_id = %s", (agent_id,))\n'
+        'conn.execute("update agent_keys set revoked_at',
+        caught_by="test_an_agent_that_is_deleted_leaves_its_commands_and_their_history",
+    ),
+    Mutation(
+        name="roles-mean-nothing",
+        puts_back="A reader decides about agents.",
+        stands_for=("S10",),
+        find="if not self.role.allows(needed):",
+        replace="if False:",
+        caught_by="test_only_an_admin_decides_about_agents",
+    ),
+    Mutation(
+        name="tokens-are-not-verified",
+        puts_back="A token with a forged signature is accepted.",
+        stands_for=("S10",),
+        find='issuer=ISSUER, options={"require":',
+        replace='issuer=ISSUER,\noptions={"verify_signature": False, "require":',
+        caught_by="test_a_token_that_is_not_ours_or_over_is_nobodys",
+    ),
+)

@@ -1,0 +1,221 @@
+"""Mutations of submission, of delivery and of the sweep."""
+
+from tests.regressions.mutation import Mutation
+
+ANSWERS = "test_each_answer_is_taken_for_what_it_is_and_nothing_is_posted_twice"
+WAKE_UP = "test_a_command_that_comes_while_another_holds_the_lease_is_delivered_by_the_holder"
+HANDSHAKE = "test_flush_waits_until_the_handshake_is_over_and_then_delivers"
+
+MUTATIONS = (
+    # Submission
+    Mutation(
+        name="answer-before-the-commit",
+        puts_back="The transaction stays open: the user has a 202, and nothing is stored.",
+        stands_for=("I1",),
+        find="psycopg.connect(url, autocommit=True",
+        replace="psycopg.connect(url, autocommit=False",
+        caught_by="test_a_list_is_accepted_as_a_whole_or_not_at_all",
+    ),
+    Mutation(
+        name="delivery-error-fails-the-202",
+        puts_back="An error after the commit is answered with 500.",
+        stands_for=("R14", "I1"),
+        find='except psycopg.Error as error: logger.warning("Delivery put off"',
+        replace='except ZeroDivisionError as error:\n    logger.warning("Delivery put off"',
+        caught_by="test_a_database_that_goes_away_after_the_commit_changes_nothing_about_the_202",
+    ),
+    Mutation(
+        name="session-command-is-not-sent",
+        puts_back="DELETE of a session answers success and delivers nothing.",
+        stands_for=("R30",),
+        find="command(conn, name, action, by) deliver_at_once(conn, ApiGateway.from_environment(), [command],",
+        replace="command(conn, name, action, by)\ndeliver_at_once(conn, ApiGateway.from_environment(), [],",
+        caught_by="test_what_is_done_to_a_session_is_sent_to_its_agent",
+    ),
+    Mutation(
+        name="list-is-not-dispatched",
+        puts_back="Only the first command of a list is dispatched.",
+        stands_for=("R31", "I15"),
+        find="deliver_at_once(conn, ApiGateway.from_environment(), submitted,",
+        replace="deliver_at_once(conn, ApiGateway.from_environment(), submitted[:1],",
+        caught_by="test_every_command_of_a_list_is_delivered_to_its_own_agent",
+    ),
+    Mutation(
+        name="idempotency-without-comparing",
+        puts_back="Another request under the same key gets the first one's 202.",
+        stands_for=("I10",),
+        find="if request_hash != new.request_hash:",
+        replace="if False:",
+        caught_by="test_one_idempotency_key_is_one_command",
+    ),
+    # The claim
+    Mutation(
+        name="offline-agent-is-tried",
+        puts_back="A command for an agent that has disconnected is posted and uses up its attempts.",
+        stands_for=("R8", "R9"),
+        find="update agents set connection_id = null where connection_id = %s",
+        replace="update agents set connection_id = connection_id where connection_id = %s",
+        caught_by="test_a_disconnect_of_the_current_connection_takes_its_agent_offline",
+    ),
+    Mutation(
+        name="no-lease",
+        puts_back="Several processes post to one agent at the same time.",
+        stands_for=("R13", "R24", "I5"),
+        find="(a.lease_expires_at is null or a.lease_expires_at <= now())",
+        replace="true",
+        caught_by=WAKE_UP,
+    ),
+    Mutation(
+        name="commands-of-other-agents-are-claimed",
+        puts_back="An agent gets the commands of another agent.",
+        stands_for=("I2", "S3"),
+        find="c.agent_id = a.agent_id and c.status = 'pending' ... and (a.dialect <> 'silent'",
+        replace="c.status = 'pending' ... and (a.dialect <> 'silent'",
+        caught_by="test_an_agent_gets_its_own_commands_and_nobody_elses",
+    ),
+    Mutation(
+        name="window-is-ignored",
+        puts_back="More commands are in flight than the agent's window.",
+        stands_for=("I5",),
+        find="greatest(0, a.delivery_window -",
+        replace="greatest(0, a.delivery_window - 0 *",
+        caught_by="test_one_unacknowledged_command_at_a_time_and_the_next_after_the_ack",
+    ),
+    Mutation(
+        name="order-by-time",
+        puts_back="A clock decides the order of delivery.",
+        stands_for=("R27", "I4"),
+        find="order by c.priority desc, c.seq limit ... for update",
+        replace="order by c.priority desc, c.created_at limit ... for update",
+        caught_by="test_commands_go_in_the_order_of_acceptance_whatever_their_clocks_say",
+    ),
+    Mutation(
+        name="attempt-is-not-counted",
+        puts_back="Every delivery is the first attempt.",
+        stands_for=("I3",),
+        find="attempt = c.attempt + 1",
+        replace="attempt = greatest(c.attempt, 1)",
+        caught_by="test_a_post_that_nobody_took_is_not_counted_as_sent",
+    ),
+    Mutation(
+        name="deliver-by-is-ignored",
+        puts_back="A command is delivered after its deliver_by.",
+        stands_for=("I14",),
+        find="and (c.deliver_by is null or c.deliver_by > now()) and (a.dialect <> 'silent'",
+        replace="and (a.dialect <> 'silent'",
+        caught_by="test_a_command_whose_time_is_over_is_not_claimed_before_any_sweep",
+    ),
+    # The post
+    Mutation(
+        name="published-counts-as-sent",
+        puts_back="A post to a connection that does not exist counts as sent.",
+        stands_for=("R19", "R20"),
+        find="410: Posted.GONE",
+        replace="410: Posted.TAKEN",
+        caught_by=ANSWERS,
+    ),
+    Mutation(
+        name="gone-is-failed",
+        puts_back="A command for an agent that has just disconnected is marked failed.",
+        stands_for=("R9",),
+        find="return sent, end(unsent=_commands(messages), unsent_cause=cause, gone=True)",
+        replace="unsendable += [(each, cause) for each in message.commands]",
+        caught_by="test_each_outcome_of_a_post_is_treated_as_what_it_is",
+    ),
+    Mutation(
+        name="unanswered-post-is-posted-again",
+        puts_back="A post that may have arrived counts as not sent.",
+        stands_for=("I3",),
+        find="return Posted.UNKNOWN",
+        replace="return Posted.REFUSED",
+        caught_by=ANSWERS,
+    ),
+    Mutation(
+        name="sent-is-written-after-the-post",
+        puts_back="`sent` overwrites an ack that came before it.",
+        stands_for=("R15", "I6"),
+        find="store.settle(conn, claim, settlement)",
+        replace="store.settle(conn, claim, settlement)\n"
+        "conn.execute(\n"
+        "    \"update agent_commands set status = 'sent', ack_deadline = now() where command_id = any(%s)\",\n"
+        "    ([each.command_id for each in claim.commands],),\n"
+        ")",
+        caught_by="test_an_ack_that_comes_before_the_post_has_returned_stands",
+    ),
+    Mutation(
+        name="transaction-open-across-a-post",
+        puts_back="A slow gateway holds locks in the database.",
+        stands_for=("I13",),
+        find="taken, settlement = _send(conn, gateway, claim, begun, deadline)",
+        replace='conn.execute("begin")\n'
+        "taken, settlement = _send(conn, gateway, claim, begun, deadline)\n"
+        'conn.execute("commit")',
+        caught_by="test_no_transaction_is_open_while_a_post_is_under_way",
+    ),
+    Mutation(
+        name="lost-wake-up",
+        puts_back="A command that comes while the lease is held waits for the sweep.",
+        stands_for=("R11", "I15"),
+        find="while deadline() > POST_SECONDS + SETTLE_SECONDS:",
+        replace="for _ in range(1):",
+        caught_by=WAKE_UP,
+    ),
+    # The sweep and the deadlines
+    Mutation(
+        name="no-polling",
+        puts_back="The sweep delivers nothing: pending commands wait for a restart.",
+        stands_for=("R11",),
+        find="for agent in due[:INLINE]",
+        replace="for agent in due[:0]",
+        caught_by="test_a_sweep_delivers_around_what_cannot_be_read",
+    ),
+    Mutation(
+        name="one-pass-stops-the-others",
+        puts_back="One broken pass ends the sweep.",
+        stands_for=("I11",),
+        find="except psycopg.Error as error: self.failed += 1",
+        replace="except ZeroDivisionError as error:\n    self.failed += 1",
+        caught_by="test_a_pass_that_fails_stops_no_other",
+    ),
+    Mutation(
+        name="sent-for-ever",
+        puts_back="A command that was sent and not acknowledged is never sent again.",
+        stands_for=("R29", "I1"),
+        find="lambda: _all(lambda: clocks.release_unacknowledged(conn, BATCH), deadline)",
+        replace="lambda: 0",
+        caught_by="test_an_unacknowledged_command_is_sent_again_with_a_larger_attempt_until_none_is_left",
+    ),
+    Mutation(
+        name="busy-agent-is-sent-twice",
+        puts_back="An agent that executes in its read loop gets the next command again and again.",
+        stands_for=("R28",),
+        find="and busy.execution_deadline > now()",
+        replace="and false",
+        caught_by="test_the_silence_of_an_agent_that_executes_means_nothing",
+    ),
+    Mutation(
+        name="cancelled-is-sent-again",
+        puts_back="A command is sent again after its cancel was committed.",
+        stands_for=("I14",),
+        find="when c.cancel_requested_at is not null then 'cancelled' when",
+        replace="when",
+        caught_by="test_a_cancel_while_it_is_under_way_ends_it_instead_of_sending_it_again",
+    ),
+    # Connect
+    Mutation(
+        name="reconnect-delivers-nothing",
+        puts_back="A reconnect delivers nothing.",
+        stands_for=("R12",),
+        find="return deliver(conn, gateway, to_flush.agent_id, deadline)",
+        replace="return Delivered()",
+        caught_by=HANDSHAKE,
+    ),
+    Mutation(
+        name="flush-does-not-wait",
+        puts_back="The queue is delivered before the agent is connected.",
+        stands_for=("R10",),
+        find="while not gateway.is_live(to_flush.connection_id):",
+        replace="while False:",
+        caught_by=HANDSHAKE,
+    ),
+)

@@ -1,0 +1,115 @@
+"""Mutations of what agents report, and of connections and presence."""
+
+from tests.regressions.mutation import Mutation
+
+STATES = "test_a_move_is_made_from_its_sources_and_from_nowhere_else"
+HEARTBEATS = "test_one_lost_heartbeat_flaps_nothing_and_the_next_one_brings_an_agent_back"
+
+MUTATIONS = (
+    Mutation(
+        name="ack-without-a-guard",
+        puts_back="A completed command goes back to acknowledged.",
+        stands_for=("R16", "I6"),
+        find="where c.command_id = ack.command_id and c.agent_id = %(agent_id)s and c.status = any(%(sources)s)",
+        replace="where c.command_id = ack.command_id and c.agent_id = %(agent_id)s",
+        caught_by=STATES,
+    ),
+    Mutation(
+        name="failure-overwrites-completed",
+        puts_back="A late failure overwrites completed.",
+        stands_for=("R16", "I6"),
+        find="c.status = any(%(sources)s) and c.attempt > 0 and (c.status <> all",
+        replace="c.attempt > 0 and (c.status <> all",
+        caught_by=STATES,
+    ),
+    Mutation(
+        name="timed-out-is-final",
+        puts_back="A real result does not replace the end that the service guessed.",
+        stands_for=("I6", "I7"),
+        find="Move.COMPLETE: Transition(sources=_ALIVE | {Status.TIMED_OUT},",
+        replace="Move.COMPLETE: Transition(sources=_ALIVE,",
+        caught_by="test_a_late_result_replaces_a_time_out_and_no_other_end",
+    ),
+    Mutation(
+        name="result-is-thrown-away",
+        puts_back="The result of a completed command is not kept.",
+        stands_for=("R26",),
+        find="result = done.result,",
+        replace="",
+        caught_by="test_the_result_of_a_completed_command_is_kept",
+    ),
+    Mutation(
+        name="ack-of-an-older-attempt-counts",
+        puts_back="A late ack of the first attempt stops the second.",
+        stands_for=("I7",),
+        find="else c.attempt = ack.attempt end",
+        replace="else true end",
+        caught_by="test_a_report_of_an_old_attempt_settles_the_newer_one_only_where_it_is_a_result",
+    ),
+    Mutation(
+        name="report-that-moved-nothing-is-success",
+        puts_back="An update that touched no row is logged as success.",
+        stands_for=("I9",),
+        find='logger.warning("Report moved nothing"',
+        replace='logger.info("Report taken"',
+        caught_by="test_a_report_that_moved_no_row_is_reported_and_never_logged_as_success",
+    ),
+    Mutation(
+        name="timestamp-must-be-text",
+        puts_back="A heartbeat with a Unix timestamp is rejected.",
+        stands_for=("R23",),
+        find='kind = as_text(message.get("type"))',
+        replace='if isinstance(message.get("timestamp"), int):\n'
+        '    raise BadFrame("timestamp")\n'
+        'kind = as_text(message.get("type"))',
+        caught_by="test_a_heartbeat_counts_in_whatever_shape_it_comes",
+    ),
+    Mutation(
+        name="report-is-lost-in-a-deadlock",
+        puts_back="A report that the database interrupts is lost.",
+        stands_for=("R25",),
+        find="for pause in RETRY_PAUSES:",
+        replace="for pause in ():",
+        caught_by="test_a_report_that_the_database_interrupts_is_settled_all_the_same",
+    ),
+    Mutation(
+        name="unacknowledged-stays-on-the-old-socket",
+        puts_back="What was not acknowledged before a reconnect is not sent over the new connection.",
+        stands_for=("R25", "R29"),
+        find="release_superseded(conn, agent_id, epoch) return",
+        replace="return",
+        caught_by="test_a_new_connection_gets_what_was_not_acknowledged_on_the_older_one",
+    ),
+    Mutation(
+        name="disconnect-by-agent-id",
+        puts_back="The old socket's close takes the new connection offline.",
+        stands_for=("R17", "I8"),
+        find="delivery.forget_connection(conn, connection_id)",
+        replace='conn.execute("update agents set connection_id = null where agent_id = %s", (agent_id,))',
+        caught_by="test_a_late_disconnect_of_the_older_connection_leaves_the_newer_one_alone",
+    ),
+    Mutation(
+        name="one-epoch-for-all-connections",
+        puts_back="The connections of one agent cannot be told apart.",
+        stands_for=("R35", "I8"),
+        find="set epoch = epoch + 1,",
+        replace="set epoch = greatest(epoch, 1),",
+        caught_by="test_of_several_processes_with_one_agent_id_the_last_to_connect_gets_the_commands",
+    ),
+    Mutation(
+        name="heartbeat-without-effect",
+        puts_back="An agent that sends heartbeats stays degraded.",
+        stands_for=("R21",),
+        find="set last_seen_at = now(), connection_id = %(connection_id)s",
+        replace="set connection_id = %(connection_id)s",
+        caught_by=HEARTBEATS,
+    ),
+    Mutation(
+        name="stale-after-one-heartbeat",
+        puts_back="The threshold of presence equals the heartbeat interval.",
+        stands_for=("R22",),
+        find="interval '75 seconds' then 'online'",
+        replace="interval '30 seconds' then 'online'",
+        caught_by=HEARTBEATS,
+    ),
+)

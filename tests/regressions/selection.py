@@ -1,0 +1,10 @@
+"""All mutations."""
+
+from tests.regressions import access_mutations, delivery_mutations, report_mutations, table_mutations
+
+MUTATIONS = (
+    *table_mutations.MUTATIONS,
+    *delivery_mutations.MUTATIONS,
+    *report_mutations.MUTATIONS,
+    *access_mutations.MUTATIONS,
+)
