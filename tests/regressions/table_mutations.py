@@ -67,8 +67,8 @@ MUTATIONS = (
         name="frames-are-joined-by-a-newline",
         puts_back="Two commands go out in one frame, and the agent drops both.",
         stands_for=("R18",),
-        find="for command in claim.commands: yield Message(text=command.frame, commands=(command,))",
-        replace='yield Message(text="\\n".join(command.frame for command in claim.commands), commands=claim.commands)',
+        find="for command in commands: yield Message(text=command.frame, commands=(command,))",
+        replace='yield Message(text="\\n".join(command.frame for command in commands), commands=tuple(commands))',
         caught_by="test_each_frame_is_one_json_document_whatever_the_command_holds",
     ),
     Mutation(
@@ -93,8 +93,8 @@ MUTATIONS = (
         name="transition-leaves-no-history",
         puts_back="A command changes its status and its history does not say so.",
         stands_for=("I16",),
-        find="where a.status is distinct from b.status",
-        replace="where false",
+        find="a.moves = b.moves from ... where a.status is distinct from b.status",
+        replace="a.moves = b.moves from ... where false",
         caught_by="test_a_move_is_made_from_its_sources_and_from_nowhere_else",
     ),
     Mutation(

@@ -1,4 +1,4 @@
-"""What must hold in every history.  Each function's docstring is the invariant's sentence in docs/invariants.md."""
+"""What must hold in every history.  Each function's docstring is the invariant's sentence in docs/guarantees.md."""
 
 from collections import Counter
 from collections.abc import Callable
