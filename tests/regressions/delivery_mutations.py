@@ -79,7 +79,7 @@ MUTATIONS = (
         stands_for=("I5",),
         find="greatest(0, a.delivery_window -",
         replace="greatest(0, a.delivery_window - 0 *",
-        caught_by="test_one_unacknowledged_command_at_a_time_and_the_next_after_the_ack",
+        caught_by="test_a_claim_takes_no_more_than_the_window_has_left",
     ),
     Mutation(
         name="order-by-time",
@@ -103,7 +103,7 @@ MUTATIONS = (
         stands_for=("I14",),
         find="and (due.deliver_by is null or due.deliver_by > now())",
         replace="",
-        caught_by="test_a_command_whose_time_is_over_is_not_claimed_before_any_sweep",
+        caught_by="test_a_claim_leaves_out_what_is_too_late_and_what_is_too_early",
     ),
     # The post
     Mutation(
