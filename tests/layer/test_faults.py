@@ -149,7 +149,7 @@ def test_a_command_whose_time_runs_out_behind_a_slow_post_is_not_posted(conn: Co
 
 def test_a_holder_stops_posting_before_its_lease_ends(conn: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else two would post to one agent; what it does not get to is pending again."""
-    monkeypatch.setattr(delivery, "POSTING_SECONDS", delivery.POST_SECONDS + delivery.SETTLE_SECONDS + 0.1)
+    monkeypatch.setattr(delivery, "POSTING_SECONDS", delivery.POST_SECONDS + delivery.RELEASE_SECONDS + 0.1)
     put(conn, "k1")
     put(conn, "k2")
     gateway = FakeGateway(before_post=lambda _frame: time.sleep(0.2))

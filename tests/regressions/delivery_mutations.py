@@ -156,7 +156,7 @@ MUTATIONS = (
         name="lost-wake-up",
         puts_back="A command that comes while the lease is held waits for the sweep.",
         stands_for=("R11", "I15"),
-        find="while deadline() > POST_SECONDS + SETTLE_SECONDS:",
+        find="while deadline() > POST_SECONDS + RELEASE_SECONDS:",
         replace="for _ in range(1):",
         caught_by=WAKE_UP,
     ),

@@ -292,7 +292,7 @@ PLANTS = (
             Edit(
                 module=delivery,
                 where="deliver",
-                old="while deadline() > POST_SECONDS + SETTLE_SECONDS:",
+                old="while deadline() > POST_SECONDS + RELEASE_SECONDS:",
                 new="for _ in range(1):",
             ),
         ),

@@ -21,7 +21,7 @@ Deadline = Callable[[], float]
 """Returns the seconds that are left to work in."""
 
 POST_SECONDS = CONNECT_SECONDS + READ_SECONDS
-SETTLE_SECONDS = 2.0
+RELEASE_SECONDS = 2.0
 """Kept for the release after the last post."""
 POSTING_SECONDS = min(LEASE_SECONDS, 0.9 * ACK_SECONDS)
 """How long after the begin of a claim its posts may last: until the lease ends, or the first ack deadline less its jitter.
@@ -45,7 +45,7 @@ def deliver(conn: Connection, gateway: Gateway, agent_id: str, deadline: Deadlin
     The lease is released before the last look for work: a worker that finds the lease held relies on its holder.
     """
     sent = claimed = empty = 0
-    while deadline() > POST_SECONDS + SETTLE_SECONDS:
+    while deadline() > POST_SECONDS + RELEASE_SECONDS:
         begun = time.monotonic()
         claim = claims.claim(conn, agent_id)
         if claim is None:
@@ -115,7 +115,7 @@ def _send(conn: Connection, gateway: Gateway, claim: Claim, begun: float, deadli
 
 def _obstacle(message: Message, elapsed: float, deadline: Deadline) -> str | None:
     """Return why a message must not be posted, so many seconds after its claim was begun; None: it may."""
-    if min(deadline(), POSTING_SECONDS - elapsed) < POST_SECONDS + SETTLE_SECONDS:
+    if min(deadline(), POSTING_SECONDS - elapsed) < POST_SECONDS + RELEASE_SECONDS:
         return "ran out of time"
     if any(each.seconds_left is not None and each.seconds_left <= elapsed for each in message.commands):
         # Its deliver_by has passed since the claim: back to the queue, where the sweep expires it.

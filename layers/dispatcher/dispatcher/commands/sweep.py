@@ -11,7 +11,7 @@ from dispatcher.access import login
 from dispatcher.agents import presence
 from dispatcher.commands import claims, deadlines, redelivery
 from dispatcher.commands.claims import DueAgent
-from dispatcher.commands.delivery import POST_SECONDS, SETTLE_SECONDS, Deadline, Delivered, deliver
+from dispatcher.commands.delivery import POST_SECONDS, RELEASE_SECONDS, Deadline, Delivered, deliver
 from dispatcher.commands.flush import FlushRequest, invoke_flush
 from dispatcher.platform import settings
 from dispatcher.platform.database import Connection
@@ -93,7 +93,7 @@ class _Passes:
 
     def run(self, name: str, work: Callable[[], T], otherwise: T) -> T:
         """Run one pass; return `otherwise` where it fails or no time is left."""
-        if self._deadline() < SETTLE_SECONDS:
+        if self._deadline() < RELEASE_SECONDS:
             return otherwise
         try:
             return work()
@@ -106,7 +106,7 @@ class _Passes:
 def _repeat(batch: Callable[[int], int], deadline: Deadline) -> int:
     """Repeat a batch while it comes back full and time is left; return how many rows it moved in all."""
     total = 0
-    while deadline() > SETTLE_SECONDS:
+    while deadline() > RELEASE_SECONDS:
         moved = batch(BATCH)
         total += moved
         if moved < BATCH:
