@@ -1,4 +1,4 @@
-"""One WebSocket of an agent, frame by frame: what libraries hide is what has to be checked."""
+"""One WebSocket connection of an agent, frame by frame: the kit checks what WebSocket libraries hide."""
 
 import asyncio
 import contextlib
@@ -13,128 +13,116 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
-from conformance.codec import Said, decode
-from conformance.notifier import Bell
+from conformance.message_codec import DecodedMessage, decode
 
-_ABORT = struct.pack("ii", 1, 0)
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """A message of the agent, with the sizes of its frames in bytes."""
+class ReceivedMessage:
+    """A message of the agent; `frame_sizes` are in bytes."""
 
     at: float
     data: bytes
-    text: bool
-    frames: tuple[int, ...]
-    said: Said
+    is_text: bool
+    frame_sizes: tuple[int, ...]
+    decoded: DecodedMessage
 
 
-class Link:
-    """An open connection, and all that came over it."""
+class AgentConnection:
+    """An open connection and everything that arrived over it."""
 
-    def __init__(self, request: Request, machine: ServerProtocol, writer: asyncio.StreamWriter, bell: Bell) -> None:
-        """Take over a connection whose handshake is done."""
+    def __init__(self, request: Request, websocket: ServerProtocol, writer: asyncio.StreamWriter) -> None:
+        """Take over a connection after its handshake."""
         self.query = dict(parse_qsl(urlsplit(request.path).query, keep_blank_values=True))
         self.headers = request.headers
         self.opened_at = time.monotonic()
-        self.messages: list[Message] = []
+        self.protocol = 2 if self.query.get("protocol") == "2" else 1
+        self.messages: list[ReceivedMessage] = []
         self.pings = 0
         self.pongs: list[bytes] = []
         self.closed = False
-        self._machine = machine
+        self._websocket = websocket
         self._writer = writer
-        self._bell = bell
-        self._partial: list[Frame] = []
+        self._frames: list[Frame] = []
 
-    @property
-    def protocol(self) -> int:
-        """The protocol that the agent asked for."""
-        return 2 if self.query.get("protocol") == "2" else 1
-
-    @property
-    def end(self) -> str:
-        """How the connection ended, for people."""
+    def describe_end(self) -> str:
+        """Say how the connection ended."""
         if not self.closed:
             return "the connection is open"
-        close = self._machine.close_rcvd
+        close = self._websocket.close_rcvd
         return "the agent dropped the connection" if close is None else f"the agent closed the connection ({close})"
 
     def send(self, *texts: str, close: int | None = None) -> None:
-        """Send messages, and a close frame behind them, in one go."""
+        """Send messages, and after them a close frame with this code."""
         with contextlib.suppress(InvalidState):
             for text in texts:
-                self._machine.send_text(text.encode())
+                self._websocket.send_text(text.encode())
             if close is not None:
-                self._machine.send_close(close)
+                self._websocket.send_close(close)
         self.flush()
 
     def send_fragments(self, text: str, count: int) -> None:
-        """Send one message in so many frames, with a ping in between."""
+        """Send one message in this number of frames, with a ping after the first."""
         data = text.encode()
         size = -(-len(data) // count)
-        pieces = [data[start : start + size] for start in range(0, len(data), size)]
+        first, *others = (data[start : start + size] for start in range(0, len(data), size))
         with contextlib.suppress(InvalidState):
-            self._machine.send_text(pieces[0], fin=False)
-            self._machine.send_ping(b"between fragments")
-            for piece in pieces[1:]:
-                self._machine.send_continuation(piece, fin=piece is pieces[-1])
+            self._websocket.send_text(first, fin=False)
+            self._websocket.send_ping(b"between fragments")
+            for piece in others:
+                self._websocket.send_continuation(piece, fin=piece is others[-1])
         self.flush()
 
-    def ping(self, data: bytes) -> None:
+    def send_ping(self, data: bytes) -> None:
         """Send a WebSocket ping."""
         with contextlib.suppress(InvalidState):
-            self._machine.send_ping(data)
+            self._websocket.send_ping(data)
         self.flush()
 
     def abort(self) -> None:
-        """Cut the connection, without a goodbye."""
-        cut(self._writer)
+        """Cut the connection without a close frame."""
+        reset(self._writer)
 
-    def take(self, frame: Frame) -> None:
-        """Note a frame of the agent."""
+    def receive(self, frame: Frame) -> None:
+        """Keep a frame of the agent."""
         match frame.opcode:
             case Opcode.PING:
                 self.pings += 1
             case Opcode.PONG:
                 self.pongs.append(bytes(frame.data))
             case Opcode.TEXT | Opcode.BINARY | Opcode.CONT:
-                self._partial.append(frame)
+                self._frames.append(frame)
                 if frame.fin:
-                    self._complete()
+                    self._finish_message()
             case _:
                 pass
-        self._bell.ring()
 
     def flush(self) -> None:
-        """Write what the protocol has to say, in one segment where it fits: nothing comes between a command and a close."""
-        pieces = self._machine.data_to_send()
+        """Write everything in one segment if it fits, so that nothing arrives between a command and the close after it."""
+        pieces = self._websocket.data_to_send()
         self._writer.write(b"".join(pieces))
+        # websockets asks for the end of the stream with an empty piece.
         if b"" in pieces and self._writer.can_write_eof() and not self._writer.is_closing():
             self._writer.write_eof()
 
-    def ended(self) -> None:
-        """Note that nothing more will come."""
-        self.closed = True
-        self._bell.ring()
-
-    def _complete(self) -> None:
-        frames, self._partial = self._partial, []
+    def _finish_message(self) -> None:
+        frames, self._frames = self._frames, []
         data = b"".join(bytes(frame.data) for frame in frames)
         self.messages.append(
-            Message(
+            ReceivedMessage(
                 at=time.monotonic(),
                 data=data,
-                text=frames[0].opcode is Opcode.TEXT,
-                frames=tuple(len(frame.data) for frame in frames),
-                said=decode(self.protocol, data),
+                is_text=frames[0].opcode is Opcode.TEXT,
+                frame_sizes=tuple(len(frame.data) for frame in frames),
+                decoded=decode(self.protocol, data),
             )
         )
 
 
-def cut(writer: asyncio.StreamWriter) -> None:
+def reset(writer: asyncio.StreamWriter) -> None:
     """Reset a TCP connection."""
     raw = writer.get_extra_info("socket")
     if raw is not None and raw.fileno() >= 0:
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     writer.transport.abort()

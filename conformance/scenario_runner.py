@@ -1,58 +1,58 @@
-"""Plays the scenes, each with an agent of its own, all at once or one after the other."""
+"""Runs the scenarios, each with an agent process of its own, all at once or one after the other."""
 
 import asyncio
 import tempfile
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+from conformance.agent_process import NotStartedError
 from conformance.checks import CHECKS
 from conformance.findings import Findings
-from conformance.harness import CurtainError, Options, Stage
-from conformance.process import NotStartedError
+from conformance.harness import Harness, Options, ScenarioAborted
 from conformance.review import review
-from conformance.scenarios import SCENES
-
-Told = Callable[[str, bool], None]
-"""Told the name of a scene, and whether it is over."""
+from conformance.scenarios import SCENARIOS
 
 
-def wanted(only: Collection[str]) -> Findings:
-    """Return empty findings about the checks of these names, or of scenes of these names; about all for none."""
-    return Findings(check for check in CHECKS if not only or {check.name, check.scene} & set(only))
+def findings_for(names: Collection[str]) -> Findings:
+    """Return empty findings for the checks with these names or of scenarios with these names; without names, for all."""
+    return Findings(check for check in CHECKS if not names or {check.name, check.scenario} & set(names))
 
 
-async def run(options: Options, findings: Findings, *, at_once: bool = True, told: Told | None = None) -> None:
-    """Play each scene that can find out something wanted; raises NotStartedError where the agent is no program."""
-    scenes = [name for name in SCENES if findings.of_scene(name)]
-    limit = asyncio.Semaphore(len(scenes) if at_once else 1)
+async def run(
+    options: Options,
+    findings: Findings,
+    *,
+    at_once: bool = True,
+    on_finished: Callable[[str], None] = lambda scenario: None,  # noqa: ARG005 - the name is part of the signature
+) -> None:
+    """Run every scenario with a wanted check; raises NotStartedError where the agent is not a program."""
+    scenarios = [name for name in SCENARIOS if findings.of_scenario(name)]
+    limit = asyncio.Semaphore(len(scenarios) if at_once else 1)
+
+    async def run_one(harness: Harness) -> None:
+        async with limit:
+            await _play(harness)
+        on_finished(harness.scenario)
+
     with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
         try:
             async with asyncio.TaskGroup() as group:
-                for name in scenes:
-                    group.create_task(_in_turn(Stage(options, findings, name, Path(folder) / name), limit, told))
-        except* NotStartedError as error:
-            not_started = error.exceptions[0]
+                for name in scenarios:
+                    group.create_task(run_one(Harness(options, findings, name, Path(folder) / name)))
+        except* NotStartedError as errors:
+            not_started = errors.exceptions[0]
         else:
             return
     raise not_started from None
 
 
-async def _in_turn(stage: Stage, limit: asyncio.Semaphore, told: Told | None) -> None:
-    async with limit:
-        if told:
-            told(stage.name, False)  # noqa: FBT003 - it begins
-        await _play(stage)
-        if told:
-            told(stage.name, True)  # noqa: FBT003 - it is over
-
-
-async def _play(stage: Stage) -> None:
-    why = "not seen"
-    async with stage:
+async def _play(harness: Harness) -> None:
+    why = "not observed"
+    async with harness:
         try:
-            await SCENES[stage.name][1](stage)
-        except CurtainError as error:
+            await SCENARIOS[harness.scenario][1](harness)
+        except ScenarioAborted as error:
             why = str(error)
-        await stage.settle()
-        review(stage)
-    stage.findings.unreached(stage.name, why)
+        await harness.wait_for_late_acks()
+        review(harness)
+    harness.findings.not_reached(harness.scenario, why)
