@@ -45,6 +45,7 @@ class AgentConnection:
         self._websocket = websocket
         self._writer = writer
         self._frames: list[Frame] = []
+        self._wrote_eof = False
 
     def describe_end(self) -> str:
         """Say how the connection ended."""
@@ -101,9 +102,12 @@ class AgentConnection:
     def flush(self) -> None:
         """Write everything in one segment if it fits, so that nothing arrives between a command and the close after it."""
         pieces = self._websocket.data_to_send()
+        if self._wrote_eof:
+            return
         self._writer.write(b"".join(pieces))
         # websockets asks for the end of the stream with an empty piece.
         if b"" in pieces and self._writer.can_write_eof() and not self._writer.is_closing():
+            self._wrote_eof = True
             self._writer.write_eof()
 
     def _finish_message(self) -> None:

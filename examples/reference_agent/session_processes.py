@@ -42,7 +42,6 @@ class Sessions:
         self._folder = folder
         self._grace = grace
         self._probing = threading.Lock()  # start must not take the lock of a probe for that of a session
-        self._processes: list[subprocess.Popen[bytes]] = []
 
     def active(self) -> list[str]:
         """Return the ids of the sessions that run."""
@@ -91,7 +90,7 @@ class Sessions:
             )
             file.truncate(0)
             file.write(str(process.pid))
-        self._processes = [process, *(each for each in self._processes if each.poll() is None)]
+        threading.Thread(target=process.wait, daemon=True).start()  # otherwise its end leaves a zombie
         with contextlib.suppress(BrokenPipeError), cast("IO[bytes]", process.stdin) as stdin:
             stdin.write(b"begin\n")
         return process.pid

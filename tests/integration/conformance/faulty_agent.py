@@ -1,4 +1,4 @@
-"""A small agent of both protocols, and every way to get them wrong: `--fault` is the name of the check that must notice."""
+"""A small agent for both protocols with one fault: `--fault` is the name of the check that must fail."""
 
 import argparse
 import asyncio
@@ -20,14 +20,14 @@ from websockets.frames import Frame, Opcode
 from websockets.typing import Subprotocol
 
 PAUSES = (0.3, 0.9, 0.4, 1.2)
-"""Seconds between attempts: shorter than the protocol's, so that tests are quick, and as irregular as drawn ones."""
+"""Seconds between attempts: shorter than the protocol's, so that tests are quick, and as irregular as random ones."""
 POLL = 0.7
 ID, KEY = os.environ["AGENT_ID"], os.environ["AGENT_API_KEY"]
 FOREVER = 3600.0
 
 
 class SmallAgent:
-    """Right but for its fault."""
+    """An agent that is correct except for its fault."""
 
     def __init__(self, url: str, fault: str, protocol: int, platform: str) -> None:
         self.url = url
@@ -45,14 +45,14 @@ class SmallAgent:
         self.tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Come in again and again."""
+        """Register and connect again and again."""
         while True:
             with contextlib.suppress(OSError, InvalidHandshake):
-                await self.come_in()
+                await self.register_and_serve()
             await self.pause()
 
-    async def come_in(self) -> None:
-        """Register, connect, serve."""
+    async def register_and_serve(self) -> None:
+        """Register, then serve one connection."""
         if not (self.fault == "registers-again" and self.registered):
             status = await self.register()
             while status == 202 and self.fault != "pending-stays-out":
@@ -75,7 +75,8 @@ class SmallAgent:
         self.attempts += 1
         if self.fault in {"backs-off", "forbidden-patient", "refused-patient"}:
             return
-        await asyncio.sleep(0.5 if self.fault == "jitter" else PAUSES[(self.attempts - 1) % len(PAUSES)])
+        # Longer than what a busy machine adds.
+        await asyncio.sleep(3.0 if self.fault == "jitter" else PAUSES[(self.attempts - 1) % len(PAUSES)])
 
     async def register(self) -> int:
         """Return the status of a registration."""
@@ -87,7 +88,7 @@ class SmallAgent:
         if self.fault == "register-body":
             del body["agentId"]
         path = "/register" if self.fault == "registers" else "/api/v1/agents/register"
-        request = Request(  # noqa: S310 - of the test's own
+        request = Request(  # noqa: S310 - the URL of the kit
             self.url + path,
             data=json.dumps(body).encode(),
             headers={
@@ -116,7 +117,7 @@ class SmallAgent:
                 subprotocols=[Subprotocol("agent.v1")] if self.fault == "plain-websocket" else None,
                 max_size=2**16 if self.fault == "large-command" else 2**18,
                 ping_interval=None if self.fault == "keep-alive-ping" else 1,
-                create_connection=MuteConnection if self.fault == "websocket-ping" else ClientConnection,
+                create_connection=ConnectionWithoutPongs if self.fault == "websocket-ping" else ClientConnection,
                 proxy=None,
             )
         except InvalidStatus:
@@ -125,8 +126,8 @@ class SmallAgent:
             await connection.close(1010)
             return
         sending = asyncio.create_task(self.send(connection))
-        beating = asyncio.create_task(self.beat())
-        self.greet()
+        heartbeats = asyncio.create_task(self.send_heartbeats())
+        self.send_wrong_message()
         try:
             await self.read(connection)
         except ConnectionClosed as error:
@@ -134,11 +135,11 @@ class SmallAgent:
                 sys.exit("the connection is closed")
         finally:
             sending.cancel()
-            beating.cancel()
+            heartbeats.cancel()
             await connection.close()
 
-    def greet(self) -> None:
-        """Say something wrong at the beginning, where that is the fault."""
+    def send_wrong_message(self) -> None:
+        """Send a wrong first message, if that is the fault."""
         match self.fault:
             case "known-types":
                 self.post({"type": "hello"})
@@ -171,7 +172,7 @@ class SmallAgent:
                 os._exit(1)
 
     def understand(self, message: dict[str, Any]) -> None:
-        """Tell commands from the rest."""
+        """Handle one JSON value."""
         kind = message.get("type")
         known = {"commands", "cancel", "ping"} if self.protocol == 2 else {"command", "ping"}
         if self.fault == "unknown-types" and kind not in known and not isinstance(kind, int):
@@ -230,7 +231,7 @@ class SmallAgent:
         }
 
     def report(self, command: dict[str, Any], kind: str, **fields: Any) -> None:
-        """Report on a command in the words of the protocol."""
+        """Report on a command in the wire format of the protocol."""
         command_id = command["commandId"].upper() if self.fault == "command-ids" else command["commandId"]
         if self.platform == "docker":
             session_id, error = command["payload"].get("sessionId"), fields.get("error")
@@ -246,7 +247,7 @@ class SmallAgent:
         self.post({"type": "reports", "reports": [{"kind": kind, "commandId": command_id, **attempt, **fields}]})
 
     def post(self, message: dict[str, Any]) -> None:
-        """Leave a message to the sender."""
+        """Put a message into the outbox."""
         self.outbox.append(message)
         self.posted.set()
 
@@ -274,15 +275,15 @@ class SmallAgent:
         else:
             await connection.send([text[start : start + 2**15] for start in range(0, len(text), 2**15)])
 
-    async def beat(self) -> None:
-        """Say that all is well."""
+    async def send_heartbeats(self) -> None:
+        """Send heartbeats."""
         while self.fault != "heartbeat":
             await asyncio.sleep(0.5)
             self.post({"type": "heartbeat", "payload": {"status": "online", "activeSessions": 0, "capacity": {}}})
 
 
-class MuteConnection(ClientConnection):
-    """Answers no pings."""
+class ConnectionWithoutPongs(ClientConnection):
+    """Does not answer pings."""
 
     def __init__(self, protocol: ClientProtocol, **options: Any) -> None:
         super().__init__(protocol, **options)

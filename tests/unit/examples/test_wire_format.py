@@ -1,32 +1,24 @@
-"""The demonstration agent's two protocols and its ledger: values in, values out."""
+"""The reference agent decodes and encodes both protocols."""
 
 import json
 from typing import Any
 
 import pytest
 
-from examples.reference_agent.ledger import Ledger, Outcome
-from examples.reference_agent.vocabulary import (
+from examples.reference_agent.wire_format import (
     FRAME_BYTES,
     MESSAGE_BYTES,
     Cancel,
     Command,
-    First,
+    FirstProtocol,
     Ignored,
     Notice,
     Outgoing,
     Ping,
     Report,
-    Second,
+    SecondProtocol,
     fragments,
 )
-
-DONE = Outcome(kind="complete", body={"state": "running"})
-
-
-def command(command_id: str, attempt: int = 1) -> Command:
-    """Make a command."""
-    return Command(command_id=command_id, attempt=attempt, action="start_session")
 
 
 def report(kind: str, command_id: str, attempt: int = 1, body: Any = None) -> Report:
@@ -34,90 +26,37 @@ def report(kind: str, command_id: str, attempt: int = 1, body: Any = None) -> Re
     return Report(kind=kind, command_id=command_id, attempt=attempt, body=body)
 
 
-def test_commands_run_one_after_the_other_and_report_in_the_attempt_they_came_in() -> None:
-    """Ack when its turn has come, end when it has ended."""
-    ledger = Ledger()
-    said = [*ledger.receive(command("a", 2)), *ledger.receive(command("b"))]
+@pytest.mark.parametrize(
+    ("outgoing", "message"),
+    [
+        (report("ack", "c"), {"type": "ack", "payload": {"commandId": "c"}}),
+        (report("complete", "c", 1, {"n": 1}), {"type": "complete", "payload": {"commandId": "c", "result": {"n": 1}}}),
+        (report("failed", "c", 1, "why"), {"type": "failed", "payload": {"commandId": "c", "error": "why"}}),
+        (Notice(type="status", payload={"sessionId": "s"}), {"type": "status", "payload": {"sessionId": "s"}}),
+        (Notice(type="pong"), {"type": "pong"}),
+        (report("progress", "c"), None),
+        (report("cancelled", "c"), None),
+    ],
+)
+def test_protocol_1_sends_one_item_in_a_message(outgoing: Outgoing, message: object) -> None:
+    """It has no message for progress and cancelled."""
+    text, count = FirstProtocol().encode([outgoing, report("ack", "d")])
 
-    assert said == []
-    assert ledger.begin() == (command("a", 2), report("ack", "a", 2))
-    assert ledger.end(DONE) == report("complete", "a", 2, DONE.body)
-    assert ledger.begin() == (command("b"), report("ack", "b"))
-    assert ledger.end(Outcome(kind="failed", body="why")) == report("failed", "b", 1, "why")
-    assert ledger.begin() is None
-
-
-def test_a_command_that_comes_again_while_it_waits_runs_once_in_its_place() -> None:
-    """In the newer attempt."""
-    ledger = Ledger()
-    for delivery in (command("a"), command("b"), command("a", 2)):
-        assert ledger.receive(delivery) == []
-
-    assert ledger.begin() == (command("a", 2), report("ack", "a", 2))
-    ledger.end(DONE)
-    assert ledger.begin() == (command("b"), report("ack", "b"))
+    assert (None if text is None else json.loads(text)) == message
+    assert count == 1
 
 
-def test_a_command_that_comes_again_while_it_runs_is_acknowledged_and_goes_on() -> None:
-    """Its end names the newer attempt."""
-    ledger = Ledger()
-    ledger.receive(command("a"))
-    ledger.begin()
-
-    assert ledger.receive(command("a", 2)) == [report("ack", "a", 2)]
-    assert ledger.progress({"percent": 40}) == report("progress", "a", 2, {"percent": 40})
-    assert ledger.end(DONE) == report("complete", "a", 2, DONE.body)
-    assert ledger.begin() is None
-
-
-def test_a_command_that_comes_again_after_its_end_is_answered_with_that() -> None:
-    """As long as it is remembered."""
-    ledger = Ledger(remembered=1)
-    for command_id in ("a", "b"):
-        ledger.receive(command(command_id))
-        ledger.begin()
-        ledger.end(DONE)
-
-    assert ledger.receive(command("b", 2)) == [report("ack", "b", 2), report("complete", "b", 2, DONE.body)]
-    assert ledger.receive(command("a", 2)) == []
-    assert ledger.begin() == (command("a", 2), report("ack", "a", 2))
-
-
-def test_only_a_command_that_waits_is_cancelled() -> None:
-    """One that runs goes on; one that is not known needs no answer."""
-    ledger = Ledger()
-    for command_id in ("a", "b"):
-        ledger.receive(command(command_id))
-    ledger.begin()
-
-    assert ledger.cancel("b") == [report("cancelled", "b")]
-    assert (ledger.cancel("a"), ledger.cancel("b"), ledger.cancel("none")) == ([], [], [])
-    assert ledger.end(DONE) == report("complete", "a", 1, DONE.body)
-    assert ledger.receive(command("b", 2)) == [report("ack", "b", 2), report("cancelled", "b", 2)]
-
-
-def test_the_first_protocol_has_a_message_for_each_report() -> None:
-    """As StreamSpace's k8s agent writes them; for progress it has none."""
-    first = First()
-    stamp = "2026-11-23T12:00:00Z"
-
-    ack = first.encode([report("ack", "c"), report("ack", "d")], stamp)
-    assert ack == ('{"payload": {"commandId": "c"}, "timestamp": "2026-11-23T12:00:00Z", "type": "ack"}', 1)
-    assert first.encode([report("progress", "c")], stamp) == (None, 1)
-    assert first.encode([Notice(type="status", payload={}, stamped=False)], stamp) == (
-        '{"payload": {}, "type": "status"}',
-        1,
-    )
-
-
-def test_the_second_protocol_sends_all_reports_up_to_a_notice_in_one_message() -> None:
+def test_protocol_2_sends_all_reports_before_a_notice_in_one_message() -> None:
     """In the order in which they happened."""
     outgoing: list[Outgoing] = [
-        *(report("ack", "c", 3), report("complete", "c", 3, {"n": 1}), report("cancelled", "d", 2)),
-        *(Notice(type="pong"), report("ack", "e")),
+        report("ack", "c", 3),
+        report("complete", "c", 3, {"n": 1}),
+        report("cancelled", "d", 2),
+        Notice(type="pong"),
+        report("ack", "e"),
     ]
 
-    text, count = Second(32).encode(outgoing, "now")
+    text, count = SecondProtocol(32).encode(outgoing)
 
     assert count == 3
     assert json.loads(text or "") == {
@@ -131,10 +70,10 @@ def test_the_second_protocol_sends_all_reports_up_to_a_notice_in_one_message() -
 
 
 def test_no_message_and_no_fragment_is_too_large() -> None:
-    """Reports that do not fit wait for the next message."""
+    """Reports without room wait for the next message."""
     outgoing = [report("complete", f"c-{number}", 1, "é" * 5000) for number in range(10)]
 
-    text, count = Second(32).encode(outgoing, "now")
+    text, count = SecondProtocol(32).encode(outgoing)
 
     assert text is not None
     assert 0 < count < 10
@@ -144,34 +83,35 @@ def test_no_message_and_no_fragment_is_too_large() -> None:
     assert "".join(pieces) == text
 
 
-@pytest.mark.parametrize("dialect", [First(), Second(1)])
+@pytest.mark.parametrize("protocol", [FirstProtocol(), SecondProtocol(1)])
 @pytest.mark.parametrize(
     "text",
     [
-        *("", "{", "[]", "null", "17", "{}", '{"type": 17}', '{"type": "novelty"}', "[" * 100_000, b"\xff"),
+        *("", "{", "[]", "null", "17", "{}", '{"type": 17}', '{"type": "future_type"}', "[" * 100_000, b"\xff"),
         *('{"type": "command"}', '{"type": "command", "payload": {"commandId": 1}}'),
         *('{"type": "commands", "commands": {}}', '{"type": "commands", "commands": [7]}', '{"type": "cancel"}'),
         '{"type": "commands", "commands": [{"commandId": "c", "attempt": "1"}]}',
     ],
 )
-def test_what_means_nothing_is_ignored(dialect: First | Second, text: str | bytes) -> None:
-    """And told in the log."""
-    assert [type(received) for received in dialect.decode(text)] == [Ignored]
+def test_a_meaningless_message_is_ignored(protocol: FirstProtocol | SecondProtocol, text: str | bytes) -> None:
+    """Decoding never raises."""
+    assert [type(received) for received in protocol.decode(text)] == [Ignored]
 
 
-def test_commands_cancels_and_pings_are_understood() -> None:
-    """With unknown fields among those that are known."""
-    listed = [
-        {"commandId": "c", "attempt": 3, "action": "a", "payload": {"k": 1}, "novelty": 1},
+def test_commands_cancels_and_pings_are_decoded() -> None:
+    """Unknown fields are ignored."""
+    entries = [
+        {"commandId": "c", "attempt": 3, "action": "a", "payload": {"k": 1}, "futureField": 1},
         {"commandId": "d", "payload": None},
     ]
 
-    assert Second(1).decode(json.dumps({"type": "commands", "commands": listed, "novelty": 1})) == [
+    assert SecondProtocol(1).decode(json.dumps({"type": "commands", "commands": entries, "futureField": 1})) == [
         Command(command_id="c", attempt=3, action="a", payload={"k": 1}),
         Command(command_id="d"),
     ]
-    assert Second(1).decode('{"type": "cancel", "commandId": "c", "attempt": 1}') == [Cancel(command_id="c")]
-    assert First().decode('{"type": "command", "payload": {"commandId": "c", "action": "a"}}') == [
+    assert SecondProtocol(1).decode('{"type": "cancel", "commandId": "c", "attempt": 1}') == [Cancel(command_id="c")]
+    assert FirstProtocol().decode('{"type": "command", "payload": {"commandId": "c", "action": "a"}}') == [
         Command(command_id="c", action="a")
     ]
-    assert First().decode('{"type": "ping"}') == Second(1).decode('{"type": "ping"}') == [Ping()]
+    assert FirstProtocol().decode('{"type": "ping"}') == [Ping()]
+    assert SecondProtocol(1).decode('{"type": "ping"}') == [Ping()]
