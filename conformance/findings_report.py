@@ -80,7 +80,7 @@ def _explanation(finding: Finding) -> Table:
     rows.add_column(no_wrap=True, min_width=18)
     rows.add_column(overflow="fold")
     rows.add_row("  Expected", escape(check.expected))
-    rows.add_row("  The agent", escape(finding.seen))
+    rows.add_row("  Observed", escape(finding.seen))
     rows.add_row("  docs/protocol.md", escape(f"“{check.sentence}”" if check.sentence else "does not mention this"))
     rows.add_row("  What to do", escape(check.advice))
     return rows

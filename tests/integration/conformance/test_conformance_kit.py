@@ -138,7 +138,7 @@ def test_a_failure_is_reported_with_everything_that_its_author_needs(capsys: pyt
     assert code == 1
     assert "FAILED: MUST register-key" in shown
     assert f"Expected {check.expected}" in shown
-    assert "The agent X-Agent-Api-Key: Bearer 0000" in shown
+    assert "Observed X-Agent-Api-Key: Bearer 0000" in shown
     assert f"docs/protocol.md “{check.sentence}”" in shown
     assert f"What to do {check.advice}" in shown
     assert "The agent does not conform to docs/protocol.md" in shown
