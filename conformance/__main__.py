@@ -49,9 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     began = time.monotonic()
     try:
-        asyncio.run(
-            _until_signal(run(kit_options, findings, at_once=not options.one_by_one, on_finished=_tell_finished))
-        )
+        running = run(kit_options, findings, at_once=not options.one_by_one, on_finished=_tell_finished)
+        asyncio.run(_until_signal(running))
     except (asyncio.CancelledError, KeyboardInterrupt):
         return INTERRUPTED
     except NotStartedError as error:
@@ -89,42 +88,19 @@ def _parser() -> argparse.ArgumentParser:
         "2: nothing was checked.",
     )
     agent = os.environ.get("AGENT", "")
-    parser.add_argument(
-        "--agent", default=agent, metavar="COMMAND", help="what starts the agent (or the variable AGENT)"
-    )
-    parser.add_argument(
-        "--protocol", choices=("1", "2", "auto"), default="auto", help="the protocol it must request (default: any)"
-    )
-    parser.add_argument(
-        "--action",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="an action that it knows; repeat it for actions in sequence (default: start_session, stop_session)",
-    )
-    parser.add_argument(
-        "--payload",
-        action="append",
-        default=[],
-        metavar="JSON",
-        help="the payload of the action at the same position; {n} in it becomes a number",
-    )
-    parser.add_argument(
-        "--only",
-        action="append",
-        default=[],
-        choices=[*SCENARIOS, *BY_NAME],
-        metavar="NAME",
-        help=f"a check or a scenario, repeat it for more; the scenarios are {', '.join(SCENARIOS)}",
-    )
-    parser.add_argument(
-        "--slow", action="store_true", help="also run checks that take up to 65 s: heartbeats, approval"
-    )
-    parser.add_argument("--one-by-one", action="store_true", help="run one agent process at a time")
-    parser.add_argument(
-        "--patience", type=float, default=15.0, help="seconds from its start to its registration (%(default)s)"
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
+    add = parser.add_argument
+    add("--agent", default=agent, metavar="COMMAND", help="what starts the agent (default: the variable AGENT)")
+    add("--protocol", choices=("1", "2", "auto"), default="auto", help="what it must request (default: either)")
+    text = "an action that it knows; repeat it for actions in sequence (default: start_session, stop_session)"
+    add("--action", action="append", default=[], metavar="NAME", help=text)
+    text = "the payload of the action at the same position; {n} in it becomes a number"
+    add("--payload", action="append", default=[], metavar="JSON", help=text)
+    text = f"a check or a scenario, repeat it for more; the scenarios are {', '.join(SCENARIOS)}"
+    add("--only", action="append", default=[], choices=[*SCENARIOS, *BY_NAME], metavar="NAME", help=text)
+    add("--slow", action="store_true", help="also run checks that take up to 65 s: heartbeats, approval")
+    add("--one-by-one", action="store_true", help="run one agent process at a time")
+    add("--patience", type=float, default=15.0, help="seconds from its start to its registration (%(default)s)")
+    add("--json", action="store_true", help="print one JSON document instead of tables")
     return parser
 
 

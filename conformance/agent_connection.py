@@ -5,6 +5,7 @@ import contextlib
 import socket
 import struct
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
@@ -33,7 +34,6 @@ class AgentConnection:
     """An open connection and everything that arrived over it."""
 
     def __init__(self, request: Request, websocket: ServerProtocol, writer: asyncio.StreamWriter) -> None:
-        """Take over a connection after its handshake."""
         self.query = dict(parse_qsl(urlsplit(request.path).query, keep_blank_values=True))
         self.headers = request.headers
         self.opened_at = time.monotonic()
@@ -56,29 +56,33 @@ class AgentConnection:
 
     def send(self, *texts: str, close: int | None = None) -> None:
         """Send messages, and after them a close frame with this code."""
-        with contextlib.suppress(InvalidState):
+        with self._writing() as websocket:
             for text in texts:
-                self._websocket.send_text(text.encode())
+                websocket.send_text(text.encode())
             if close is not None:
-                self._websocket.send_close(close)
-        self.flush()
+                websocket.send_close(close)
 
     def send_fragments(self, text: str, count: int) -> None:
         """Send one message in this number of frames, with a ping after the first."""
         data = text.encode()
         size = -(-len(data) // count)
         first, *others = (data[start : start + size] for start in range(0, len(data), size))
-        with contextlib.suppress(InvalidState):
-            self._websocket.send_text(first, fin=False)
-            self._websocket.send_ping(b"between fragments")
+        with self._writing() as websocket:
+            websocket.send_text(first, fin=False)
+            websocket.send_ping(b"between fragments")
             for piece in others:
-                self._websocket.send_continuation(piece, fin=piece is others[-1])
-        self.flush()
+                websocket.send_continuation(piece, fin=piece is others[-1])
 
     def send_ping(self, data: bytes) -> None:
         """Send a WebSocket ping."""
+        with self._writing() as websocket:
+            websocket.send_ping(data)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[ServerProtocol]:
+        """Write what is sent; over a connection that is closing nothing is."""
         with contextlib.suppress(InvalidState):
-            self._websocket.send_ping(data)
+            yield self._websocket
         self.flush()
 
     def abort(self) -> None:

@@ -15,10 +15,9 @@ class NotStartedError(Exception):
 
 
 class AgentProcess:
-    """One agent, which can be started several times; its output goes to a file."""
+    """One agent, which can be started several times; its command may contain {url}, {id}, {key} and {dir}."""
 
     def __init__(self, command: str, placeholders: Mapping[str, str], output: Path) -> None:
-        """Replace {url}, {id}, {key} and {dir} in the command."""
         self._command, self._placeholders, self._output = command, placeholders, output
         self._process: Process | None = None
 

@@ -102,7 +102,7 @@ CHECKS: tuple[Check, ...] = (
         ("plain-websocket", MUST, _PLAIN, "the agent works without a subprotocol and without an extension",
          "Do not request a subprotocol, and do not require compression."),
         ("websocket-ping", MUST, "A WebSocket ping every 54 s or so keeps proxies awake; pongs come back.",
-         "the agent answers a WebSocket ping by a pong with the same content within 3 s",
+         "the agent answers a WebSocket ping by a pong with the same content within 5 s",
          "Most libraries answer pings only while you read: keep reading while you execute commands."),
         ("acks", MUST, _ACK, "the agent acknowledges each command",
          "Send an ack with the commandId before you execute a command."),

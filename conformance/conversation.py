@@ -17,15 +17,21 @@ UNKNOWN_TYPES = (
     json.dumps({"message": "Internal server error", "connectionId": "abc=", "requestId": "def"}),
     "{}",
 )
-MEANINGLESS = ("this is not JSON", '{"type": "command", "payload": {"commandId": ', "", "[]", "null", "17", '"text"')
-MEANINGLESS_COMMANDS = {
-    1: ('{"type": "command"}', '{"type": "command", "payload": null}', '{"type": "command", "payload": []}'),
-    2: (
-        '{"type": "commands", "commands": null}',
-        '{"type": "commands", "commands": [null, 17]}',
-        '{"type": "cancel"}',
+# For both protocols, then for each.
+MEANINGLESS = (
+    (
+        "this is not JSON",
+        '{"type": "command", "payload": {"commandId": ',
+        "",
+        "[]",
+        "null",
+        "17",
+        '"a"',
+        '{"type": 17}',
     ),
-}
+    ('{"type": "command"}', '{"type": "command", "payload": null}', '{"type": "command", "payload": []}'),
+    ('{"type": "commands", "commands": null}', '{"type": "commands", "commands": [null, 17]}', '{"type": "cancel"}'),
+)
 
 
 async def converse(harness: Harness) -> None:
@@ -44,8 +50,8 @@ async def converse(harness: Harness) -> None:
             # So that the next step does not fail for the same reason.
             await harness.start_and_connect()
     await harness.wait_for_late_acks()
-    ended = await harness.agent.terminate(harness.limits.stop)
-    harness.findings.expect("sigterm", ended, f"it still runs {harness.limits.stop:.0f} s after SIGTERM")
+    ended = await harness.agent.terminate(harness.limits.answer)
+    harness.findings.expect("sigterm", ended, f"it still runs {harness.limits.answer:.0f} s after SIGTERM")
 
 
 async def _connect(harness: Harness) -> None:
@@ -90,8 +96,8 @@ async def _first_command(harness: Harness) -> None:
     if end.kind == "failed":
         right = end.body == f"unknown action: {UNKNOWN_ACTION}"
         findings.expect("unknown-action-words", right, f"error: {end.body!r:.200}")
-    answered = await harness.until(lambda: b"conformance" in connection.pongs, limits.pong)
-    findings.expect("websocket-ping", answered, f"no pong within {limits.pong:.0f} s")
+    answered = await harness.until(lambda: b"conformance" in connection.pongs, limits.answer)
+    findings.expect("websocket-ping", answered, f"no pong within {limits.answer:.0f} s")
 
 
 def _judge_missing_end(harness: Harness, command: Command, problem: str) -> None:
@@ -103,16 +109,12 @@ def _judge_missing_end(harness: Harness, command: Command, problem: str) -> None
     harness.findings.failed("outcomes" if reports or not harness.acks_expected else "acks", problem)
 
 
-async def _known_actions(harness: Harness) -> str | None:
-    return await harness.execute(*harness.known_commands(), seconds=harness.limits.execution)
-
-
 async def _ping_message(harness: Harness) -> str | None:
     harness.connection.send('{"type": "ping"}')
     answered = await harness.until(
-        lambda: any(message.decoded.type == "pong" for message in harness.messages()), harness.limits.pong
+        lambda: any(message.decoded.type == "pong" for message in harness.messages()), harness.limits.answer
     )
-    return None if answered else f"no pong message within {harness.limits.pong:.0f} s"
+    return None if answered else f"no pong message within {harness.limits.answer:.0f} s"
 
 
 async def _order(harness: Harness) -> str | None:
@@ -145,15 +147,6 @@ async def _unknown_fields(harness: Harness) -> str | None:
     return await harness.wait_for_ends(command)
 
 
-async def _unknown_types(harness: Harness) -> str | None:
-    return await _survives(harness, *UNKNOWN_TYPES)
-
-
-async def _meaningless(harness: Harness) -> str | None:
-    texts = (*MEANINGLESS, '{"type": 17}', *MEANINGLESS_COMMANDS[harness.connection.protocol])
-    return await _survives(harness, *texts)
-
-
 async def _fragments(harness: Harness) -> str | None:
     command = harness.unknown_command(text="é" * 300)
     harness.connection.send_fragments(harness.record(command)[0], 3)
@@ -179,21 +172,17 @@ async def _cancel(harness: Harness) -> str | None:
     return await harness.wait_for_ends(*commands)
 
 
-async def _cancel_unknown(harness: Harness) -> str | None:
-    return await _survives(harness, encode_cancel(harness.unknown_command()))
-
-
+# By the name of its check: each step returns None when the agent behaved, else what it did instead.
 _STEPS: dict[str, Callable[[Harness], Awaitable[str | None]]] = {
-    "outcomes": _known_actions,
+    "outcomes": lambda harness: harness.execute(*harness.known_commands(), seconds=harness.limits.execution),
     "ping-message": _ping_message,
     "order": _order,
     "unknown-fields": _unknown_fields,
-    "unknown-types": _unknown_types,
-    "survives-garbage": _meaningless,
+    "unknown-types": lambda harness: _survives(harness, *UNKNOWN_TYPES),
+    "survives-garbage": lambda harness: _survives(harness, *MEANINGLESS[0], *MEANINGLESS[harness.connection.protocol]),
     "fragments": _fragments,
     "large-command": _large_command,
     "batch": _batch,
-    "cancel-unknown": _cancel_unknown,
+    "cancel-unknown": lambda harness: _survives(harness, encode_cancel(harness.unknown_command())),
     "cancel": _cancel,
 }
-"""By the name of its check: each returns None when the agent behaved, else what it did instead."""

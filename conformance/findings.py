@@ -29,7 +29,6 @@ class Findings:
     """The findings about the wanted checks; those about other checks are dropped."""
 
     def __init__(self, wanted: Iterable[Check]) -> None:
-        """Keep findings about these checks."""
         self._wanted = {check.name: check for check in wanted}
         self._found: dict[str, Finding] = {}
 

@@ -32,15 +32,11 @@ class Limits:
     start: float = 15.0
     """From the start of the process to its registration, and from there to its connection."""
     answer: float = 5.0
-    """To the end of a command with an unknown action."""
+    """To the end of a command with an unknown action, to a pong, and from SIGTERM to the end of the process."""
     execution: float = 20.0
     """To the end of a command with a known action."""
-    pong: float = 3.0
-    late_ack: float = 0.5
-    process_exit: float = 1.0
-    """From the end of a connection to the end of the process, if that was the cause."""
-    stop: float = 5.0
-    """From SIGTERM to the end of the process."""
+    settle: float = 1.0
+    """For late acks, and for the end of a process whose connection has ended."""
     reconnect: float = 20.0
     """More than the first four pauses without jitter: 1, 2, 4 and 8 s."""
     resend: float = 2.0
@@ -77,14 +73,13 @@ class Delivery:
 
 
 class Harness:
-    """One agent process and its simulated service, for one scenario."""
+    """One agent process and its simulated service, for one scenario; entering it starts the service, not the agent."""
 
     _numbers = itertools.count(1)
     connection: AgentConnection
     """The connection that the scenario uses."""
 
     def __init__(self, options: Options, findings: Findings, scenario: str, folder: Path) -> None:
-        """Prepare a scenario; the folder is made when the harness is entered."""
         self.options, self.findings, self.scenario, self.folder = options, findings, scenario, folder
         self.limits = options.limits
         self.deliveries: list[Delivery] = []
@@ -93,7 +88,6 @@ class Harness:
         self.service = SimulatedService(self.agent_id)
 
     async def __aenter__(self) -> Self:
-        """Start the service, not the agent."""
         self.folder.mkdir()
         await self.service.__aenter__()
         placeholders = {"url": self.service.url, "id": self.agent_id, "key": self.key, "dir": str(self.folder)}
@@ -101,7 +95,6 @@ class Harness:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """End the agent, then the service."""
         await self.agent.terminate(2)
         await self.agent.kill()
         await self.service.__aexit__()
@@ -194,7 +187,7 @@ class Harness:
 
     async def wait_for_late_acks(self) -> None:
         """Wait a moment, so that a late ack does not count as missing."""
-        await self.until(lambda: not self.unacknowledged(), self.limits.late_ack)
+        await self.until(lambda: not self.unacknowledged(), self.limits.settle)
 
     def end_of(self, command: Command, since: float = 0.0) -> Report | None:
         """Return the first report since a time that ends the command."""
@@ -226,7 +219,7 @@ class Harness:
         if self.end_of(command, since):
             return None
         if connection.closed:  # perhaps because the process is ending
-            await self.until(lambda: False, self.limits.process_exit)
+            await self.until(lambda: False, self.limits.settle)
         if self.agent.exit_code is not None:
             return self.why_absent()
         if connection.closed:

@@ -42,7 +42,6 @@ class SimulatedService:
     """Listens on a free port of 127.0.0.1; a scenario sets its public attributes."""
 
     def __init__(self, agent_id: str) -> None:
-        """Serve this agent."""
         self.calls: list[Call] = []
         self.connections: list[AgentConnection] = []
         self.approved: tuple[int, dict[str, Any]] = (200, _approval(agent_id))
@@ -56,13 +55,11 @@ class SimulatedService:
         self._writers: set[asyncio.StreamWriter] = set()
 
     async def __aenter__(self) -> Self:
-        """Listen."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Cut every connection and stop listening."""
         self._server.close()
         for writer in list(self._writers):
             reset(writer)

@@ -45,7 +45,6 @@ class Agent:
     """One agent: it reconnects for ever; its commands and their ends outlive each connection."""
 
     def __init__(self, options: argparse.Namespace, sessions: Sessions, protocol: Protocol) -> None:
-        """Take the options of the command line."""
         self._options = options
         self._service = ServiceClient(options, protocol.query)
         self._sessions = sessions

@@ -34,7 +34,6 @@ class Backoff:
     """The pauses between attempts: random, up to 1, 2, 4 … `most` seconds."""
 
     def __init__(self, most: float) -> None:
-        """Wait `most` seconds at most."""
         self._most = most
         self._attempts = 0
 
@@ -48,10 +47,9 @@ class Backoff:
 
 
 class ServiceClient:
-    """Registers and connects one agent; `options` are those of the command line."""
+    """Registers and connects one agent; `query` chooses the protocol in the URL of the WebSocket."""
 
     def __init__(self, options: Namespace, query: str) -> None:
-        """Choose the protocol by `query`, which is appended to the URL of the WebSocket."""
         self._options = options
         self._key: str = options.key
         self._query = query

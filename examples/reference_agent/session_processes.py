@@ -33,11 +33,11 @@ class SessionError(Exception):
 class Sessions:
     """The sessions in a folder: one file `<sessionId>.pid` for each, which the session's process keeps locked.
 
-    Every method raises SessionError for a session id that is not a safe file name.
+    A session has `grace` seconds between SIGTERM and SIGKILL.  Every method raises SessionError for a session id that is
+    not a safe file name.
     """
 
     def __init__(self, folder: Path, *, grace: float = 5.0) -> None:
-        """Use the folder, which is made if need be; a session has `grace` seconds between SIGTERM and SIGKILL."""
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._grace = grace

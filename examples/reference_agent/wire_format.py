@@ -87,10 +87,9 @@ class FirstProtocol:
 
 
 class SecondProtocol:
-    """Many commands in a message, many reports in a message, each with its attempt."""
+    """Many commands and many reports in a message, each with its attempt; `window` commands may be unacknowledged."""
 
     def __init__(self, window: int) -> None:
-        """Take up to `window` unacknowledged commands, 1 to 100."""
         self.query = f"&protocol=2&window={window}"
 
     def decode(self, text: str | bytes) -> list[Received]:

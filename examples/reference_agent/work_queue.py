@@ -22,7 +22,6 @@ class WorkQueue:
     """The commands of one agent, in the order of their arrival."""
 
     def __init__(self, remembered: int = REMEMBERED) -> None:
-        """Remember the last `remembered` ends."""
         self._remembered = remembered
         self._waiting: dict[str, Command] = {}
         self._running: Command | None = None

@@ -30,9 +30,9 @@ REFERENCE_AGENT = (
 AGENTS_AT_ONCE = 16
 # For a busy machine: only a fault that is an absence takes that long.
 LIMITS = Limits(
-    **dict.fromkeys(("answer", "execution", "pong", "process_exit", "stop", "resend", "outage"), 15.0),
+    **dict.fromkeys(("answer", "execution", "resend", "outage"), 15.0),
     **dict.fromkeys(("start", "reconnect"), 60.0),
-    late_ack=2.0,
+    settle=3.0,
     approval=10.0,
     heartbeat=15.0,
     ping=15.0,
