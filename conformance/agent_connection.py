@@ -5,7 +5,7 @@ import contextlib
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
@@ -79,7 +79,7 @@ class AgentConnection:
             websocket.send_ping(data)
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[ServerProtocol]:
+    def _writing(self) -> Generator[ServerProtocol]:
         """Write what is sent; over a connection that is closing nothing is."""
         with contextlib.suppress(InvalidState):
             yield self._websocket

@@ -61,7 +61,7 @@ class DecodedMessage:
 def encode(protocol: int, commands: Sequence[Command], *, unknown_fields: bool = False) -> list[str]:
     """Return the messages that deliver the commands: one for each in protocol 1, one for all in protocol 2."""
     extra: Mapping[str, Any] = _UNKNOWN_FIELDS if unknown_fields else {}
-    entries = [
+    entries: list[dict[str, Any]] = [
         {"commandId": command.command_id, "action": command.action, "payload": command.payload, **extra}
         for command in commands
     ]

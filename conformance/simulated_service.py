@@ -46,7 +46,7 @@ class SimulatedService:
         self.connections: list[AgentConnection] = []
         self.approved: tuple[int, dict[str, Any]] = (200, _approval(agent_id))
         self.pending: tuple[int, dict[str, Any]] = (202, {"agentId": agent_id, "approvalStatus": "pending"})
-        self.registration = self.approved
+        self.registration: tuple[int, dict[str, Any]] = self.approved
         self.handshake_status = HTTPStatus.SWITCHING_PROTOCOLS
         self.outage = False
         """Whether requests fail: every second registration by a cut connection, the others with 503."""

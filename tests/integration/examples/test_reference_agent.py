@@ -9,7 +9,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ def state(tmp_path: Path) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def harness_of(state: Path, *options: str) -> AsyncIterator[Harness]:
+async def harness_of(state: Path, *options: str) -> AsyncGenerator[Harness]:
     """Prepare an agent with these options; its sessions are stopped at the end."""
     command = [
         sys.executable,
