@@ -131,7 +131,7 @@ class Harness:
         if self.agent.exit_code is not None:
             output = self.agent.last_output()
             ended = f"the agent's process ended with exit code {self.agent.exit_code}"
-            return f"{ended}; its last output:\n{output}" if output else f"{ended} and printed nothing"
+            return f"{ended}\nits last output:\n{output}" if output else f"{ended} and printed nothing"
         calls = [f"{call.what} ({call.status})" for call in self.service.calls[-3:]]
         return f"the agent does not connect; its last requests: {', '.join(calls) or 'none'}"
 

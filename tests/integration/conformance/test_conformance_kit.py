@@ -27,7 +27,7 @@ SMALL_AGENT = shlex.join([sys.executable, str(Path(__file__).with_name("faulty_a
 REFERENCE_AGENT = (
     f"{sys.executable} -m examples.reference_agent --url {{url}} --id {{id}} --key {{key}} --state {{dir}} --poll 1"
 )
-AGENTS_AT_ONCE = 16
+AGENTS_AT_ONCE = 24
 # For a busy machine: only a fault that is an absence takes that long.
 LIMITS = Limits(
     **dict.fromkeys(("answer", "execution", "resend", "outage"), 15.0),
@@ -155,13 +155,13 @@ def test_programs_get_one_json_document(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_an_agent_that_ends_at_once_does_not_conform(capsys: pytest.CaptureFixture[str]) -> None:
-    """The kit does not wait for it, and shows the last output once for each scenario at most."""
+    """The kit does not wait for it; it shows the last output for the two failed checks, not for those it did not reach."""
     code = main(["--agent", "sh -c 'echo oops; exit 3'"])
 
     shown = capsys.readouterr().out
     assert code == 1
-    assert "the agent's process ended with exit code 3; its last output: oops" in " ".join(shown.split())
-    assert shown.count("oops") == len([name for name in ("registers", "connects") if name in shown])
+    assert "the agent's process ended with exit code 3 its last output: oops" in " ".join(shown.split())
+    assert shown.count("oops") == 2
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_make_passes_on_a_command_with_quotes_and_the_options() -> None:
     )
 
     [check] = json.loads(result.stdout)["checks"]
-    assert check["seen"] == "the agent's process ended with exit code 3; its last output:\noops"
+    assert check["seen"] == "the agent's process ended with exit code 3\nits last output:\noops"
 
 
 def test_a_base_url_with_a_slash_at_its_end_works(capsys: pytest.CaptureFixture[str]) -> None:
