@@ -45,6 +45,10 @@ class Limits:
     """How long the service fails, unless three attempts come earlier."""
     approval: float = 45.0
     """Between two registrations while the approval is pending."""
+    window: float = 3.0
+    """In which more than MOST_CALLS are too many."""
+    shortest_pauses: float = 0.5
+    """Four pauses with full jitter are shorter together in 4 of 100,000 runs."""
     heartbeat: float = 35.0
     ping: float = 65.0
 

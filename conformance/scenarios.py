@@ -14,12 +14,9 @@ from conformance.harness import NO_ACKS_EXPECTED, Harness, ScenarioAborted
 from conformance.message_codec import Report, excerpt
 from conformance.simulated_service import Call
 
-WINDOW_SECONDS = 3.0
 MOST_CALLS = 6
 """With pauses up to 1, 2, 4 … s and full jitter, an agent makes more calls in the window in 3 of 100,000 runs."""
 OUTAGE_CALLS = 3
-SHORTEST_PAUSES_SECONDS = 0.5
-"""Four pauses with full jitter are shorter together in 4 of 100,000 runs."""
 TOLERANCE = 0.1
 
 
@@ -36,12 +33,12 @@ async def registration(harness: Harness) -> None:
     if not registered:
         raise ScenarioAborted("the agent does not register")
     _judge_registration(harness, service.called("register")[0])
-    await harness.until(lambda: service.called("connect"), WINDOW_SECONDS)
+    await harness.until(lambda: service.called("connect"), limits.window)
     if harness.agent.exit_code is not None:
         findings.failed("pending-asks-again", harness.why_absent())
         raise ScenarioAborted("the agent gave up")
     findings.expect("pending-stays-out", not service.called("connect"), "the agent connects without approval")
-    findings.judge("pending-patient", _too_many(service.called("register")))
+    findings.judge("pending-patient", _too_many(service.called("register"), limits.window))
     if not harness.options.slow and len(service.called("register")) == 1:
         for name in ("pending-asks-again", "approved-connects"):
             findings.skipped(name, "takes 30 s: add --slow")
@@ -90,27 +87,28 @@ async def refusal(harness: Harness) -> None:
     calls = await _calls_when_refused(harness, "register")
     connects = len(harness.service.called("connect"))
     harness.findings.expect("refused-stays-out", not connects, f"{connects} handshakes after a 401")
-    harness.findings.judge("refused-patient", _too_many(calls))
+    harness.findings.judge("refused-patient", _too_many(calls, harness.limits.window))
 
 
 async def forbidden(harness: Harness) -> None:
     """Accept the registration and refuse the handshake."""
     harness.service.handshake_status = HTTPStatus.FORBIDDEN
-    harness.findings.judge("forbidden-patient", _too_many(await _calls_when_refused(harness, "connect")))
+    calls = await _calls_when_refused(harness, "connect")
+    harness.findings.judge("forbidden-patient", _too_many(calls, harness.limits.window))
 
 
 async def _calls_when_refused(harness: Harness, what: str) -> list[Call]:
     await harness.agent.start()
     if not await harness.until(lambda: harness.service.called(what), harness.limits.start):
         raise ScenarioAborted(harness.why_absent())
-    await harness.until(lambda: len(harness.service.called(what)) > MOST_CALLS, WINDOW_SECONDS)
+    await harness.until(lambda: len(harness.service.called(what)) > MOST_CALLS, harness.limits.window)
     return harness.service.called(what)
 
 
-def _too_many(calls: Sequence[Call]) -> str | None:
+def _too_many(calls: Sequence[Call], window: float) -> str | None:
     # By the times of the calls: on a busy machine the kit may look later than at the end of the window.
-    count = len([call for call in calls if call.at - calls[0].at < WINDOW_SECONDS])
-    return f"{count} attempts within {WINDOW_SECONDS:.0f} s" if count > MOST_CALLS else None
+    count = len([call for call in calls if call.at - calls[0].at < window])
+    return f"{count} attempts within {window:.0f} s" if count > MOST_CALLS else None
 
 
 async def reconnection(harness: Harness) -> None:
@@ -183,7 +181,7 @@ async def connection_loss(harness: Harness) -> None:
     times = [cut_at, *(call.at for call in _attempts(harness, cut_at))]
     pauses = [later - earlier for earlier, later in pairwise(times)][: OUTAGE_CALLS + 1]
     shown = f"attempts after {_seconds(pauses)}"
-    quick = len(pauses) > OUTAGE_CALLS and sum(pauses) < SHORTEST_PAUSES_SECONDS
+    quick = len(pauses) > OUTAGE_CALLS and sum(pauses) < harness.limits.shortest_pauses
     findings.judge("backs-off", shown if quick else None, shown)
     if quick or len(pauses) < OUTAGE_CALLS:
         findings.skipped("jitter", f"too few pauses to judge: {shown}")

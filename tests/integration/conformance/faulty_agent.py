@@ -19,9 +19,9 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedOK, InvalidH
 from websockets.frames import Frame, Opcode
 from websockets.typing import Subprotocol
 
-PAUSES = (0.3, 0.9, 0.4, 1.2)
+PAUSES = (0.6, 1.8, 0.8, 2.4)
 """Seconds between attempts: shorter than the protocol's, so that tests are quick, and as irregular as random ones."""
-POLL = 0.7
+POLL = 1.5
 ID, KEY = os.environ["AGENT_ID"], os.environ["AGENT_API_KEY"]
 FOREVER = 3600.0
 

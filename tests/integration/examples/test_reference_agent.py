@@ -62,11 +62,13 @@ async def harness_of(state: Path, *options: str) -> AsyncGenerator[Harness]:
         limits=Limits(start=SECONDS, answer=SECONDS, reconnect=SECONDS),
     )
     folder = state.with_name(f"harness-{len(list(state.parent.iterdir()))}")
-    async with Harness(kit, Findings([]), "agent", folder) as harness:
-        yield harness
-    sessions = Sessions(state)
-    for session_id in sessions.active():
-        sessions.stop(session_id)
+    try:
+        async with Harness(kit, Findings([]), "agent", folder) as harness:
+            yield harness
+    finally:
+        sessions = Sessions(state)
+        for session_id in sessions.active():
+            sessions.stop(session_id)
 
 
 @pytest.fixture(autouse=True)
