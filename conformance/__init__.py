@@ -1,1 +1,1 @@
-"""`make conformance`: plays the service to somebody's agent, and tells its author what it gets wrong of the protocol."""
+"""The conformance kit: it plays the service to an agent and reports where the agent breaks docs/protocol.md."""

@@ -1,4 +1,4 @@
-"""What an agent is checked for: each check with its level and the sentence of docs/protocol.md that it comes from."""
+"""The checks: what an agent has to do, how binding it is, and the sentence of docs/protocol.md that says so."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,30 +10,28 @@ MESSAGE_BYTES = 128 * 1024
 
 
 class Level(StrEnum):
-    """How bad it is to fail a check, in the words of RFC 2119."""
+    """How binding a check is, in the words of RFC 2119."""
 
     MUST = "MUST"
     SHOULD = "SHOULD"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that holds for an agent or does not; `sentence` is None for what the protocol leaves unsaid."""
+    """One requirement; `sentence` is quoted from the protocol, or None where the protocol does not mention it."""
 
     name: str
     level: Level
-    scene: str
     sentence: str | None
     expected: str
-    mend: str
+    advice: str
+    scenario: str
     protocol: int | None = None
+    """The only protocol that the check applies to."""
 
 
-def _checks(scene: str, *rows: tuple[str, Level, str | None, str, str], protocol: int | None = None) -> list[Check]:
-    return [
-        Check(name=name, level=level, scene=scene, sentence=sentence, expected=expected, mend=mend, protocol=protocol)
-        for name, level, sentence, expected, mend in rows
-    ]
+def _checks(scenario: str, *rows: tuple[str, Level, str | None, str, str], protocol: int | None = None) -> list[Check]:
+    return [Check(*row, scenario=scenario, protocol=protocol) for row in rows]
 
 
 MUST, SHOULD = Level.MUST, Level.SHOULD
@@ -60,142 +58,141 @@ CHECKS: tuple[Check, ...] = (
     *_checks(
         "registration",
         ("registers", MUST, _REGISTER,
-         "the agent posts to /api/v1/agents/register of DISPATCHER_URL soon after it was started",
+         "the agent posts to /api/v1/agents/register of DISPATCHER_URL soon after its start",
          "Take the URL from DISPATCHER_URL, or write {url} into the command, and register before anything else."),
-        ("register-key", MUST, _HEADERS, "the header X-Agent-Api-Key holds the key, as it is in AGENT_API_KEY",
-         "Send the key with the registration: as it is, no prefix, no quotes."),
-        ("register-content-type", MUST, _HEADERS, "the header Content-Type says application/json",
+        ("register-key", MUST, _HEADERS, "the header X-Agent-Api-Key has the value of AGENT_API_KEY",
+         "Send the key with the registration, without a prefix and without quotes."),
+        ("register-content-type", MUST, _HEADERS, "the header Content-Type is application/json",
          "Set Content-Type: application/json on the registration."),
         ("register-body", MUST, 'body `{"agentId", "platform", "region"?, "capacity"?, "metadata"?}`',
-         "a JSON object: agentId as in AGENT_ID, platform a text, region a text, capacity and metadata objects",
-         "Build the body with a JSON library; leave out what you have no value for."),
-        ("pending-stays-out", MUST, _PENDING, "no connection while the answer is 202 with approvalStatus pending",
-         "Connect only after a 200; until then register again and again."),
-        ("pending-patient", MUST, _PENDING, "the agent asks again after 30 s, not many times a second",
+         "a JSON object: agentId is AGENT_ID; platform and region are strings; capacity and metadata are objects",
+         "Build the body with a JSON library, and leave out the optional fields that you have no value for."),
+        ("pending-stays-out", MUST, _PENDING, "the agent does not connect while the answer is 202 with approvalStatus pending",
+         "Connect only after a 200. Until then, register again every 30 s."),
+        ("pending-patient", MUST, _PENDING, "the agent waits between two registrations",
          "Wait 30 s between two registrations while the approval is pending."),
         ("pending-asks-again", MUST, _PENDING, "the agent registers again within 45 s",
-         "Do not give up on 202: an operator may approve the agent at any time."),
-        ("approved-connects", MUST, "200: go on.", "the agent connects when the registration was answered with 200",
-         "Leave the loop of registrations at the first 200, and connect."),
+         "Do not give up after a 202: an operator may approve the agent at any time."),
+        ("approved-connects", MUST, "200: go on.", "the agent connects after the registration was answered with 200",
+         "Stop registering at the first 200, and connect."),
     ),
     *_checks(
         "refusal",
-        ("refused-patient", MUST, _REFUSED, "after a 401 the agent gives up, or asks again after a long while only",
-         "Treat 401 as final, or wait as long as between reconnections at their slowest: 32 s."),
-        ("refused-stays-out", SHOULD, _REFUSED, "no connection is tried after the registration was refused",
-         "Look at the status of the registration before you connect."),
+        ("refused-patient", MUST, _REFUSED, "after a 401 the agent ends, or waits long before it asks again",
+         "Treat 401 as final, or wait at least 30 s before each further registration."),
+        ("refused-stays-out", SHOULD, _REFUSED, "the agent does not connect after its registration was refused",
+         "Check the status of the registration before you connect."),
     ),
     *_checks(
         "forbidden",
-        ("forbidden-patient", MUST, "403: refused.", "after a 403 the agent gives up, or tries again after pauses that grow",
-         "Count a refused handshake as a failed attempt: wait 1, 2, 4 … 32 s, each with full jitter."),
+        ("forbidden-patient", MUST, "403: refused.", "after a 403 the agent ends, or tries again after pauses that grow",
+         "Treat a refused handshake as a failed attempt: wait up to 1, 2, 4 … 32 s, at random."),
     ),
     *_checks(
         "conversation",
-        ("connects", MUST, _CONNECT, "a WebSocket handshake at /api/v1/agents/connect after the registration",
-         "Open the WebSocket at the same host, with ws:// for http:// and wss:// for https://."),
-        ("connect-agent-id", MUST, _CONNECT, "the parameter agent_id is the agent's id, percent-encoded where needed",
-         "Append ?agent_id=<the id>; encode it as a query parameter."),
-        ("connect-key", MUST, _CONNECT, "the handshake carries X-Agent-Api-Key as the registration does",
-         "Give the WebSocket library the header for its handshake request."),
+        ("connects", MUST, _CONNECT, "the agent opens a WebSocket at /api/v1/agents/connect after the registration",
+         "Use the same host and port; replace http:// by ws://, and https:// by wss://."),
+        ("connect-agent-id", MUST, _CONNECT, "the query parameter agent_id is AGENT_ID, percent-encoded",
+         "Append ?agent_id=<id>, and encode the id as a query parameter."),
+        ("connect-key", MUST, _CONNECT, "the handshake has the same header X-Agent-Api-Key as the registration",
+         "Pass the header to your WebSocket library as an additional header of the handshake."),
         ("protocol", MUST, "Add `&protocol=2` for the second protocol",
-         "the protocol that the agent asks for is the one of --protocol, 1 without a parameter",
-         "Add &protocol=2 to the URL of the WebSocket, or run this with the protocol that the agent speaks."),
-        ("plain-websocket", MUST, _PLAIN, "the connection is used although neither subprotocol nor extension was agreed on",
-         "Do not ask for a subprotocol, and do not insist on compression."),
+         "the agent requests the protocol of --protocol; without the parameter that is 1",
+         "Add &protocol=2 to the URL of the WebSocket, or run the kit with the protocol that your agent speaks."),
+        ("plain-websocket", MUST, _PLAIN, "the agent works without a subprotocol and without an extension",
+         "Do not request a subprotocol, and do not require compression."),
         ("websocket-ping", MUST, "A WebSocket ping every 54 s or so keeps proxies awake; pongs come back.",
-         "a WebSocket ping is answered by a pong with the same content, within 3 s",
-         "Most libraries answer pings while the agent reads: keep reading while commands are executed."),
-        ("acks", MUST, _ACK, "each command is acknowledged",
-         "Send an ack with the commandId as soon as you take a command."),
-        ("ack-first", MUST, _ACK, "the ack comes before the end of the command",
-         "Send the ack before you execute, not together with the outcome and not after it."),
-        ("outcomes", MUST, _END, "each command that was acknowledged ends: complete or failed",
-         "Report failed also when the execution raised something that you did not foresee."),
-        ("unknown-action", MUST, _UNKNOWN, "an unknown action ends as failed, with a text in error",
-         "Give the choice of actions a last branch that fails."),
+         "the agent answers a WebSocket ping by a pong with the same content within 5 s",
+         "Most libraries answer pings only while you read: keep reading while you execute commands."),
+        ("acks", MUST, _ACK, "the agent acknowledges each command",
+         "Send an ack with the commandId before you execute a command."),
+        ("ack-first", MUST, _ACK, "the ack comes before the report of the end",
+         "Send the ack before you execute the command, not with or after its result."),
+        ("outcomes", MUST, _END, "each acknowledged command ends: complete or failed",
+         "Report failed after every error, also one that you did not expect."),
+        ("unknown-action", MUST, _UNKNOWN, "a command with an unknown action ends as failed",
+         "Where you choose by the action, add a default branch that reports failed."),
         ("unknown-action-words", SHOULD, _UNKNOWN, "the error is: unknown action: <action>",
-         "Use these words: operators search for them."),
-        ("command-ids", MUST, _TWICE, "each report names a command that was sent, by exactly its commandId",
-         "Keep the commandId as the text that it came as."),
-        ("reports", MUST, "From the agent, each with its own message", "ack, complete, failed have the fields of the protocol",
-         "Compare your messages with those of the protocol, field by field."),
+         "Use exactly these words, because operators search for them."),
+        ("command-ids", MUST, _TWICE, "each report has the commandId of a command that was sent",
+         "Send the commandId back unchanged, as a string."),
+        ("reports", MUST, "From the agent, each with its own message", "each report has the fields that the protocol names",
+         "Compare your messages with the examples of the protocol, field by field."),
         ("known-types", SHOULD, "A message that is not understood is reported in the service's log and changes nothing",
-         "each message has a type that the service knows in this protocol",
-         "Leave out what the service does not understand: it costs money, and fills the log."),
-        ("one-document", MUST, _MESSAGE, "each message is exactly one JSON document",
-         "Send each document as a message of its own; do not join them by newlines."),
-        ("text-messages", SHOULD, _MESSAGE, "each message is of text",
-         "Send text, not binary: API Gateway closes the connection at a binary message (1003)."),
+         "each message has a type that this protocol defines",
+         "Do not send messages that the service does not understand: they cost money and fill its log."),
+        ("one-document", MUST, _MESSAGE, "each message is one JSON document",
+         "Send each document as its own message; do not join documents by newlines."),
+        ("text-messages", SHOULD, _MESSAGE, "each message is a text message",
+         "Send text: API Gateway closes the connection after a binary message (1003)."),
         ("message-size", MUST, _MESSAGE, "no message is larger than 131072 bytes",
-         "Shorten results, or keep them elsewhere and report where."),
+         "Shorten the result, or store it elsewhere and report its address."),
         ("frame-size", MUST, "a WebSocket frame of yours holds at most 32 KB, so larger messages go in fragments",
          "no frame is larger than 32768 bytes", "Split larger messages into fragments of at most 32768 bytes."),
         ("ping-message", SHOULD, None, 'the message {"type": "ping"} is answered by {"type": "pong"}',
-         "Answer it: old services ask so. Ignoring it is no fault of the protocol."),
-        ("unknown-fields", MUST, _IGNORE, "a command with further fields is executed as one without them",
-         "Read the fields that you know, and let the JSON library ignore the others."),
-        ("unknown-types", MUST, _IGNORE, "a message of an unknown type, or of none, changes nothing",
-         "Give the choice of message types a last branch that does nothing."),
-        ("survives-garbage", MUST, _GARBAGE, "after a message that means nothing the next command is executed, same connection",
-         "Catch what decoding a message raises, write it to a log, and read on."),
-        ("fragments", MUST, _MESSAGE, "a command that comes in three fragments, with a ping in between, is executed",
-         "Read messages, not frames: let the library put them together."),
-        ("large-command", MUST, _MESSAGE, "a command of 131072 bytes is executed",
-         "Raise the limit of your WebSocket library to 128 KB at least."),
+         "Answer it, because old services send it. The protocol does not require this."),
+        ("unknown-fields", MUST, _IGNORE, "the agent executes a command that has additional fields",
+         "Read the fields that you know, and ignore the others."),
+        ("unknown-types", MUST, _IGNORE, "the agent ignores a message of an unknown type or without a type",
+         "Where you choose by the type, add a default branch that does nothing."),
+        ("survives-garbage", MUST, _GARBAGE, "after a meaningless message the agent executes the next command, same connection",
+         "Catch the errors of decoding, log them, and keep reading."),
+        ("fragments", MUST, _MESSAGE, "the agent executes a command that arrives in three fragments with a ping between them",
+         "Read messages and not frames: your library joins the fragments."),
+        ("large-command", MUST, _MESSAGE, "the agent executes a command of 131072 bytes",
+         "Set the message limit of your WebSocket library to at least 128 KB."),
         ("order", SHOULD, "**Execute in the order of arrival**, or do not depend on order",
          "three commands end in the order in which they were sent",
-         "Execute one command after the other. If yours do not depend on order, this is no fault."),
-        ("sigterm", SHOULD, None, "the process ends within 5 s of a SIGTERM",
+         "Execute one command after the other. Ignore this check if your commands do not depend on order."),
+        ("sigterm", SHOULD, None, "the process ends within 5 s after SIGTERM",
          "Handle SIGTERM: close the connection and end."),
     ),
     *_checks(
         "conversation",
         ("window", MUST, "and `&window=<1 to 100>` for how many commands you take unacknowledged (32 without it).",
-         "the parameter window is absent or a number from 1 to 100", "Ask for a window of 1 to 100."),
+         "the query parameter window is absent or a number from 1 to 100", "Request a window of 1 to 100."),
         ("batch", MUST, "To the agent, as many commands as fit into 128 KB and its window, in order",
-         "each command of a message with three ends",
-         "Go through the whole list `commands` of a message."),
+         "all three commands of one message end",
+         "Process every entry of the list `commands`."),
         ("attempt", MUST, _ECHO, "each report has the attempt of its command, as a number",
-         "Keep the attempt with the command, and send it back in each report."),
-        ("cancel-unknown", MUST, _CANCEL, "a cancel of a command that the agent never had does no harm",
-         "Ignore a cancel of what you do not know."),
-        ("cancel", MUST, _CANCEL, "a command that a cancel follows ends: complete, failed or cancelled",
-         "A cancel never leaves a command without an end: finish it, or report cancelled."),
+         "Store the attempt with the command, and send it back in each report."),
+        ("cancel-unknown", MUST, _CANCEL, "the agent ignores the cancel of a command that it never received",
+         "Ignore a cancel with an unknown commandId."),
+        ("cancel", MUST, _CANCEL, "a cancelled command still ends: complete, failed or cancelled",
+         "After a cancel, finish the command or report cancelled; never leave it without an end."),
         protocol=2,
     ),
     *_checks(
-        "return",
-        ("returns-after-close", MUST, _RECONNECT, "after a close with 1001 the agent is back within 20 s",
-         "Reconnect after each end of a connection, whatever its code."),
+        "reconnection",
+        ("returns-after-close", MUST, _RECONNECT, "the agent reconnects within 20 s after a close with code 1001",
+         "Reconnect after every end of a connection, whatever the close code is."),
         ("keeps-outcomes", SHOULD, "**Keep reports that you could not send**, and send them over the next connection.",
-         "the end of a command that the connection did not outlive comes over the next connection",
-         "Queue reports outside of the connection, and take one from the queue only when it was sent."),
-        ("redelivery-acked", MUST, _ACK, "a command that comes again is acknowledged again, with its new attempt",
-         "Acknowledge each delivery: without that it goes on for ever."),
-        ("redelivery-same-end", MUST, _TWICE, "a command that comes again ends as it did: executed once, reported twice",
-         "Remember the outcomes of the last commands by commandId, and report them again."),
+         "a report that the old connection did not carry comes over the next one",
+         "Keep a queue of reports outside the connection; remove a report only after it was sent."),
+        ("redelivery-acked", MUST, _ACK, "a redelivered command is acknowledged again, with its new attempt",
+         "Acknowledge each delivery; without an ack the service delivers the command again and again."),
+        ("redelivery-same-end", MUST, _TWICE, "a redelivered command is not executed again: its first end is reported again",
+         "Store the ends of the last commands by commandId, and report them again."),
     ),
     *_checks(
-        "loss",
-        ("returns-after-loss", MUST, _RECONNECT, "after its connection was cut (1006), and attempts failed, the agent is back",
-         "Reconnect also after errors of TCP, and after attempts that failed."),
-        ("registers-again", MUST, _RECONNECT, "each connection is preceded by a registration of its own",
-         "Begin each attempt with the registration."),
-        ("backs-off", MUST, _RECONNECT, "the first four attempts take more than half a second altogether",
-         "Wait before each attempt: at random up to 1, 2, 4 … 32 s."),
-        ("jitter", SHOULD, _RECONNECT, "the pauses between attempts differ, and not by a plain doubling",
-         "Draw each pause at random between 0 and the bound: else all agents come back at the same moment."),
+        "connection-loss",
+        ("returns-after-loss", MUST, _RECONNECT, "the agent reconnects after its connection was cut (1006) and attempts failed",
+         "Reconnect after network errors and after failed attempts too."),
+        ("registers-again", MUST, _RECONNECT, "the agent registers before each connection",
+         "Begin each attempt with a registration."),
+        ("backs-off", MUST, _RECONNECT, "the first four attempts together take more than half a second",
+         "Wait before each attempt: a random time up to 1, 2, 4 … 32 s."),
+        ("jitter", SHOULD, _RECONNECT, "the pauses between attempts look random: not all alike, not doubled each time",
+         "Choose each pause at random between 0 and the bound, so that agents do not reconnect at the same moment."),
     ),
     *_checks(
-        "patience",
-        ("heartbeat", MUST, "A heartbeat every 30 s (below).", "a heartbeat within 35 s of the connection, as in the protocol",
-         "Send one every 30 s, from the opening of the connection on."),
+        "keep-alive",
+        ("heartbeat", MUST, "A heartbeat every 30 s (below).", "the agent sends a heartbeat with all its fields within 35 s",
+         "Send a heartbeat every 30 s while the connection is open."),
         ("keep-alive-ping", SHOULD, "A WebSocket ping every 54 s or so keeps proxies awake; pongs come back.",
-         "a WebSocket ping within 65 s", "Turn on your library's pings."),
+         "the agent sends a WebSocket ping within 65 s", "Switch on the pings of your WebSocket library."),
     ),
 )
 # fmt: on
 
-SCENES = tuple(dict.fromkeys(check.scene for check in CHECKS))
 BY_NAME = {check.name: check for check in CHECKS}

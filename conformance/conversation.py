@@ -1,250 +1,188 @@
-"""The longest scene: one connection, commands and all that may come between them."""
+"""The longest scenario: one connection with commands, and with odd messages between them."""
 
 import json
+import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
-from conformance.checks import MESSAGE_BYTES
-from conformance.codec import Command, cancel, excerpt
-from conformance.harness import (
-    ANSWER_SECONDS,
-    EXECUTION_SECONDS,
-    UNKNOWN_ACTION,
-    CurtainError,
-    Options,
-    Stage,
-)
-from conformance.link import Link
+from conformance.checks import BY_NAME, MESSAGE_BYTES
+from conformance.harness import UNKNOWN_ACTION, Harness, ScenarioAborted
+from conformance.message_codec import Command, encode, encode_cancel, excerpt
 
-Step = Callable[[Stage, Link], Awaitable[str | None]]
-PONG_SECONDS = 3.0
-WINDOW_MOST = 100
-SECOND = 2
-
+LARGEST_WINDOW = 100
 UNKNOWN_TYPES = (
-    json.dumps({"type": "novelty", "payload": {"commandId": "none"}}),
+    '{"type": "future_type", "payload": {"commandId": "none"}}',
     '{"type": "welcome"}',
-    # What API Gateway itself says when a function of the service failed.
+    # API Gateway's own message after a failure of the service.
     json.dumps({"message": "Internal server error", "connectionId": "abc=", "requestId": "def"}),
     "{}",
 )
-GARBAGE = (
-    "this is not JSON",
-    '{"type": "command", "payload": {"commandId": ',
-    "",
-    "[]",
-    "null",
-    "17",
-    '"text"',
-    '{"type": 17}',
-)
-WRONG_COMMANDS = {
-    1: ('{"type": "command"}', '{"type": "command", "payload": null}', '{"type": "command", "payload": []}'),
-    SECOND: (
-        '{"type": "commands", "commands": null}',
-        '{"type": "commands", "commands": [null, 17]}',
-        '{"type": "cancel"}',
+# For both protocols, then for each.
+MEANINGLESS = (
+    (
+        "this is not JSON",
+        '{"type": "command", "payload": {"commandId": ',
+        "",
+        "[]",
+        "null",
+        "17",
+        '"a"',
+        '{"type": 17}',
     ),
-}
+    ('{"type": "command"}', '{"type": "command", "payload": null}', '{"type": "command", "payload": []}'),
+    ('{"type": "commands", "commands": null}', '{"type": "commands", "commands": [null, 17]}', '{"type": "cancel"}'),
+)
 
 
-async def play(stage: Stage) -> None:
-    """Play the scene."""
-    await stage.agent.start()
-    link = await _come_in(stage)
-    await _basics(stage, link)
+async def converse(harness: Harness) -> None:
+    """Connect the agent, then play each step; after a failed step the agent is started again."""
+    await _connect(harness)
+    await _first_command(harness)
     for name, step in _STEPS.items():
-        if link.closed or stage.agent.exit_code is not None:
-            link = await stage.restarted()
-        protocol = link.protocol
-        if name in _SECOND_ONLY and protocol != SECOND:
-            stage.findings.skipped(name, "of the second protocol")
+        if harness.connection.closed or harness.agent.exit_code is not None:
+            await harness.start_and_connect()
+        if BY_NAME[name].protocol not in {None, harness.connection.protocol}:
+            harness.findings.skipped(name, "only in protocol 2")
             continue
-        seen = await step(stage, link)
-        stage.findings.judge(name, seen)
-        if seen is not None:
-            # What went wrong here shall not be held against the agent a second time.
-            link = await stage.restarted()
-    await stage.settle()
-    stage.findings.judge("sigterm", None if await stage.agent.terminate(5) else "it still runs after 5 s")
+        problem = await step(harness)
+        harness.findings.judge(name, problem)
+        if problem is not None:
+            # So that the next step does not fail for the same reason.
+            await harness.start_and_connect()
+    await harness.wait_for_late_acks()
+    ended = await harness.agent.terminate(harness.limits.answer)
+    harness.findings.expect("sigterm", ended, f"it still runs {harness.limits.answer:.0f} s after SIGTERM")
 
 
-async def _come_in(stage: Stage) -> Link:
-    findings = stage.findings
-    try:
-        link = await stage.connected()
-    except CurtainError as error:
-        findings.failed("connects", str(error))
-        raise
-    findings.passed("connects")
-    named = link.query.get("agent_id")
-    findings.judge("connect-agent-id", None if named == stage.agent_id else f"agent_id={named}")
-    key = link.headers.get("X-Agent-Api-Key")
-    findings.judge("connect-key", None if key == stage.key else f"X-Agent-Api-Key: {key}")
-    findings.judge("protocol", _wrong_protocol(stage.options, link), f"protocol {link.protocol}")
-    if link.protocol == SECOND:
-        findings.judge("window", _wrong_window(link.query.get("window")))
-    else:
+async def _connect(harness: Harness) -> None:
+    findings = harness.findings
+    connection = await harness.start_and_connect(check="connects")
+    agent_id = connection.query.get("agent_id")
+    findings.expect("connect-agent-id", agent_id == harness.agent_id, f"agent_id={agent_id}")
+    key = connection.headers.get("X-Agent-Api-Key")
+    findings.expect("connect-key", key == harness.key, f"X-Agent-Api-Key: {key}")
+    requested = connection.query.get("protocol", "1")
+    expected = {"1", "2"} if harness.options.protocol is None else {str(harness.options.protocol)}
+    wrong = f"it requests protocol {requested} instead of {' or '.join(sorted(expected))}"
+    findings.expect("protocol", requested in expected, wrong, f"protocol {requested}")
+    if connection.protocol == 1:
         for name in ("window", "attempt"):
-            findings.skipped(name, "of the second protocol")
-    return link
+            findings.skipped(name, "only in protocol 2")
+    else:
+        window = connection.query.get("window", "32")
+        valid = window.isascii() and window.isdigit() and 1 <= int(window) <= LARGEST_WINDOW
+        findings.expect("window", valid, f"window={window}")
 
 
-def _wrong_protocol(options: Options, link: Link) -> str | None:
-    asked = link.query.get("protocol")
-    if asked not in {None, "1", "2"}:
-        return f"protocol={asked}"
-    wanted = options.protocol or link.protocol
-    return None if link.protocol == wanted else f"it asks for protocol {link.protocol}, not for {wanted}"
-
-
-def _wrong_window(window: str | None) -> str | None:
-    right = window is None or (window.isascii() and window.isdigit() and 1 <= int(window) <= WINDOW_MOST)
-    return None if right else f"window={window}"
-
-
-async def _basics(stage: Stage, link: Link) -> None:
-    """Send the one command that every agent has to handle; without an answer there is nothing more to see."""
-    findings = stage.findings
-    link.ping(b"conformance")
-    command = stage.unknown(attempt=3)
-    link.send(*stage.deliver(link, command))
-    seen = await stage.ended(link, command, ANSWER_SECONDS)
-    if link.closed and not link.messages:
-        asked = link.headers.get("Sec-WebSocket-Protocol") or link.headers.get("Sec-WebSocket-Extensions")
-        findings.failed("plain-websocket", f"{seen}; it had asked for {asked or 'neither'}")
-        raise CurtainError("the agent does not stay connected")
+async def _first_command(harness: Harness) -> None:
+    """Send a command that every agent can answer; raises ScenarioAborted where no answer comes."""
+    findings, limits, connection = harness.findings, harness.limits, harness.connection
+    connection.send_ping(b"conformance")
+    command = harness.unknown_command(attempt=3)
+    problem = await harness.execute(command)
+    if connection.closed and not connection.messages:
+        headers = connection.headers
+        requested = headers.get("Sec-WebSocket-Protocol") or headers.get("Sec-WebSocket-Extensions") or "neither"
+        findings.failed("plain-websocket", f"{problem}; its handshake requested: {requested}")
+        raise ScenarioAborted("the agent does not stay connected")
     findings.passed("plain-websocket")
-    if seen is not None:
-        _judge_silence(stage, command, seen)
-        raise CurtainError("the agent does not answer to a command")
+    if problem is not None:
+        _judge_missing_end(harness, command, problem)
+        raise ScenarioAborted("the agent does not answer a command")
     findings.passed("outcomes")
-    end = stage.end_of(command)
-    if end is not None:
-        findings.judge("unknown-action", None if end.kind == "failed" else f"it ended as {end.kind}")
-        if end.kind == "failed":
-            right = end.body == f"unknown action: {UNKNOWN_ACTION}"
-            findings.judge("unknown-action-words", None if right else f"error: {end.body!r:.200}")
-    ponged = await stage.until(lambda: b"conformance" in link.pongs, PONG_SECONDS)
-    findings.judge("websocket-ping", None if ponged else f"no pong within {PONG_SECONDS:.0f} s")
+    end = harness.end_of(command)
+    assert end is not None  # noqa: S101 - there was no problem
+    findings.expect("unknown-action", end.kind == "failed", f"the command ended as {end.kind}")
+    if end.kind == "failed":
+        right = end.body == f"unknown action: {UNKNOWN_ACTION}"
+        findings.expect("unknown-action-words", right, f"error: {end.body!r:.200}")
+    answered = await harness.until(lambda: b"conformance" in connection.pongs, limits.answer)
+    findings.expect("websocket-ping", answered, f"no pong within {limits.answer:.0f} s")
 
 
-def _judge_silence(stage: Stage, command: Command, seen: str) -> None:
-    """Say what is wrong where a command did not end: an answer about another one, no ack, or no outcome."""
-    reports = [report for _, report in stage.reports()]
-    if any(report.command_id not in stage.sent for report in reports):
-        return  # the review tells which
-    if any(message.said.fault for link in stage.server.links for message in link.messages):
-        return  # likewise
-    acked = stage.silent or any(report.command_id == command.command_id for report in reports)
-    stage.findings.failed("outcomes" if acked else "acks", seen)
+def _judge_missing_end(harness: Harness, command: Command, problem: str) -> None:
+    """Choose the check that failed when a command did not end."""
+    reports = harness.reports()
+    malformed = any(message.decoded.problem for message in harness.messages())
+    if malformed or any(report.command_id != command.command_id for report in reports):
+        return  # the review of all messages reports it
+    harness.findings.failed("outcomes" if reports or not harness.acks_expected else "acks", problem)
 
 
-async def _actions(stage: Stage, link: Link) -> str | None:
-    return await stage.executed(link, stage.known(), EXECUTION_SECONDS)
-
-
-async def _ping_message(stage: Stage, link: Link) -> str | None:
-    link.send('{"type": "ping"}')
-    pongs = lambda: any(message.said.type == "pong" for message in link.messages)  # noqa: E731 - three words
-    return None if await stage.until(pongs, PONG_SECONDS) else f"no pong within {PONG_SECONDS:.0f} s"
-
-
-async def _acked_or_ended(stage: Stage, link: Link, command: Command) -> None:
-    await stage.until(lambda: stage.acked(command) or stage.end_of(command) or link.closed, ANSWER_SECONDS)
-
-
-async def _order(stage: Stage, link: Link) -> str | None:
-    """Send three, each when the one before is acknowledged or has ended."""
-    commands = [stage.unknown() for _ in range(3)]
-    began = stage.now()
-    for command in commands:
-        link.send(*stage.deliver(link, command))
-        await _acked_or_ended(stage, link, command)
-    for command in commands:
-        seen = await stage.ended(link, command, ANSWER_SECONDS)
-        if seen is not None:
-            return seen
-    sent = [command.command_id for command in commands]
-    ended = [report.command_id for _, report in stage.reports(began) if report.end and report.command_id in sent]
-    return None if list(dict.fromkeys(ended)) == sent else f"they ended in the order {', '.join(map(str, ended))}"
-
-
-async def _after_each(stage: Stage, link: Link, *texts: str) -> str | None:
-    """Send messages that must do no harm, with a command behind each: what breaks the agent shall have a name."""
-    for text in texts:
-        link.send(text)
-        seen = await stage.executed(link, [stage.unknown()])
-        if seen is not None:
-            return f"after the message {excerpt(text) or '(an empty one)'}: {seen}"
-    return None
-
-
-async def _unknown_fields(stage: Stage, link: Link) -> str | None:
-    command = stage.unknown()
-    link.send(*stage.deliver(link, command, novel=True))
-    return await stage.ended(link, command, ANSWER_SECONDS)
-
-
-async def _unknown_types(stage: Stage, link: Link) -> str | None:
-    return await _after_each(stage, link, *UNKNOWN_TYPES)
-
-
-async def _garbage(stage: Stage, link: Link) -> str | None:
-    return await _after_each(stage, link, *GARBAGE, *WRONG_COMMANDS[link.protocol])
-
-
-async def _fragments(stage: Stage, link: Link) -> str | None:
-    command = stage.unknown(text="é" * 300)
-    link.send_fragments(stage.deliver(link, command)[0], 3)
-    return await stage.ended(link, command, ANSWER_SECONDS)
-
-
-async def _large(stage: Stage, link: Link) -> str | None:
-    command = stage.unknown(fill="")
-    room = MESSAGE_BYTES - len(stage.deliver(link, command)[0])
-    filled = Command(
-        command_id=command.command_id, action=command.action, payload={**command.payload, "fill": "x" * room}
+async def _ping_message(harness: Harness) -> str | None:
+    harness.connection.send('{"type": "ping"}')
+    answered = await harness.until(
+        lambda: any(message.decoded.type == "pong" for message in harness.messages()), harness.limits.answer
     )
-    link.send(*stage.deliver(link, filled))
-    return await stage.ended(link, command, ANSWER_SECONDS)
+    return None if answered else f"no pong message within {harness.limits.answer:.0f} s"
 
 
-async def _batch(stage: Stage, link: Link) -> str | None:
-    commands = [stage.unknown(attempt=number) for number in (1, 2, 7)]
-    link.send(*stage.deliver(link, *commands))
+async def _order(harness: Harness) -> str | None:
+    """Send three commands, each after the ack or the end of the one before, as protocol 1 does."""
+    commands = [harness.unknown_command() for _ in range(3)]
+    began = time.monotonic()
     for command in commands:
-        seen = await stage.ended(link, command, ANSWER_SECONDS)
-        if seen is not None:
-            return seen
+        harness.send(command)
+        await harness.wait_for_answer(command)
+    problem = await harness.wait_for_ends(*commands)
+    sent = [command.command_id for command in commands]
+    ended = [report.command_id for report in harness.reports(began) if report.is_end and report.command_id in sent]
+    wrong = None if list(dict.fromkeys(ended)) == sent else f"they ended in the order {', '.join(map(str, ended))}"
+    return problem or wrong
+
+
+async def _survives(harness: Harness, *texts: str) -> str | None:
+    """Send each message with a command after it, to find out which message breaks the agent."""
+    for text in texts:
+        harness.connection.send(text)
+        problem = await harness.execute(harness.unknown_command())
+        if problem is not None:
+            return f"after the message {excerpt(text) or '(empty)'}: {problem}"
     return None
 
 
-async def _cancel(stage: Stage, link: Link) -> str | None:
-    commands = [stage.unknown(), stage.unknown()]
-    texts = [text for command in commands for text in stage.deliver(link, command)]
-    link.send(*texts, *(cancel(command) for command in commands))
-    for command in commands:
-        seen = await stage.ended(link, command, ANSWER_SECONDS)
-        if seen is not None:
-            return seen
-    return None
+async def _unknown_fields(harness: Harness) -> str | None:
+    command = harness.unknown_command()
+    harness.connection.send(*harness.record(command, unknown_fields=True))
+    return await harness.wait_for_ends(command)
 
 
-async def _cancel_unknown(stage: Stage, link: Link) -> str | None:
-    return await _after_each(stage, link, cancel(stage.unknown()))
+async def _fragments(harness: Harness) -> str | None:
+    command = harness.unknown_command(text="é" * 300)
+    harness.connection.send_fragments(harness.record(command)[0], 3)
+    return await harness.wait_for_ends(command)
 
 
-_STEPS: dict[str, Step] = {
-    "outcomes": _actions,
+async def _large_command(harness: Harness) -> str | None:
+    command = harness.unknown_command(fill="")
+    room = MESSAGE_BYTES - len(encode(harness.connection.protocol, [command])[0])
+    return await harness.execute(replace(command, payload={"fill": "x" * room}))
+
+
+async def _batch(harness: Harness) -> str | None:
+    commands = [harness.unknown_command(attempt=number) for number in (1, 2, 7)]
+    harness.send(*commands)
+    return await harness.wait_for_ends(*commands)
+
+
+async def _cancel(harness: Harness) -> str | None:
+    commands = [harness.unknown_command(), harness.unknown_command()]
+    messages = [message for command in commands for message in harness.record(command)]
+    harness.connection.send(*messages, *map(encode_cancel, commands))
+    return await harness.wait_for_ends(*commands)
+
+
+# By the name of its check: each step returns None when the agent behaved, else what it did instead.
+_STEPS: dict[str, Callable[[Harness], Awaitable[str | None]]] = {
+    "outcomes": lambda harness: harness.execute(*harness.known_commands(), seconds=harness.limits.execution),
     "ping-message": _ping_message,
     "order": _order,
     "unknown-fields": _unknown_fields,
-    "unknown-types": _unknown_types,
-    "survives-garbage": _garbage,
+    "unknown-types": lambda harness: _survives(harness, *UNKNOWN_TYPES),
+    "survives-garbage": lambda harness: _survives(harness, *MEANINGLESS[0], *MEANINGLESS[harness.connection.protocol]),
     "fragments": _fragments,
-    "large-command": _large,
+    "large-command": _large_command,
     "batch": _batch,
-    "cancel-unknown": _cancel_unknown,
+    "cancel-unknown": lambda harness: _survives(harness, encode_cancel(harness.unknown_command())),
     "cancel": _cancel,
 }
-_SECOND_ONLY = {"batch", "cancel-unknown", "cancel"}

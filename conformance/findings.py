@@ -1,4 +1,4 @@
-"""What was found out: one verdict a check, the worst of all that were seen."""
+"""The results of a run: one finding for each check, the worst that was seen."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,17 +8,17 @@ from conformance.checks import BY_NAME, Check, Level
 
 
 class Verdict(IntEnum):
-    """Of two verdicts about one check the larger one counts."""
+    """The larger verdict replaces the smaller one for the same check."""
 
     SKIPPED = 0
-    UNREACHED = 1
+    NOT_REACHED = 1
     PASSED = 2
     FAILED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A verdict, and what was seen: for a failure what is wrong, else a note that may be empty."""
+    """A verdict about a check; `seen` says what the agent did wrong, or is a note that may be empty."""
 
     check: Check
     verdict: Verdict
@@ -26,66 +26,61 @@ class Finding:
 
 
 class Findings:
-    """The verdicts so far, about the checks that are wanted; about others nothing is kept."""
+    """The findings about the wanted checks; those about other checks are dropped."""
 
     def __init__(self, wanted: Iterable[Check]) -> None:
-        """Want these checks; each is unreached until something is found."""
-        self._found = {
-            check.name: Finding(check=check, verdict=Verdict.UNREACHED, seen="not reached") for check in wanted
-        }
-        self._settled: set[str] = set()
+        self._wanted = {check.name: check for check in wanted}
+        self._found: dict[str, Finding] = {}
 
     def add(self, name: str, verdict: Verdict, seen: str = "") -> None:
-        """Note a verdict; the first of the worst ones stays."""
+        """Keep a verdict; the first of the worst ones stays.  KeyError where there is no such check."""
+        finding = Finding(check=BY_NAME[name], verdict=verdict, seen=seen)
         known = self._found.get(name)
-        if known is None:
-            if name not in BY_NAME:
-                raise KeyError(name)
-            return
-        if name not in self._settled or verdict > known.verdict:
-            self._found[name] = Finding(check=known.check, verdict=verdict, seen=seen)
-            self._settled.add(name)
+        if name in self._wanted and (known is None or verdict > known.verdict):
+            self._found[name] = finding
 
-    def passed(self, name: str, note: str = "") -> None:
-        """Note that a check holds."""
-        self.add(name, Verdict.PASSED, note)
+    def passed(self, name: str) -> None:
+        """Note that the agent passed a check."""
+        self.add(name, Verdict.PASSED)
 
     def failed(self, name: str, seen: str) -> None:
-        """Note that a check does not hold, and what was seen instead."""
+        """Note that the agent failed a check, and what it did instead."""
         self.add(name, Verdict.FAILED, seen)
 
     def skipped(self, name: str, why: str) -> None:
-        """Note that a check does not apply to this agent or this run."""
+        """Note that a check does not apply to this agent or to this run."""
         self.add(name, Verdict.SKIPPED, why)
 
-    def judge(self, name: str, seen: str | None, note: str = "") -> None:
-        """Note a failure where something wrong was seen, else that the check holds."""
-        if seen is None:
-            self.passed(name, note)
-        else:
-            self.failed(name, seen)
+    def judge(self, name: str, problem: str | None, note: str = "") -> None:
+        """Note that a check failed if there is a problem, else that it passed."""
+        self.add(name, Verdict.PASSED if problem is None else Verdict.FAILED, note if problem is None else problem)
 
-    def unreached(self, scene: str, why: str) -> None:
-        """Say of a scene's checks that nothing was found about, why that is so."""
-        for name, finding in self._found.items():
-            if finding.check.scene == scene and name not in self._settled:
-                self.add(name, Verdict.UNREACHED, why)
+    def expect(self, name: str, holds: object, otherwise: str, note: str = "") -> None:
+        """Note that a check passed if something holds, else that it failed, with what the agent did."""
+        self.judge(name, None if holds else otherwise, note)
+
+    def not_reached(self, scenario: str, why: str) -> None:
+        """Say why nothing was found about the remaining checks of a scenario."""
+        for name, check in self._wanted.items():
+            if check.scenario == scenario and name not in self._found:
+                self.add(name, Verdict.NOT_REACHED, why)
 
     def all(self) -> list[Finding]:
-        """Return one finding a check, in the order of the checks."""
-        return list(self._found.values())
+        """Return one finding for each wanted check, in the order of the checks."""
+        return [
+            self._found.get(name, Finding(check=check, verdict=Verdict.NOT_REACHED, seen="not reached"))
+            for name, check in self._wanted.items()
+        ]
 
-    def of_scene(self, scene: str) -> list[Finding]:
-        """Return the findings about the checks of a scene."""
-        return [finding for finding in self._found.values() if finding.check.scene == scene]
+    def of_scenario(self, scenario: str) -> list[Finding]:
+        """Return the findings about the checks of a scenario."""
+        return [finding for finding in self.all() if finding.check.scenario == scenario]
 
-    def failures(self) -> set[str]:
-        """Return the names of the checks that do not hold."""
-        return {name for name, finding in self._found.items() if finding.verdict is Verdict.FAILED}
+    def failures(self) -> dict[str, str]:
+        """Return the failed checks, each with what was seen."""
+        return {finding.check.name: finding.seen for finding in self.all() if finding.verdict is Verdict.FAILED}
 
     def conforms(self) -> bool:
-        """Tell whether every MUST holds, or does not apply."""
-        return not any(
-            finding.check.level is Level.MUST and finding.verdict in {Verdict.FAILED, Verdict.UNREACHED}
-            for finding in self._found.values()
-        )
+        """Tell whether the agent passed every MUST that applies to it."""
+        bad = {Verdict.FAILED, Verdict.NOT_REACHED}
+        return not any(finding.check.level is Level.MUST and finding.verdict in bad for finding in self.all())

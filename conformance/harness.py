@@ -1,38 +1,61 @@
-"""Where a scene plays: the server and the agent's process, what was sent, and what came of it."""
+"""What every scenario uses: a simulated service, one process of the agent, and a record of the commands sent to it."""
 
+import asyncio
 import itertools
 import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from operator import itemgetter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Self
 
-from conformance.codec import Command, Report, encode
+from conformance.agent_connection import AgentConnection, ReceivedMessage
+from conformance.agent_process import AgentProcess
 from conformance.findings import Findings
-from conformance.link import Link
-from conformance.process import AgentProcess
-from conformance.server import Server
+from conformance.message_codec import Command, Report, encode
+from conformance.simulated_service import SimulatedService
 
-ANSWER_SECONDS = 5.0
-"""How long an agent may take for a command that it does not know, and for pongs."""
-EXECUTION_SECONDS = 20.0
-"""How long it may take for an action that it knows."""
-SETTLE_SECONDS, EXIT_SECONDS = 0.5, 0.3
-"""How long late acks are waited for, and the end of a process whose connection has ended."""
-RETURN_SECONDS = 20.0
-"""More than the reconnection delays up to here, without jitter: 1, 2, 4 and 8 s."""
 UNKNOWN_ACTION = "conformance_unknown_action"
+NO_ACKS_EXPECTED = "agents of the platform docker are not expected to acknowledge"
+_POLL_SECONDS = 0.01
 
 
-class CurtainError(Exception):
-    """The scene can not go on."""
+class ScenarioAborted(Exception):
+    """The scenario cannot go on; the text says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How many seconds the kit waits for the agent before it judges."""
+
+    start: float = 15.0
+    """From the start of the process to its registration, and from there to its connection."""
+    answer: float = 5.0
+    """To the end of a command with an unknown action, to a pong, and from SIGTERM to the end of the process."""
+    execution: float = 20.0
+    """To the end of a command with a known action."""
+    settle: float = 1.0
+    """For late acks, and for the end of a process whose connection has ended."""
+    reconnect: float = 20.0
+    """More than the first four pauses without jitter: 1, 2, 4 and 8 s."""
+    resend: float = 2.0
+    """From a reconnection to the reports that could not be sent before it."""
+    outage: float = 7.0
+    """How long the service fails, unless three attempts come earlier."""
+    approval: float = 45.0
+    """Between two registrations while the approval is pending."""
+    window: float = 3.0
+    """In which more than MOST_CALLS are too many."""
+    shortest_pauses: float = 0.5
+    """Four pauses with full jitter are shorter together in 4 of 100,000 runs."""
+    heartbeat: float = 35.0
+    ping: float = 65.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What the author asked for."""
+    """What the user of the kit asked for."""
 
     agent: str
     protocol: int | None = None
@@ -41,188 +64,190 @@ class Options:
         ("stop_session", {"sessionId": "conformance-{n}"}),
     )
     slow: bool = False
-    patience: float = 15.0
-    """Seconds until an agent that was started must have registered."""
+    limits: Limits = Limits()
 
 
-@dataclass(slots=True, kw_only=True)
-class Sent:
-    """A command that went to the agent, with the attempts in which it did."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A command that was sent; its ack may be lost if the connection was closed right after it."""
 
+    at: float
     command: Command
-    attempts: list[int] = field(default_factory=list[int])
-    lossy: bool = False
-    """Whether the connection was closed with it, so that its ack may have been lost."""
+    ack_may_be_lost: bool
 
 
-class Stage:
-    """One agent of its own, with a server of its own."""
+class Harness:
+    """One agent process and its simulated service, for one scenario; entering it starts the service, not the agent."""
 
     _numbers = itertools.count(1)
+    connection: AgentConnection
+    """The connection that the scenario uses."""
 
-    def __init__(self, options: Options, findings: Findings, name: str, folder: Path) -> None:
-        """Set a stage for the scene of this name, in a folder that is made."""
-        self.options = options
-        self.findings = findings
-        self.name = name
-        self.sent: dict[str, Sent] = {}
-        self._deliveries: list[tuple[float, Command]] = []
-        self.agent_id = f"conformance-{name}"
+    def __init__(self, options: Options, findings: Findings, scenario: str, folder: Path) -> None:
+        self.options, self.findings, self.scenario, self.folder = options, findings, scenario, folder
+        self.limits = options.limits
+        self.deliveries: list[Delivery] = []
+        self.agent_id = f"conformance-{scenario}"
         self.key = f"{next(self._numbers):064x}"
-        self.server = Server(self.agent_id)
-        self._folder = folder
+        self.service = SimulatedService(self.agent_id)
 
     async def __aenter__(self) -> Self:
-        """Open the server; the agent is not started yet."""
-        self._folder.mkdir()
-        await self.server.__aenter__()
-        places = {
-            "url": f"http://127.0.0.1:{self.server.port}",
-            "id": self.agent_id,
-            "key": self.key,
-            "dir": str(self._folder),
-        }
-        self.agent = AgentProcess(self.options.agent, places, self._folder / "conformance.log", self.server.bell)
+        self.folder.mkdir()
+        await self.service.__aenter__()
+        placeholders = {"url": self.service.url, "id": self.agent_id, "key": self.key, "dir": str(self.folder)}
+        self.agent = AgentProcess(self.options.agent, placeholders, self.folder / "conformance.log")
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """End the agent, then the server."""
         await self.agent.terminate(2)
         await self.agent.kill()
-        await self.server.__aexit__()
+        await self.service.__aexit__()
 
-    async def until(self, holds: Callable[[], object], seconds: float) -> bool:
-        """Wait until it holds, or the agent's process has ended, or so many seconds; return whether it holds."""
-        await self.server.bell.until(lambda: holds() or self.agent.exit_code is not None, seconds)
-        return bool(holds())
+    async def until(self, condition: Callable[[], object], seconds: float) -> bool:
+        """Wait for the condition, the end of the agent's process or the end of the time; return the condition."""
+        end = time.monotonic() + seconds
+        while not condition() and self.agent.exit_code is None and time.monotonic() < end:  # noqa: ASYNC110 - of many events
+            await asyncio.sleep(_POLL_SECONDS)
+        return bool(condition())
 
-    async def connected(self, *, after: int = 0, seconds: float | None = None) -> Link:
-        """Return the newest connection when there are more than `after`; CurtainError when none comes."""
-        if not await self.until(lambda: len(self.server.links) > after, seconds or self.options.patience):
-            raise CurtainError(self.absence())
-        return self.server.links[-1]
-
-    async def restarted(self) -> Link:
-        """Start the agent anew, and return its connection."""
+    async def start_and_connect(self, check: str | None = None) -> AgentConnection:
+        """Start the agent, again if need be, and wait for its connection."""
         await self.agent.kill()
-        before = len(self.server.links)
+        before = len(self.service.connections)
         await self.agent.start()
-        return await self.connected(after=before)
+        return await self.connected(check, after=before, seconds=self.limits.start)
 
-    def absence(self) -> str:
-        """Say why nothing comes from the agent, as far as one can see."""
+    async def connected(self, check: str | None, *, after: int, seconds: float) -> AgentConnection:
+        """Use the newest connection once there are more than `after`, and judge the check by that.
+
+        Raises ScenarioAborted where no connection comes.
+        """
+        came = await self.until(lambda: len(self.service.connections) > after, seconds)
+        if check is not None:
+            self.findings.judge(check, None if came else self.why_absent())
+        if not came:
+            raise ScenarioAborted(self.why_absent())
+        self.connection = self.service.connections[-1]
+        return self.connection
+
+    def why_absent(self) -> str:
+        """Say why the agent is not connected, as far as the harness can see."""
         if self.agent.exit_code is not None:
-            words = self.agent.last_words()
-            ended = f"the agent's process has ended with {self.agent.exit_code}"
-            return f"{ended}; its last words were\n{words}" if words else f"{ended}, without a word"
-        calls = [f"{call.what} ({call.status})" for call in self.server.calls[-3:]]
-        return f"the agent does not connect; its last calls: {', '.join(calls) or 'none'}"
+            output = self.agent.last_output()
+            ended = f"the agent's process ended with exit code {self.agent.exit_code}"
+            return f"{ended}\nits last output:\n{output}" if output else f"{ended} and printed nothing"
+        calls = [f"{call.what} ({call.status})" for call in self.service.calls[-3:]]
+        return f"the agent does not connect; its last requests: {', '.join(calls) or 'none'}"
 
-    def unknown(self, *, attempt: int = 1, **payload: Any) -> Command:
-        """Make a command that no agent knows."""
-        return Command(
-            command_id=self._command_id(),
-            action=UNKNOWN_ACTION,
-            payload={"why": "conformance", **payload},
-            attempt=attempt,
-        )
+    def unknown_command(self, *, attempt: int = 1, **payload: Any) -> Command:
+        """Make a command with an action that no agent knows."""
+        return Command(command_id=self._command_id(), action=UNKNOWN_ACTION, payload=payload, attempt=attempt)
 
-    def known(self) -> list[Command]:
-        """Make one command of each of the agent's actions, all about the same thing."""
-        number = next(self._numbers)
+    def known_commands(self) -> list[Command]:
+        """Make one command for each of the agent's actions, all with the same number in their payloads."""
+        number = str(next(self._numbers))
+        filled = [(action, json.dumps(payload).replace("{n}", number)) for action, payload in self.options.actions]
+        return [Command(command_id=self._command_id(), action=action, payload=json.loads(p)) for action, p in filled]
+
+    def record(self, *commands: Command, unknown_fields: bool = False, ack_may_be_lost: bool = False) -> list[str]:
+        """Record that commands are sent now, and return the messages to send."""
+        now = time.monotonic()
+        self.deliveries += [Delivery(at=now, command=each, ack_may_be_lost=ack_may_be_lost) for each in commands]
+        return encode(self.connection.protocol, commands, unknown_fields=unknown_fields)
+
+    def send(self, *commands: Command) -> None:
+        """Send commands."""
+        self.connection.send(*self.record(*commands))
+
+    def messages(self) -> list[ReceivedMessage]:
+        """Return what the agent sent over all connections, in the order of arrival."""
+        messages = [message for connection in self.service.connections for message in connection.messages]
+        return sorted(messages, key=attrgetter("at"))
+
+    def reports(self, since: float = 0.0) -> list[Report]:
+        """Return the reports in the order of arrival; those of a docker agent get the command that they belong to."""
         return [
-            Command(command_id=self._command_id(), action=action, payload=_numbered(payload, number))
-            for action, payload in self.options.actions
-        ]
-
-    def deliver(self, link: Link, *commands: Command, novel: bool = False, lossy: bool = False) -> list[str]:
-        """Note that commands are sent, and return the messages to send."""
-        for command in commands:
-            known = self.sent.setdefault(command.command_id, Sent(command=command))
-            known.attempts.append(command.attempt)
-            self._deliveries.append((self.now(), command))
-            known.lossy = known.lossy or lossy
-        return encode(link.protocol, commands, novel=novel)
-
-    def reports(self, since: float = 0.0) -> list[tuple[float, Report]]:
-        """Return what was reported over all connections, in order; docker's answers get the command they belong to."""
-        came = [(message.at, message.said) for link in self.server.links for message in link.messages]
-        return [
-            (at, report if report.command_id else replace(report, command_id=self._command_of(report, at)))
-            for at, said in sorted(came, key=itemgetter(0))
-            for report in said.reports
-            if at >= since
+            report if report.command_id else replace(report, command_id=self._command_of(report, message.at))
+            for message in self.messages()
+            for report in message.decoded.reports
+            if message.at >= since
         ]
 
     def _command_of(self, report: Report, at: float) -> str | None:
-        """Return the command that was last sent before for the session of docker's answer."""
-        before = [command for sent_at, command in self._deliveries if sent_at <= at]
-        return next((c.command_id for c in reversed(before) if c.session_id == report.session_id), None)
+        """Return the last command that was sent for the session of a docker agent's answer."""
+        sent = [delivery.command for delivery in self.deliveries if delivery.at <= at]
+        return next((c.command_id for c in reversed(sent) if c.session_id == report.session_id), None)
 
-    def unacked(self) -> list[str]:
-        """Return the commands that ended without an ack, of those that should have had one."""
-        reports = [report for _, report in self.reports()]
+    def unacknowledged(self) -> list[str]:
+        """Return the commands that ended without an ack but needed one."""
+        if not self.acks_expected:
+            return []
+        reports = self.reports()
         acked = {report.command_id for report in reports if report.kind == "ack"}
-        # What a cancel ended may never have begun.
+        # A command that ended as cancelled may never have begun: it needs no ack.
         ended = {report.command_id for report in reports if report.kind in {"complete", "failed"}}
-        return [name for name, sent in self.sent.items() if name in ended - acked and not (sent.lossy or self.silent)]
+        sent = [each.command.command_id for each in self.deliveries if not each.ack_may_be_lost]
+        return [command_id for command_id in sent if command_id in ended - acked]
 
-    async def settle(self) -> None:
-        """Give acks that are late a moment, so that they are not taken for missing."""
-        await self.until(lambda: not self.unacked(), SETTLE_SECONDS)
+    async def wait_for_late_acks(self) -> None:
+        """Wait a moment, so that a late ack does not count as missing."""
+        await self.until(lambda: not self.unacknowledged(), self.limits.settle)
 
     def end_of(self, command: Command, since: float = 0.0) -> Report | None:
-        """Return the first end of a command since a time."""
-        return next((r for _, r in self.reports(since) if r.end and r.command_id == command.command_id), None)
+        """Return the first report since a time that ends the command."""
+        return next((r for r in self.reports(since) if r.is_end and r.command_id == command.command_id), None)
 
-    def acked(self, command: Command, since: float = 0.0) -> bool:
-        """Tell whether this attempt of a command has been acknowledged since a time, or any attempt in protocol 1."""
-        return any(
-            r.kind == "ack" and r.command_id == command.command_id and r.attempt in {None, command.attempt}
-            for _, r in self.reports(since)
+    def acknowledged(self, command: Command, since: float = 0.0) -> bool:
+        """Tell whether this attempt was acknowledged since a time; in protocol 1, whether the command was."""
+        acks = [r for r in self.reports(since) if r.kind == "ack" and r.command_id == command.command_id]
+        return any(ack.attempt in {None, command.attempt} for ack in acks)
+
+    async def wait_for_answer(self, command: Command) -> None:
+        """Wait for the ack or the end of a command."""
+        connection = self.connection
+        await self.until(
+            lambda: self.acknowledged(command) or self.end_of(command) or connection.closed, self.limits.answer
         )
 
-    async def ended(self, link: Link, command: Command, seconds: float, since: float = 0.0) -> str | None:
-        """Wait for the end of a command; return what was seen instead of it, None if it came."""
-        if await self.until(lambda: self.end_of(command, since) or link.closed, seconds) and self.end_of(
-            command, since
-        ):
-            return None
-        if link.closed:  # perhaps by its end
-            await self.until(lambda: False, EXIT_SECONDS)
-        if self.agent.exit_code is not None:
-            return self.absence()
-        if link.closed:
-            return f"{link.end} before {command.command_id} ended"
-        heard = [report.kind for _, report in self.reports(since) if report.command_id == command.command_id]
-        return f"within {seconds:.0f} s no end of {command.command_id}, but {', '.join(heard) or 'nothing'}"
-
-    async def executed(self, link: Link, commands: Sequence[Command], seconds: float = ANSWER_SECONDS) -> str | None:
-        """Send commands one after the other, as protocol 1 wants it, and wait for the end of each."""
+    async def wait_for_ends(self, *commands: Command, seconds: float | None = None, since: float = 0.0) -> str | None:
+        """Wait for the end of each command; return None when all came, else what happened instead."""
         for command in commands:
-            link.send(*self.deliver(link, command))
-            seen = await self.ended(link, command, seconds)
-            if seen is not None:
-                return seen
+            problem = await self._wait_for_end(command, seconds or self.limits.answer, since)
+            if problem is not None:
+                return problem
+        return None
+
+    async def _wait_for_end(self, command: Command, seconds: float, since: float) -> str | None:
+        connection = self.connection
+        await self.until(lambda: self.end_of(command, since) or connection.closed, seconds)
+        if self.end_of(command, since):
+            return None
+        if connection.closed:  # perhaps because the process is ending
+            await self.until(lambda: False, self.limits.settle)
+        if self.agent.exit_code is not None:
+            return self.why_absent()
+        if connection.closed:
+            return f"{connection.describe_end()} before {command.command_id} ended"
+        kinds = [report.kind for report in self.reports(since) if report.command_id == command.command_id]
+        return f"{command.command_id} did not end within {seconds:.0f} s; its reports: {', '.join(kinds) or 'none'}"
+
+    async def execute(self, *commands: Command, seconds: float | None = None) -> str | None:
+        """Send each command after the end of the one before; return None when all ended, else what happened instead."""
+        for command in commands:
+            self.send(command)
+            problem = await self.wait_for_ends(command, seconds=seconds)
+            if problem is not None:
+                return problem
         return None
 
     @property
-    def silent(self) -> bool:
-        """Whether the agent is one of those that do not acknowledge."""
-        bodies = [call.body for call in self.server.called("register")]
+    def acks_expected(self) -> bool:
+        """Whether the agent has to acknowledge; agents of the platform docker do not."""
+        registrations = self.service.called("register")
         try:
-            return bool(bodies) and json.loads(bodies[-1]).get("platform") == "docker"
+            return not registrations or json.loads(registrations[-1].body).get("platform") != "docker"
         except (ValueError, AttributeError):
-            return False
-
-    def now(self) -> float:
-        """Return the time that `since` is compared with."""
-        return time.monotonic()
+            return True
 
     def _command_id(self) -> str:
         return f"cmd-conformance:{next(self._numbers)}@{self.agent_id}"
-
-
-def _numbered(value: Any, number: int) -> Any:
-    """Put the number for {n} into a payload, so that two runs of an action are about different things."""
-    return json.loads(json.dumps(value).replace("{n}", str(number)))

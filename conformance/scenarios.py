@@ -1,261 +1,244 @@
-"""The scenes around the connection: coming in, being refused, coming back, staying."""
+"""All scenarios: registration, refusals, the conversation, reconnection and keep-alive."""
 
+import asyncio
 import json
+import time
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
+from http import HTTPStatus
 from itertools import pairwise
 from typing import Any, cast
 
-from conformance import conversation
-from conformance.codec import Report
-from conformance.harness import ANSWER_SECONDS, EXECUTION_SECONDS, RETURN_SECONDS, CurtainError, Stage
-from conformance.link import Link
-from conformance.server import Call
+from conformance.conversation import converse
+from conformance.harness import NO_ACKS_EXPECTED, Harness, ScenarioAborted
+from conformance.message_codec import Report, excerpt
+from conformance.simulated_service import Call
 
-WINDOW_SECONDS = 3.0
 MOST_CALLS = 6
-"""With pauses up to 1, 2, 4 … s, full jitter makes more calls in the window in 3 of 100,000 runs."""
-OUTAGE_SECONDS, OUTAGE_CALLS = 7.0, 3
-QUICK_SECONDS = 0.5
-"""Four full-jitter pauses are shorter together in 4 of 100,000 runs."""
-ALIKE = 0.1
-HEARTBEAT_SECONDS, PING_SECONDS, PENDING_SECONDS = 35.0, 65.0, 45.0
-PLATFORM_FIELDS = {"region": str, "capacity": dict, "metadata": dict}
+"""With pauses up to 1, 2, 4 … s and full jitter, an agent makes more calls in the window in 3 of 100,000 runs."""
+OUTAGE_CALLS = 3
+TOLERANCE = 0.1
 
 
-async def registration(stage: Stage) -> None:
-    """Let the agent wait for its approval."""
-    findings, server = stage.findings, stage.server
-    server.registration = server.pending
-    await stage.agent.start()
-    if not await stage.until(lambda: server.called("register"), stage.options.patience):
-        other = [call.what for call in server.calls if call.what != "connect"]
-        heard = f"only {', '.join(other[:3])}" if other else "no request at all"
-        ended = stage.agent.exit_code is not None
-        findings.failed("registers", stage.absence() if ended else f"within {stage.options.patience:.0f} s {heard}")
-        raise CurtainError("the agent does not register")
-    findings.passed("registers")
-    _judge_registration(stage, server.called("register")[0])
-    await stage.until(lambda: server.called("connect"), WINDOW_SECONDS)
-    calls = len(server.called("register"))
-    if stage.agent.exit_code is not None:
-        findings.failed("pending-asks-again", stage.absence())
-        raise CurtainError("the agent gave up")
-    came = bool(server.called("connect"))
-    findings.judge("pending-stays-out", "the agent connects all the same" if came else None)
-    findings.judge("pending-patient", _hammering(server.called("register")))
-    if calls == 1 and stage.options.slow:
-        await stage.until(lambda: len(server.called("register")) > 1, PENDING_SECONDS)
-        calls = len(server.called("register"))
-    elif calls == 1:
+async def registration(harness: Harness) -> None:
+    """Let the agent wait for its approval, then approve it."""
+    findings, service, limits = harness.findings, harness.service, harness.limits
+    service.registration = service.pending
+    await harness.agent.start()
+    registered = await harness.until(lambda: service.called("register"), limits.start)
+    others = ", ".join(call.what for call in service.calls if call.what != "connect")
+    instead = f"within {limits.start:.0f} s it sent {others or 'no request'}"
+    ended = harness.agent.exit_code is not None
+    findings.expect("registers", registered, harness.why_absent() if ended else instead)
+    if not registered:
+        raise ScenarioAborted("the agent does not register")
+    _judge_registration(harness, service.called("register")[0])
+    await harness.until(lambda: service.called("connect"), limits.window)
+    if harness.agent.exit_code is not None:
+        findings.failed("pending-asks-again", harness.why_absent())
+        raise ScenarioAborted("the agent gave up")
+    findings.expect("pending-stays-out", not service.called("connect"), "the agent connects without approval")
+    findings.judge("pending-patient", _too_many(service.called("register"), limits.window))
+    if not harness.options.slow and len(service.called("register")) == 1:
         for name in ("pending-asks-again", "approved-connects"):
-            findings.skipped(name, "takes 30 s: with --slow")
+            findings.skipped(name, "takes 30 s: add --slow")
         return
-    findings.judge(
-        "pending-asks-again", f"no second registration within {PENDING_SECONDS:.0f} s" if calls == 1 else None
-    )
-    if calls > 1:
-        server.registration = server.approved
-        # The answer to the next question lets it in.
-        connected = await stage.until(
-            lambda: server.called("connect"), PENDING_SECONDS if stage.options.slow else ANSWER_SECONDS
-        )
-        findings.judge("approved-connects", None if connected else stage.absence())
+    asked = await harness.until(lambda: len(service.called("register")) > 1, limits.approval)
+    findings.expect("pending-asks-again", asked, f"no second registration within {limits.approval:.0f} s")
+    if asked:
+        service.registration = service.approved
+        seconds = limits.approval if harness.options.slow else limits.answer
+        connected = await harness.until(lambda: service.called("connect"), seconds)
+        findings.expect("approved-connects", connected, harness.why_absent())
 
 
-def _judge_registration(stage: Stage, call: Call) -> None:
+def _judge_registration(harness: Harness, call: Call) -> None:
     key, content_type = call.headers.get("x-agent-api-key"), call.headers.get("content-type", "")
-    stage.findings.judge("register-key", None if key == stage.key else f"X-Agent-Api-Key: {key}")
-    right = content_type.partition(";")[0].strip().lower() == "application/json"
-    stage.findings.judge("register-content-type", None if right else f"Content-Type: {content_type or 'none'}")
-    stage.findings.judge("register-body", _wrong_body(call.body, stage.agent_id))
+    harness.findings.expect("register-key", key == harness.key, f"X-Agent-Api-Key: {key}")
+    is_json = content_type.partition(";")[0].strip().lower() == "application/json"
+    harness.findings.expect("register-content-type", is_json, f"Content-Type: {content_type or 'none'}")
+    harness.findings.judge("register-body", _wrong_registration(call.body, harness.agent_id))
 
 
-def _wrong_body(body: bytes, agent_id: str) -> str | None:
+def _wrong_registration(body: bytes, agent_id: str) -> str | None:
     try:
         value: Any = json.loads(body)
     except ValueError as error:
         return f"the body is not JSON: {error}"
     if not isinstance(value, dict):
-        return "the body is no object"
+        return "the body is not an object"
     fields = cast("dict[str, Any]", value)
     if fields.get("agentId") != agent_id:
         return f"agentId is {fields.get('agentId')!r} instead of {agent_id!r}"
-    platform = fields.get("platform")
-    if not isinstance(platform, str) or not platform:
-        return f"platform is {platform!r}"
-    wrong = [name for name, kind in PLATFORM_FIELDS.items() if not isinstance(fields.get(name), kind | None)]
-    return f"{wrong[0]} is {fields[wrong[0]]!r}" if wrong else None
+    if not isinstance(fields.get("platform"), str) or not fields["platform"]:
+        return f"platform is {fields.get('platform')!r}"
+    return _wrong_field(fields, {"region": str | None, "capacity": dict | None, "metadata": dict | None})
 
 
-async def refusal(stage: Stage) -> None:
-    """Refuse the agent's key."""
-    stage.server.registration = (401, {"title": "Unknown key", "status": 401})
-    stage.server.handshake_status = 403
-    calls = await _calls_when_refused(stage, "register")
-    connects = len(stage.server.called("connect"))
-    stage.findings.judge("refused-stays-out", f"{connects} handshakes after a 401" if connects else None)
-    stage.findings.judge("refused-patient", _hammering(calls))
+def _wrong_field(fields: dict[str, Any], types: dict[str, Any]) -> str | None:
+    wrong = [name for name, expected in types.items() if not isinstance(fields.get(name), expected)]
+    return f"{wrong[0]} is {fields.get(wrong[0])!r}" if wrong else None
 
 
-async def forbidden(stage: Stage) -> None:
-    """Let the agent register, and refuse its handshake."""
-    stage.server.handshake_status = 403
-    stage.findings.judge("forbidden-patient", _hammering(await _calls_when_refused(stage, "connect")))
+async def refusal(harness: Harness) -> None:
+    """Refuse the agent's key at the registration."""
+    harness.service.registration = (401, {"title": "Unknown key", "status": 401})
+    harness.service.handshake_status = HTTPStatus.FORBIDDEN
+    calls = await _calls_when_refused(harness, "register")
+    connects = len(harness.service.called("connect"))
+    harness.findings.expect("refused-stays-out", not connects, f"{connects} handshakes after a 401")
+    harness.findings.judge("refused-patient", _too_many(calls, harness.limits.window))
 
 
-async def _calls_when_refused(stage: Stage, what: str) -> list[Call]:
-    await stage.agent.start()
-    if not await stage.until(lambda: stage.server.called(what), stage.options.patience):
-        raise CurtainError(stage.absence())
-    await stage.until(lambda: len(stage.server.called(what)) > MOST_CALLS, WINDOW_SECONDS)
-    return stage.server.called(what)
+async def forbidden(harness: Harness) -> None:
+    """Accept the registration and refuse the handshake."""
+    harness.service.handshake_status = HTTPStatus.FORBIDDEN
+    calls = await _calls_when_refused(harness, "connect")
+    harness.findings.judge("forbidden-patient", _too_many(calls, harness.limits.window))
 
 
-def _hammering(calls: Sequence[Call]) -> str | None:
-    # By the calls' own times: a busy machine may look up later than after the window.
-    soon = len([call for call in calls if call.at - calls[0].at < WINDOW_SECONDS])
-    return f"{soon} tries within {WINDOW_SECONDS:.0f} s" if soon > MOST_CALLS else None
+async def _calls_when_refused(harness: Harness, what: str) -> list[Call]:
+    await harness.agent.start()
+    if not await harness.until(lambda: harness.service.called(what), harness.limits.start):
+        raise ScenarioAborted(harness.why_absent())
+    await harness.until(lambda: len(harness.service.called(what)) > MOST_CALLS, harness.limits.window)
+    return harness.service.called(what)
 
 
-async def coming_back(stage: Stage) -> None:
-    """Close the connection with a command in it, and deliver again what has ended before."""
-    findings = stage.findings
-    await stage.agent.start()
-    link = await stage.connected()
-    first, *others = stage.known() or [stage.unknown()]
-    seen = await stage.executed(link, [first], EXECUTION_SECONDS)
-    if seen is not None:
-        raise CurtainError(seen)
-    lost = stage.unknown()
-    closed_at = stage.now()
-    link.send(*stage.deliver(link, lost, lossy=True), close=1001)
-    try:
-        link = await stage.connected(after=1, seconds=RETURN_SECONDS)
-    except CurtainError as error:
-        findings.failed("returns-after-close", str(error))
-        raise
-    findings.passed("returns-after-close")
-    await stage.until(lambda: stage.end_of(lost, closed_at), 2.0)
-    _judge_kept(stage, link, stage.end_of(lost, closed_at))
-    again = type(first)(command_id=first.command_id, action=first.action, payload=first.payload, attempt=2)
-    before, delivered_at = stage.end_of(first), stage.now()
-    link.send(*stage.deliver(link, again))
-    seen = await stage.ended(link, again, EXECUTION_SECONDS, since=delivered_at)
-    if stage.silent:
-        findings.skipped("redelivery-acked", "agents of the platform docker are not expected to acknowledge")
+def _too_many(calls: Sequence[Call], window: float) -> str | None:
+    # By the times of the calls: on a busy machine the kit may look later than at the end of the window.
+    count = len([call for call in calls if call.at - calls[0].at < window])
+    return f"{count} attempts within {window:.0f} s" if count > MOST_CALLS else None
+
+
+async def reconnection(harness: Harness) -> None:
+    """Close the connection right after a command, and deliver a command again that has ended before."""
+    findings, limits = harness.findings, harness.limits
+    connection = await harness.start_and_connect()
+    first, *others = harness.known_commands() or [harness.unknown_command()]
+    problem = await harness.execute(first, seconds=limits.execution)
+    if problem is not None:
+        raise ScenarioAborted(problem)
+    interrupted = harness.unknown_command()
+    closed_at = time.monotonic()
+    connection.send(*harness.record(interrupted, ack_may_be_lost=True), close=1001)
+    await harness.connected("returns-after-close", after=1, seconds=limits.reconnect)
+    await harness.until(lambda: harness.end_of(interrupted, closed_at), limits.resend)
+    _judge_kept_report(harness, harness.end_of(interrupted, closed_at))
+    again = replace(first, attempt=2)
+    delivered_at = time.monotonic()
+    before = harness.end_of(first)
+    harness.send(again)
+    problem = await harness.wait_for_ends(again, seconds=limits.execution, since=delivered_at)
+    after = harness.end_of(again, delivered_at)
+    if harness.acks_expected:
+        seconds = limits.answer if problem is None else 0.0
+        acked = await harness.until(lambda: harness.acknowledged(again, delivered_at), seconds)
+        findings.expect("redelivery-acked", acked, "no ack for the second attempt")
     else:
-        acked = await stage.until(lambda: stage.acked(again, delivered_at), ANSWER_SECONDS if seen is None else 0.0)
-        findings.judge("redelivery-acked", None if acked else "no ack of the second attempt")
-    after = stage.end_of(again, delivered_at)
+        findings.skipped("redelivery-acked", NO_ACKS_EXPECTED)
     unknown = before is not None and "unknown" in str(before.body)
-    note = "only with an action that the agent does not know: --action NAME lets me see more" if unknown else ""
-    findings.judge("redelivery-same-end", seen or _difference(before, after), note)
-    await stage.executed(link, others, EXECUTION_SECONDS)
+    note = "tested with an action that the agent does not know; name one with --action" if unknown else ""
+    findings.judge("redelivery-same-end", problem or _difference(before, after), note)
+    await harness.execute(*others, seconds=limits.execution)
 
 
-def _judge_kept(stage: Stage, link: Link, end: Report | None) -> None:
-    over_new = any(report == end for message in link.messages for report in message.said.reports)
-    if end is not None and not over_new:
-        stage.findings.skipped(
-            "keeps-outcomes", "the agent was faster than the close: the outcome still came over the old one"
-        )
+def _judge_kept_report(harness: Harness, end: Report | None) -> None:
+    resent = any(report == end for message in harness.connection.messages for report in message.decoded.reports)
+    if end is not None and not resent:
+        why = "not tested: the report came over the old connection, before the close"
+        harness.findings.skipped("keeps-outcomes", why)
     else:
-        seen = "within 2 s of the reconnection nothing came about the command that was sent right before the close"
-        stage.findings.judge("keeps-outcomes", None if end is not None else seen)
+        missing = f"within {harness.limits.resend:.0f} s no report about the command that was sent before the close"
+        harness.findings.expect("keeps-outcomes", resent, missing)
 
 
 def _difference(before: Report | None, after: Report | None) -> str | None:
     if before is None or after is None or (before.kind, before.body) == (after.kind, after.body):
         return None
-    return f"first {_told(before)}, then {_told(after)}"
+    return f"first {_describe(before)}, then {_describe(after)}"
 
 
-def _told(report: Report) -> str:
-    text = json.dumps(report.body)
-    return f"{report.kind} {text if len(text) <= 200 else text[:200] + '…'}"  # noqa: PLR2004 - two lines
+def _describe(report: Report) -> str:
+    return f"{report.kind} {excerpt(json.dumps(report.body))}"
 
 
-async def loss(stage: Stage) -> None:
-    """Cut the connection, let some attempts fail, and let the agent in again."""
-    findings, server = stage.findings, stage.server
-    await stage.agent.start()
-    link = await stage.connected()
-    await stage.until(lambda: False, 0.3)
-    server.outage = True
-    cut_at = stage.now()
-    link.abort()
-    await stage.until(lambda: len(_attempts(stage, cut_at)) >= OUTAGE_CALLS, OUTAGE_SECONDS)
-    server.outage = False
-    back_at = stage.now()
-    try:
-        link = await stage.connected(after=1, seconds=RETURN_SECONDS)
-    except CurtainError as error:
-        findings.failed("returns-after-loss", str(error))
-        raise
-    findings.judge("returns-after-loss", await stage.executed(link, [stage.unknown()]))
-    again = [call for call in server.called("register", back_at) if call.at <= link.opened_at]
-    findings.judge("registers-again", None if again else "a handshake without a registration before it")
-    moments = [cut_at, *(call.at for call in _attempts(stage, cut_at))]
-    pauses = [later - earlier for earlier, later in pairwise(moments)][: OUTAGE_CALLS + 1]
-    shown = ", ".join(f"{pause:.2f}" for pause in pauses)
-    quick = len(pauses) > OUTAGE_CALLS and sum(pauses) < QUICK_SECONDS
-    findings.judge("backs-off", f"attempts after {shown} s" if quick else None, f"after {shown} s")
+async def connection_loss(harness: Harness) -> None:
+    """Cut the connection, let some attempts fail, and accept the agent again."""
+    findings, service = harness.findings, harness.service
+    connection = await harness.start_and_connect()
+    await asyncio.sleep(0.3)  # the agent shall see a connection that was open for a while
+    service.outage = True
+    cut_at = time.monotonic()
+    connection.abort()
+    await harness.until(lambda: len(_attempts(harness, cut_at)) >= OUTAGE_CALLS, harness.limits.outage)
+    service.outage = False
+    restored_at = time.monotonic()
+    connection = await harness.connected("returns-after-loss", after=1, seconds=harness.limits.reconnect)
+    findings.judge("returns-after-loss", await harness.execute(harness.unknown_command()))
+    registered = any(call.at <= connection.opened_at for call in service.called("register", restored_at))
+    findings.expect("registers-again", registered, "a handshake without a registration before it")
+    times = [cut_at, *(call.at for call in _attempts(harness, cut_at))]
+    pauses = [later - earlier for earlier, later in pairwise(times)][: OUTAGE_CALLS + 1]
+    shown = f"attempts after {_seconds(pauses)}"
+    quick = len(pauses) > OUTAGE_CALLS and sum(pauses) < harness.limits.shortest_pauses
+    findings.judge("backs-off", shown if quick else None, shown)
     if quick or len(pauses) < OUTAGE_CALLS:
-        findings.skipped("jitter", f"too few pauses to judge: {shown} s")
+        findings.skipped("jitter", f"too few pauses to judge: {shown}")
     else:
-        findings.judge("jitter", _regularity(pauses))
+        findings.judge("jitter", regularity(pauses))
 
 
-def _attempts(stage: Stage, since: float) -> list[Call]:
-    """Return the calls that begin an attempt: registrations, and handshakes that none precedes."""
-    calls = [call for call in stage.server.calls if call.at >= since and call.what in {"register", "connect"}]
-    pairs = zip([None, *calls], calls, strict=False)
-    return [call for before, call in pairs if call.what == "register" or before is None or before.what == "connect"]
+def _attempts(harness: Harness, since: float) -> list[Call]:
+    """Return the calls that begin an attempt: registrations, and handshakes without one before them."""
+    calls = [call for call in harness.service.calls if call.at >= since and call.what in {"register", "connect"}]
+    return [
+        call
+        for before, call in zip([None, *calls], calls, strict=False)
+        if call.what == "register" or before is None or before.what == "connect"
+    ]
 
 
-def _regularity(pauses: list[float]) -> str | None:
-    shown = ", ".join(f"{pause:.2f}" for pause in pauses)
-    if max(pauses) <= min(pauses) * (1 + ALIKE) + 0.02:
-        return f"the pauses are all alike: {shown} s"
+def regularity(pauses: Sequence[float]) -> str | None:
+    """Say what regular pattern the pauses follow; None for pauses that look drawn at random."""
+    if max(pauses) <= min(pauses) * (1 + TOLERANCE) + 0.02:
+        return f"all pauses are alike: {_seconds(pauses)}"
     ratios = [later / max(earlier, 0.001) for earlier, later in pairwise(pauses)]
-    if all(abs(ratio - 2) < 2 * ALIKE for ratio in ratios):
-        return f"each pause is twice the one before, without jitter: {shown} s"
+    if all(abs(ratio - 2) < 2 * TOLERANCE for ratio in ratios):
+        return f"each pause is twice the one before, without jitter: {_seconds(pauses)}"
     return None
 
 
-async def patience(stage: Stage) -> None:
-    """Say nothing, and listen for signs of life."""
-    findings = stage.findings
-    if not stage.options.slow:
+def _seconds(pauses: Sequence[float]) -> str:
+    return f"{', '.join(f'{pause:.2f}' for pause in pauses)} s"
+
+
+async def keep_alive(harness: Harness) -> None:
+    """Send nothing, and wait for a heartbeat and a WebSocket ping."""
+    findings, limits = harness.findings, harness.limits
+    if not harness.options.slow:
         for name in ("heartbeat", "keep-alive-ping"):
-            findings.skipped(name, "takes up to 65 s: with --slow")
+            findings.skipped(name, "takes up to 65 s: add --slow")
         return
-    await stage.agent.start()
-    link = await stage.connected()
+    connection = await harness.start_and_connect()
 
-    def beats() -> list[Any]:
-        return [message.said.fields for message in link.messages if message.said.type == "heartbeat"]
+    def heartbeats() -> list[Any]:
+        return [message.decoded.fields for message in connection.messages if message.decoded.type == "heartbeat"]
 
-    if await stage.until(beats, HEARTBEAT_SECONDS):
-        findings.judge("heartbeat", _wrong_beat(beats()[0]))
-    else:
-        findings.failed("heartbeat", f"none within {HEARTBEAT_SECONDS:.0f} s")
-    pinged = await stage.until(lambda: link.pings, link.opened_at + PING_SECONDS - stage.now())
-    findings.judge("keep-alive-ping", None if pinged else f"none within {PING_SECONDS:.0f} s")
-
-
-def _wrong_beat(fields: dict[str, Any]) -> str | None:
-    wanted = {"status": str, "activeSessions": int, "capacity": dict}
-    wrong = [name for name, kind in wanted.items() if not isinstance(fields.get(name), kind)]
-    return f"{wrong[0]} is {fields.get(wrong[0])!r}" if wrong else None
+    came = await harness.until(heartbeats, limits.heartbeat)
+    types = {"status": str, "activeSessions": int, "capacity": dict}
+    none = f"no heartbeat within {limits.heartbeat:.0f} s"
+    findings.judge("heartbeat", _wrong_field(heartbeats()[0], types) if came else none)
+    pinged = await harness.until(lambda: connection.pings, connection.opened_at + limits.ping - time.monotonic())
+    findings.expect("keep-alive-ping", pinged, f"no WebSocket ping within {limits.ping:.0f} s")
 
 
-SCENES: dict[str, tuple[str, Callable[[Stage], Coroutine[Any, Any, None]]]] = {
-    "registration": ("Coming in: registration, and waiting for approval", registration),
-    "refusal": ("Refused at the registration", refusal),
-    "forbidden": ("Refused at the handshake", forbidden),
-    "conversation": ("Connected: commands, reports, odd messages", conversation.play),
-    "return": ("Closed by the service: coming back, delivered again", coming_back),
-    "loss": ("Connection lost: attempts that fail, pauses between them", loss),
-    "patience": ("Signs of life", patience),
+SCENARIOS: dict[str, tuple[str, Callable[[Harness], Coroutine[Any, Any, None]]]] = {
+    "registration": ("Registration, and waiting for approval", registration),
+    "refusal": ("The service refuses the registration", refusal),
+    "forbidden": ("The service refuses the handshake", forbidden),
+    "conversation": ("Connected: commands, reports and odd messages", converse),
+    "reconnection": ("The service closes the connection, then delivers a command again", reconnection),
+    "connection-loss": ("The connection is lost, and attempts to reconnect fail", connection_loss),
+    "keep-alive": ("Heartbeats and WebSocket pings", keep_alive),
 }

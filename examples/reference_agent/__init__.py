@@ -1,1 +1,1 @@
-"""A complete agent: both protocols, a ledger that survives a reconnect, real processes as its sessions."""
+"""A complete agent: it speaks both protocols, executes each command once, and runs real processes as its sessions."""

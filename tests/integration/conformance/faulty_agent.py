@@ -1,4 +1,4 @@
-"""A small agent of both protocols, and every way to get them wrong: `--fault` is the name of the check that must notice."""
+"""A small agent for both protocols with one fault: `--fault` is the name of the check that must fail."""
 
 import argparse
 import asyncio
@@ -19,15 +19,15 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedOK, InvalidH
 from websockets.frames import Frame, Opcode
 from websockets.typing import Subprotocol
 
-PAUSES = (0.3, 0.9, 0.4, 1.2)
-"""Seconds between attempts: shorter than the protocol's, so that tests are quick, and as irregular as drawn ones."""
-POLL = 0.7
+PAUSES = (0.6, 1.8, 0.8, 2.4)
+"""Seconds between attempts: shorter than the protocol's, so that tests are quick, and as irregular as random ones."""
+POLL = 1.5
 ID, KEY = os.environ["AGENT_ID"], os.environ["AGENT_API_KEY"]
 FOREVER = 3600.0
 
 
 class SmallAgent:
-    """Right but for its fault."""
+    """An agent that is correct except for its fault."""
 
     def __init__(self, url: str, fault: str, protocol: int, platform: str) -> None:
         self.url = url
@@ -45,21 +45,20 @@ class SmallAgent:
         self.tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Come in again and again."""
+        """Register and connect again and again."""
         while True:
             with contextlib.suppress(OSError, InvalidHandshake):
-                await self.come_in()
-            await self.pause()
+                await self._register_and_serve()
+            await self._pause()
 
-    async def come_in(self) -> None:
-        """Register, connect, serve."""
+    async def _register_and_serve(self) -> None:
         if not (self.fault == "registers-again" and self.registered):
-            status = await self.register()
+            status = await self._register()
             while status == 202 and self.fault != "pending-stays-out":
                 if self.fault == "pending-asks-again":
                     sys.exit("not approved")
                 await asyncio.sleep(0.05 if self.fault == "pending-patient" else POLL)
-                status = await self.register()
+                status = await self._register()
             if status == 401 and self.fault != "refused-stays-out":
                 await asyncio.sleep(0 if self.fault == "refused-patient" else FOREVER)
                 return
@@ -68,26 +67,24 @@ class SmallAgent:
             self.registered = True
         if self.fault in {"connects", "approved-connects"}:
             await asyncio.sleep(FOREVER)
-        await self.serve()
+        await self._serve()
 
-    async def pause(self) -> None:
-        """Wait until the next attempt."""
+    async def _pause(self) -> None:
         self.attempts += 1
         if self.fault in {"backs-off", "forbidden-patient", "refused-patient"}:
             return
-        await asyncio.sleep(0.5 if self.fault == "jitter" else PAUSES[(self.attempts - 1) % len(PAUSES)])
+        # Longer than what a busy machine adds.
+        await asyncio.sleep(3.0 if self.fault == "jitter" else PAUSES[(self.attempts - 1) % len(PAUSES)])
 
-    async def register(self) -> int:
-        """Return the status of a registration."""
-        return await asyncio.to_thread(self.post_registration)
+    async def _register(self) -> int:
+        return await asyncio.to_thread(self._post_registration)
 
-    def post_registration(self) -> int:
-        """Post it."""
+    def _post_registration(self) -> int:
         body: dict[str, Any] = {"agentId": ID, "platform": self.platform, "metadata": {}}
         if self.fault == "register-body":
             del body["agentId"]
         path = "/register" if self.fault == "registers" else "/api/v1/agents/register"
-        request = Request(  # noqa: S310 - of the test's own
+        request = Request(  # noqa: S310 - the URL of the kit
             self.url + path,
             data=json.dumps(body).encode(),
             headers={
@@ -102,8 +99,7 @@ class SmallAgent:
             with error:
                 return error.code
 
-    async def serve(self) -> None:
-        """Serve one connection."""
+    async def _serve(self) -> None:
         agent_id = "another" if self.fault == "connect-agent-id" else ID
         window = 500 if self.fault == "window" else 50
         query = f"&protocol=2&window={window}" if self.protocol == 2 else ""
@@ -116,7 +112,7 @@ class SmallAgent:
                 subprotocols=[Subprotocol("agent.v1")] if self.fault == "plain-websocket" else None,
                 max_size=2**16 if self.fault == "large-command" else 2**18,
                 ping_interval=None if self.fault == "keep-alive-ping" else 1,
-                create_connection=MuteConnection if self.fault == "websocket-ping" else ClientConnection,
+                create_connection=ConnectionWithoutPongs if self.fault == "websocket-ping" else ClientConnection,
                 proxy=None,
             )
         except InvalidStatus:
@@ -124,86 +120,80 @@ class SmallAgent:
         if self.fault == "plain-websocket" and connection.subprotocol is None:
             await connection.close(1010)
             return
-        sending = asyncio.create_task(self.send(connection))
-        beating = asyncio.create_task(self.beat())
-        self.greet()
+        sending = asyncio.create_task(self._send(connection))
+        heartbeats = asyncio.create_task(self._send_heartbeats())
+        self._send_wrong_message()
         try:
-            await self.read(connection)
+            await self._read(connection)
         except ConnectionClosed as error:
             if self.fault == ("returns-after-close" if isinstance(error, ConnectionClosedOK) else "returns-after-loss"):
                 sys.exit("the connection is closed")
         finally:
             sending.cancel()
-            beating.cancel()
+            heartbeats.cancel()
             await connection.close()
 
-    def greet(self) -> None:
-        """Say something wrong at the beginning, where that is the fault."""
+    def _send_wrong_message(self) -> None:
         match self.fault:
             case "known-types":
-                self.post({"type": "hello"})
+                self._post({"type": "hello"})
             case "message-size":
-                self.post({"type": "status", "payload": {"sessionId": "s-1", "fill": "x" * 200_000}})
+                self._post({"type": "status", "payload": {"sessionId": "s-1", "fill": "x" * 200_000}})
             case "frame-size":
-                self.post({"type": "status", "payload": {"sessionId": "s-1", "fill": "x" * 100_000}})
+                self._post({"type": "status", "payload": {"sessionId": "s-1", "fill": "x" * 100_000}})
             case "reports" if self.protocol == 1:
-                self.post({"type": "complete"})
+                self._post({"type": "complete"})
             case "reports":
-                self.post({"type": "reports", "reports": [{"kind": "done", "commandId": "c-1", "attempt": 1}]})
+                self._post({"type": "reports", "reports": [{"kind": "done", "commandId": "c-1", "attempt": 1}]})
             case _:
                 pass
 
-    async def read(self, connection: ClientConnection) -> None:
-        """Receive until the connection ends."""
+    async def _read(self, connection: ClientConnection) -> None:
         while True:
             if self.fault == "fragments":
                 async for piece in connection.recv_streaming():
-                    self.receive(piece)
+                    self._receive(piece)
             else:
-                self.receive(await connection.recv())
+                self._receive(await connection.recv())
 
-    def receive(self, text: str | bytes) -> None:
-        """Take one message."""
+    def _receive(self, text: str | bytes) -> None:
         try:
-            self.understand(json.loads(text))
+            self._understand(json.loads(text))
         except (ValueError, KeyError, TypeError, AttributeError):
             if self.fault == "survives-garbage":
                 os._exit(1)
 
-    def understand(self, message: dict[str, Any]) -> None:
-        """Tell commands from the rest."""
+    def _understand(self, message: dict[str, Any]) -> None:
         kind = message.get("type")
         known = {"commands", "cancel", "ping"} if self.protocol == 2 else {"command", "ping"}
         if self.fault == "unknown-types" and kind not in known and not isinstance(kind, int):
             os._exit(1)
         if kind == "ping" and self.fault != "ping-message":
-            self.post({"type": "pong"})
+            self._post({"type": "pong"})
         elif kind == "command" and self.protocol == 1:
-            self.take(message["payload"])
+            self._take(message["payload"])
         elif kind == "commands" and self.protocol == 2:
             commands = cast("list[dict[str, Any]]", message["commands"])
             for command in commands[:1] if self.fault == "batch" else commands:
-                self.take(command)
+                self._take(command)
         elif kind == "cancel" and self.protocol == 2:
             if self.fault == "cancel-unknown" and message["commandId"] not in self.seen:
                 os._exit(1)
             self.dropped.add(message["commandId"])
 
-    def take(self, command: dict[str, Any]) -> None:
-        """Acknowledge and execute a command."""
+    def _take(self, command: dict[str, Any]) -> None:
         expected = {"commandId", "attempt", "action", "sessionId", "payload", "executionTimeoutSeconds"}
         if self.fault == "unknown-fields" and set(command) - expected:
             os._exit(1)
         again = command["commandId"] in self.seen
         self.seen.add(command["commandId"])
         if self.fault not in {"acks", "ack-first"} and not (again and self.fault == "redelivery-acked"):
-            self.report(command, "ack")
-        task = asyncio.create_task(self.execute(command))
+            self._report(command, "ack")
+        task = asyncio.create_task(self._execute(command))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
-    async def execute(self, command: dict[str, Any]) -> None:
-        """Report the end of a command."""
+    async def _execute(self, command: dict[str, Any]) -> None:
         command_id = command["commandId"]
         if self.fault == "outcomes":
             return
@@ -214,13 +204,12 @@ class SmallAgent:
             if command_id in self.dropped:
                 return
         if command_id not in self.ends or self.fault == "redelivery-same-end":
-            self.ends[command_id] = self.end_of(str(command["action"]))
-        self.report(command, **self.ends[command_id])
+            self.ends[command_id] = self._end_of(str(command["action"]))
+        self._report(command, **self.ends[command_id])
         if self.fault == "ack-first":
-            self.report(command, "ack")
+            self._report(command, "ack")
 
-    def end_of(self, action: str) -> dict[str, Any]:
-        """Execute an action."""
+    def _end_of(self, action: str) -> dict[str, Any]:
         self.executions += 1
         if action in {"start_session", "stop_session"} or self.fault == "unknown-action":
             return {"kind": "complete", "result": {"execution": self.executions}}
@@ -229,29 +218,26 @@ class SmallAgent:
             "error": "no idea" if self.fault == "unknown-action-words" else f"unknown action: {action}",
         }
 
-    def report(self, command: dict[str, Any], kind: str, **fields: Any) -> None:
-        """Report on a command in the words of the protocol."""
+    def _report(self, command: dict[str, Any], kind: str, **fields: Any) -> None:
         command_id = command["commandId"].upper() if self.fault == "command-ids" else command["commandId"]
         if self.platform == "docker":
             session_id, error = command["payload"].get("sessionId"), fields.get("error")
             if kind == "complete":
-                self.post({"type": "command_response", "sessionId": session_id, "success": True, **fields["result"]})
+                self._post({"type": "command_response", "sessionId": session_id, "success": True, **fields["result"]})
             elif kind == "failed":
-                self.post({"type": "command_error", "commandId": command_id, "error": error})
+                self._post({"type": "command_error", "commandId": command_id, "error": error})
             return
         if self.protocol == 1:
-            self.post({"type": kind, "payload": {"commandId": command_id, **fields}})
+            self._post({"type": kind, "payload": {"commandId": command_id, **fields}})
             return
         attempt = {} if self.fault == "attempt" else {"attempt": command["attempt"]}
-        self.post({"type": "reports", "reports": [{"kind": kind, "commandId": command_id, **attempt, **fields}]})
+        self._post({"type": "reports", "reports": [{"kind": kind, "commandId": command_id, **attempt, **fields}]})
 
-    def post(self, message: dict[str, Any]) -> None:
-        """Leave a message to the sender."""
+    def _post(self, message: dict[str, Any]) -> None:
         self.outbox.append(message)
         self.posted.set()
 
-    async def send(self, connection: ClientConnection) -> None:
-        """Send what is posted, over this connection or the next."""
+    async def _send(self, connection: ClientConnection) -> None:
         with contextlib.suppress(ConnectionClosed):
             while True:
                 while self.outbox:
@@ -260,13 +246,12 @@ class SmallAgent:
                         await connection.send("\n".join(map(json.dumps, self.outbox)))
                         self.outbox.clear()
                         continue
-                    await self.transmit(connection, json.dumps(self.outbox[0]))
+                    await self._transmit(connection, json.dumps(self.outbox[0]))
                     self.outbox.popleft()
                 self.posted.clear()
                 await self.posted.wait()
 
-    async def transmit(self, connection: ClientConnection, text: str) -> None:
-        """Send one message."""
+    async def _transmit(self, connection: ClientConnection, text: str) -> None:
         if self.fault == "text-messages":
             await connection.send(text.encode())
         elif len(text) <= 2**15 or self.fault == "frame-size":
@@ -274,15 +259,14 @@ class SmallAgent:
         else:
             await connection.send([text[start : start + 2**15] for start in range(0, len(text), 2**15)])
 
-    async def beat(self) -> None:
-        """Say that all is well."""
+    async def _send_heartbeats(self) -> None:
         while self.fault != "heartbeat":
             await asyncio.sleep(0.5)
-            self.post({"type": "heartbeat", "payload": {"status": "online", "activeSessions": 0, "capacity": {}}})
+            self._post({"type": "heartbeat", "payload": {"status": "online", "activeSessions": 0, "capacity": {}}})
 
 
-class MuteConnection(ClientConnection):
-    """Answers no pings."""
+class ConnectionWithoutPongs(ClientConnection):
+    """Does not answer pings."""
 
     def __init__(self, protocol: ClientProtocol, **options: Any) -> None:
         super().__init__(protocol, **options)
