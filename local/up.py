@@ -20,7 +20,7 @@ from pathlib import Path
 
 from local import home as homes
 from local import ports
-from local.apigateway.server import Gateway
+from local.apigateway.listener import Gateway
 from local.console import Console, LogFile
 from local.ending import Ending
 from local.lambda_runtime.runtime import Runtime
@@ -29,8 +29,8 @@ from local.postgres import server as postgres
 from local.postgres.cluster import PostgresError
 from local.postgres.unprivileged import UnprivilegedError
 from local.sam_template import parameters
-from local.sam_template.deployment import Deployment, TemplateError
 from local.sam_template.intrinsics import read
+from local.sam_template.resources import Deployment, TemplateError
 from local.settings import Settings, SettingsError
 
 TEMPLATE = Path(__file__).parents[1] / "template.yaml"

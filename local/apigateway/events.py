@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from local.apigateway.asgi import Request
-    from local.sam_template.deployment import HttpRoute, Schedule
+    from local.sam_template.resources import HttpRoute, Schedule
 
 API_ID = "local"
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from local.apigateway.asgi import Receive, Scope, Send
     from local.lambda_runtime.pool import Result
     from local.lambda_runtime.runtime import Runtime
-    from local.sam_template.deployment import Authorizer, Deployment, HttpRoute
+    from local.sam_template.resources import Authorizer, Deployment, HttpRoute
 
 BODY_LIMIT = 10 * 1024 * 1024  # bytes
 INTEGRATION_SECONDS = 30.0

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from local.apigateway.asgi import Receive, Scope, Send
     from local.apigateway.fault_injection import Faults
     from local.lambda_runtime.runtime import Result, Runtime
-    from local.sam_template.deployment import Deployment
+    from local.sam_template.resources import Deployment
 
 INTEGRATION_SECONDS = 29.0
 _BACKLOG = 16  # messages of one connection that wait for their function before its socket is no longer read

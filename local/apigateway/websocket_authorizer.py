@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from local.lambda_runtime.runtime import Runtime
-    from local.sam_template.deployment import Authorizer
+    from local.sam_template.resources import Authorizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

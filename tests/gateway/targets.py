@@ -19,7 +19,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from local.localstack import emulator, fitting, sam
 from local.localstack.stack import Account
-from local.sam_template.deployment import Deployment
+from local.sam_template.resources import Deployment
 from tests.integration.local.apigateway.serving import free_port, gateway_in_thread
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ import uvloop
 from botocore.config import Config
 from websockets.exceptions import ConnectionClosed
 
-from local.apigateway.server import Gateway
+from local.apigateway.listener import Gateway
 from local.lambda_runtime.runtime import Runtime
-from local.sam_template.deployment import Deployment
+from local.sam_template.resources import Deployment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

@@ -16,9 +16,9 @@ import pytest
 from botocore.exceptions import ClientError
 from websockets.sync.client import connect
 
-from local.apigateway.server import Gateway
+from local.apigateway.listener import Gateway
 from local.lambda_runtime.runtime import Runtime
-from local.sam_template.deployment import Deployment
+from local.sam_template.resources import Deployment
 from tests.integration.local.apigateway.serving import Served, closing, overfill, serving
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import uvloop
 
 from local.lambda_runtime.runtime import Result, Runtime
-from local.sam_template.deployment import Deployment
+from local.sam_template.resources import Deployment
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -32,7 +32,7 @@ def test_concurrent_events_get_processes_of_their_own_up_to_the_limit(tmp_path: 
     """What is beyond the limit waits."""
 
     async def test(running: Running) -> None:
-        await running.runtime.warm(["Act"])
+        await running.act("pid")
         started = time.monotonic()
         results = await asyncio.gather(*(running.act("sleep", seconds=0.2) for _ in range(6)))
 

@@ -70,7 +70,6 @@ def test_a_function_that_cannot_be_loaded_fails_every_event(tmp_path: Path, func
     """None of them waits for ever."""
 
     async def test(running: Running) -> None:
-        await running.runtime.warm([function])
         for result in await asyncio.gather(*(running.runtime.invoke(function, {}) for _ in range(3))):
             assert (result.failed, result.json()["errorType"]) == (True, kind)
 
@@ -93,7 +92,7 @@ def test_close_is_quick_though_a_function_is_busy(tmp_path: Path) -> None:
     """Its caller gets a failure."""
 
     async def test(running: Running) -> None:
-        await running.runtime.warm(["Act"])
+        await running.act("pid")
         busy = asyncio.create_task(running.act("sleep", seconds=30))
         await asyncio.sleep(0.05)
         started = time.monotonic()
@@ -117,8 +116,8 @@ def is_alive(process: psutil.Process) -> bool:
 ORPHANING = """
 import asyncio, sys
 from pathlib import Path
-from local.runtime import Runtime
-from local.template import Deployment
+from local.lambda_runtime.runtime import Runtime
+from local.sam_template.resources import Deployment
 
 async def main():
     deployment = Deployment.load(Path(sys.argv[1]) / "template.yaml")

@@ -13,7 +13,7 @@ from websockets.sync.server import ServerConnection, serve
 
 from local.http_client import Client
 from local.localstack import edge
-from local.localstack.edge import Origins
+from local.localstack.edge_proxy import Origins
 
 ORIGINS = Origins(http="http://127.0.0.1:1/_aws/h/$default", sockets="http://127.0.0.1:1/_aws/s/live")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from local.sam_template.deployment import Authorizer, Deployment, Function, HttpRoute, Schedule, TemplateError
+from local.sam_template.resources import Authorizer, Deployment, Function, HttpRoute, Schedule, TemplateError
 
 ROOT = Path(__file__).parents[4]
 

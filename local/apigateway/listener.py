@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Mapping
 
     from local.lambda_runtime.runtime import Runtime
-    from local.sam_template.deployment import Deployment, Schedule
+    from local.sam_template.resources import Deployment, Schedule
 
 FRAME_LIMIT = 32 * 1024  # bytes
 _GOODBYE_SECONDS = 1.5  # for the closes, and for $disconnect of each connection
