@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from starlette.requests import HTTPConnection
+
 from local.apigateway import events
-from local.apigateway.asgi import Request, respond_json
+from local.apigateway.incoming import refusal
 from local.apigateway.websocket_authorizer import BROKEN, Refusal, authorize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from local.apigateway.asgi import Receive, Scope, Send
-    from local.apigateway.fault_injection import Faults
+    from starlette.types import Receive, Scope, Send
+
     from local.lambda_runtime.runtime import Result, Runtime
-    from local.sam_template.resources import Deployment
 
 INTEGRATION_SECONDS = 29.0
 _BACKLOG = 16  # messages of one connection that wait for their function before its socket is no longer read
@@ -91,21 +91,19 @@ class Connections:
 
     def __init__(
         self,
-        deployment: Deployment,
         runtime: Runtime,
         place: events.Place,
-        faults: Faults,
         *,
         idle_seconds: float,
         lifetime_seconds: float,
     ) -> None:
+        deployment = runtime.deployment
         self._routes = deployment.websocket_routes
         self._stage = deployment.websocket_stage
         self._selection = deployment.websocket_selection.removeprefix("$request.body.").split(".")
         self._authorizer = deployment.websocket_authorizer
         self._runtime = runtime
         self._place = place
-        self._faults = faults
         self._idle_seconds = idle_seconds
         self._lifetime_seconds = lifetime_seconds
         self._open: dict[str, Connection] = {}
@@ -126,28 +124,28 @@ class Connections:
         while self._handled:  # noqa: ASYNC110 -- at the end only
             await asyncio.sleep(0.01)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one socket from its handshake to the end of its `$disconnect`."""
         self._handled += 1
         try:
-            await self._handle(_as_sent(Request.of(scope)), receive, send)
+            await self._handle(HTTPConnection(scope), receive, send)
         finally:
             self._handled -= 1
 
-    async def _handle(self, request: Request, receive: Receive, send: Send) -> None:
+    async def _handle(self, request: HTTPConnection, receive: Receive, send: Send) -> None:
         await receive()  # the handshake
         facts = events.SocketFacts(
             connection_id=events.request_id(),
             connected_at=datetime.now(UTC),
-            source_ip=request.source_ip,
-            user_agent=request.header("user-agent"),
+            source_ip=events.source_ip(request),
+            user_agent=request.headers.get("user-agent", ""),
             stage=self._stage,
             place=self._place,
         )
         admitted = await self._admit(request, facts) if not self._shut else BROKEN
         if isinstance(admitted, Refusal):
-            body = {"message": admitted.message, "connectionId": facts.connection_id, "requestId": events.request_id()}
-            await respond_json(send, admitted.status, body, prefix="websocket.http")
+            ids = {"connectionId": facts.connection_id, "requestId": events.request_id()}
+            await refusal(admitted.status, admitted.message, **ids)(request.scope, receive, send)
             return
         authorizer, subprotocol = admitted
         connection = Connection(facts, authorizer, send)
@@ -163,7 +161,7 @@ class Connections:
         await self._disconnected(connection, code, reason)
 
     async def _admit(
-        self, request: Request, facts: events.SocketFacts
+        self, request: HTTPConnection, facts: events.SocketFacts
     ) -> tuple[dict[str, str] | None, str | None] | Refusal:
         """Run authorizer and `$connect`; return the authorizer's context and the subprotocol, or the refusal."""
         context = events.socket_context(facts, "CONNECT", "$connect", None)
@@ -222,12 +220,7 @@ class Connections:
 
     async def _dispatch(self, connection: Connection, messages: asyncio.Queue[str | bytes | None]) -> None:
         while (data := await messages.get()) is not None:
-            raw = data.encode() if isinstance(data, str) else data
-            fault = self._faults.on_message(connection.facts.connection_id, raw)
-            if fault.delay:
-                await asyncio.sleep(fault.delay)
-            for _ in range(fault.copies):
-                await self._message(connection, data)
+            await self._message(connection, data)
 
     async def _message(self, connection: Connection, data: str | bytes) -> None:
         route = self._route_of(data)
@@ -272,12 +265,6 @@ class Connections:
     async def _integrate(self, route: str, event: Mapping[str, Any]) -> Result:
         async with asyncio.timeout(INTEGRATION_SECONDS):
             return await self._runtime.invoke(self._routes[route], event)
-
-
-def _as_sent(request: Request) -> Request:
-    """Give header names the case that clients send, which uvicorn drops and API Gateway keeps."""
-    headers = tuple((name.title().replace("Websocket", "WebSocket"), value) for name, value in request.headers)
-    return dataclasses.replace(request, headers=headers)
 
 
 async def _read(

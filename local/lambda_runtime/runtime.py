@@ -49,6 +49,7 @@ class Runtime:
         retry_delays: Sequence[float] = (0.5, 1.0),
         preload: Sequence[str] = PRELOADED,
     ) -> None:
+        self.deployment = deployment
         self._retry_delays = retry_delays
         self._log = log
         self._closed = False

@@ -8,11 +8,12 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.request import ProxyHandler, build_opener
+
+import urllib3
 
 from local import ports
 from local.postgres import guard
@@ -74,7 +75,7 @@ def running(folder: Path, *, port: int = PORT) -> Generator[Emulator]:
 
     Takes another port where the given one is taken.  Raises EmulatorError.
     """
-    port = port if ports.free(port) else ports.any_free()
+    port = ports.free(port)
     emulator = Emulator(url=f"http://127.0.0.1:{port}", log=folder / "emulator.log")
     program = [str(VENV / "bin" / "python"), "-m", "ministack"]
     with (
@@ -134,7 +135,7 @@ def _wait(emulator: Emulator, process: subprocess.Popen[bytes]) -> None:
 def answers(url: str) -> bool:
     """Tell whether an emulator answers there, by the path that LocalStack and ministack both have."""
     try:
-        with build_opener(ProxyHandler({})).open(f"{url}/_localstack/health", timeout=5) as answer:
-            return int(answer.status) == 200  # noqa: PLR2004 - HTTP's
-    except (urllib.error.URLError, OSError):
+        answer = urllib3.request("GET", f"{url}/_localstack/health", timeout=5.0, retries=False)
+    except urllib3.exceptions.HTTPError:
         return False
+    return answer.status == HTTPStatus.OK

@@ -309,7 +309,7 @@ def serving(
         periods={"Tick": period},
         idle_seconds=idle_seconds,
         lifetime_seconds=lifetime_seconds,
-        faults=faults,
+
     ):
         yield served
 
@@ -334,7 +334,7 @@ def gateway_in_thread(
         loop = asyncio.get_running_loop()
         stop.append(lambda: loop.call_soon_threadsafe(gateway.stop))
         try:
-            await gateway.serve(port=port, ready=ready.set)
+            await gateway.serve(port=port, ready=lambda _port: ready.set())
         finally:
             await runtime.close()
 
