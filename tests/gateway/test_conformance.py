@@ -49,15 +49,14 @@ def test_the_most_specific_route_is_chosen(
     target: Target, method: str, path: str, route: str, parameters: dict[str, str] | None
 ) -> None:
     """Exact before variable before greedy before $default, a method before ANY."""
-    event = _echo(target, method, path)
+    event = target.echo(method, path)
 
     assert (event["routeKey"], event.get("pathParameters")) == (route, parameters)
 
 
 def test_an_http_event_has_payload_format_two(target: Target) -> None:
     """Header names in lower case, the query taken apart, a complete context."""
-    event = _echo(
-        target,
+    event = target.echo(
         "GET",
         "/pets/dog/2?a=1&a=2&b=%20x",
         headers={"X-Mixed-Case": "Value", "User-Agent": "agent/1"},
@@ -80,7 +79,7 @@ def test_an_http_event_has_payload_format_two(target: Target) -> None:
 
 def test_cookies_are_apart_from_the_headers(target: Target) -> None:
     """In a list of their own."""
-    event = _echo(target, "GET", "/x", headers={"Cookie": "one=1; two=2"})
+    event = target.echo("GET", "/x", headers={"Cookie": "one=1; two=2"})
 
     assert event["cookies"] == ["one=1", "two=2"]
     assert "cookie" not in event["headers"]
@@ -88,8 +87,8 @@ def test_cookies_are_apart_from_the_headers(target: Target) -> None:
 
 def test_a_body_of_json_is_text_and_one_of_bytes_is_base64(target: Target) -> None:
     """The type decides."""
-    text = _echo(target, "POST", "/x", '{"a": "ü"}'.encode(), {"Content-Type": "application/json"})
-    raw = _echo(target, "POST", "/x", b"\x00\xff", {"Content-Type": "application/octet-stream"})
+    text = target.echo("POST", "/x", '{"a": "ü"}'.encode(), {"Content-Type": "application/json"})
+    raw = target.echo("POST", "/x", b"\x00\xff", {"Content-Type": "application/octet-stream"})
 
     assert (text["body"], text["isBase64Encoded"]) == ('{"a": "ü"}', False)
     assert (base64.b64decode(raw["body"]), raw["isBase64Encoded"]) == (b"\x00\xff", True)
@@ -97,14 +96,14 @@ def test_a_body_of_json_is_text_and_one_of_bytes_is_base64(target: Target) -> No
 
 def test_an_http_authorizers_context_reaches_the_function(target: Target) -> None:
     """Under `authorizer.lambda`, of the types that it had; the authorizer sees the route."""
-    event = _echo(target, "GET", "/keyed", headers={"X-Key": "yes"})
+    event = target.echo("GET", "/keyed", headers={"X-Key": "yes"})
 
     assert event["requestContext"]["authorizer"]["lambda"] == {"role": "operator", "level": 3, "asked": "ANY /keyed"}
 
 
 def test_an_http_authorizer_without_an_identity_source_is_asked_about_everyone(target: Target) -> None:
     """Also about a request that has no `Authorization`: the dispatcher answers those with a problem of its own."""
-    event = _echo(target, "GET", "/guarded", headers={"X-Key": "yes"})
+    event = target.echo("GET", "/guarded", headers={"X-Key": "yes"})
 
     assert event["requestContext"]["authorizer"]["lambda"]["role"] == "operator"
 
@@ -120,7 +119,7 @@ def test_an_http_authorizer_refuses(target: Target, key: str | None, status: int
 
 def test_an_answer_without_a_status_is_json(target: Target) -> None:
     """Whatever a function returns is the body then."""
-    response, body = _answer(target, {"any": ["thing"]})
+    response, body = target.answer({"any": ["thing"]})
 
     assert (response.status, response.getheader("content-type")) == (200, "application/json")
     assert json.loads(body) == {"any": ["thing"]}
@@ -128,8 +127,7 @@ def test_an_answer_without_a_status_is_json(target: Target) -> None:
 
 def test_an_answer_keeps_its_status_headers_cookies_and_bytes(target: Target) -> None:
     """As payload format 2.0 says."""
-    response, body = _answer(
-        target,
+    response, body = target.answer(
         {
             "statusCode": 418,
             "headers": {"X-Tea": "yes", "Content-Type": "application/problem+json"},
@@ -493,21 +491,6 @@ def test_an_unknown_function_is_not_found(target: Target) -> None:
     for kind in ("Event", "RequestResponse"):
         with pytest.raises(target.functions.exceptions.ResourceNotFoundException):
             target.functions.invoke(FunctionName="nobody", InvocationType=kind, Payload=b"{}")
-
-
-def _echo(
-    target: Target, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
-) -> dict[str, Any]:
-    """Return the event that the function got."""
-    response, answer = target.ask(method, path, body, headers)
-    assert response.status == 200, answer
-    event: dict[str, Any] = json.loads(answer)
-    return event
-
-
-def _answer(target: Target, answer: object) -> Any:
-    """Have the function return `answer`, and return what the gateway makes of it."""
-    return target.ask("POST", "/answer", json.dumps(answer).encode(), {"content-type": "application/json"})
 
 
 @contextlib.contextmanager
