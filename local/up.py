@@ -19,6 +19,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from local import home as homes
 from local import ports
 from local.apigateway.listener import Gateway
@@ -163,10 +165,14 @@ class _Up:
         await gateway.serve(listener, ready=lambda: self._welcome(began))
 
     async def watch(self) -> None:
-        """Raise StoppedError when PostgreSQL ends."""
-        while self.server.guard.poll() is None:  # noqa: ASYNC110 -- a process
+        """Return when the make that started this process is gone; raise StoppedError when PostgreSQL is."""
+        parent = os.getppid()
+        # Any other parent may end and leave this process running, as a shell does after nohup.
+        by_make = psutil.Process(parent).name() in {"make", "gmake"}
+        while not by_make or os.getppid() == parent:
+            if self.server.guard.poll() is not None:
+                raise StoppedError(f"PostgreSQL has ended.\nNext: see {self.options.home / 'logs' / 'postgres.log'}.")
             await asyncio.sleep(WATCH_SECONDS)
-        raise StoppedError(f"PostgreSQL has ended.\nNext: see {self.options.home / 'logs' / 'postgres.log'}.")
 
     def _welcome(self, began: float) -> None:
         """Write the file `env` for programs and the first screen for people: the dispatcher serves."""

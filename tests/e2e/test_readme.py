@@ -9,22 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.starting import ROOT, up
+from tests.e2e.running import ROOT, up
 
 
 @pytest.mark.skipif(
     shutil.which("curl") is None or not (ROOT / ".venv/bin/python").exists(),
     reason="no curl, or no .venv to start from",
 )
-def test_the_first_command_with_curl_reaches_the_agent_and_is_completed(tmp_path: Path) -> None:
+def test_the_first_command_with_curl_reaches_the_agent_and_is_completed(home: Path) -> None:
     """Every block of the section, one after the other, in one shell, on a dispatcher with nothing in it."""
     section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## The first command, with curl")[2]
     script = "\n".join(re.findall(r"```sh\n(.*?)```", section.partition("\n## ")[0], re.DOTALL))
-    with up(tmp_path, DISPATCHER_ADMIN_PASSWORD="chosen") as run:
+    with up(home, DISPATCHER_ADMIN_PASSWORD="chosen") as run:
         script = (
-            script.replace("http://127.0.0.1:8000", run.environment()["DISPATCHER_URL"])
+            script.replace("http://127.0.0.1:8000", run.url)
             .replace("THE PRINTED PASSWORD", "chosen")
-            .replace(".dispatcher/", f"{tmp_path}/")
+            .replace(".dispatcher/", f"{home}/")
         )
         shell = subprocess.Popen(
             ["bash", "-eu", "-c", script],

@@ -9,7 +9,8 @@ import pytest
 
 from local.http_client import Client, Refused
 from local.postgres.server import find_binaries
-from tests.e2e.conftest import PASSWORD, Agent, Dispatcher, until
+from tests.e2e.conftest import Agent
+from tests.e2e.running import PASSWORD, Dispatcher, until
 
 PAYLOAD = "the-payload-is-nobodys-business"
 
@@ -46,7 +47,7 @@ def secrets(dispatcher: Dispatcher, client: Client, provide: Callable[..., tuple
 
 def test_the_logs_hold_no_secret(dispatcher: Dispatcher, secrets: dict[str, str]) -> None:
     """Neither those in the file nor those on the terminal; and no payload."""
-    written = dispatcher.log + (dispatcher.home / "up.log").read_text()
+    written = dispatcher.log + dispatcher.output + dispatcher.errors
 
     found = [what for what, secret in {**secrets, "payload": PAYLOAD}.items() if secret in written]
     assert found == []

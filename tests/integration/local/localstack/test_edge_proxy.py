@@ -12,7 +12,7 @@ from websockets.sync.client import connect
 from websockets.sync.server import ServerConnection, serve
 
 from local.http_client import Client
-from local.localstack import edge
+from local.localstack import edge_proxy
 from local.localstack.edge_proxy import Origins
 
 ORIGINS = Origins(http="http://127.0.0.1:1/_aws/h/$default", sockets="http://127.0.0.1:1/_aws/s/live")
@@ -32,7 +32,7 @@ ORIGINS = Origins(http="http://127.0.0.1:1/_aws/h/$default", sockets="http://127
 )
 def test_the_path_chooses_the_api(asked: bytes, first: bytes) -> None:
     """Agents whose URL ends with a slash ask with two."""
-    head = edge.rewritten(asked + b"\r\nHost: one.example\r\nX-Agent-Api-Key: k\r\n\r\n", ORIGINS)
+    head = edge_proxy.rewritten(asked + b"\r\nHost: one.example\r\nX-Agent-Api-Key: k\r\n\r\n", ORIGINS)
 
     lines = head.split(b"\r\n")
     assert lines[0] == first
@@ -44,7 +44,7 @@ def test_the_path_chooses_the_api(asked: bytes, first: bytes) -> None:
 
 def test_an_http_request_and_its_answer_pass() -> None:
     """With the body, the headers and the path that the API has behind its stage."""
-    with _http_origin() as origin, edge.opened(Origins(http=f"{origin}/api", sockets=origin)) as url:
+    with _http_origin() as origin, edge_proxy.opened(Origins(http=f"{origin}/api", sockets=origin)) as url:
         answer = Client(url=url, token="t").post("/echo?q=1", {"a": "ü" * 100_000})
 
     assert answer["path"] == "/api/echo?q=1"
@@ -63,7 +63,7 @@ def test_a_socket_passes_until_either_side_closes() -> None:
         socket.send(str(socket.recv()).upper())
         socket.close(4000, "enough")
 
-    with _socket_origin(handler) as origin, edge.opened(Origins(http=origin, sockets=f"{origin}/live")) as url:
+    with _socket_origin(handler) as origin, edge_proxy.opened(Origins(http=origin, sockets=f"{origin}/live")) as url:
         target = f"ws{url.removeprefix('http')}/api/v1/agents/connect?agent_id=a"
         with connect(target, additional_headers={"X-Agent-Api-Key": "k"}, proxy=None) as agent:
             agent.send("hello")
@@ -85,7 +85,7 @@ def test_the_origin_learns_that_an_agent_was_killed() -> None:
             socket.recv()
         ended.set()
 
-    with _socket_origin(handler) as origin, edge.opened(Origins(http=origin, sockets=origin)) as url:
+    with _socket_origin(handler) as origin, edge_proxy.opened(Origins(http=origin, sockets=origin)) as url:
         agent = connect(f"ws{url.removeprefix('http')}/api/v1/agents/connect", proxy=None)
         agent.socket.shutdown(2)
 
