@@ -12,7 +12,7 @@ from starlette.requests import HTTPConnection
 
 from local.apigateway import events
 from local.apigateway.incoming import refusal
-from local.apigateway.websocket_authorizer import BROKEN, Refusal, authorize
+from local.apigateway.websocket_authorizer import HandshakeRefused, authorize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -142,12 +142,12 @@ class Connections:
             stage=self._stage,
             place=self._place,
         )
-        admitted = await self._admit(request, facts) if not self._shut else BROKEN
-        if isinstance(admitted, Refusal):
+        try:
+            authorizer, subprotocol = await self._admit(request, facts)
+        except HandshakeRefused as refused:
             ids = {"connectionId": facts.connection_id, "requestId": events.request_id()}
-            await refusal(admitted.status, admitted.message, **ids)(request.scope, receive, send)
+            await refusal(refused.status, refused.message, **ids)(request.scope, receive, send)
             return
-        authorizer, subprotocol = admitted
         connection = Connection(facts, authorizer, send)
         code, reason = 1006, ""
         try:
@@ -162,8 +162,10 @@ class Connections:
 
     async def _admit(
         self, request: HTTPConnection, facts: events.SocketFacts
-    ) -> tuple[dict[str, str] | None, str | None] | Refusal:
-        """Run authorizer and `$connect`; return the authorizer's context and the subprotocol, or the refusal."""
+    ) -> tuple[dict[str, str] | None, str | None]:
+        """Run authorizer and `$connect`; return the authorizer's context and the subprotocol, or raise HandshakeRefused."""
+        if self._shut:
+            raise HandshakeRefused(500, "Internal server error")
         context = events.socket_context(facts, "CONNECT", "$connect", None)
         event = events.connect_event(request, context)
         authorizer: dict[str, str] | None = None
@@ -171,22 +173,19 @@ class Connections:
             arn = (
                 f"arn:aws:execute-api:{self._place.region}:{self._place.account}:{events.API_ID}/{self._stage}/$connect"
             )
-            verdict = await authorize(self._authorizer, self._runtime, event, arn)
-            if isinstance(verdict, Refusal):
-                return verdict
-            authorizer = verdict
+            authorizer = await authorize(self._authorizer, self._runtime, event, arn)
             event["requestContext"]["authorizer"] = authorizer
         if "$connect" not in self._routes:
             return authorizer, None
         try:
             answer = _response(await self._integrate("$connect", event))
         except TimeoutError:
-            return Refusal(status=504, message="Endpoint request timed out")
+            raise HandshakeRefused(504, "Endpoint request timed out") from None
         if answer is None:
-            return Refusal(status=502, message="Internal server error")
+            raise HandshakeRefused(502, "Internal server error")
         status: int = answer["statusCode"]
         if not 200 <= status < 300:  # noqa: PLR2004 -- HTTP's
-            return Refusal(status=status, message=str(answer.get("body") or "Forbidden"))
+            raise HandshakeRefused(status, str(answer.get("body") or "Forbidden"))
         headers: dict[str, str] = answer.get("headers") or {}
         return authorizer, next((value for name, value in headers.items() if name.lower() == _SUBPROTOCOL), None)
 

@@ -62,7 +62,7 @@ def main() -> int:
 
 
 def _run(running: Emulator, folder: Path) -> None:
-    account = Account(host=running.host)
+    account = Account(running.host)
     with contextlib.ExitStack() as cleanup:
         built = _built()
         database_url = os.environ.get("DATABASE_URL") or cleanup.enter_context(postgres.running(folder / "home")).url

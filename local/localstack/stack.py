@@ -1,9 +1,9 @@
-"""A deployed stack, asked through localstack-client: its resources, secrets, functions and logs."""
+"""A deployed stack, through localstack-client: its resources, secrets, functions and logs."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from botocore.config import Config
@@ -17,20 +17,15 @@ class StackError(Exception):
     """The stack does not hold what it should, or a function of it failed."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class Account:
-    """The emulated account, through a session of localstack-client."""
+    """The emulated account, through a session of localstack-client, which has no types."""
 
-    host: str
-    session: Session = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "session", Session(localstack_host=self.host))
+    def __init__(self, host: str) -> None:
+        self._session: Any = Session(localstack_host=host)
 
     def client(self, service: str, **options: Any) -> Any:
         """Return a boto3 client of the service."""
-        session: Any = cast("Any", self.session)  # localstack-client has no types
-        return session.client(service, **options)
+        return self._session.client(service, **options)
 
     def create_bucket(self, name: str) -> None:
         """Make a bucket for the artifacts."""

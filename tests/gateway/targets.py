@@ -198,7 +198,7 @@ def ministack(folder: Path) -> Generator[Target]:
         fitting.fitted(template.read_text(), architecture=fitting.architecture(), runtime=emulator.runtime())
     )
     with emulator.running(folder) as running:
-        account = Account(host=running.host)
+        account = Account(running.host)
         name = f"gateway-{secrets.token_hex(3)}"
         account.create_bucket(f"{name}-artifacts")
         cli = sam.Sam(endpoint=running.url, bucket=f"{name}-artifacts", stack=name)

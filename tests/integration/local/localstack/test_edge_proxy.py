@@ -1,21 +1,34 @@
-"""One host for two APIs: what CloudFront does on AWS, and the front door on one machine."""
+"""One host for two APIs: what CloudFront does on AWS, and the edge proxy on one machine."""
 
-import contextlib
-import http.server
-import threading
-from collections.abc import Generator
-from typing import Any
+from __future__ import annotations
+
+import base64
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
-from websockets.exceptions import ConnectionClosed, ConnectionClosedError
-from websockets.sync.client import connect
-from websockets.sync.server import ServerConnection, serve
 
-from local.http_client import Client
 from local.localstack import edge_proxy
 from local.localstack.edge_proxy import Origins
+from tests.gateway.targets import local_gateway
+from tests.integration.local.apigateway.serving import closing
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from tests.gateway.targets import Target
 
 ORIGINS = Origins(http="http://127.0.0.1:1/_aws/h/$default", sockets="http://127.0.0.1:1/_aws/s/live")
+
+
+@pytest.fixture(scope="module")
+def behind() -> Generator[Target]:
+    """A gateway that its clients reach through the proxy."""
+    with (
+        local_gateway() as target,
+        edge_proxy.opened(Origins(http=f"{target.http}/pets", sockets=f"{target.http}/live")) as url,
+    ):
+        yield replace(target, http=url, sockets=f"ws{url.removeprefix('http')}/live")
 
 
 @pytest.mark.parametrize(
@@ -31,100 +44,40 @@ ORIGINS = Origins(http="http://127.0.0.1:1/_aws/h/$default", sockets="http://127
     ],
 )
 def test_the_path_chooses_the_api(asked: bytes, first: bytes) -> None:
-    """Agents whose URL ends with a slash ask with two."""
+    """Agents whose base URL ends with a slash ask with two."""
     head = edge_proxy.rewritten(asked + b"\r\nHost: one.example\r\nX-Agent-Api-Key: k\r\n\r\n", ORIGINS)
 
     lines = head.split(b"\r\n")
     assert lines[0] == first
     assert b"Host: 127.0.0.1:1" in lines
     assert b"X-Agent-Api-Key: k" in lines
-    assert not any(b"one.example" in line for line in lines)
+    assert b"one.example" not in head
     assert head.endswith(b"\r\n\r\n")
 
 
-def test_an_http_request_and_its_answer_pass() -> None:
+def test_an_http_request_and_its_answer_pass(behind: Target) -> None:
     """With the body, the headers and the path that the API has behind its stage."""
-    with _http_origin() as origin, edge_proxy.opened(Origins(http=f"{origin}/api", sockets=origin)) as url:
-        answer = Client(url=url, token="t").post("/echo?q=1", {"a": "ü" * 100_000})
+    event = behind.echo("PUT", "/dog?q=1", b"\xff" * 200_000, {"X-Own": "value"})
 
-    assert answer["path"] == "/api/echo?q=1"
-    assert answer["authorization"] == "Bearer t"
-    assert answer["length"] > 100_000
+    assert event["routeKey"] == "ANY /pets/{proxy+}"
+    assert event["rawQueryString"] == "q=1"
+    assert event["headers"]["x-own"] == "value"
+    assert base64.b64decode(event["body"]) == b"\xff" * 200_000
 
 
-def test_a_socket_passes_until_either_side_closes() -> None:
+def test_a_websocket_passes_until_the_gateway_closes_it(behind: Target) -> None:
     """Both ways, and the close code too."""
-    seen: list[str] = []
+    with behind.connected("passing", path="/api/v1/agents/connect") as (agent, identity):
+        agent.send("hello")
+        behind.wait_for("Message", "passing")
+        behind.connections.delete_connection(ConnectionId=identity)
 
-    def handler(socket: ServerConnection) -> None:
-        assert socket.request is not None
-        seen.append(socket.request.path)
-        seen.append(socket.request.headers["X-Agent-Api-Key"])
-        socket.send(str(socket.recv()).upper())
-        socket.close(4000, "enough")
-
-    with _socket_origin(handler) as origin, edge_proxy.opened(Origins(http=origin, sockets=f"{origin}/live")) as url:
-        target = f"ws{url.removeprefix('http')}/api/v1/agents/connect?agent_id=a"
-        with connect(target, additional_headers={"X-Agent-Api-Key": "k"}, proxy=None) as agent:
-            agent.send("hello")
-            heard = agent.recv(timeout=5)
-            with pytest.raises(ConnectionClosed):
-                agent.recv(timeout=5)
-
-    assert heard == "HELLO"
-    assert seen == ["/live?agent_id=a", "k"]
-    assert (agent.close_code, agent.close_reason) == (4000, "enough")
+        assert closing(agent)[0] == 1000
 
 
-def test_the_origin_learns_that_an_agent_was_killed() -> None:
-    """It would be online for ever otherwise."""
-    ended = threading.Event()
-
-    def handler(socket: ServerConnection) -> None:
-        with contextlib.suppress(ConnectionClosedError):
-            socket.recv()
-        ended.set()
-
-    with _socket_origin(handler) as origin, edge_proxy.opened(Origins(http=origin, sockets=origin)) as url:
-        agent = connect(f"ws{url.removeprefix('http')}/api/v1/agents/connect", proxy=None)
+def test_the_gateway_learns_that_an_agent_was_killed(behind: Target) -> None:
+    """The agent would stay online otherwise."""
+    with behind.connected("killed", path="/api/v1/agents/connect") as (agent, _):
         agent.socket.shutdown(2)
 
-        assert ended.wait(5)
-
-
-class _Echo(http.server.BaseHTTPRequestHandler):
-    """Tells what it was asked."""
-
-    def do_POST(self) -> None:
-        """Answer with the request."""
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        told = (
-            f'{{"path": "{self.path}", "authorization": "{self.headers["Authorization"]}", "length": {len(body)}}}'
-        ).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(told)))
-        self.end_headers()
-        self.wfile.write(told)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
-        """Say nothing."""
-
-
-@contextlib.contextmanager
-def _http_origin() -> Generator[str]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Echo) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
-
-
-@contextlib.contextmanager
-def _socket_origin(handler: Any) -> Generator[str]:
-    with serve(handler, "127.0.0.1", 0) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.socket.getsockname()[1]}"
-        server.shutdown()
-        thread.join()
+    assert behind.wait_for("Disconnect", "killed")[0]["requestContext"]["disconnectStatusCode"] == 1006

@@ -33,12 +33,9 @@ HEAD = """
 Parameters:
   Name: {Type: String, Default: world, AllowedValues: [world, moon]}
   Subnets: {Type: CommaDelimitedList, Default: ""}
-Mappings:
-  Sizes: {small: {memory: 128}}
 Conditions:
   IsMoon: !Equals [!Ref Name, moon]
   HasSubnets: !Not [!Equals [!Join ["", !Ref Subnets], ""]]
-  Both: !And [!Condition IsMoon, !Condition HasSubnets]
   Either: !Or [!Condition IsMoon, !Condition HasSubnets]
 """
 
@@ -56,11 +53,9 @@ Conditions:
         ("{'Fn::GetAtt': [Hello, Arn]}", "arn:aws:lambda:us-east-1:000000000000:function:Hello"),
         ("!If [IsMoon, a, b]", "a"),
         ("!If [HasSubnets, a, b]", "b"),
-        ("!If [Both, a, b]", "b"),
         ("!If [Either, a, b]", "a"),
         ("!Join ['+', [a, !Ref Name]]", "a+moon"),
         ("!Select [1, !Split [',', 'a,b']]", "b"),
-        ("!FindInMap [Sizes, small, memory]", "128"),
     ],
 )
 def test_an_intrinsic_function_is_resolved(tmp_path: Path, expression: str, expected: str) -> None:
