@@ -18,9 +18,9 @@ from local.apigateway.websocket_api import Connections
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from local.lambda_runtime.runtime import Runtime
     from local.sam_template.resources import Schedule
@@ -72,7 +72,7 @@ class Gateway:
             lifetime_seconds=self._lifetime_seconds,
         )
         http_api = HttpApi(self._runtime, place)
-        app = _App(http_api, connections, AwsApi(connections, self._runtime), self._websocket_paths)
+        app = _app(http_api, connections, AwsApi(connections, self._runtime), self._websocket_paths)
         server = _Server(_config(app))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         stopping = asyncio.create_task(self._stopping.wait())
@@ -105,30 +105,24 @@ class Gateway:
             await asyncio.sleep(max(0.0, due - loop.time()))
 
 
-class _App:
-    """Leads each request to the API that it is for."""
+def _app(http_api: HttpApi, connections: Connections, aws_api: AwsApi, websocket_paths: Sequence[str]) -> ASGIApp:
+    """Return the ASGI application that passes each request to its API."""
 
-    def __init__(
-        self, http_api: HttpApi, connections: Connections, aws_api: AwsApi, websocket_paths: tuple[str, ...]
-    ) -> None:
-        self._http_api = http_api
-        self._connections = connections
-        self._aws_api = aws_api
-        self._websocket_paths = websocket_paths
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         # Agents append a path to their base URL, which may end with a slash: repeated ones at the start count as one.
         scope["path"] = re.sub("^/+", "/", scope["path"])
         scope["raw_path"] = re.sub(b"^/+", b"/", scope["raw_path"])
-        if scope["type"] == "websocket" and scope["path"] in self._websocket_paths:
-            await self._connections.handle(scope, receive, send)
+        if scope["type"] == "websocket" and scope["path"] in websocket_paths:
+            await connections.handle(scope, receive, send)
         elif scope["type"] == "websocket":
             await refusal(403, "Forbidden")(scope, receive, send)
         else:
-            api = self._aws_api if self._aws_api.owns(scope["path"]) else self._http_api
+            api = aws_api if aws_api.owns(scope["path"]) else http_api
             with contextlib.suppress(ClientDisconnect):
                 response = await api.answer(Request(scope, receive))
                 await response(scope, receive, send)
+
+    return answer
 
 
 class _Server(uvicorn.Server):
@@ -156,7 +150,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _config(app: _App) -> uvicorn.Config:
+def _config(app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         cast("Any", app),  # uvicorn's own types for ASGI are private
         ws="websockets-sansio",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from local.lambda_runtime.runtime import Result, Runtime
 
 INTEGRATION_SECONDS = 29.0
-_BACKLOG = 16  # messages of one connection that wait for their function before its socket is no longer read
+_BACKLOG = 16  # messages of one connection that may wait for their function; then its socket is not read
 _PATIENCE = 1.0  # seconds that a post waits for a client that does not read
 
 _SUBPROTOCOL = "sec-websocket-protocol"
@@ -32,11 +32,11 @@ _REASONS = {1000: "Connection Closed Normally", 1001: "Going away", 1005: "Clien
 
 
 class GoneError(Exception):
-    """There is no such connection: not yet, or no more."""
+    """The connection does not exist: not yet, or no longer."""
 
 
 class SlowClientError(Exception):
-    """The client does not read, and the buffer towards it is full."""
+    """The client does not read, and the buffer for it is full."""
 
 
 class Connection:
@@ -51,7 +51,7 @@ class Connection:
         self._send = send
 
     async def post(self, data: bytes) -> None:
-        """Write a frame, of text if it is text, and return when the socket took it."""
+        """Send a frame, as text if it is UTF-8; return when the socket has taken it.  Raises GoneError, SlowClientError."""
         try:
             message: dict[str, Any] = {"type": "websocket.send", "text": data.decode()}
         except UnicodeDecodeError:
@@ -68,7 +68,7 @@ class Connection:
         self.touch()
 
     async def close(self, code: int, reason: str) -> None:
-        """Start the closing handshake; from now on there is no such connection."""
+        """Start the closing handshake; from now on the connection is gone for everybody else."""
         if self.closing:
             return
         self.closing = True
@@ -77,7 +77,7 @@ class Connection:
                 await self._send({"type": "websocket.close", "code": code, "reason": reason})
         except TimeoutError:
             if self.reading is not None:
-                self.reading.cancel()  # a client that does not read does not hear of the close either
+                self.reading.cancel()  # a client that does not read does not see the close frame either
         except (OSError, RuntimeError):
             pass
 
@@ -111,7 +111,7 @@ class Connections:
         self._shut = False
 
     def find(self, connection_id: str) -> Connection:
-        """Return a connection whose `$connect` has succeeded and that nobody has closed; else raise GoneError."""
+        """Return a connection whose `$connect` has succeeded and that is open; else raise GoneError."""
         connection = self._open.get(connection_id)
         if connection is None or connection.closing:
             raise GoneError
@@ -224,7 +224,7 @@ class Connections:
     async def _message(self, connection: Connection, data: str | bytes) -> None:
         route = self._route_of(data)
         request_id = events.request_id()
-        complaint = "Forbidden"
+        message = "Forbidden"
         if route is not None:
             context = events.socket_context(
                 *(connection.facts, "MESSAGE", route, connection.authorizer), messageId=request_id, requestId=request_id
@@ -232,10 +232,10 @@ class Connections:
             try:
                 if _response(await self._integrate(route, events.message_event(data, context))) is not None:
                     return
-                complaint = "Internal server error"
+                message = "Internal server error"
             except TimeoutError:
-                complaint = "Endpoint request timed out"
-        error = {"message": complaint, "connectionId": connection.facts.connection_id, "requestId": request_id}
+                message = "Endpoint request timed out"
+        error = {"message": message, "connectionId": connection.facts.connection_id, "requestId": request_id}
         with contextlib.suppress(GoneError, SlowClientError):
             await connection.post(json.dumps(error).encode())
 
@@ -273,7 +273,7 @@ async def _read(
         connection.touch()
         text = message.get("text")
         await messages.put(text if text is not None else message["bytes"])
-    # uvicorn says 1005 also for a connection that was lost without a close frame, and then gives no reason.
+    # uvicorn reports 1005 also for a connection that was lost without a close frame, and then no reason.
     return (message["code"], message["reason"] or "") if "reason" in message else (1006, "")
 
 

@@ -50,8 +50,8 @@ def main() -> int:
                 try:
                     _run(running, Path(folder))
                 except BaseException:
-                    if said := running.said():
-                        console.print(f"\n[dim]The end of the emulator's log:[/]\n{said}", markup=False, soft_wrap=True)
+                    if log := running.log_end():
+                        console.print(f"\n[dim]The end of the emulator's log:[/]\n{log}", markup=False, soft_wrap=True)
                     raise
         except FAILURES as error:
             console.print("\n[bold red]✗[/] ", end="")

@@ -1,4 +1,4 @@
-"""What answers on LocalStack's port: ministack, started here, or whatever the environment names."""
+"""The emulator on LocalStack's port: ministack, started here, or the one that the environment names."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ VENV = Path(__file__).resolve().parents[2] / ".venv-ministack"
 PORT = 4566
 START_SECONDS = 60.0
 MEMORY = "/dev/shm"  # noqa: S108 - a new folder of its own in there
-ROOM = 4 * 1024**3
+MEMORY_NEEDED = 4 * 1024**3
 """Bytes that must be free there: some 15 functions, each with 75 MB of layer, and as much again."""
 
 
@@ -46,7 +46,7 @@ class Emulator:
         """Host and port, as localstack-client wants them."""
         return self.url.split("://", 1)[1]
 
-    def said(self, lines: int = 30) -> str:
+    def log_end(self, lines: int = 30) -> str:
         """Return the end of its log, if it is ours."""
         if self.log is None or not self.log.exists():
             return ""
@@ -79,7 +79,7 @@ def running(folder: Path, *, port: int = PORT) -> Generator[Emulator]:
     emulator = Emulator(url=f"http://127.0.0.1:{port}", log=folder / "emulator.log")
     program = [str(VENV / "bin" / "python"), "-m", "ministack"]
     with (
-        tempfile.TemporaryDirectory(prefix="ministack-", dir=_quick_folder(), ignore_cleanup_errors=True) as scratch,
+        tempfile.TemporaryDirectory(prefix="ministack-", dir=_memory_folder(), ignore_cleanup_errors=True) as scratch,
         (folder / "emulator.log").open("wb") as log,
     ):
         process = subprocess.Popen(
@@ -100,7 +100,7 @@ def running(folder: Path, *, port: int = PORT) -> Generator[Emulator]:
 
 
 def _environment(scratch: str, port: int) -> dict[str, str]:
-    """Return the emulator's environment, which its functions inherit: nothing of ours is in it."""
+    """Return the emulator's environment, which its functions inherit, without any of our variables."""
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "LC_ALL": "C.UTF-8",
@@ -111,8 +111,8 @@ def _environment(scratch: str, port: int) -> dict[str, str]:
     }
 
 
-def _quick_folder() -> str | None:
-    """Return a folder in memory where there is one that will do, None for the usual one on disk.
+def _memory_folder() -> str | None:
+    """Return a folder in memory if one is large enough, None for the usual one on disk.
 
     Each function unpacks the layer for itself, thousands of files, and leaves them: on a busy disk that takes minutes.
     """
@@ -120,7 +120,7 @@ def _quick_folder() -> str | None:
         found = os.statvfs(MEMORY)
     except OSError:
         return None
-    fits = found.f_bavail * found.f_frsize >= ROOM and not found.f_flag & os.ST_NOEXEC
+    fits = found.f_bavail * found.f_frsize >= MEMORY_NEEDED and not found.f_flag & os.ST_NOEXEC
     return MEMORY if fits and os.access(MEMORY, os.W_OK) else None
 
 
@@ -128,7 +128,7 @@ def _wait(emulator: Emulator, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not answers(emulator.url):
         if process.poll() is not None or time.monotonic() > deadline:
-            raise EmulatorError(f"ministack does not serve on {emulator.url}:\n{emulator.said()}")
+            raise EmulatorError(f"ministack does not serve on {emulator.url}:\n{emulator.log_end()}")
         time.sleep(0.1)
 
 

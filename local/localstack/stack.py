@@ -14,7 +14,7 @@ PATIENT = Config(read_timeout=120, retries={"total_max_attempts": 1})
 
 
 class StackError(Exception):
-    """The stack does not hold what it should, or a function of it failed."""
+    """A resource of the stack is missing, or one of its functions failed."""
 
 
 class Account:
@@ -68,7 +68,7 @@ class Stack:
 
     @cached_property
     def resources(self) -> dict[str, str]:
-        """What the template calls a resource, and the id that it got."""
+        """The id of each resource, by its name in the template."""
         pages = self.account.client("cloudformation").get_paginator("list_stack_resources")
         return {
             entry["LogicalResourceId"]: entry["PhysicalResourceId"]
@@ -84,12 +84,12 @@ class Stack:
         return self.resources[logical]
 
     def secret(self, logical: str) -> str:
-        """Return what a secret of the template holds."""
+        """Return the value of a secret of the template."""
         found = self.account.client("secretsmanager").get_secret_value(SecretId=self.resource(logical))
         return str(found["SecretString"])
 
     def invoke(self, logical: str, event: object = None) -> Any:
-        """Run a function and return its answer; raises StackError with what it said when it failed."""
+        """Run a function and return its answer; raises StackError with its error."""
         client = self.account.client("lambda", config=PATIENT)
         answer = client.invoke(FunctionName=self.resource(logical), Payload=json.dumps(event or {}).encode())
         with answer["Payload"] as payload:
@@ -99,7 +99,7 @@ class Stack:
         return json.loads(text or "null")
 
     def log_groups(self) -> set[str]:
-        """Name the log groups of the template's functions."""
+        """Return the names of the log groups of the template's functions."""
         client = self.account.client("lambda")
         names = [identity for logical, identity in self.resources.items() if logical.endswith("Function")]
         configurations = {name: client.get_function_configuration(FunctionName=name) for name in names}
@@ -120,7 +120,7 @@ class Stack:
     def delete(self) -> None:
         """Delete the stack and wait until it is gone; raises botocore's WaiterError.
 
-        Not with `sam delete`, which takes no address of a nested template but Amazon's own.
+        `sam delete` accepts only Amazon's own addresses of nested templates.
         """
         client = self.account.client("cloudformation")
         client.delete_stack(StackName=self.name)

@@ -103,7 +103,7 @@ class Resolver:
             if name in self._intrinsics and not (name == "Condition" and not isinstance(argument, str)):
                 return self._intrinsics[name](argument)
             if name.startswith("Fn::"):
-                raise TemplateError(f"{name} is not known here")
+                raise TemplateError(f"{name} is not supported here")
         resolved = {key: self.resolve(item) for key, item in value.items()}
         return {key: item for key, item in resolved.items() if item is not NO_VALUE}
 

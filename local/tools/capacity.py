@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from local.tools.costs import FUNCTION_MS, HEARTBEAT_MS, HEARTBEAT_SECONDS, SOCKET_SECONDS
 
-# ── What AWS allows an account in a region, before anybody asks for more ─────────────────────────────────────────────────
+# ── AWS's default quotas of an account in a region ───────────────────────────────────────────────────────────────────────
 GATEWAY_REQUESTS = 10_000  # a second, HTTP and WebSocket and @connections together
 NEW_SOCKETS = 500  # a second
 CONCURRENCY = 1_000  # functions at a time; a new account may have 10
