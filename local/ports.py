@@ -46,7 +46,11 @@ def _owner(port: int) -> psutil.Process | None:
     """Return who listens on the port; None where that cannot be seen."""
     try:
         for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            if (
+                connection.status == psutil.CONN_LISTEN
+                and getattr(connection.laddr, "port", None) == port
+                and connection.pid
+            ):
                 return psutil.Process(connection.pid)
     except psutil.Error:
         pass

@@ -18,6 +18,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -99,7 +100,7 @@ async def _run(console: Console, began: float) -> None:
             log=up.event,
             environment=up.environment(),
         )
-        work = [
+        work: list[asyncio.Task[Any]] = [
             asyncio.create_task(up.serve(runtime, listener, began)),
             asyncio.create_task(up.watch()),
             asyncio.create_task(stop.wait()),

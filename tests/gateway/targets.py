@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 STAGE = Path(__file__).with_name("stage")
 PATIENCE = 30.0
 """Seconds for anything to come: a function's first start, on any of the targets."""
+_connect: Any = connect  # its options are passed on
 ONCE = Config(retries={"total_max_attempts": 1})  # a refusal is to be seen, not waited out
 LOCAL: dict[str, Any] = {
     "region_name": sam.REGION,
@@ -116,7 +117,7 @@ class Target:
         query = {"agent_id": agent, "wish": wish, "watcher": watcher}
         sockets = self.sockets if path is None else self.sockets.removesuffix("/live") + path
         defaults: dict[str, Any] = {"open_timeout": PATIENCE, "close_timeout": 2, "max_size": None}
-        opened: ClientConnection = connect(
+        opened: ClientConnection = _connect(
             f"{sockets}?{urlencode({name: value for name, value in query.items() if value})}",
             additional_headers={"X-Agent-Api-Key": "a key"},
             user_agent_header="agent/1",

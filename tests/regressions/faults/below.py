@@ -75,7 +75,7 @@ ROWS: dict[str, tuple[Fault, ...]] = {
             invariants=("I2",),
             tests=(
                 CONTRACT + "test_what_is_pending_survives_a_kill_of_the_whole_dispatcher",
-                UP + "test_it_survives_kill_9_and_serves_again_within_five_seconds",
+                UP + "test_it_survives_kill_9_and_keeps_port_and_data",
             ),
         ),
         Fault(

@@ -117,7 +117,7 @@ def test_an_answer_on_a_kept_connection_is_not_held_back(served: Target) -> None
         connection.getresponse().read()
         return time.perf_counter() - began
 
-    on_kept, on_new = [], []
+    on_kept, on_new = list[float](), list[float]()
     for _ in range(20):
         on_kept.append(seconds(kept))
         new = http.client.HTTPConnection(origin, timeout=30)

@@ -141,7 +141,10 @@ Resources:{FUNCTION}
         ),
         ("F: {Type: AWS::Serverless::Function, Properties: {CodeUri: !GetAtt Nope.Arn}}", "no resource Nope"),
         ("F: {Type: AWS::Serverless::Function, Properties: {CodeUri: !If [Nope, a, b]}}", "no condition Nope"),
-        ("F: {Type: AWS::Serverless::Function, Properties: {CodeUri: !ImportValue x}}", "Fn::ImportValue is not supported"),
+        (
+            "F: {Type: AWS::Serverless::Function, Properties: {CodeUri: !ImportValue x}}",
+            "Fn::ImportValue is not supported",
+        ),
         ("R: {Type: AWS::ApiGatewayV2::Route, Properties: {RouteKey: GET /, Target: integrations/Nope}}", "Nope"),
         (
             "F: {Type: AWS::Serverless::Function, Properties: {CodeUri: a, Handler: a.b, Events: {E: {Type: SQS}}}}",
