@@ -161,9 +161,6 @@ def _parameters(declared: Mapping[str, Any], given: Mapping[str, str]) -> dict[s
         if name not in given and "Default" not in declaration:
             raise TemplateError(f"parameter {name} has no default and was not given")
         value = str(given.get(name, declaration.get("Default")))
-        allowed = declaration.get("AllowedValues")
-        if allowed and value not in map(str, allowed):
-            raise TemplateError(f"parameter {name} is {value!r}, which is none of {allowed}")
         kind = declaration["Type"]
         values[name] = value.split(",") if kind == "CommaDelimitedList" or kind.startswith("List<") else value
     return values

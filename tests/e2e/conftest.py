@@ -14,7 +14,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from local.http_client import Client
 from tests.conftest import scratch
-from tests.e2e.running import PASSWORD, Dispatcher, up
+from tests.e2e.dispatcher_process import PASSWORD, Dispatcher, up
 
 
 class Agent:

@@ -10,7 +10,7 @@ from websockets.exceptions import InvalidStatus
 
 from local.http_client import Client, Refused
 from tests.e2e.conftest import Agent
-from tests.e2e.running import Dispatcher, until
+from tests.e2e.dispatcher_process import Dispatcher, until
 from tests.rows import put
 
 Provide = Callable[..., tuple[str, str]]

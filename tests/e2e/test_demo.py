@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 
-from tests.e2e.running import ROOT
+from tests.e2e.dispatcher_process import ROOT
 
 
 def test_the_story_is_played_and_can_be_read_at_80_columns() -> None:

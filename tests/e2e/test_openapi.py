@@ -10,7 +10,7 @@ from schemathesis import Case, GenerationMode
 from schemathesis.checks import not_a_server_error  # pyright: ignore[reportUnknownVariableType]
 from schemathesis.specs.openapi import checks
 
-from tests.e2e.running import PASSWORD, Dispatcher
+from tests.e2e.dispatcher_process import PASSWORD, Dispatcher
 
 CHECKS: list[Any] = [not_a_server_error, checks.content_type_conformance, checks.response_schema_conformance]
 EXAMPLES = 8

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.running import ROOT, up
+from tests.e2e.dispatcher_process import ROOT, up
 
 
 @pytest.mark.skipif(

@@ -10,7 +10,7 @@ import pytest
 from local.http_client import Client, Refused
 from local.postgres.server import find_binaries
 from tests.e2e.conftest import Agent
-from tests.e2e.running import PASSWORD, Dispatcher, until
+from tests.e2e.dispatcher_process import PASSWORD, Dispatcher, until
 
 PAYLOAD = "the-payload-is-nobodys-business"
 

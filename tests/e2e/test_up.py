@@ -15,7 +15,7 @@ import urllib3
 
 from local.http_client import Refused
 from local.postgres.server import find_binaries
-from tests.e2e.running import PATIENCE, ROOT, Dispatcher, launched, until, up
+from tests.e2e.dispatcher_process import PATIENCE, ROOT, Dispatcher, launched, until, up
 
 MAKE = ("make", "-o", ".venv/.local", "up")
 """As a person calls it, but without an installation."""

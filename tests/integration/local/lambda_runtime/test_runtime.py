@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from tests.integration.local.lambda_runtime.running import Running, run, until
+from tests.integration.local.lambda_runtime.example_functions import Running, run, until
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from local.lambda_runtime.runtime import UnknownFunctionError
-from tests.integration.local.lambda_runtime.running import Running, deployment_in, run, until
+from tests.integration.local.lambda_runtime.example_functions import Running, deployment_in, run, until
 
 
 def test_an_exception_is_an_error_without_a_trace(tmp_path: Path) -> None:
