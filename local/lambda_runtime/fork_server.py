@@ -12,7 +12,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from local.lambda_runtime import worker
 
@@ -118,10 +118,10 @@ class ForkServer:
         self._last += 1
         identity = self._last
         ours, theirs = socket.socketpair()
-        log_read, log_write = os.pipe()
-        with theirs, os.fdopen(log_write, "wb") as log_end:
+        logs, log_end = _pipe()
+        with theirs, log_end:
             reader, writer = await asyncio.open_unix_connection(sock=ours, limit=_LINE_LIMIT)
-            self._read_lines(*await _pipe(log_read), log)
+            self._read_lines(*await _reader(logs), log)
             new = Worker(
                 identity=identity,
                 ended=asyncio.get_running_loop().create_future(),
@@ -159,19 +159,19 @@ class ForkServer:
     async def _start(self) -> socket.socket:
         """Start the server and wait until it has preloaded: from then on it reads requests at once."""
         control, theirs = socket.socketpair()
-        reports, reporting = os.pipe()
-        with theirs, os.fdopen(reporting, "wb") as reporting_end:
+        reports, report_end = _pipe()
+        with theirs, report_end:
             # Not asyncio's: uvloop leaves descriptors of ours open in the child, also the end of the pipe itself.
             process = subprocess.Popen(  # noqa: ASYNC220 -- a few ms, once
                 # -P: what lies beside the script must not hide modules of the same name
                 [sys.executable, "-P", str(Path(worker.__file__)), str(theirs.fileno()), self._options],
                 stdin=subprocess.DEVNULL,
-                stdout=reporting_end,
+                stdout=report_end,
                 pass_fds=[theirs.fileno()],
                 env=self._environment,
                 start_new_session=True,  # a Ctrl-C in the terminal is the parent's to handle
             )
-        lines, transport = await _pipe(reports)
+        lines, transport = await _reader(reports)
         if not await lines.readline():
             transport.close()
             control.close()
@@ -222,13 +222,17 @@ class ForkServer:
             orphan.ended.set_result(0)
 
 
-async def _pipe(descriptor: int) -> tuple[asyncio.StreamReader, asyncio.BaseTransport]:
+def _pipe() -> tuple[IO[bytes], IO[bytes]]:
+    """Return the ends of a new pipe: for reading, for writing."""
+    read, write = os.pipe()
+    return os.fdopen(read, "rb", buffering=0), os.fdopen(write, "wb")
+
+
+async def _reader(pipe: IO[bytes]) -> tuple[asyncio.StreamReader, asyncio.BaseTransport]:
     """Return a reader of a pipe, and what closes it."""
     reader = asyncio.StreamReader(limit=_LINE_LIMIT)
-    pipe = os.fdopen(descriptor, "rb", buffering=0)
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), pipe
-    )
+    protocol = asyncio.StreamReaderProtocol(reader)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, pipe)
     return reader, transport
 
 

@@ -85,7 +85,7 @@ def client(dispatcher: Dispatcher) -> Client:
 
 
 @pytest.fixture
-def provide(client: Client, request: pytest.FixtureRequest) -> Callable[..., tuple[str, str]]:
+def create_agent(client: Client, request: pytest.FixtureRequest) -> Callable[..., tuple[str, str]]:
     """Create agents, each with an id of its own; return id and key."""
 
     def create(platform: str = "kubernetes", suffix: str = "") -> tuple[str, str]:

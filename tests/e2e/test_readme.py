@@ -1,4 +1,4 @@
-"""README.md: what it tells people to type does what it says."""
+"""README.md: its commands do what it says."""
 
 import os
 import re
