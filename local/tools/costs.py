@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("--commands", type=int, default=1_000_000, help="a month")
     given = parser.parse_args()
     parts = (
-        ("Standing still", standing(), 1.0),
+        ("Without any use", standing(), 1.0),
         (f"{given.agents:,} agents", agent_month(), float(given.agents)),
         (f"{given.commands:,} commands", million_commands(), given.commands / MILLION),
     )

@@ -1,4 +1,4 @@
-"""`make generated`: writes what is made from the code: the OpenAPI document, and the diagram of a command's life."""
+"""`make generated`: writes what is made from the code: the OpenAPI document, the diagram of statuses, the figures."""
 
 import sys
 from pathlib import Path
@@ -29,7 +29,7 @@ def states() -> str:
         "# The life of a command",
         "",
         "Made by `make generated` from `TRANSITIONS` in `dispatcher/commands/model.py`; a test compares them, and",
-        "another one tries every pair of statuses on the real tables.",
+        "another test tries every pair of statuses on the real tables.",
         "",
         "```mermaid",
         "stateDiagram-v2",
@@ -45,9 +45,8 @@ def states() -> str:
             for move, transition in TRANSITIONS.items()
         ),
         "",
-        f"Ends: {', '.join(status for status in Status if status in ENDED)}. An end is final, but for `timed_out`: that is",
-        "the service's own guess, and the agent's real result replaces it. Redriving submits a new command that names the old",
-        "one.",
+        f"Final: {', '.join(status for status in Status if status in ENDED)}. Only `timed_out` may still change: it is the",
+        "service's own guess, and the agent's real result replaces it. Redriving submits a new command that names the old one.",
         "",
     ]
     return "\n".join(lines)
