@@ -104,7 +104,7 @@ class Scenario:
         step(8, "The session's process is gone")
         until("the process is gone", lambda: not _pids_of(session), self.patience)
         state = self._state(session)
-        expect(state == "terminated", f"the session is {state}")
+        expect(state == "terminated", f"the session is terminated; it is {state}")
         show(f"process {session} has ended")
 
     def _sweep(self) -> None:

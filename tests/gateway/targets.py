@@ -1,4 +1,4 @@
-"""What the conformance tests are pointed at: the gateway of local/, ministack, a deployment; and how each differs."""
+"""What the conformance tests run against: the gateway of local/, ministack, a deployment; and how each differs."""
 
 from __future__ import annotations
 

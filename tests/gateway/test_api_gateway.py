@@ -1,4 +1,4 @@
-"""What API Gateway does, asked of every gateway that claims it: the one of local/, ministack, a real deployment.
+"""What API Gateway does, tested on every gateway that imitates it, and on a real deployment.
 
 GATEWAY=ministack asks a ministack, as `make localstack` does.  For AWS deploy the stage with
 `sam deploy --guided -t tests/gateway/stage/template.yaml`, set GATEWAY=deployment and name the stack in GATEWAY_STACK.
@@ -54,7 +54,7 @@ def test_the_most_specific_route_is_chosen(
 
 
 def test_an_http_event_has_payload_format_two(target: Target) -> None:
-    """Header names in lower case, the query taken apart, a complete context."""
+    """Header names in lower case, a parsed query, a complete context."""
     event = target.echo(
         "GET",
         "/pets/dog/2?a=1&a=2&b=%20x",
@@ -77,7 +77,7 @@ def test_an_http_event_has_payload_format_two(target: Target) -> None:
 
 
 def test_cookies_are_apart_from_the_headers(target: Target) -> None:
-    """In a list of their own."""
+    """In the list `cookies`."""
     event = target.echo("GET", "/x", headers={"Cookie": "one=1; two=2"})
 
     assert event["cookies"] == ["one=1", "two=2"]
@@ -85,7 +85,7 @@ def test_cookies_are_apart_from_the_headers(target: Target) -> None:
 
 
 def test_a_body_of_json_is_text_and_one_of_bytes_is_base64(target: Target) -> None:
-    """The type decides."""
+    """The content type decides."""
     text = target.echo("POST", "/x", '{"a": "ü"}'.encode(), {"Content-Type": "application/json"})
     raw = target.echo("POST", "/x", b"\x00\xff", {"Content-Type": "application/octet-stream"})
 
@@ -109,7 +109,7 @@ def test_an_http_authorizer_without_an_identity_source_is_asked_about_everyone(t
 
 @pytest.mark.parametrize(("key", "status"), [("no", 403), (None, 401), ("unknown", 500)])
 def test_an_http_authorizer_refuses(target: Target, key: str | None, status: int) -> None:
-    """403 for a no, 401 without the identity source, 500 when it fails; the function is not asked."""
+    """403 if it denies, 401 without the identity source, 500 if it fails; the function does not run."""
     response, body = target.ask("GET", "/keyed", headers={"X-Key": key} if key else {})
 
     assert response.status == status
@@ -117,7 +117,7 @@ def test_an_http_authorizer_refuses(target: Target, key: str | None, status: int
 
 
 def test_an_answer_without_a_status_is_json(target: Target) -> None:
-    """Whatever a function returns is the body then."""
+    """The whole return value is the body."""
     response, body = target.answer({"any": ["thing"]})
 
     assert (response.status, response.getheader("content-type")) == (200, "application/json")
@@ -150,7 +150,7 @@ def test_a_failing_function_is_an_internal_server_error(target: Target) -> None:
 
 
 def test_a_failing_functions_words_do_not_reach_the_client(target: Target) -> None:
-    """Whatever the status is."""
+    """With any status of 500 or more."""
     response, body = target.ask("GET", "/raise")
 
     assert response.status >= 500
@@ -181,7 +181,7 @@ def test_a_connect_event_tells_who_connects(target: Target) -> None:
 
 
 def test_a_header_of_a_handshake_keeps_its_case(target: Target) -> None:
-    """Go's client sends X-Agent-Api-Key: whoever looks for it must not mind the case."""
+    """Go's client sends X-Agent-Api-Key, so functions must look for it in any case."""
     with target.open("headers") as socket:
         hello = report(socket)
 
@@ -197,28 +197,28 @@ def test_a_header_of_a_handshake_keeps_its_case(target: Target) -> None:
     ],
 )
 def test_an_authorizer_refuses_a_handshake(target: Target, agent: str, status: int) -> None:
-    """And `$connect` is not asked."""
+    """And `$connect` does not run."""
     assert _refusal(target, agent) == status
 
 
 def test_an_authorizer_that_raises_unauthorized_is_401(target: Target) -> None:
-    """The one exception with a meaning."""
+    """It is the only exception with a meaning."""
     assert _refusal(target, "unauthorized") == 401
 
 
 @pytest.mark.parametrize("wish", ["refuse", "raise"])
 def test_a_connect_that_fails_refuses_the_handshake(target: Target, wish: str) -> None:
-    """Whatever the status is: there is no connection."""
+    """By its status or by an exception."""
     assert _refusal(target, "refused", wish=wish) >= 400
 
 
 def test_a_refusal_of_connect_keeps_its_status(target: Target) -> None:
-    """The client sees what `$connect` has answered."""
+    """The client gets the status that `$connect` returned."""
     assert _refusal(target, "refused", wish="refuse") == 418
 
 
 def test_a_subprotocol_that_connect_chooses_is_agreed(target: Target) -> None:
-    """By the header of its answer."""
+    """In a header of its answer."""
     with target.open(
         "choosing", subprotocols=[Subprotocol("first"), Subprotocol("second")], wish="subprotocol"
     ) as socket:
@@ -244,7 +244,7 @@ def test_a_message_event_tells_what_came_from_whom(target: Target) -> None:
 
 
 def test_the_selected_property_chooses_the_route(target: Target) -> None:
-    """A type with a route of its own goes there; what is no JSON, or has no type, to $default."""
+    """A message without a known type, or that is not JSON, goes to $default."""
     with target.connected("choosing-routes") as (socket, _):
         told: list[str] = []
         for message in ('{"type": "special"}', "no json", "[]", '{"text": "no type"}'):
@@ -264,7 +264,7 @@ def test_a_message_cannot_choose_the_route_of_a_handshake(target: Target) -> Non
 
 
 def test_what_a_route_returns_is_not_for_the_client(target: Target) -> None:
-    """Without a RouteResponse nothing of it is sent."""
+    """It is sent only if there is a RouteResponse."""
     with target.connected("silent") as (socket, _):
         socket.send("answer")
         socket.send("after it")
@@ -286,7 +286,7 @@ def test_a_failing_route_is_told_to_the_client(target: Target) -> None:
 
 
 def test_a_failing_route_leaves_the_socket_open(target: Target) -> None:
-    """Whatever the client is told of it."""
+    """The next message is handled."""
     with target.connected("failing-quietly") as (socket, _):
         socket.send("raise")
         socket.recv(timeout=PATIENCE)
@@ -296,7 +296,7 @@ def test_a_failing_route_leaves_the_socket_open(target: Target) -> None:
 
 
 def test_a_ping_is_answered_while_a_function_runs(target: Target) -> None:
-    """Agents live by the pong."""
+    """Agents disconnect without a pong."""
     with target.connected("pinging") as (socket, _):
         socket.send("warm-up")
         report(socket)
@@ -319,7 +319,7 @@ def test_a_message_of_128_kb_arrives(target: Target) -> None:
 
 
 def test_a_message_of_more_than_128_kb_closes_with_1009(target: Target) -> None:
-    """However it is cut into frames."""
+    """In frames that are short enough."""
     with target.connected("too-long") as (socket, _):
         socket.send([*["x" * FRAME] * 4, "x"])
 
@@ -348,7 +348,7 @@ def test_a_connection_does_not_exist_inside_its_connect(target: Target) -> None:
 
 
 def test_posts_arrive_in_order_as_text(target: Target) -> None:
-    """One awaited after another."""
+    """If each is awaited before the next."""
     with target.connected("posted") as (socket, identity):
         texts = [f"grüße {number}" for number in range(20)]
         for text in texts:
@@ -369,7 +369,7 @@ def test_a_post_of_128_kb_arrives_and_one_byte_more_is_too_large(target: Target)
 
 
 def test_a_post_of_100_kb_arrives(target: Target) -> None:
-    """A frame of protocol 2 is as long as that."""
+    """Frames of protocol 2 are that long."""
     with target.connected("long-post") as (socket, identity):
         target.connections.post_to_connection(ConnectionId=identity, Data=b"x" * 100_000)
 
@@ -377,7 +377,7 @@ def test_a_post_of_100_kb_arrives(target: Target) -> None:
 
 
 def test_get_connection_tells_when_it_was_last_active(target: Target) -> None:
-    """Since when it is there, and from where."""
+    """And when it was opened, and by which client."""
     with target.connected("asked") as (_, identity):
         found = target.connections.get_connection(ConnectionId=identity)
 
@@ -386,7 +386,7 @@ def test_get_connection_tells_when_it_was_last_active(target: Target) -> None:
 
 
 def test_get_connection_succeeds_while_the_connection_lives(target: Target) -> None:
-    """Whatever it tells: flush asks this until a new connection is there."""
+    """Flush calls it until a new connection exists."""
     with target.connected("living") as (_, identity):
         found = target.connections.get_connection(ConnectionId=identity)
 
@@ -394,7 +394,7 @@ def test_get_connection_succeeds_while_the_connection_lives(target: Target) -> N
 
 
 def test_a_closed_connection_is_gone(target: Target) -> None:
-    """As is one that never was: 410 for each call, as GoneException."""
+    """Like one that never existed: each call raises GoneException."""
     with target.connected("closed") as (_, identity):
         pass
     client = target.connections
@@ -447,7 +447,7 @@ def test_disconnect_is_told_the_clients_close_code(target: Target) -> None:
 
 
 def test_a_connection_that_is_deleted_is_disconnected_too(target: Target) -> None:
-    """Whoever closes it."""
+    """As if the client had closed it."""
     with (
         target.connected("watching-deleted") as (watcher, watching),
         target.connected("thrown-out", watcher=watching) as (_, identity),
@@ -462,14 +462,14 @@ def test_a_connection_that_is_deleted_is_disconnected_too(target: Target) -> Non
 
 
 def test_an_asynchronous_invocation_is_accepted_with_202(target: Target) -> None:
-    """That it runs is what every report of a handshake in these tests shows."""
+    """The reports of handshakes in these tests show that the function runs."""
     answer = target.functions.invoke(FunctionName=target.later, InvocationType="Event", Payload=b"{}")
 
     assert answer["StatusCode"] == 202
 
 
 def test_a_synchronous_invocation_returns_what_the_function_returns(target: Target) -> None:
-    """Or that it failed, in a call that succeeds."""
+    """If the function fails, the call succeeds and says so."""
     good = target.functions.invoke(FunctionName=target.later, Payload=b'{"a": 1}')
     bad = target.functions.invoke(FunctionName=target.later, Payload=b'{"fail": true}')
 
