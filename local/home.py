@@ -1,49 +1,28 @@
-"""The folder that keeps what must outlive a dispatcher, and the lock that gives it to one process at a time."""
+"""The folder that keeps what outlives a dispatcher, and the lock that gives it to one process at a time."""
 
 import contextlib
 import fcntl
 import os
 import secrets
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import IO
 
 
 class HomeError(RuntimeError):
-    """The home cannot be had; the text says why, and what to do next."""
+    """The home cannot be used; the text says why, and what to do next."""
 
 
 class HomeInUseError(HomeError):
     """Another live process holds the home."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """The exclusive right to a home; ends with `release`, or with the process, however that ends."""
+@contextlib.contextmanager
+def claimed(home: Path, *, patience: float = 5.0) -> Generator[None]:
+    """Hold the home until the block or the process ends; make the folder if it does not exist.
 
-    file: IO[str]
-
-    def say(self, state: str) -> None:
-        """Tell whoever wants the home who has it; "ending" is worth waiting for."""
-        self.file.truncate(0)
-        self.file.write(f"{os.getpid()} {state}\n")
-        self.file.flush()
-
-    def release(self) -> None:
-        """Give the home back; may be called twice."""
-        if not self.file.closed:
-            # Unlocked by name, not only closed: a forked child may still have the same open file.
-            fcntl.flock(self.file, fcntl.LOCK_UN)
-            self.file.close()
-
-
-def claim(home: Path, *, patience: float = 5.0) -> Claim:
-    """Take the home for this process, waiting up to `patience` seconds for a holder that says that it is ending.
-
-    Waits one second at most for any other, and raises HomeInUseError, with its process id; raises HomeError for a home
-    that is no folder to write in.
+    Waits up to `patience` seconds for another holder to end, then raises HomeInUseError with its process id; raises
+    HomeError for a home that cannot be written.
     """
     path = home / "lock"
     try:
@@ -54,31 +33,38 @@ def claim(home: Path, *, patience: float = 5.0) -> Claim:
             f"{home} cannot be written: {error.strerror}.\n"
             "Next: make it a folder of yours, or choose another one: DISPATCHER_HOME=$HOME/dispatcher"
         ) from error
-    began = time.monotonic()
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid, _, state = path.read_text(encoding="ascii").strip().partition(" ")
-            limit = patience if state == "ending" else min(patience, 1.0)
-            if time.monotonic() - began >= limit:
-                file.close()
+    with file:
+        deadline = time.monotonic() + patience
+        while not _lock(file.fileno()):
+            if time.monotonic() >= deadline:
+                pid = path.read_text(encoding="ascii").strip()
                 raise HomeInUseError(
                     f"{home} is in use by another dispatcher, process {pid}.\n"
                     f"Next: end that one (kill {pid}), or set DISPATCHER_HOME and DISPATCHER_PORT to run one beside it."
-                ) from None
+                )
             time.sleep(0.05)
-        else:
-            taken = Claim(file=file)
-            taken.say("running")
-            return taken
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        try:
+            yield
+        finally:
+            # Unlocked explicitly, not only closed: a forked child may still have the same open file.
+            fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace the file at once and for good, readable by its owner only."""
+    """Replace the file in one step, readable by its owner only, and sync it to disk."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with contextlib.suppress(FileNotFoundError):
-        draft.unlink()
+    draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
@@ -87,11 +73,8 @@ def write_private(path: Path, text: str) -> None:
 
 
 def secret(path: Path, make: Callable[[], str] = lambda: secrets.token_urlsafe(24)) -> str:
-    """Return the secret that the file keeps; make and keep it the first time."""
-    try:
-        kept = path.read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
-        kept = ""
+    """Return the secret that the file keeps; make it the first time."""
+    kept = path.read_text(encoding="utf-8").strip() if path.exists() else ""
     if not kept:
         kept = make()
         write_private(path, f"{kept}\n")

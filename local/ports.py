@@ -1,53 +1,57 @@
-"""Whether a TCP port of this machine is free, and who has it if not."""
+"""TCP ports of 127.0.0.1: listen on one, find a free one, tell who has one."""
 
-import contextlib
 import errno
-import os
 import socket
-from pathlib import Path
 
-LISTENS = "0A"  # a socket's state in /proc/net/tcp
+import psutil
 
 
-def free(port: int) -> bool:
-    """Tell whether a server may listen on 127.0.0.1; raises PermissionError for a port that needs rights."""
-    with socket.socket() as probe:
-        # As servers do: what an ended one left in TIME_WAIT is no obstacle.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                return False
+class PortInUseError(RuntimeError):
+    """Another program listens on the port; the text says which, and what to do next."""
+
+
+def listen(port: int) -> socket.socket:
+    """Listen on the port, on any free one for 0; raises PortInUseError, and OSError for a port that needs rights."""
+    try:
+        listener = socket.create_server(("127.0.0.1", port), backlog=2048)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
             raise
-    return True
+        owner = _owner(port)
+        by, end = (
+            (f" by process {owner.pid}: {' '.join(owner.cmdline()):.100}", f"end it (kill {owner.pid})")
+            if owner
+            else ("", "free it")
+        )
+        raise PortInUseError(
+            f"port {port} is taken{by}.\nNext: {end}, or choose another port: DISPATCHER_PORT={port + 1}"
+        ) from None
+    # uvicorn writes head and body apart: the body would wait 40 ms for the client's delayed acknowledgement.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
-def any_free() -> int:
-    """Return a port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free(preferred: int = 0) -> int:
+    """Return the preferred port if it is free now, else another one that is."""
+    for port in (preferred, 0):
+        try:
+            with socket.create_server(("127.0.0.1", port)) as probe:
+                return int(probe.getsockname()[1])
+        except (OSError, OverflowError):
+            continue
+    raise OSError(errno.EADDRINUSE, "no TCP port is free on 127.0.0.1; end a program that holds many connections")
 
 
-def listener(port: int) -> tuple[int, str] | None:
-    """Return process id and command line of who listens on the port; None where that can not be seen."""
-    inodes = {f"socket:[{inode}]" for inode in _listening(port)}
-    for descriptor in Path("/proc").glob("[0-9]*/fd/*") if inodes else ():
-        with contextlib.suppress(OSError):
-            if str(descriptor.readlink()) in inodes:
-                process = descriptor.parents[1]
-                arguments = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                return int(process.name), arguments.strip()
+def _owner(port: int) -> psutil.Process | None:
+    """Return who listens on the port; None where that cannot be seen."""
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if (
+                connection.status == psutil.CONN_LISTEN
+                and getattr(connection.laddr, "port", None) == port
+                and connection.pid
+            ):
+                return psutil.Process(connection.pid)
+    except psutil.Error:
+        pass
     return None
-
-
-def _listening(port: int) -> list[str]:
-    found: list[str] = []
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        if os.access(table, os.R_OK):
-            for line in Path(table).read_text(encoding="ascii").splitlines()[1:]:
-                fields = line.split()
-                if fields[3] == LISTENS and int(fields[1].rpartition(":")[2], 16) == port:
-                    found.append(fields[9])
-    return found

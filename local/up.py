@@ -12,173 +12,188 @@ import os
 import secrets
 import shlex
 import shutil
+import signal
+import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import psutil
 
 from local import home as homes
 from local import ports
-from local.apigateway.server import Gateway
+from local.apigateway.listener import Gateway
 from local.console import Console, LogFile
-from local.ending import Ending
 from local.lambda_runtime.runtime import Runtime
-from local.parent import Make
+from local.options import OptionError, Options
 from local.postgres import server as postgres
-from local.postgres.cluster import PostgresError
 from local.postgres.unprivileged import UnprivilegedError
 from local.sam_template import parameters
-from local.sam_template.deployment import Deployment, TemplateError
 from local.sam_template.intrinsics import read
-from local.settings import Settings, SettingsError
+from local.sam_template.resources import Deployment, TemplateError
 
 TEMPLATE = Path(__file__).parents[1] / "template.yaml"
 MIGRATE = "MigrateFunction"
 PATIENCE = 8.0
-"""Seconds that another run on the same home gets to end, when it is about to."""
+"""Seconds that an earlier run on the same home, and its PostgreSQL, may take to end."""
 WATCH_SECONDS = 0.5
-FOR_PEOPLE = "?options=-c%20statement_timeout%3D0"
+WITHOUT_TIMEOUT = "?options=-c%20statement_timeout%3D0"
 """What the database's URL ends with outside of the functions.
 
-Their role gives up a statement after 30 s, since a function that takes longer is broken; an operator who inserts a
-million rows with psql is not.
+The functions' role cancels a statement after 30 s; an operator who inserts a million rows with psql may take longer.
 """
 
 
-class UpError(RuntimeError):
-    """It can not run; the text says why, and what to do next."""
+class MigrationError(RuntimeError):
+    """The schema could not be migrated; the text says why, and what to do next."""
 
 
-EXPECTED = (UpError, SettingsError, homes.HomeError, PostgresError, UnprivilegedError, TemplateError, OSError)
+class StoppedError(RuntimeError):
+    """A running dispatcher cannot go on; the text says why, and what to do next."""
+
+
+STARTUP_ERRORS = (
+    *(MigrationError, OptionError, homes.HomeError, ports.PortInUseError),
+    *(postgres.PostgresError, UnprivilegedError, TemplateError, OSError),
+)
 
 
 def main() -> int:
-    """Run until told to end; return the exit code: 0 for an end in order."""
-    began = time.monotonic()
-    make = Make()
+    """Run until a signal comes; return the exit code: 0 for an orderly end."""
     console = Console()
-    ending = Ending()
     try:
-        settings = Settings.read(os.environ)
-        given = parameters.from_environment(read(TEMPLATE), os.environ)
-        with contextlib.ExitStack() as stack:
-            claim = homes.claim(settings.home, patience=PATIENCE)
-            stack.callback(claim.release)
-            port = _free_port(settings.port)
-            env = settings.home / "env"
-            env.unlink(missing_ok=True)  # of a run that was killed: whoever waits for the file waits for this run
-            stack.callback(env.unlink, missing_ok=True)
-            with console.step("PostgreSQL"):
-                server = postgres.start(settings.home, patience=PATIENCE, claim=claim, log=console.line)
-            stack.callback(server.stop)
-            log = LogFile(settings.home / "logs" / "dispatcher.log")
-            stack.callback(log.close)
-            url = f"http://127.0.0.1:{port}"
-            up = Up(settings=settings, parameters=given, url=url, server=server, console=console, log=log)
-            asyncio.run(up.run(make, ending, began))
-    except KeyboardInterrupt:
-        pass
-    except EXPECTED as error:
-        hint = "\nNext: mend what it says, and start again." if isinstance(error, OSError) else ""
-        print(f"\nIt does not run: {error}{hint}", file=sys.stderr)  # noqa: T201
+        asyncio.run(_run(console, time.monotonic()))
+    except StoppedError as error:
+        print(f"\nStopped: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    except STARTUP_ERRORS as error:
+        hint = "\nNext: correct what it says, and start again." if isinstance(error, OSError) else ""
+        print(f"\nStartup failed: {error}{hint}", file=sys.stderr)  # noqa: T201
         return 1
     console.line("Ended.")
     return 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Up:
-    """A run, once it has a port and a database."""
-
-    settings: Settings
-    parameters: Mapping[str, str]
-    url: str
-    server: postgres.Server
-    console: Console
-    log: LogFile
-
-    async def run(self, make: Make, ending: Ending, began: float) -> None:
-        """Migrate, then serve until told to end; raises UpError when something ends it."""
-        deployment = Deployment.load(TEMPLATE, parameters={**self.parameters, "ConnectionsUrl": self.url})
-        environment, password = self._environment()
-        runtime = Runtime(deployment, gateway_url=self.url, log=self._event, environment=environment)
-        sweep = self.settings.sweep_seconds
-        gateway = Gateway(deployment, runtime, periods={"SweeperFunction": sweep} if sweep else None)
-        main = asyncio.ensure_future(self._serve(runtime, gateway, lambda: self._welcome(password, began)))
-        loop = asyncio.get_running_loop()
-        ending.tell(lambda: loop.call_soon_threadsafe(main.cancel))
-        watch = asyncio.create_task(self._watch(make))
+async def _run(console: Console, began: float) -> None:
+    """Serve until SIGINT, SIGTERM or SIGHUP comes or PostgreSQL ends; then end everything in order."""
+    stop = _signalled()
+    options = Options.read(os.environ)
+    given = parameters.from_environment(read(TEMPLATE), os.environ)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(homes.claimed(options.home, patience=PATIENCE))
+        listener = stack.enter_context(ports.listen(options.port))
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        env = options.home / "env"
+        env.unlink(missing_ok=True)  # of a run that was killed: programs that wait for the file wait for this run
+        stack.callback(env.unlink, missing_ok=True)
+        with console.step("PostgreSQL"):
+            database = postgres.started(options.home, patience=PATIENCE, log=console.line)
+            server = await asyncio.to_thread(stack.enter_context, database)
+        log = LogFile(options.home / "logs" / "dispatcher.log")
+        stack.callback(log.close)
+        up = _Up(options=options, url=url, server=server, console=console, log=log)
+        runtime = Runtime(
+            Deployment.load(TEMPLATE, parameters={**given, "ConnectionsUrl": url}),
+            gateway_url=url,
+            log=up.event,
+            environment=up.environment(),
+        )
+        work: list[asyncio.Task[Any]] = [
+            asyncio.create_task(up.serve(runtime, listener, began)),
+            asyncio.create_task(up.watch()),
+            asyncio.create_task(stop.wait()),
+        ]
         try:
-            await asyncio.wait([main, watch], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            ending.tell(lambda: None)
-            self.console.line("Ending.")
-            self.server.claim.say("ending")
-            main.cancel()
-            watch.cancel()
-            outcomes = await asyncio.gather(main, watch, return_exceptions=True)
+            console.line("Ending.")
+            for task in work:
+                task.cancel()
+            outcomes = await asyncio.gather(*work, return_exceptions=True)
             await runtime.close()
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 raise outcome
 
-    async def _serve(self, runtime: Runtime, gateway: Gateway, ready: Callable[[], None]) -> None:
+
+def _signalled() -> asyncio.Event:
+    """Return an event that is set when a signal asks this process to end."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
+            # More signals change nothing: make passes a SIGTERM on, even one that its whole group got.
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Up:
+    """A run, once it has a port and a database."""
+
+    options: Options
+    url: str
+    server: postgres.Server
+    console: Console
+    log: LogFile
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that every function gets beside the template's, and keep their secrets in the home."""
+        home = self.options.home
+        if self.options.admin_password:
+            homes.write_private(home / "admin.password", f"{self.options.admin_password}\n")
+        return {
+            "DATABASE_URL": self.server.url,
+            "TOKEN_SECRET": homes.secret(home / "token.secret", lambda: secrets.token_hex(32)),
+            "ADMIN_PASSWORD": homes.secret(home / "admin.password"),
+        }
+
+    def event(self, function: str, line: str) -> None:
+        """Take a line of a function's log."""
+        self.log.write(line)
+        self.console.event(function, line)
+
+    async def serve(self, runtime: Runtime, listener: socket.socket, began: float) -> None:
+        """Migrate the schema, then serve until cancelled; raises MigrationError."""
         with self.console.step("Schema"):
             result = await runtime.invoke(MIGRATE, {})
             if result.failed:
                 why = result.json().get("errorMessage")
-                raise UpError(f"{MIGRATE} failed: {why}\nNext: see above, or {self.log.path}.")
-        await gateway.serve(port=int(self.url.rpartition(":")[2]), ready=ready)
+                raise MigrationError(f"{MIGRATE} failed: {why}\nNext: see above, or {self.log.path}.")
+        sweep = self.options.sweep_seconds
+        gateway = Gateway(runtime, periods={"SweeperFunction": sweep} if sweep else None)
+        await gateway.serve(listener, ready=lambda: self._welcome(began))
 
-    async def _watch(self, make: Make) -> None:
-        """Return when make is gone; raise UpError when PostgreSQL is."""
-        while not make.ended():
+    async def watch(self) -> None:
+        """Return when the make that started this process is gone; raise StoppedError when PostgreSQL is."""
+        parent = os.getppid()
+        # Any other parent may end and leave this process running, as a shell does after nohup.
+        by_make = psutil.Process(parent).name() in {"make", "gmake"}
+        while not by_make or os.getppid() == parent:
             if self.server.guard.poll() is not None:
-                raise UpError(f"PostgreSQL has ended.\nNext: see {self.settings.home / 'logs' / 'postgres.log'}.")
+                raise StoppedError(f"PostgreSQL has ended.\nNext: see {self.options.home / 'logs' / 'postgres.log'}.")
             await asyncio.sleep(WATCH_SECONDS)
 
-    def _environment(self) -> tuple[dict[str, str], str]:
-        """Return what every function is told beside the template, and the admin's password."""
-        home = self.settings.home
-        if self.settings.admin_password:
-            homes.write_private(home / "admin.password", f"{self.settings.admin_password}\n")
-        password = homes.secret(home / "admin.password")
-        token_secret = homes.secret(home / "token.secret", lambda: secrets.token_hex(32))
-        return {"DATABASE_URL": self.server.url, "TOKEN_SECRET": token_secret, "ADMIN_PASSWORD": password}, password
-
-    def _event(self, function: str, line: str) -> None:
-        self.log.write(line)
-        self.console.event(function, line)
-
-    def _welcome(self, password: str, began: float) -> None:
-        """Tell programs, by the file `env`, and people, by the first screen, that it serves."""
-        database_url = f"{self.server.url}{FOR_PEOPLE}"
-        homes.write_private(self.settings.home / "env", f"DISPATCHER_URL={self.url}\nDATABASE_URL={database_url}\n")
+    def _welcome(self, began: float) -> None:
+        """Write the file `env` for programs and the first screen for people: the dispatcher serves."""
+        home = self.options.home
+        database_url = f"{self.server.url}{WITHOUT_TIMEOUT}"
+        homes.write_private(home / "env", f"DISPATCHER_URL={self.url}\nDATABASE_URL={database_url}\n")
         psql = "psql" if shutil.which("psql") else str(self.server.bin / "psql")
+        own = "as DISPATCHER_ADMIN_PASSWORD says" if self.options.admin_password else None
         self.console.line(f"\nThe dispatcher serves, after {time.monotonic() - began:.1f} s.\n")
         self.console.table(
             {
                 "URL": self.url,
                 "Documentation": f"{self.url}/docs",
                 "User": "admin",
-                "Password": "as DISPATCHER_ADMIN_PASSWORD says" if self.settings.admin_password else password,
+                "Password": own or homes.secret(home / "admin.password"),
                 "Database": shlex.join([psql, database_url]),
                 "Log": str(self.log.path),
             }
         )
-        self.console.line("\nCtrl-C ends it; the next start finds everything again.\n")
-
-
-def _free_port(port: int) -> int:
-    """Return the port, or a free one for 0; raise UpError with its listener when it is taken."""
-    if port == 0:
-        return ports.any_free()
-    if ports.free(port):
-        return port
-    who = ports.listener(port)
-    by, end = (f" by process {who[0]}: {who[1]:.100}", f"end that one (kill {who[0]})") if who else ("", "free it")
-    raise UpError(f"port {port} is taken{by}.\nNext: {end}, or choose another port: DISPATCHER_PORT={port + 1}")
+        self.console.line("\nCtrl-C ends it; the next start keeps all data.\n")
 
 
 if __name__ == "__main__":

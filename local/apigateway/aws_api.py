@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from starlette.responses import JSONResponse, Response
+
 from local.apigateway import events
-from local.apigateway.asgi import BodyTooLargeError, Request, read_body, respond, respond_json
+from local.apigateway.incoming import BodyTooLargeError, read_body, refusal
 from local.apigateway.websocket_api import Connection, Connections, GoneError, SlowClientError
 from local.lambda_runtime.runtime import UnknownFunctionError
 
 if TYPE_CHECKING:
-    from local.apigateway.asgi import Receive, Scope, Send
-    from local.apigateway.fault_injection import Faults
+    from starlette.requests import Request
+
     from local.lambda_runtime.runtime import Runtime
 
 MESSAGE_LIMIT = 128 * 1024  # bytes, for both directions of a socket
 _INVOKE_LIMITS = {"RequestResponse": 6 * 1024 * 1024, "Event": 1024 * 1024, "DryRun": 6 * 1024 * 1024}
-_ERRORS = {
-    403: "ForbiddenException",
-    410: "GoneException",
-    413: "PayloadTooLargeException",
-    429: "LimitExceededException",
-}
 _MANAGEMENT = "/@connections/"
 _FUNCTIONS = "/2015-03-31/functions/"
 
@@ -40,127 +35,86 @@ class Refused(Exception):
         self.message = message
 
 
-class Control:
+class AwsApi:
     """Answers the AWS APIs that functions use."""
 
-    def __init__(self, connections: Connections, runtime: Runtime, faults: Faults) -> None:
+    def __init__(self, connections: Connections, runtime: Runtime) -> None:
         self._connections = connections
         self._runtime = runtime
-        self._faults = faults
-        self._delayed: set[asyncio.Task[None]] = set()
 
     @staticmethod
     def owns(path: str) -> bool:
-        """Tell whether a path, decoded, is one of these APIs."""
+        """Tell whether a path, decoded, belongs to one of these APIs."""
         return _MANAGEMENT in path or path.startswith(_FUNCTIONS)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def answer(self, request: Request) -> Response:
         """Answer one call.  It must be signed, though with any key: no page in a browser can make it then."""
-        request = Request.of(scope)
-        marked = [("x-amzn-requestid", events.request_id())]
         try:
-            if not request.header("authorization").startswith("AWS4-HMAC-SHA256 "):
+            if not request.headers.get("authorization", "").startswith("AWS4-HMAC-SHA256 "):
                 raise Refused(403, "MissingAuthenticationTokenException", "Missing Authentication Token")  # noqa: TRY301
-            if request.path.startswith(_FUNCTIONS):
-                await self._invoke(request, receive, send, marked)
-            else:
-                await self._manage(request, receive, send, marked)
+            path: str = request.scope["path"]
+            call = self._invoke if path.startswith(_FUNCTIONS) else self._manage
+            response = await call(request, path)
         except Refused as error:
-            headers = [("x-amzn-errortype", error.kind), *marked]
-            await respond_json(send, error.status, {"message": error.message}, headers)
-        except ConnectionResetError:
-            return
+            response = refusal(error.status, error.message)
+            response.headers["x-amzn-errortype"] = error.kind
+        response.headers["x-amzn-requestid"] = events.request_id()
+        return response
 
-    async def invoke_async(self, function: str, event: object) -> None:
-        """Invoke a function asynchronously, as often and as late as the faults say."""
-        fault = self._faults.on_invoke(function, event)
-        if not fault.delay:
-            self._accept(function, event, fault.copies)
-            return
-        task = asyncio.create_task(self._accept_later(function, event, fault.copies, fault.delay))
-        self._delayed.add(task)
-        task.add_done_callback(self._delayed.discard)
-
-    def close(self) -> None:
-        """Drop the invocations that a fault has delayed."""
-        for task in self._delayed:
-            task.cancel()
-
-    async def _accept_later(self, function: str, event: object, copies: int, delay: float) -> None:
-        await asyncio.sleep(delay)
-        self._accept(function, event, copies)
-
-    def _accept(self, function: str, event: object, copies: int) -> None:
-        for _ in range(copies):
-            self._runtime.invoke_async(function, event)
-
-    async def _manage(self, request: Request, receive: Receive, send: Send, marked: list[tuple[str, str]]) -> None:
-        connection_id = request.path.rpartition(_MANAGEMENT)[2]
+    async def _manage(self, request: Request, path: str) -> Response:
+        connection_id = path.rpartition(_MANAGEMENT)[2]
         try:
-            data = await read_body(receive, MESSAGE_LIMIT)
-            if request.method == "POST":
-                await self._post(connection_id, data)
-                await respond(send, 200, b"", marked)
-                return
+            data = await read_body(request, MESSAGE_LIMIT)
             connection = self._connections.find(connection_id)
+            if request.method == "POST":
+                await connection.post(data)
+                return Response()
             if request.method == "DELETE":
                 await connection.close(1000, "")
-                await respond(send, 204, b"", marked)
-            elif request.method == "GET":
-                await respond_json(send, 200, _described(connection), marked)
-            else:
-                raise Refused(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
+                return Response(status_code=204)
+            if request.method == "GET":
+                return JSONResponse(_described(connection))
         except BodyTooLargeError:
-            raise Refused(413, _ERRORS[413], "Message too long") from None
+            raise Refused(413, "PayloadTooLargeException", "Message too long") from None
         except GoneError:
-            raise Refused(410, _ERRORS[410], "Gone") from None
+            raise Refused(410, "GoneException", "Gone") from None
         except SlowClientError:
             message = "The client is sending more than the allowed rate or the WebSocket client side buffer is full"
-            raise Refused(429, _ERRORS[429], message) from None
+            raise Refused(429, "LimitExceededException", message) from None
+        raise Refused(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
 
-    async def _post(self, connection_id: str, data: bytes) -> None:
-        fault = self._faults.on_post(connection_id, data)
-        if fault.delay:
-            await asyncio.sleep(fault.delay)
-        if fault.status is not None:
-            kind = _ERRORS.get(fault.status, "InternalServerErrorException")
-            raise Refused(fault.status, kind, "An injected fault")
-        for _ in range(fault.copies):
-            await self._connections.find(connection_id).post(data)
-        if fault.answer_after:
-            await asyncio.sleep(fault.answer_after)
-
-    async def _invoke(self, request: Request, receive: Receive, send: Send, marked: list[tuple[str, str]]) -> None:
-        reference, _, operation = request.raw_path.removeprefix(_FUNCTIONS).partition("/")
+    async def _invoke(self, request: Request, path: str) -> Response:
+        raw_path = request.scope["raw_path"].decode("latin-1")
+        reference, _, operation = raw_path.removeprefix(_FUNCTIONS).partition("/")
         if (request.method, operation) != ("POST", "invocations"):
-            raise Refused(404, "UnknownOperationException", f"{request.method} {request.path} is not known here")
+            raise Refused(404, "UnknownOperationException", f"{request.method} {path} is not known here")
         name = _function_name(unquote(reference))
-        kind = request.header("x-amz-invocation-type") or "RequestResponse"
+        kind = request.headers.get("x-amz-invocation-type", "RequestResponse")
         if kind not in _INVOKE_LIMITS:
             raise Refused(400, "InvalidParameterValueException", f"InvocationType {kind}")
         try:
-            body = await read_body(receive, _INVOKE_LIMITS[kind])
-            event = json.loads(body or b"{}")
+            event = json.loads(await read_body(request, _INVOKE_LIMITS[kind]) or b"{}")
         except BodyTooLargeError:
-            raise Refused(
-                413, "RequestTooLargeException", f"{kind} events have at most {_INVOKE_LIMITS[kind]} bytes"
-            ) from None
+            message = f"{kind} events have at most {_INVOKE_LIMITS[kind]} bytes"
+            raise Refused(413, "RequestTooLargeException", message) from None
         except ValueError as error:
             raise Refused(400, "InvalidRequestContentException", f"Could not parse request body: {error}") from None
-        executed = [("x-amz-executed-version", "$LATEST"), *marked]
         try:
             if kind == "RequestResponse":
                 result = await self._runtime.invoke(name, event)
-                failed = [("x-amz-function-error", "Unhandled")] if result.failed else []
-                await respond(send, 200, result.payload, [("content-type", "application/json"), *failed, *executed])
+                response = Response(result.payload, media_type="application/json")
+                if result.failed:
+                    response.headers["x-amz-function-error"] = "Unhandled"
             elif kind == "Event":
-                await self.invoke_async(name, event)
-                await respond(send, 202, b"", executed)
+                self._runtime.invoke_async(name, event)
+                response = Response(status_code=202)
             else:
                 self._runtime.function(name)
-                await respond(send, 204, b"", executed)
+                response = Response(status_code=204)
         except UnknownFunctionError:
             raise Refused(404, "ResourceNotFoundException", f"Function not found: {name}") from None
+        response.headers["x-amz-executed-version"] = "$LATEST"
+        return response
 
 
 def _function_name(reference: str) -> str:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from local.apigateway.asgi import Request
-    from local.sam_template.deployment import HttpRoute, Schedule
+    from starlette.requests import HTTPConnection, Request
+
+    from local.sam_template.resources import HttpRoute, Schedule
 
 API_ID = "local"
 
@@ -24,7 +25,7 @@ _TEXT_TYPES = ("application/json", "application/xml", "application/javascript")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where the events say that they happen."""
+    """The region, account and domain that events name."""
 
     region: str
     account: str
@@ -43,19 +44,19 @@ def http_event(
     now = datetime.now(UTC)
     headers: dict[str, str] = {}
     cookies: list[str] = []
-    for name, value in (*request.headers, *_forwarded(request)):
+    for name, value in (*request.headers.items(), *_forwarded(request)):
         if (key := name.lower()) == "cookie":
             cookies += value.split("; ")
         else:
             headers[key] = f"{headers[key]},{value}" if key in headers else value
     query: dict[str, str] = {}
-    for name, value in request.parameters:
+    for name, value in request.query_params.multi_items():
         query[name] = f"{query[name]},{value}" if name in query else value
     event: dict[str, Any] = {
         "version": "2.0",
         "routeKey": route.key,
-        "rawPath": request.path,
-        "rawQueryString": request.query,
+        "rawPath": request.scope["path"],
+        "rawQueryString": request.url.query,
         "headers": headers,
         "requestContext": {
             "accountId": place.account,
@@ -64,10 +65,10 @@ def http_event(
             "domainPrefix": place.domain.split(".")[0],
             "http": {
                 "method": request.method,
-                "path": request.path,
-                "protocol": request.protocol,
-                "sourceIp": request.source_ip,
-                "userAgent": request.header("user-agent"),
+                "path": request.scope["path"],
+                "protocol": f"HTTP/{request.scope['http_version']}",
+                "sourceIp": source_ip(request),
+                "userAgent": request.headers.get("user-agent", ""),
             },
             "requestId": identity,
             "routeKey": route.key,
@@ -94,7 +95,7 @@ def http_body(request: Request, body: bytes) -> dict[str, Any]:
     """Return the body's part of the event: text if it is of a type that is text, else base64."""
     if not body:
         return {"isBase64Encoded": False}
-    kind = request.header("content-type").partition(";")[0].strip().lower()
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind.startswith("text/") or kind in _TEXT_TYPES:
         try:
             return {"body": body.decode(), "isBase64Encoded": False}
@@ -145,13 +146,16 @@ def socket_context(
     return context
 
 
-def connect_event(request: Request, context: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the `$connect` event; headers keep the case in which the client sent them."""
+def connect_event(request: HTTPConnection, context: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the `$connect` event.
+
+    API Gateway keeps the case of header names; the server lower-cases them, so they get the case that clients send.
+    """
     headers: dict[str, list[str]] = {}
-    for name, value in (*request.headers, *_forwarded(request)):
-        headers.setdefault(name, []).append(value)
+    for name, value in (*request.headers.items(), *_forwarded(request)):
+        headers.setdefault(name.title().replace("Websocket", "WebSocket"), []).append(value)
     query: dict[str, list[str]] = {}
-    for name, value in request.parameters:
+    for name, value in request.query_params.multi_items():
         query.setdefault(name, []).append(value)
     event: dict[str, Any] = {
         "headers": {name: values[-1] for name, values in headers.items()},
@@ -205,11 +209,17 @@ def schedule_event(schedule: Schedule, place: Place) -> dict[str, Any]:
     }
 
 
-def _forwarded(request: Request) -> list[tuple[str, str]]:
+def source_ip(request: HTTPConnection) -> str:
+    """Return the client's address."""
+    return request.client.host if request.client else "127.0.0.1"
+
+
+def _forwarded(request: HTTPConnection) -> list[tuple[str, str]]:
+    server = request.scope.get("server") or ("", 0)
     return [
         ("X-Amzn-Trace-Id", f"Root=1-{int(time.time()):08x}-{secrets.token_hex(12)}"),
-        ("X-Forwarded-For", request.source_ip),
-        ("X-Forwarded-Port", str(request.port)),
+        ("X-Forwarded-For", source_ip(request)),
+        ("X-Forwarded-Port", str(server[1] or 0)),
         ("X-Forwarded-Proto", "http"),
     ]
 

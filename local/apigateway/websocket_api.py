@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from starlette.requests import HTTPConnection
+
 from local.apigateway import events
-from local.apigateway.asgi import Request, respond_json
-from local.apigateway.websocket_authorizer import BROKEN, Refusal, authorize
+from local.apigateway.incoming import refusal
+from local.apigateway.websocket_authorizer import HandshakeRefused, authorize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from local.apigateway.asgi import Receive, Scope, Send
-    from local.apigateway.fault_injection import Faults
+    from starlette.types import Receive, Scope, Send
+
     from local.lambda_runtime.runtime import Result, Runtime
-    from local.sam_template.deployment import Deployment
 
 INTEGRATION_SECONDS = 29.0
-_BACKLOG = 16  # messages of one connection that wait for their function before its socket is no longer read
+_BACKLOG = 16  # messages of one connection that may wait for their function; then its socket is not read
 _PATIENCE = 1.0  # seconds that a post waits for a client that does not read
 
 _SUBPROTOCOL = "sec-websocket-protocol"
@@ -32,11 +32,11 @@ _REASONS = {1000: "Connection Closed Normally", 1001: "Going away", 1005: "Clien
 
 
 class GoneError(Exception):
-    """There is no such connection: not yet, or no more."""
+    """The connection does not exist: not yet, or no longer."""
 
 
 class SlowClientError(Exception):
-    """The client does not read, and the buffer towards it is full."""
+    """The client does not read, and the buffer for it is full."""
 
 
 class Connection:
@@ -51,7 +51,7 @@ class Connection:
         self._send = send
 
     async def post(self, data: bytes) -> None:
-        """Write a frame, of text if it is text, and return when the socket took it."""
+        """Send a frame, as text if it is UTF-8; return when the socket has taken it.  Raises GoneError, SlowClientError."""
         try:
             message: dict[str, Any] = {"type": "websocket.send", "text": data.decode()}
         except UnicodeDecodeError:
@@ -68,7 +68,7 @@ class Connection:
         self.touch()
 
     async def close(self, code: int, reason: str) -> None:
-        """Start the closing handshake; from now on there is no such connection."""
+        """Start the closing handshake; from now on the connection is gone for everybody else."""
         if self.closing:
             return
         self.closing = True
@@ -77,7 +77,7 @@ class Connection:
                 await self._send({"type": "websocket.close", "code": code, "reason": reason})
         except TimeoutError:
             if self.reading is not None:
-                self.reading.cancel()  # a client that does not read does not hear of the close either
+                self.reading.cancel()  # a client that does not read does not see the close frame either
         except (OSError, RuntimeError):
             pass
 
@@ -91,21 +91,19 @@ class Connections:
 
     def __init__(
         self,
-        deployment: Deployment,
         runtime: Runtime,
         place: events.Place,
-        faults: Faults,
         *,
         idle_seconds: float,
         lifetime_seconds: float,
     ) -> None:
+        deployment = runtime.deployment
         self._routes = deployment.websocket_routes
         self._stage = deployment.websocket_stage
         self._selection = deployment.websocket_selection.removeprefix("$request.body.").split(".")
         self._authorizer = deployment.websocket_authorizer
         self._runtime = runtime
         self._place = place
-        self._faults = faults
         self._idle_seconds = idle_seconds
         self._lifetime_seconds = lifetime_seconds
         self._open: dict[str, Connection] = {}
@@ -113,7 +111,7 @@ class Connections:
         self._shut = False
 
     def find(self, connection_id: str) -> Connection:
-        """Return a connection whose `$connect` has succeeded and that nobody has closed; else raise GoneError."""
+        """Return a connection whose `$connect` has succeeded and that is open; else raise GoneError."""
         connection = self._open.get(connection_id)
         if connection is None or connection.closing:
             raise GoneError
@@ -126,30 +124,30 @@ class Connections:
         while self._handled:  # noqa: ASYNC110 -- at the end only
             await asyncio.sleep(0.01)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one socket from its handshake to the end of its `$disconnect`."""
         self._handled += 1
         try:
-            await self._handle(_as_sent(Request.of(scope)), receive, send)
+            await self._handle(HTTPConnection(scope), receive, send)
         finally:
             self._handled -= 1
 
-    async def _handle(self, request: Request, receive: Receive, send: Send) -> None:
+    async def _handle(self, request: HTTPConnection, receive: Receive, send: Send) -> None:
         await receive()  # the handshake
         facts = events.SocketFacts(
             connection_id=events.request_id(),
             connected_at=datetime.now(UTC),
-            source_ip=request.source_ip,
-            user_agent=request.header("user-agent"),
+            source_ip=events.source_ip(request),
+            user_agent=request.headers.get("user-agent", ""),
             stage=self._stage,
             place=self._place,
         )
-        admitted = await self._admit(request, facts) if not self._shut else BROKEN
-        if isinstance(admitted, Refusal):
-            body = {"message": admitted.message, "connectionId": facts.connection_id, "requestId": events.request_id()}
-            await respond_json(send, admitted.status, body, prefix="websocket.http")
+        try:
+            authorizer, subprotocol = await self._admit(request, facts)
+        except HandshakeRefused as refused:
+            ids = {"connectionId": facts.connection_id, "requestId": events.request_id()}
+            await refusal(refused.status, refused.message, **ids)(request.scope, receive, send)
             return
-        authorizer, subprotocol = admitted
         connection = Connection(facts, authorizer, send)
         code, reason = 1006, ""
         try:
@@ -163,9 +161,11 @@ class Connections:
         await self._disconnected(connection, code, reason)
 
     async def _admit(
-        self, request: Request, facts: events.SocketFacts
-    ) -> tuple[dict[str, str] | None, str | None] | Refusal:
-        """Run authorizer and `$connect`; return the authorizer's context and the subprotocol, or the refusal."""
+        self, request: HTTPConnection, facts: events.SocketFacts
+    ) -> tuple[dict[str, str] | None, str | None]:
+        """Run authorizer and `$connect`; return the authorizer's context and the subprotocol, or raise HandshakeRefused."""
+        if self._shut:
+            raise HandshakeRefused(500, "Internal server error")
         context = events.socket_context(facts, "CONNECT", "$connect", None)
         event = events.connect_event(request, context)
         authorizer: dict[str, str] | None = None
@@ -173,22 +173,19 @@ class Connections:
             arn = (
                 f"arn:aws:execute-api:{self._place.region}:{self._place.account}:{events.API_ID}/{self._stage}/$connect"
             )
-            verdict = await authorize(self._authorizer, self._runtime, event, arn)
-            if isinstance(verdict, Refusal):
-                return verdict
-            authorizer = verdict
+            authorizer = await authorize(self._authorizer, self._runtime, event, arn)
             event["requestContext"]["authorizer"] = authorizer
         if "$connect" not in self._routes:
             return authorizer, None
         try:
             answer = _response(await self._integrate("$connect", event))
         except TimeoutError:
-            return Refusal(status=504, message="Endpoint request timed out")
+            raise HandshakeRefused(504, "Endpoint request timed out") from None
         if answer is None:
-            return Refusal(status=502, message="Internal server error")
+            raise HandshakeRefused(502, "Internal server error")
         status: int = answer["statusCode"]
         if not 200 <= status < 300:  # noqa: PLR2004 -- HTTP's
-            return Refusal(status=status, message=str(answer.get("body") or "Forbidden"))
+            raise HandshakeRefused(status, str(answer.get("body") or "Forbidden"))
         headers: dict[str, str] = answer.get("headers") or {}
         return authorizer, next((value for name, value in headers.items() if name.lower() == _SUBPROTOCOL), None)
 
@@ -222,17 +219,12 @@ class Connections:
 
     async def _dispatch(self, connection: Connection, messages: asyncio.Queue[str | bytes | None]) -> None:
         while (data := await messages.get()) is not None:
-            raw = data.encode() if isinstance(data, str) else data
-            fault = self._faults.on_message(connection.facts.connection_id, raw)
-            if fault.delay:
-                await asyncio.sleep(fault.delay)
-            for _ in range(fault.copies):
-                await self._message(connection, data)
+            await self._message(connection, data)
 
     async def _message(self, connection: Connection, data: str | bytes) -> None:
         route = self._route_of(data)
         request_id = events.request_id()
-        complaint = "Forbidden"
+        message = "Forbidden"
         if route is not None:
             context = events.socket_context(
                 *(connection.facts, "MESSAGE", route, connection.authorizer), messageId=request_id, requestId=request_id
@@ -240,10 +232,10 @@ class Connections:
             try:
                 if _response(await self._integrate(route, events.message_event(data, context))) is not None:
                     return
-                complaint = "Internal server error"
+                message = "Internal server error"
             except TimeoutError:
-                complaint = "Endpoint request timed out"
-        error = {"message": complaint, "connectionId": connection.facts.connection_id, "requestId": request_id}
+                message = "Endpoint request timed out"
+        error = {"message": message, "connectionId": connection.facts.connection_id, "requestId": request_id}
         with contextlib.suppress(GoneError, SlowClientError):
             await connection.post(json.dumps(error).encode())
 
@@ -274,12 +266,6 @@ class Connections:
             return await self._runtime.invoke(self._routes[route], event)
 
 
-def _as_sent(request: Request) -> Request:
-    """Give header names the case that clients send, which uvicorn drops and API Gateway keeps."""
-    headers = tuple((name.title().replace("Websocket", "WebSocket"), value) for name, value in request.headers)
-    return dataclasses.replace(request, headers=headers)
-
-
 async def _read(
     connection: Connection, receive: Receive, messages: asyncio.Queue[str | bytes | None]
 ) -> tuple[int, str]:
@@ -287,7 +273,7 @@ async def _read(
         connection.touch()
         text = message.get("text")
         await messages.put(text if text is not None else message["bytes"])
-    # uvicorn says 1005 also for a connection that was lost without a close frame, and then gives no reason.
+    # uvicorn reports 1005 also for a connection that was lost without a close frame, and then no reason.
     return (message["code"], message["reason"] or "") if "reason" in message else (1006, "")
 
 

@@ -1,10 +1,9 @@
-"""Who may open a WebSocket: identity sources, the authorizer's policy, and the context that it leaves behind."""
+"""Who may open a WebSocket: identity sources, the authorizer's policy, and the context that it returns."""
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from local.apigateway import events
@@ -13,43 +12,45 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from local.lambda_runtime.runtime import Runtime
-    from local.sam_template.deployment import Authorizer
+    from local.sam_template.resources import Authorizer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """Why a handshake is refused, as its client sees it."""
+class HandshakeRefused(Exception):
+    """The handshake is answered with this status and message."""
 
-    status: int
-    message: str
-
-
-UNAUTHORIZED = Refusal(status=401, message="Unauthorized")
-FORBIDDEN = Refusal(status=403, message="Forbidden")
-BROKEN = Refusal(status=500, message="Internal server error")
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(status, message)
+        self.status = status
+        self.message = message
 
 
 async def authorize(
     authorizer: Authorizer, runtime: Runtime, event: Mapping[str, Any], method_arn: str
-) -> dict[str, str] | Refusal:
-    """Ask the authorizer about a `$connect` event; return what later events carry of its answer, or the refusal."""
+) -> dict[str, str]:
+    """Ask the authorizer about a `$connect` event; return what later events carry of its answer.
+
+    Raises HandshakeRefused.
+    """
     if not all(_identity(source, event) for source in authorizer.identity_sources):
-        return UNAUTHORIZED
+        raise HandshakeRefused(401, "Unauthorized")
     result = await runtime.invoke(authorizer.function, events.socket_authorizer_event(event, method_arn))
     answer = result.json()
     if result.failed:
         # Lambda authorizers answer 401 by raising exactly this.
-        return UNAUTHORIZED if answer.get("errorMessage") == "Unauthorized" else BROKEN
+        unauthorized = answer.get("errorMessage") == "Unauthorized"
+        raise HandshakeRefused(401, "Unauthorized") if unauthorized else HandshakeRefused(500, "Internal server error")
     try:
-        if not allows(answer["policyDocument"], method_arn):
-            return FORBIDDEN
+        allowed = _allows(answer["policyDocument"], method_arn)
         context: dict[str, Any] = answer.get("context") or {}
-        return {"principalId": str(answer["principalId"])} | {name: _plain(value) for name, value in context.items()}
+        facts = {"principalId": str(answer["principalId"])} | {name: _plain(value) for name, value in context.items()}
     except (KeyError, TypeError, AttributeError, ValueError):
-        return BROKEN
+        raise HandshakeRefused(500, "Internal server error") from None
+    if not allowed:
+        raise HandshakeRefused(403, "Forbidden")
+    return facts
 
 
-def allows(policy: Mapping[str, Any], method_arn: str) -> bool:
+def _allows(policy: Mapping[str, Any], method_arn: str) -> bool:
     """Evaluate an IAM policy: some statement allows the method, and none denies it."""
     statements: list[dict[str, Any]] | dict[str, Any] = policy["Statement"]
     effects = {

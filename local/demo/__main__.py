@@ -1,7 +1,7 @@
-"""`make demo`: Integration Test 3.2, command retry during agent downtime, played for people.
+"""`make demo`: Integration Test 3.2, command retry during agent downtime, shown to people.
 
-A dispatcher of its own (free port, temporary home), and the story of local/demo/scenario.py.  Ends with 1 where a step is not
-as it should be.
+A dispatcher of its own (free port, temporary home), and the steps of local/demo/scenario.py.  Ends with 1 where a check
+fails.
 """
 
 import contextlib
@@ -18,33 +18,32 @@ from pathlib import Path
 import psycopg
 from rich.panel import Panel
 
-from local import ports
-from local.demo.scenario import Scene, StepFailed, console, end
+from local.demo.scenario import Scenario, StepFailed, console, end
 from local.http_client import Client, Refused
 
 SWEEP_SECONDS = 5
-STORY = """\
+INTRODUCTION = """\
 In StreamSpace, one [b]NULL[/b] in the column [b]error_message[/b] broke the scan of pending commands.  \
-Whoever stopped a session while its agent was away got a 202, and the session ran for ever.
+An operator who stopped a session while its agent was offline got a 202, and the session ran for ever.
 
-Here is that very test, on a real PostgreSQL, with real processes.  What an operator is told, holds."""
+This is that test, on a real PostgreSQL, with real processes."""
 
 
 def main() -> int:
-    """Play the story; return the exit code."""
-    console.print(Panel(STORY, title="Test 3.2: a command for an agent that is away", border_style="cyan", width=100))
+    """Run the scenario; return the exit code."""
+    console.print(Panel(INTRODUCTION, title="Test 3.2: a command for an offline agent", border_style="cyan", width=100))
     began = time.monotonic()
     try:
         with tempfile.TemporaryDirectory(prefix="dispatcher-demo-") as folder:
-            _play(Path(folder))
+            _run(Path(folder))
     except (StepFailed, Refused) as error:
         console.print(f"\n[bold red]✗ {error}[/]")
         return 1
     console.print(
         Panel(
-            "Accepted while the agent was away, delivered when it came back, executed, reported: nothing lost, nothing stuck.\n"
+            "Accepted while the agent was offline, delivered when it was back, executed, reported: nothing lost or stuck.\n"
             "Next: [b]make up[/b] runs the dispatcher for you; README.md shows the first command with curl.",
-            title=f"[bold green]✓ as it should be[/], after {time.monotonic() - began:.0f} s",
+            title=f"[bold green]✓ all checks passed[/], after {time.monotonic() - began:.0f} s",
             border_style="green",
             width=100,
         )
@@ -52,21 +51,20 @@ def main() -> int:
     return 0
 
 
-def _play(folder: Path) -> None:
-    port = ports.any_free()
-    with _dispatcher(folder, port) as (url, database_url, log), psycopg.connect(database_url, autocommit=True) as conn:
+def _run(folder: Path) -> None:
+    with _dispatcher(folder) as (url, database_url, log), psycopg.connect(database_url, autocommit=True) as conn:
         client = Client.log_in(url, "admin", "demo-password")
-        Scene(client=client, conn=conn, log=log.read_text, folder=folder).play()
+        Scenario(client=client, conn=conn, log=log.read_text, folder=folder).run()
 
 
 @contextlib.contextmanager
-def _dispatcher(folder: Path, port: int) -> Generator[tuple[str, str, Path]]:
+def _dispatcher(folder: Path) -> Generator[tuple[str, str, Path]]:
     """Run a dispatcher of our own; yield its URL, its database's and its log."""
     home = folder / "home"
     environment = {
         **os.environ,
         "DISPATCHER_HOME": str(home),
-        "DISPATCHER_PORT": str(port),
+        "DISPATCHER_PORT": "0",
         "DISPATCHER_ADMIN_PASSWORD": "demo-password",
         "DISPATCHER_SWEEP_SECONDS": str(SWEEP_SECONDS),
     }

@@ -1,7 +1,7 @@
-"""Integration Test 3.2, command retry during agent downtime, told step by step wherever the dispatcher runs.
+"""Integration Test 3.2, command retry during agent downtime, step by step, wherever the dispatcher runs.
 
 The agent is in a process of its own that is killed with SIGKILL; each step of the bug report P1-COMMAND-SCAN-001 shows
-what it sees, and raises StepFailed where that is not as it should be.
+what it finds, and raises StepFailed where a check fails.
 """
 
 import contextlib
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 from rich.console import Console
 from rich.rule import Rule
@@ -28,14 +29,14 @@ console = Console(highlight=False)
 
 
 class StepFailed(Exception):
-    """A step did not show what it should."""
+    """A check of a step failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
-    """Where the story plays: a dispatcher, its database, its log, and a folder for the agent.
+class Scenario:
+    """A dispatcher, its database, its log, and a folder for the agent.
 
-    `patience` is how many seconds anything may take, `sweep_patience` how many it may take until a sweep has been.
+    `patience` is how many seconds anything may take, `sweep_patience` how many a sweep may take to come.
     """
 
     client: Client
@@ -45,39 +46,39 @@ class Scene:
     patience: float = 20.0
     sweep_patience: float = 20.0
 
-    def play(self) -> None:
-        """Tell the story from the agent's first day to the log without an error; raises StepFailed or Refused."""
+    def run(self) -> None:
+        """Run all steps, from a new agent to a log without errors; raises StepFailed or Refused."""
         key = self.client.post("/api/v1/agents", {"agentId": AGENT, "platform": "kubernetes"})["apiKey"]
         with contextlib.ExitStack() as processes:
             agent = self._start_agent(key, processes)
             until("the agent is online", lambda: self._presence() == "online", self.patience)
-            session = self._lost(agent)
-            command = self._commanded(session)
-            self._delivered(session, command, lambda: self._start_agent(key, processes))
-            self._swept()
+            session = self._kill_agent(agent)
+            command = self._stop_session(session)
+            self._deliver(session, command, lambda: self._start_agent(key, processes))
+            self._sweep()
 
-    def _lost(self, agent: subprocess.Popen[bytes]) -> str:
+    def _kill_agent(self, agent: subprocess.Popen[bytes]) -> str:
         step(1, "An operator starts a session; the agent holds it as a real process")
         session: str = self.client.post("/api/v1/sessions", {"user": "admin", "template": "firefox-browser"})["name"]
-        told(f"POST /api/v1/sessions → [b]201[/] {session}")
+        show(f"POST /api/v1/sessions → [b]201[/] {session}")
 
         step(2, "The session runs")
         until("the session runs", lambda: self._state(session) == "running", self.patience)
         until("its process is there", lambda: _pids_of(session), self.patience)
-        told(f"process {_pids_of(session)[0]} is [b]{session}[/]")
+        show(f"process {_pids_of(session)[0]} is [b]{session}[/]")
 
-        step(3, "The agent is killed: no goodbye, no chance to clean up")
+        step(3, "The agent is killed, without a chance to clean up")
         agent.kill()
         agent.wait()
-        told(f"kill -9 {agent.pid}")
-        until("it is noticed", lambda: self._presence() == "offline", self.patience)
-        expect(bool(_pids_of(session)), "the session runs on without its agent")
+        show(f"kill -9 {agent.pid}")
+        until("the agent is offline", lambda: self._presence() == "offline", self.patience)
+        expect(bool(_pids_of(session)), "the session still runs without its agent")
         return session
 
-    def _commanded(self, session: str) -> str:
-        step(4, "The operator stops the session all the same")
+    def _stop_session(self, session: str) -> str:
+        step(4, "The operator stops the session")
         command: str = self.client.delete(f"/api/v1/sessions/{session}")["commandId"]
-        told(f"DELETE /api/v1/sessions/{session} → [b]202[/] {command}")
+        show(f"DELETE /api/v1/sessions/{session} → [b]202[/] {command}")
 
         step(5, "The command waits in the table, with the NULL that broke the original")
         query = (
@@ -86,41 +87,45 @@ class Scene:
         row = self.conn.execute(query, (session, "stop_session")).fetchone()
         _show_row(("command_id", "action", "status", "error_message"), row)
         expect(row is not None and row[2:] == ("pending", None), "it is pending, and its error_message is NULL")
-        told(f"why? [i]{self.client.get(f'/api/v1/commands/{command}/why')['sentence']}[/]")
+        show(f"why? [i]{self.client.get(f'/api/v1/commands/{command}/why')['sentence']}[/]")
         return command
 
-    def _delivered(self, session: str, command: str, restart_agent: Callable[[], object]) -> None:
-        step(6, "The agent is back")
+    def _deliver(self, session: str, command: str, restart_agent: Callable[[], object]) -> None:
+        step(6, "The agent starts again")
         restarted = time.monotonic()
         restart_agent()
         until("the agent is online", lambda: self._presence() == "online", self.patience)
 
-        step(7, "The command reaches it")
+        step(7, "The agent gets the command")
         until("the command is completed", lambda: self._status(command) == "completed", self.patience)
-        told(f"completed {time.monotonic() - restarted:.1f} s after the agent's process was started")
+        show(f"completed {time.monotonic() - restarted:.1f} s after the agent's process was started")
         _show_history(self.client.get(f"/api/v1/commands/{command}/history")["history"])
 
         step(8, "The session's process is gone")
         until("the process is gone", lambda: not _pids_of(session), self.patience)
         state = self._state(session)
-        expect(state == "terminated", f"the session is {state}")
-        told(f"no process is [b]{session}[/] any more")
+        expect(state == "terminated", f"the session is terminated; it is {state}")
+        show(f"process {session} has ended")
 
-    def _swept(self) -> None:
+    def _sweep(self) -> None:
         step(9, "A row written with psql is found by the sweep; the log has no errors")
-        told("inserted: command_id, agent_id, action, payload; all else is [yellow]NULL[/]")
+        show("inserted: command_id, agent_id, action, payload; all other columns are [yellow]NULL[/]")
         self.conn.execute(
             "insert into agent_commands (command_id, agent_id, action, payload)"
             " values ('cmd-by-hand', %s, 'stop_session', '{\"sessionId\": \"none\"}')",
             (AGENT,),
         )
         until("it is completed", lambda: self._status("cmd-by-hand") == "completed", self.sweep_patience)
-        # A log may come a moment after what it tells of.
-        until("the sweep says what it loaded", lambda: re.search(r"Loaded [1-9]\d* pending", self.log()), self.patience)
+        # The log may come a moment after the delivery.
+        until(
+            "the sweep has logged what it loaded",
+            lambda: re.search(r"Loaded [1-9]\d* pending", self.log()),
+            self.patience,
+        )
         log = self.log()
         errors = [line for line in log.splitlines() if re.search(r"Failed to scan|\"level\":\"(ERROR|CRITICAL)", line)]
-        expect(not errors, f"the log has no errors, of which it has {len(errors)}: {errors[:1]}")
-        told(f"log: [b]{re.findall(r'Loaded [1-9][0-9]* pending commands', log)[-1]}[/]; errors: none")
+        expect(not errors, f"the log has no errors; it has {len(errors)}, first {errors[:1]}")
+        show(f"log: [b]{re.findall(r'Loaded [1-9][0-9]* pending commands', log)[-1]}[/]; errors: none")
 
     def _presence(self) -> object:
         return self.client.get(f"/api/v1/agents/{AGENT}")["presence"]
@@ -133,7 +138,7 @@ class Scene:
 
     def _start_agent(self, key: str, processes: contextlib.ExitStack) -> subprocess.Popen[bytes]:
         where = ["--url", self.client.url, "--id", AGENT, "--state", str(self.folder / "agent")]
-        # A heartbeat delivers what is due, too: later than the story's end, so that the sweep is seen to do it.
+        # A heartbeat delivers what is due, too: it comes after the last step, so that the sweep does it.
         where += ["--heartbeat", "140"]
         with (self.folder / "agent.log").open("ab") as output:
             agent = subprocess.Popen(
@@ -159,34 +164,35 @@ def until(what: str, holds: Callable[[], object], patience: float) -> None:
     with console.status(f"Waiting until {what} …"):
         while not holds():
             if time.monotonic() > deadline:
-                raise StepFailed(f"Not within {patience:.0f} s: {what}")
+                raise StepFailed(f"Check failed: not within {patience:.0f} s: {what}")
             time.sleep(0.1)
 
 
 def expect(holds: bool, what: str) -> None:  # noqa: FBT001 - reads as a sentence
     """Raise StepFailed unless it holds."""
     if not holds:
-        raise StepFailed(f"Not so: {what}")
+        raise StepFailed(f"Check failed: {what}")
 
 
 def step(number: int | str, title: str) -> None:
-    """Head what comes next."""
+    """Print the heading of a step."""
     console.print()
     console.print(Rule(f"[bold cyan]{number}[/] [b]{title}[/]", align="left", style="dim"))
 
 
-def told(line: str) -> None:
-    """Print one line of what was seen."""
+def show(line: str) -> None:
+    """Print one line of what was found."""
     console.print(f"  {line}", soft_wrap=True)
 
 
 def _pids_of(session: str) -> list[int]:
-    """Find the processes that a session is, as an operator on the agent's machine would: with ps, whatever COLUMNS says."""
-    listing = subprocess.run(
-        ["ps", "-eww", "-o", "pid=,stat=,args="], capture_output=True, text=True, check=True
-    ).stdout
-    rows = (line.split(None, 2) for line in listing.splitlines())
-    return [int(pid) for pid, stat, arguments in rows if session in arguments and not stat.startswith("Z")]
+    """Find the processes that have a session's name in their command line."""
+    return [
+        process.pid
+        for process in psutil.process_iter(["cmdline", "status"])
+        if process.info["status"] != psutil.STATUS_ZOMBIE
+        and any(session in argument for argument in process.info["cmdline"] or ())
+    ]
 
 
 def _show_row(names: tuple[str, ...], row: tuple[Any, ...] | None) -> None:

@@ -1,4 +1,4 @@
-"""The parent's side of the processes that run functions: fork one, send it an event, kill it, hear that it ended."""
+"""The parent's side of the processes that run functions: start one, send it an event, kill it, learn why it ended."""
 
 from __future__ import annotations
 
@@ -12,33 +12,46 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from local.lambda_runtime import worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-_SCRIPT = Path(worker.__file__)
 PRELOADED = ("boto3", "botocore.session", "psycopg", "aws_lambda_powertools", "aws_lambda_powertools.event_handler")
+_LINE_LIMIT = 64 * 1024 * 1024  # bytes, of an answer or of a line in the log
 
 
-class Owner(Protocol):
-    """Who is told what becomes of a worker."""
+class ExitedError(Exception):
+    """The process is gone; the text says why, in Lambda's words."""
 
-    def worker_ready(self, worker: Worker) -> None:
-        """Hear that the function is loaded and waits for its first event."""
 
-    def worker_answered(self, worker: Worker, payload: bytes, *, failed: bool) -> None:
-        """Hear the outcome of the event in hand or, before the worker was ready, why it could not load its function."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """The outcome of an invocation: JSON, which is an error document if the function failed."""
 
-    def worker_ended(self, worker: Worker, reason: str) -> None:
-        """Hear that the process is gone and why, in Lambda's words; all that it ever answered was told before."""
+    payload: bytes
+    failed: bool
+
+    @classmethod
+    def failure(cls, kind: str, message: str) -> Result:
+        """Return the outcome of an invocation that failed outside of the function's own code."""
+        return cls(payload=json.dumps({"errorMessage": message, "errorType": kind}).encode(), failed=True)
+
+    def json(self) -> Any:
+        """Return the payload, parsed."""
+        return json.loads(self.payload)
+
+    def object(self) -> dict[str, Any] | None:
+        """Return the payload if the function succeeded and returned an object, else None."""
+        value = None if self.failed else self.json()
+        return cast("dict[str, Any]", value) if isinstance(value, dict) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSpec:
-    """What a new process is to be."""
+    """What a new process is to be: its handler, import path, environment variables, and its part of the context."""
 
     handler: str
     path: Sequence[str]
@@ -46,120 +59,78 @@ class WorkerSpec:
     context: Mapping[str, str]
 
 
-class Worker(asyncio.Protocol):
+@dataclass(slots=True, kw_only=True, eq=False)
+class Worker:
     """One execution environment: a process that handles one event at a time."""
 
-    def __init__(self, identity: int, owner: Owner, kill: Callable[[int], None]) -> None:
-        self.identity = identity
-        self.idle_since = time.monotonic()
-        self._owner = owner
-        self._kill = kill
-        self._transport: asyncio.WriteTransport | None = None
-        self._received = bytearray()
-        self._reason: str | None = None  # why the process ended, once known
-        self._ended = False
+    identity: int
+    ended: asyncio.Future[int]
+    """The exit status, negative for a signal; 0 also where it is not known."""
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    end_process: Callable[[], None]
+    idle_since: float = 0.0
 
-    def send(self, request_id: str, deadline: float, event: bytes) -> None:
-        """Hand the worker an event; `deadline` is on the monotonic clock."""
-        assert self._transport is not None  # noqa: S101 -- for the type checkers: ready implies connected
-        size = worker.INVOCATION.size + len(event)
-        header = worker.FRAME.pack(worker.EVENT, size) + worker.INVOCATION.pack(request_id.encode(), deadline)
-        self._transport.write(header + event)
+    async def handle(self, request_id: str, deadline: float, event: bytes) -> Result:
+        """Have the function handle an event; `deadline` is on the monotonic clock.  Raises ExitedError."""
+        with contextlib.suppress(OSError):  # it has ended: answer() knows why
+            self.writer.write(f"{request_id} {deadline} ".encode() + event + b"\n")
+            await self.writer.drain()
+        return await self.answer()
+
+    async def answer(self) -> Result:
+        """Wait for the next answer; the first one tells whether the function is loaded.  Raises ExitedError."""
+        line = b""
+        with contextlib.suppress(OSError):
+            line = await self.reader.readline()
+        if not line.endswith(b"\n"):
+            self.kill()
+            raise ExitedError(_reason(await self.ended))
+        return Result(payload=line[1:-1], failed=line[:1] == worker.FAILURE)
 
     def kill(self) -> None:
         """End the process at once, whatever it is doing."""
-        self._kill(self.identity)
+        self.end_process()
+        self.writer.close()
 
     def dismiss(self) -> None:
         """Let the process end by itself, once it has handled what it has."""
-        if self._transport is not None:
-            self._transport.close()
-
-    def process_ended(self, reason: str) -> None:
-        """Hear from the nursery that the process is gone."""
-        self._reason = reason
-        if self._transport is None or self._transport.is_closing():
-            self._end(reason)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the way to the process."""
-        self._transport = cast("asyncio.WriteTransport", transport)
-
-    def data_received(self, data: bytes) -> None:
-        """Cut what arrives into frames and tell the owner."""
-        self._received += data
-        while len(self._received) >= worker.FRAME.size:
-            kind, length = worker.FRAME.unpack_from(self._received)
-            end = worker.FRAME.size + length
-            if len(self._received) < end:
-                return
-            payload = bytes(self._received[worker.FRAME.size : end])
-            del self._received[:end]
-            if kind == worker.READY:
-                self._owner.worker_ready(self)
-            else:
-                self._owner.worker_answered(self, payload, failed=kind == worker.FAILURE)
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- asyncio's signature
-        """Tell the owner, as soon as it is also known why."""
-        if self._reason is not None:
-            self._end(self._reason)
-
-    def _end(self, reason: str) -> None:
-        if not self._ended:
-            self._ended = True
-            self._owner.worker_ended(self, reason)
+        self.writer.close()
 
 
-class _Lines(asyncio.Protocol):
-    """Calls back with each line of a pipe."""
-
-    def __init__(self, line: Callable[[str], None], ended: Callable[[], None]) -> None:
-        self._line = line
-        self._ended = ended
-        self._rest = b""
-
-    def data_received(self, data: bytes) -> None:
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            self._line(line.decode("utf-8", "replace"))
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        if self._rest:
-            self._line(self._rest.decode("utf-8", "replace"))
-        self._ended()
-
-
-class Nursery:
-    """A process that forks workers, started when the first one is wanted."""
+class ForkServer:
+    """A process that forks workers, started when the first one is wanted, and again if it has ended."""
 
     def __init__(self, *, environment: Mapping[str, str], layers: Sequence[str], modules: Sequence[str]) -> None:
         self._environment = dict(environment)
         self._options = json.dumps({"layers": list(layers), "modules": list(modules)})
         self._starting = asyncio.Lock()
-        self._ready = asyncio.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._workers: dict[int, Worker] = {}
-        self._logs = 0
+        self._tasks: set[asyncio.Task[None]] = set()  # read the logs and the server's reports
         self._last = 0
 
-    async def fork(self, spec: WorkerSpec, owner: Owner, log: Callable[[str], None]) -> Worker:
+    async def fork(self, spec: WorkerSpec, log: Callable[[str], None]) -> Worker:
         """Fork a worker; `log` gets each line that it prints.  Raises OSError where no process can be had."""
-        control = await self._start()
+        async with self._starting:
+            control = self._control or await self._start()
         self._last += 1
-        loop = asyncio.get_running_loop()
+        identity = self._last
         ours, theirs = socket.socketpair()
-        log_read, log_write = os.pipe()
-        with theirs, os.fdopen(log_write, "wb") as log_end:
-            new = Worker(self._last, owner, self._kill)
-            await loop.create_unix_connection(lambda: new, sock=ours)
-            self._logs += 1
-            pipe = os.fdopen(log_read, "rb", buffering=0)
-            await loop.connect_read_pipe(lambda: _Lines(log, self._log_ended), pipe)
-            self._workers[new.identity] = new
+        logs, log_end = _pipe()
+        with theirs, log_end:
+            reader, writer = await asyncio.open_unix_connection(sock=ours, limit=_LINE_LIMIT)
+            self._read_lines(*await _reader(logs), log)
+            new = Worker(
+                identity=identity,
+                ended=asyncio.get_running_loop().create_future(),
+                reader=reader,
+                writer=writer,
+                end_process=lambda: self._ask({"kill": identity}),
+            )
             request = {
-                "fork": new.identity,
+                "fork": identity,
                 "handler": spec.handler,
                 "path": list(spec.path),
                 "environment": dict(spec.environment),
@@ -168,89 +139,101 @@ class Nursery:
             try:
                 socket.send_fds(control, [json.dumps(request).encode() + b"\n"], [theirs.fileno(), log_end.fileno()])
             except OSError:
-                del self._workers[new.identity]
-                new.dismiss()
+                writer.close()
                 raise
+        self._workers[identity] = new
         return new
 
     async def close(self, *, patience: float) -> None:
-        """Dismiss the workers, kill those still busy after `patience` seconds, end the nursery; logs are read out."""
-        for each in list(self._workers.values()):
+        """Dismiss the workers, kill those still busy after `patience` seconds, end the server; logs are read to the end."""
+        for each in self._workers.values():
             each.dismiss()
-        await self._until(lambda: not self._workers, patience)
-        if self._control is not None:
-            self._control.close()  # the nursery ends, and kills what is left
-            await self._until(lambda: self._process is None, 1)
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-        await self._until(lambda: not self._logs, 1)
-
-    @staticmethod
-    async def _until(condition: Callable[[], bool], seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while not condition() and time.monotonic() < deadline:  # noqa: ASYNC110 -- at the end only
+        deadline = time.monotonic() + patience
+        while self._workers and time.monotonic() < deadline:  # noqa: ASYNC110 -- at the end only
             await asyncio.sleep(0.005)
+        if self._control is not None:
+            self._control.close()  # the server ends, and kills what is left
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1)
 
     async def _start(self) -> socket.socket:
-        """Start the nursery unless it runs, and wait until it has preloaded: from then on it reads requests at once."""
-        async with self._starting:
-            if self._control is None:
-                self._ready.clear()
-                self._control, theirs = socket.socketpair()
-                reports, reporting = os.pipe()
-                with theirs, os.fdopen(reporting, "wb") as reporting_end:
-                    # Not asyncio's: uvloop leaves descriptors of ours open in the child, also the end of the pipe itself.
-                    self._process = subprocess.Popen(  # noqa: ASYNC220 -- a few ms, once
-                        # -P: what lies beside the script must not hide modules of the same name
-                        [sys.executable, "-P", str(_SCRIPT), str(theirs.fileno()), self._options],
-                        stdin=subprocess.DEVNULL,
-                        stdout=reporting_end,
-                        pass_fds=[theirs.fileno()],
-                        env=self._environment,
-                        start_new_session=True,  # a Ctrl-C in the terminal is the parent's to handle
-                    )
-                pipe = os.fdopen(reports, "rb", buffering=0)
-                lines = _Lines(self._reported, self._ended)
-                await asyncio.get_running_loop().connect_read_pipe(lambda: lines, pipe)
-            await self._ready.wait()
-            return self._connected()
+        """Start the server and wait until it has preloaded: from then on it reads requests at once."""
+        control, theirs = socket.socketpair()
+        reports, report_end = _pipe()
+        with theirs, report_end:
+            # Not asyncio's: uvloop leaves descriptors of ours open in the child, also the end of the pipe itself.
+            process = subprocess.Popen(  # noqa: ASYNC220 -- a few ms, once
+                # -P: what lies beside the script must not hide modules of the same name
+                [sys.executable, "-P", str(Path(worker.__file__)), str(theirs.fileno()), self._options],
+                stdin=subprocess.DEVNULL,
+                stdout=report_end,
+                pass_fds=[theirs.fileno()],
+                env=self._environment,
+                start_new_session=True,  # a Ctrl-C in the terminal is the parent's to handle
+            )
+        lines, transport = await _reader(reports)
+        if not await lines.readline():
+            transport.close()
+            control.close()
+            process.wait()
+            raise ConnectionError("the fork server ended while it started")
+        self._process, self._control = process, control
+        self._read_lines(lines, transport, self._reported, self._ended)
+        return control
 
-    def _connected(self) -> socket.socket:
-        if self._control is None:
-            raise ConnectionError("the nursery ended while it started")
-        return self._control
+    def _read_lines(
+        self,
+        lines: asyncio.StreamReader,
+        transport: asyncio.BaseTransport,
+        each: Callable[[str], None],
+        ended: Callable[[], None] = lambda: None,
+    ) -> None:
+        async def read() -> None:
+            async for line in lines:
+                each(line.decode("utf-8", "replace").removesuffix("\n"))
+            transport.close()
+            ended()
+
+        task = asyncio.create_task(read())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _ask(self, request: dict[str, int]) -> None:
+        if self._control is not None:
+            with contextlib.suppress(OSError):
+                self._control.send(json.dumps(request).encode() + b"\n")
 
     def _reported(self, line: str) -> None:
         report = json.loads(line)
-        if "ended" not in report:
-            self._ready.set()
-            return
         ended = self._workers.pop(report["ended"], None)
         if ended is not None:
-            ended.process_ended(_reason(report["status"]))
+            ended.ended.set_result(report["status"])
 
     def _ended(self) -> None:
-        """Take the nursery's end for that of its workers; the next fork starts a new one."""
+        """Take the server's end for that of its workers; the next fork starts a new one."""
         if self._process is not None:
-            self._process.wait()  # its last descriptor is closed: it is all but gone
-            self._process = None
-        control, self._control = self._control, None
-        if control is not None:
-            control.close()
-        self._ready.set()
-        orphans, self._workers = list(self._workers.values()), {}
-        for orphan in orphans:
-            orphan.dismiss()
-            orphan.process_ended("Runtime exited without providing a reason")
-
-    def _kill(self, identity: int) -> None:
+            self._process.wait()  # its last descriptor is closed: it is about to end
         if self._control is not None:
-            with contextlib.suppress(OSError):
-                self._control.send(json.dumps({"kill": identity}).encode() + b"\n")
+            self._control.close()
+        self._process = self._control = None
+        orphans, self._workers = self._workers, {}
+        for orphan in orphans.values():
+            orphan.dismiss()
+            orphan.ended.set_result(0)
 
-    def _log_ended(self) -> None:
-        self._logs -= 1
+
+def _pipe() -> tuple[IO[bytes], IO[bytes]]:
+    """Return the ends of a new pipe: for reading, for writing."""
+    read, write = os.pipe()
+    return os.fdopen(read, "rb", buffering=0), os.fdopen(write, "wb")
+
+
+async def _reader(pipe: IO[bytes]) -> tuple[asyncio.StreamReader, asyncio.BaseTransport]:
+    """Return a reader of a pipe, and what closes it."""
+    reader = asyncio.StreamReader(limit=_LINE_LIMIT)
+    protocol = asyncio.StreamReaderProtocol(reader)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, pipe)
+    return reader, transport
 
 
 def _reason(status: int) -> str:

@@ -10,22 +10,22 @@ import uuid
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from local.lambda_runtime.fork_server import PRELOADED, Nursery, WorkerSpec
-from local.lambda_runtime.pool import Call, Pool, Result, closed
+from local.lambda_runtime.fork_server import PRELOADED, ForkServer, Result, WorkerSpec
+from local.lambda_runtime.pool import Pool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
-    from local.sam_template.deployment import Deployment, Function
+    from local.sam_template.resources import Deployment, Function
 
-_INHERITED = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL")  # of our own environment: what a process needs to be one
+__all__ = ["Result", "Runtime", "UnknownFunctionError"]
+
+_INHERITED = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL")  # of our own environment: what any process needs
+_CLOSED = Result.failure("Runtime.Closed", "The runtime is closed")
 
 
 class UnknownFunctionError(LookupError):
     """The deployment has no function of this name."""
-
-
-__all__ = ["Result", "Runtime", "UnknownFunctionError"]
 
 
 class Runtime:
@@ -49,25 +49,26 @@ class Runtime:
         retry_delays: Sequence[float] = (0.5, 1.0),
         preload: Sequence[str] = PRELOADED,
     ) -> None:
+        self.deployment = deployment
         self._retry_delays = retry_delays
         self._log = log
-        self._idle_seconds = idle_seconds
-        self._reaping: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
         specs = {
             name: _spec(deployment, function, gateway_url=gateway_url, overrides=environment or {})
             for name, function in deployment.functions.items()
         }
-        self._nursery = Nursery(
+        self._server = ForkServer(
             environment=_shared([spec.environment for spec in specs.values()]),
             layers=list(dict.fromkeys(str(layer) for each in deployment.functions.values() for layer in each.layers)),
             modules=preload,
         )
         self._pools = {
-            name: Pool(function, specs[name], nursery=self._nursery, most=concurrency, log=partial(log, name))
+            name: Pool(function, specs[name], server=self._server, limit=concurrency, log=partial(log, name))
             for name, function in deployment.functions.items()
         }
+        self._running: set[asyncio.Task[Any]] = set()
+        self._background: set[asyncio.Task[Any]] = set()
+        _start(self._background, self._end_idle(idle_seconds))
 
     def function(self, name: str) -> Function:
         """Return a function of the deployment; raise UnknownFunctionError if there is none of this name."""
@@ -76,57 +77,42 @@ class Runtime:
     async def invoke(self, name: str, event: object, *, request_id: str | None = None) -> Result:
         """Run a function on an event and return its outcome; a failure of the function is an outcome, not an exception.
 
-        Waits for a free process if the function has no more to start.  A caller that goes away leaves the function
-        running, as it would in Lambda.
+        Waits for a free process if the function may have no more.  A caller that goes away leaves the function running,
+        as it would in Lambda.
         """
         pool = self._pool(name)
         if self._closed:
-            return closed()
-        if self._reaping is None:
-            self._reaping = asyncio.get_running_loop().call_later(self._idle_seconds / 4, self._reap)
-        call = Call(
-            event=json.dumps(event).encode(),
-            request_id=request_id or str(uuid.uuid4()),
-            outcome=asyncio.get_running_loop().create_future(),
-        )
-        pool.submit(call)
-        return await call.outcome
+            return _CLOSED
+        run = _run(pool, json.dumps(event).encode(), request_id or str(uuid.uuid4()))
+        return await asyncio.shield(_start(self._running, run))
 
     def invoke_async(self, name: str, event: object) -> str:
         """Accept an event, run the function on it later, again if it fails; return the request's id."""
         pool = self._pool(name)
         request_id = str(uuid.uuid4())
-        self._start(self._invoke_with_retries(pool.function, event, request_id))
+        _start(self._background, self._invoke_with_retries(pool.function, event, request_id))
         return request_id
-
-    async def warm(self, names: Iterable[str]) -> None:
-        """Start a process for each function, without an event; return when all of them are loaded or have failed to."""
-        await asyncio.gather(*(self._pool(name).warm() for name in names))
 
     async def close(self, *, patience: float = 1.0) -> None:
         """End all processes; what runs has `patience` seconds, what waits for a retry is dropped."""
         self._closed = True
-        if self._reaping is not None:
-            self._reaping.cancel()
-        for task in self._tasks:
+        for task in self._background:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        deadline = time.monotonic() + patience
-        while any(pool.busy for pool in self._pools.values()) and time.monotonic() < deadline:  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
-        await asyncio.gather(*(pool.close() for pool in self._pools.values()))
-        await self._nursery.close(patience=0.5)
+        await asyncio.gather(*self._background, return_exceptions=True)
+        if self._running:
+            await asyncio.wait(self._running, timeout=patience)
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        for pool in self._pools.values():
+            pool.end_idle()
+        await self._server.close(patience=0.5)
 
     def _pool(self, name: str) -> Pool:
         try:
             return self._pools[name]
         except KeyError:
             raise UnknownFunctionError(name) from None
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     async def _invoke_with_retries(self, function: Function, event: object, request_id: str) -> None:
         delays = [*self._retry_delays[: function.retries], None]
@@ -140,10 +126,26 @@ class Runtime:
             function.name, f"RequestId: {request_id} Error: asynchronous event dropped after {len(delays)} attempts"
         )
 
-    def _reap(self) -> None:
-        self._reaping = asyncio.get_running_loop().call_later(self._idle_seconds / 4, self._reap)
-        for pool in self._pools.values():
-            pool.reap(idle_since_before=time.monotonic() - self._idle_seconds)
+    async def _end_idle(self, idle_seconds: float) -> None:
+        while True:
+            await asyncio.sleep(idle_seconds / 4)
+            for pool in self._pools.values():
+                pool.end_idle(time.monotonic() - idle_seconds)
+
+
+def _start(tasks: set[asyncio.Task[Any]], work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    """Start a task, and keep it in `tasks` until it is done."""
+    task = asyncio.create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+    return task
+
+
+async def _run(pool: Pool, event: bytes, request_id: str) -> Result:
+    try:
+        return await pool.run(event, request_id)
+    except asyncio.CancelledError:
+        return _CLOSED
 
 
 def _spec(deployment: Deployment, function: Function, *, gateway_url: str, overrides: Mapping[str, str]) -> WorkerSpec:
@@ -153,7 +155,7 @@ def _spec(deployment: Deployment, function: Function, *, gateway_url: str, overr
     lambda_variables = {
         "AWS_ACCESS_KEY_ID": "local",
         "AWS_SECRET_ACCESS_KEY": "local",
-        "AWS_CONFIG_FILE": os.devnull,  # a developer's own settings are none of the functions'
+        "AWS_CONFIG_FILE": os.devnull,  # functions do not see a developer's own settings
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_REGION": deployment.region,
         "AWS_DEFAULT_REGION": deployment.region,
@@ -184,6 +186,6 @@ def _spec(deployment: Deployment, function: Function, *, gateway_url: str, overr
 
 
 def _shared(environments: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """Return what all functions have in common: what a module of the layer may look at when it is imported."""
+    """Return what all functions have in common: what a module of the layer may read when it is imported."""
     first, *others = environments or [{}]
     return {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}

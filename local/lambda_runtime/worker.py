@@ -1,13 +1,17 @@
-"""What runs inside the processes that run functions: the nursery, which forks, and the worker, which handles events.
+"""What runs inside the processes that run functions: the fork server, and the execution environments that it forks.
 
-The nursery has imported what functions import, so that a fork of it answers within milliseconds.  multiprocessing's
-forkserver is the same idea, but would import the parent's `__main__` into every worker, and does not apply `sys.path`
-before it preloads.
+The fork server has imported what functions import, so an environment starts within milliseconds and shares memory with
+the others.  Measured with the 15 functions of template.yaml: 7 ms and 130 MB in all; as plain processes 360 ms and
+570 MB.  multiprocessing's forkserver would import the caller's `__main__` into every environment and start with the
+caller's own variables.
 
-This file is run as a script and imports only the standard library.  The nursery takes lines of JSON on a socket,
-`{"fork": id, ...}` with two descriptors or `{"kill": id}`, and reports as lines on its standard output: one when it is
-ready, then `{"ended": id, "status": n}` for each worker.  It ends, and kills what it forked, as soon as its parent is
-gone.
+This file is run as a script and imports only the standard library.  On a socket it takes lines of JSON:
+`{"fork": id, ...}` with two file descriptors, or `{"kill": id}`.  On standard output it reports lines of JSON: one
+when it is ready, then `{"ended": id, "status": n}` for each environment.  It ends, and kills what it forked, as soon as
+its parent is gone.
+
+An environment takes one line for each event, `request-id deadline event`, and answers with one line: READY once, when
+the function is loaded, then ANSWER or FAILURE, each followed by JSON.
 """
 
 from __future__ import annotations
@@ -19,10 +23,8 @@ import importlib
 import json
 import os
 import pkgutil
-import selectors
 import signal
 import socket
-import struct
 import sys
 import time
 import traceback
@@ -32,10 +34,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-FRAME = struct.Struct(">cI")  # what follows, and its length in bytes
-READY, ANSWER, FAILURE = b"R", b"A", b"F"  # from a worker
-EVENT = b"E"  # to a worker
-INVOCATION = struct.Struct(">36sd")  # request id, deadline on the machine's monotonic clock; the event's JSON follows
+READY, ANSWER, FAILURE = b"R", b"A", b"F"
 RESPONSE_LIMIT = 6_291_556  # bytes, as Lambda counts them
 
 
@@ -59,78 +58,54 @@ class LambdaContext:
         return max(0, int((self.deadline - time.monotonic()) * 1000))
 
 
-def run_nursery(control: socket.socket) -> None:
-    """Fork a worker for each request until the parent is gone."""
-    children: dict[int, int] = {}  # id -> pid
-    waker, wakened = os.pipe()
-    os.set_blocking(waker, False)
-    os.set_blocking(wakened, False)
-    signal.signal(signal.SIGCHLD, _heed)
-    signal.set_wakeup_fd(wakened, warn_on_full_buffer=False)
-    selector = selectors.DefaultSelector()
-    selector.register(control, selectors.EVENT_READ)
-    selector.register(waker, selectors.EVENT_READ)
+def serve(control: socket.socket) -> None:
+    """Fork an environment for each request until the parent is gone, then kill all of them and this process."""
+    children: dict[int, int] = {}  # process id -> id
+
+    def reap(_number: int, _frame: object) -> None:
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                _report({"ended": children.pop(ended[0]), "status": os.waitstatus_to_exitcode(ended[1])})
+
+    signal.signal(signal.SIGCHLD, reap)
+    _report({"ready": os.getpid()})
     received, descriptors = b"", list[int]()
-    try:
-        _report({"nursery": os.getpid()})
-        while True:
-            for key, _ in selector.select():
-                if key.fileobj is control:
-                    data, fds, _, _ = socket.recv_fds(control, 65536, 64)
-                    if not data:
-                        return
-                    received += data
-                    descriptors += fds
-                else:
-                    os.read(waker, 4096)
-            *lines, received = received.split(b"\n")
-            for line in lines:
-                request = json.loads(line)
-                if "kill" in request:
-                    with contextlib.suppress(KeyError):
-                        os.kill(children[request["kill"]], signal.SIGKILL)
-                    continue
+    while True:
+        data, sent, _, _ = socket.recv_fds(control, 65536, 64)
+        if not data:
+            os.killpg(0, signal.SIGKILL)
+        descriptors += sent
+        *lines, received = (received + data).split(b"\n")
+        for line in lines:
+            request = json.loads(line)
+            # No child is reported before it is known, and none that is about to be killed is replaced by another process.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+            if "fork" in request:
                 channel, log = descriptors.pop(0), descriptors.pop(0)
                 pid = os.fork()
                 if pid == 0:
-                    signal.set_wakeup_fd(-1)
-                    os.close(waker)
-                    os.close(wakened)
-                    selector.close()
                     control.close()
                     _become_worker(request, socket.socket(fileno=channel), log)
                 os.close(channel)
                 os.close(log)
-                children[request["fork"]] = pid
-            _reap(children)
-    finally:
-        for pid in children.values():
-            os.kill(pid, signal.SIGKILL)  # ours and not yet waited for, so that the number is still theirs
-            os.waitpid(pid, 0)
-
-
-def _heed(_number: int, _frame: object) -> None:
-    """Have a child's end wake the selector, which a signal without a handler would not."""
-
-
-def _reap(children: dict[int, int]) -> None:
-    for identity, pid in list(children.items()):
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            del children[identity]
-            _report({"ended": identity, "status": os.waitstatus_to_exitcode(status)})
+                children[pid] = request["fork"]
+            for pid in [pid for pid, identity in children.items() if identity == request.get("kill")]:
+                os.kill(pid, signal.SIGKILL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
 
 
 def _report(message: dict[str, int]) -> None:
-    os.write(1, json.dumps(message).encode() + b"\n")
+    with contextlib.suppress(BrokenPipeError):
+        os.write(1, json.dumps(message).encode() + b"\n")
 
 
 def _become_worker(request: dict[str, Any], channel: socket.socket, log: int) -> NoReturn:
-    """Turn the forked process into an execution environment; end it when its channel does."""
+    """Turn the forked process into an execution environment; end it when its channel is closed."""
     status = 1
     try:
         for number in (signal.SIGCHLD, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.close(log)
@@ -138,7 +113,7 @@ def _become_worker(request: dict[str, Any], channel: socket.socket, log: int) ->
         os.environ.update(request["environment"])
         time.tzset()
         sys.path[:0] = request["path"]
-        with contextlib.suppress(OSError):  # an absent folder is reported as the module that is not in it
+        with contextlib.suppress(OSError):  # a missing folder is reported as the module that is not in it
             os.chdir(request["path"][0])
         _handle_events(request, channel)
         status = 0
@@ -154,28 +129,20 @@ def _become_worker(request: dict[str, Any], channel: socket.socket, log: int) ->
 
 def _handle_events(request: dict[str, Any], channel: socket.socket) -> None:
     try:
-        handler = _load(request["handler"])
+        module, _, name = request["handler"].rpartition(".")
+        handler = getattr(importlib.import_module(module), name)
     except Exception as error:  # noqa: BLE001 -- whatever a module does when it is imported
         traceback.print_exc()
         reason = "Runtime.ImportModuleError" if isinstance(error, ImportError) else f"Runtime.{type(error).__name__}"
-        _send(channel, FAILURE, _error(f"Unable to import {request['handler']}: {error}", reason))
+        channel.sendall(FAILURE + _error(f"Unable to import {request['handler']}: {error}", reason) + b"\n")
         raise SystemExit(1) from None
-    _send(channel, READY, b"")
-    stream = channel.makefile("rb")
-    facts = request["context"]
-    while header := stream.read(FRAME.size):
-        body = stream.read(FRAME.unpack(header)[1])
-        request_id, deadline = INVOCATION.unpack_from(body)
-        context = LambdaContext(**facts, aws_request_id=request_id.decode(), deadline=deadline)
-        kind, answer = _invoke(handler, body[INVOCATION.size :], context)
+    channel.sendall(READY + b"\n")
+    for line in channel.makefile("rb"):
+        request_id, deadline, event = line.split(b" ", 2)
+        context = LambdaContext(**request["context"], aws_request_id=request_id.decode(), deadline=float(deadline))
+        kind, answer = _invoke(handler, event, context)
         sys.stdout.flush()
-        _send(channel, kind, answer)
-
-
-def _load(path: str) -> Callable[[Any, LambdaContext], object]:
-    module, _, name = path.rpartition(".")
-    handler: Callable[[Any, LambdaContext], object] = getattr(importlib.import_module(module), name)
-    return handler
+        channel.sendall(kind + answer + b"\n")
 
 
 def _invoke(
@@ -209,26 +176,24 @@ def _error(message: str, kind: str) -> bytes:
     return json.dumps({"errorMessage": message, "errorType": kind}).encode()
 
 
-def _send(channel: socket.socket, kind: bytes, body: bytes) -> None:
-    channel.sendall(FRAME.pack(kind, len(body)) + body)
-
-
 def _preload(modules: Iterable[str], layers: Iterable[str]) -> None:
-    """Import what functions are going to import; what cannot be imported is the functions' to report."""
-    for name in modules:
+    """Import what functions are going to import; the functions report what cannot be imported."""
+    names = list(modules)
+    for layer in layers:
+        packages = [module.name for module in pkgutil.iter_modules([layer]) if module.ispkg]
+        names += packages
+        for package in packages:
+            names += [
+                found.name
+                for found in pkgutil.walk_packages([f"{layer}/{package}"], f"{package}.", onerror=lambda _name: None)
+            ]
+    for name in names:
         with contextlib.suppress(Exception):
             importlib.import_module(name)
-    for layer in layers:
-        for package in [module.name for module in pkgutil.iter_modules([layer]) if module.ispkg]:
-            with contextlib.suppress(Exception):
-                found = pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}.")
-                for module in found:
-                    with contextlib.suppress(Exception):
-                        importlib.import_module(module.name)
 
 
 def main() -> None:
-    """Be the nursery: arguments are the control socket's descriptor and JSON of what to preload."""
+    """Be the fork server: arguments are the control socket's descriptor and JSON of what to preload."""
     control = socket.socket(fileno=int(sys.argv[1]))
     options = json.loads(sys.argv[2])
     # Loggers keep the stream that they were made with: one object, made right before anything is imported.
@@ -239,8 +204,7 @@ def main() -> None:
         _preload(options["modules"], options["layers"])
     gc.collect()
     gc.freeze()  # keeps the pages of what was imported shared between the forks
-    with contextlib.suppress(BrokenPipeError):  # nobody is there to be told of a worker's end
-        run_nursery(control)
+    serve(control)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""`make localstack`: template.yaml built and deployed with the SAM CLI on LocalStack's port, and Test 3.2 played there.
+"""`make localstack`: template.yaml built and deployed with the SAM CLI on LocalStack's port, and Test 3.2 run there.
 
 ministack answers on that port, unless AWS_ENDPOINT_URL or LOCALSTACK_HOST names something else.  The database is the
-embedded PostgreSQL, unless DATABASE_URL names one that the functions can reach.  Ends with 1 where anything is not as
-it should be, and leaves nothing behind.
+embedded PostgreSQL, unless DATABASE_URL names one that the functions can reach.  Ends with 1 where a
+check fails, and deletes what it made.
 """
 
 import contextlib
@@ -21,9 +21,9 @@ import psycopg
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.panel import Panel
 
-from local.demo.scenario import Scene, StepFailed, console, step, told
+from local.demo.scenario import Scenario, StepFailed, console, show, step
 from local.http_client import Client, Refused
-from local.localstack import edge, emulator, fitting, handshakes, sam
+from local.localstack import edge_proxy, emulator, fitting, handshakes, sam
 from local.localstack.emulator import Emulator, EmulatorError
 from local.localstack.fitting import UnfitError
 from local.localstack.sam import Sam, SamError
@@ -36,12 +36,12 @@ SWEEP_SECONDS = 90.0
 FAILURES = (StepFailed, Refused, EmulatorError, UnfitError, SamError, StackError, ClientError, BotoCoreError)
 INTRODUCTION = """\
 The template as it would go to AWS: built and deployed with the SAM CLI, its functions run by what answers on
-LocalStack's port, its agents on real WebSockets, its schedule firing each minute.  docs/local-aws.md tells what
-that proves, and what only AWS can."""
+LocalStack's port, its agents on real WebSockets, its schedule firing each minute.  docs/local-aws.md says what
+that proves, and what only AWS can prove."""
 
 
 def main() -> int:
-    """Deploy, play, tear down; return the exit code."""
+    """Deploy, run the scenario, delete everything; return the exit code."""
     console.print(Panel(INTRODUCTION, title="make localstack", border_style="cyan", width=112))
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="dispatcher-aws-", ignore_cleanup_errors=True) as folder:
@@ -50,52 +50,52 @@ def main() -> int:
                 try:
                     _run(running, Path(folder))
                 except BaseException:
-                    if said := running.said():
-                        console.print(f"\n[dim]The emulator said at last:[/]\n{said}", markup=False, soft_wrap=True)
+                    if log := running.log_end():
+                        console.print(f"\n[dim]The end of the emulator's log:[/]\n{log}", markup=False, soft_wrap=True)
                     raise
         except FAILURES as error:
             console.print("\n[bold red]✗[/] ", end="")
             console.print(str(error), markup=False, soft_wrap=True)
             return 1
-    console.print(f"\n[bold green]✓ as it should be[/], after {time.monotonic() - began:.0f} s")
+    console.print(f"\n[bold green]✓ all checks passed[/], after {time.monotonic() - began:.0f} s")
     return 0
 
 
 def _run(running: Emulator, folder: Path) -> None:
-    account = Account(host=running.host)
+    account = Account(running.host)
     with contextlib.ExitStack() as cleanup:
         built = _built()
         database_url = os.environ.get("DATABASE_URL") or cleanup.enter_context(postgres.running(folder / "home")).url
         with _deployed(account, running, built, database_url) as deployed:
-            url = cleanup.enter_context(edge.opened(deployed.origins))
+            url = cleanup.enter_context(edge_proxy.opened(deployed.origins))
             conn = cleanup.enter_context(psycopg.connect(database_url, autocommit=True))
             client = _logged_in(deployed.stack, url)
-            step("handshakes", "Who may open a socket, and one command over it")
-            handshakes.play(client)
-            Scene(
+            step("handshakes", "Refused and accepted connections, and one command")
+            handshakes.run(client)
+            Scenario(
                 client=client,
                 conn=conn,
                 log=lambda: _log(deployed),
                 folder=folder,
                 patience=30.0,
                 sweep_patience=SWEEP_SECONDS,
-            ).play()
+            ).run()
 
 
 @contextlib.contextmanager
 def _emulator(folder: Path) -> Generator[Emulator]:
     """Find the emulator that the environment names, or run ministack."""
-    step("emulator", "What answers on LocalStack's port")
+    step("emulator", "The emulator on LocalStack's port")
     if url := emulator.named(os.environ):
         if not emulator.answers(url):
             raise EmulatorError(f"Nothing answers like LocalStack on {url}.\nNext: start it, or unset the variable.")
-        told(f"{url}, as the environment says")
+        show(f"{url}, as the environment says")
         yield Emulator(url=url)
         return
     with emulator.running(folder) as running:
-        told(f"ministack on {running.url}, its functions on {emulator.runtime()}")
+        show(f"ministack on {running.url}, its functions on {emulator.runtime()}")
         yield running
-    told("the emulator has ended")
+    show("the emulator has ended")
 
 
 def _built() -> Path:
@@ -113,14 +113,14 @@ class Deployed:
     """A stack that serves."""
 
     stack: Stack
-    origins: edge.Origins
+    origins: edge_proxy.Origins
     since: float
 
 
 @contextlib.contextmanager
 def _deployed(account: Account, running: Emulator, built: Path, database_url: str) -> Generator[Deployed]:
     """Deploy the built template with its database, and delete all of it after the block."""
-    step("deploy", "sam deploy, twice: a stack learns its own address only when it is there")
+    step("deploy", "sam deploy, twice: the address of a stack is known only after it was created")
     name = f"dispatcher-{secrets.token_hex(3)}"
     cli = Sam(endpoint=running.url, bucket=f"{name}-artifacts", stack=name)
     stack = Stack(account=account, name=name)
@@ -129,7 +129,7 @@ def _deployed(account: Account, running: Emulator, built: Path, database_url: st
         cleanup.callback(account.delete_bucket, cli.bucket)
         secret = account.create_database_secret(f"{name}-database", database_url)
         cleanup.callback(account.delete_secret, secret)
-        told("Secrets Manager has the database's address")
+        show("Secrets Manager has the database's address")
         cleanup.callback(_deleted, stack)  # also what a failed deployment leaves
         with _timed("created"):
             cli.deploy(built, {"DatabaseSecretArn": secret})
@@ -139,12 +139,12 @@ def _deployed(account: Account, running: Emulator, built: Path, database_url: st
         sockets = f"{gateway}/{stack.resource('WebSocketApi')}/live"
         with _timed("updated with the address of its @connections"):
             cli.deploy(built, {"DatabaseSecretArn": secret, "ConnectionsUrl": sockets})
-        origins = edge.Origins(http=f"{gateway}/{stack.resource('HttpApi')}/$default", sockets=sockets)
+        origins = edge_proxy.Origins(http=f"{gateway}/{stack.resource('HttpApi')}/$default", sockets=sockets)
         yield Deployed(stack=stack, origins=origins, since=time.time())
 
 
 def _deleted(stack: Stack) -> None:
-    step("tear down", "The stack, its secret, its artifacts")
+    step("delete", "The stack, its secret, its artifacts")
     with _timed("deleted"):
         stack.delete()
 
@@ -165,7 +165,7 @@ def _timed(what: str) -> Generator[None]:
     began = time.monotonic()
     with console.status(f"{what} …"):
         yield
-    told(f"{what} [dim]{time.monotonic() - began:.1f} s[/]")
+    show(f"{what} [dim]{time.monotonic() - began:.1f} s[/]")
 
 
 def _interrupted(number: int, _frame: object) -> None:

@@ -1,4 +1,4 @@
-"""What answers on LocalStack's port: ministack, started here, or whatever the environment names."""
+"""The emulator on LocalStack's port: ministack, started here, or the one that the environment names."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.request import ProxyHandler, build_opener
+
+import urllib3
 
 from local import ports
 from local.postgres import guard
@@ -25,7 +26,7 @@ VENV = Path(__file__).resolve().parents[2] / ".venv-ministack"
 PORT = 4566
 START_SECONDS = 60.0
 MEMORY = "/dev/shm"  # noqa: S108 - a new folder of its own in there
-ROOM = 4 * 1024**3
+MEMORY_NEEDED = 4 * 1024**3
 """Bytes that must be free there: some 15 functions, each with 75 MB of layer, and as much again."""
 
 
@@ -45,7 +46,7 @@ class Emulator:
         """Host and port, as localstack-client wants them."""
         return self.url.split("://", 1)[1]
 
-    def said(self, lines: int = 30) -> str:
+    def log_end(self, lines: int = 30) -> str:
         """Return the end of its log, if it is ours."""
         if self.log is None or not self.log.exists():
             return ""
@@ -74,11 +75,11 @@ def running(folder: Path, *, port: int = PORT) -> Generator[Emulator]:
 
     Takes another port where the given one is taken.  Raises EmulatorError.
     """
-    port = port if ports.free(port) else ports.any_free()
+    port = ports.free(port)
     emulator = Emulator(url=f"http://127.0.0.1:{port}", log=folder / "emulator.log")
     program = [str(VENV / "bin" / "python"), "-m", "ministack"]
     with (
-        tempfile.TemporaryDirectory(prefix="ministack-", dir=_quick_folder(), ignore_cleanup_errors=True) as scratch,
+        tempfile.TemporaryDirectory(prefix="ministack-", dir=_memory_folder(), ignore_cleanup_errors=True) as scratch,
         (folder / "emulator.log").open("wb") as log,
     ):
         process = subprocess.Popen(
@@ -99,7 +100,7 @@ def running(folder: Path, *, port: int = PORT) -> Generator[Emulator]:
 
 
 def _environment(scratch: str, port: int) -> dict[str, str]:
-    """Return the emulator's environment, which its functions inherit: nothing of ours is in it."""
+    """Return the emulator's environment, which its functions inherit, without any of our variables."""
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "LC_ALL": "C.UTF-8",
@@ -110,8 +111,8 @@ def _environment(scratch: str, port: int) -> dict[str, str]:
     }
 
 
-def _quick_folder() -> str | None:
-    """Return a folder in memory where there is one that will do, None for the usual one on disk.
+def _memory_folder() -> str | None:
+    """Return a folder in memory if one is large enough, None for the usual one on disk.
 
     Each function unpacks the layer for itself, thousands of files, and leaves them: on a busy disk that takes minutes.
     """
@@ -119,7 +120,7 @@ def _quick_folder() -> str | None:
         found = os.statvfs(MEMORY)
     except OSError:
         return None
-    fits = found.f_bavail * found.f_frsize >= ROOM and not found.f_flag & os.ST_NOEXEC
+    fits = found.f_bavail * found.f_frsize >= MEMORY_NEEDED and not found.f_flag & os.ST_NOEXEC
     return MEMORY if fits and os.access(MEMORY, os.W_OK) else None
 
 
@@ -127,14 +128,14 @@ def _wait(emulator: Emulator, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not answers(emulator.url):
         if process.poll() is not None or time.monotonic() > deadline:
-            raise EmulatorError(f"ministack does not serve on {emulator.url}:\n{emulator.said()}")
+            raise EmulatorError(f"ministack does not serve on {emulator.url}:\n{emulator.log_end()}")
         time.sleep(0.1)
 
 
 def answers(url: str) -> bool:
     """Tell whether an emulator answers there, by the path that LocalStack and ministack both have."""
     try:
-        with build_opener(ProxyHandler({})).open(f"{url}/_localstack/health", timeout=5) as answer:
-            return int(answer.status) == 200  # noqa: PLR2004 - HTTP's
-    except (urllib.error.URLError, OSError):
+        answer = urllib3.request("GET", f"{url}/_localstack/health", timeout=5.0, retries=False)
+    except urllib3.exceptions.HTTPError:
         return False
+    return answer.status == HTTPStatus.OK

@@ -1,4 +1,4 @@
-"""The template for an emulator that runs functions on this machine: its processor and its Python instead of Lambda's.
+"""The template with this machine's processor and Python instead of Lambda's, for an emulator that runs functions here.
 
 Nothing else differs.  The layer holds compiled wheels, so the processor decides what `sam build` has to fetch.
 """
@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
-"""What this machine may be called, and what Lambda calls that."""
+"""The names of processors, and Lambda's names for them."""
 
 
 class UnfitError(Exception):
@@ -24,9 +24,9 @@ def fitted(template: str, *, architecture: str, runtime: str) -> str:
 
 
 def lay_out(root: Path, folder: Path, *, architecture: str, runtime: str) -> Path:
-    """Make `folder` look like the repository at `root`, but for its template, which fits; return that template.
+    """Fill `folder` with links to the repository at `root`, and with a template that fits this machine; return the template.
 
-    Everything else is a link: a template's paths begin where it lies.
+    The paths in a template are relative to its folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.iterdir():

@@ -1,4 +1,4 @@
-"""What the story does not show: a handshake refused, one accepted, and one command over a socket held here.
+"""What the scenario does not show: a handshake refused, one accepted, and one command over a WebSocket opened here.
 
 It comes first, since each function of an emulator takes seconds to start, longer than an agent waits.
 """
@@ -10,7 +10,7 @@ from typing import Any
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from local.demo.scenario import expect, told, until
+from local.demo.scenario import expect, show, until
 from local.http_client import Client
 
 COLD_SECONDS = 120.0
@@ -18,27 +18,27 @@ COLD_SECONDS = 120.0
 AGENT = "probe"
 
 
-def play(client: Client) -> None:
-    """Knock with a wrong key, then with the right one; execute one command; raises StepFailed."""
+def run(client: Client) -> None:
+    """Connect with a wrong key and without one, then with the right one; execute one command; raises StepFailed."""
     key = client.post("/api/v1/agents", {"agentId": AGENT, "platform": "kubernetes"})["apiKey"]
     for wrong in ("0" * 64, None):
         status = _refused(client.url, wrong)
-        told(f"with {'a wrong key' if wrong else 'no key'} → [b]{status}[/]")
+        show(f"with {'a wrong key' if wrong else 'no key'} → [b]{status}[/]")
         expect(status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}, f"a handshake without its key gets {status}")
     with _open(client.url, key) as socket:
-        told("with its own key → [b]101[/]")
+        show("with its own key → [b]101[/]")
         command = client.post(
             f"/api/v1/agents/{AGENT}/commands", {"action": "stop_session", "payload": {"sessionId": "x"}}
         )
         message = json.loads(socket.recv(timeout=COLD_SECONDS))
-        expect(message["payload"]["commandId"] == command["commandId"], "the socket gets the command that was accepted")
-        expect("timestamp" not in message, "which has no timestamp")
+        expect(message["payload"]["commandId"] == command["commandId"], "the accepted command is delivered")
+        expect("timestamp" not in message, "the frame has no timestamp")
         _say(socket, "ack", {"commandId": command["commandId"]})
         _say(socket, "complete", {"commandId": command["commandId"], "result": {"state": "terminated"}})
         path = f"/api/v1/commands/{command['commandId']}"
         until("the command is completed", lambda: client.get(path)["status"] == "completed", COLD_SECONDS)
-        told(f"{command['commandId']}: accepted, posted to the socket, acknowledged, [b]completed[/]")
-    until("its end is noticed", lambda: client.get(f"/api/v1/agents/{AGENT}")["presence"] == "offline", COLD_SECONDS)
+        show(f"{command['commandId']}: accepted, posted to the socket, acknowledged, [b]completed[/]")
+    until("the agent is offline", lambda: client.get(f"/api/v1/agents/{AGENT}")["presence"] == "offline", COLD_SECONDS)
 
 
 def _open(url: str, key: str | None) -> ClientConnection:

@@ -13,7 +13,7 @@ REGION = "us-east-1"
 
 
 class SamError(Exception):
-    """The SAM CLI failed; the text is what it said."""
+    """The SAM CLI failed; the text is its output."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,16 +47,16 @@ def build(template: Path, to: Path) -> Path:
 
 
 def run(*arguments: str, endpoint: str = "") -> str:
-    """Run the CLI without settings of its user; return its standard output, or raise SamError with all of it."""
-    foreign = ("AWS_", "SAM_CLI_", "PYTHON", "VIRTUAL_ENV")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    """Run the CLI without its user's own settings; return its output, or raise SamError with it."""
+    own = ("AWS_", "SAM_CLI_", "PYTHON", "VIRTUAL_ENV")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(own)}
     environment |= {
         "PATH": os.pathsep.join([str(emulator.VENV / "bin"), environment.get("PATH", os.defpath)]),
         "SAM_CLI_TELEMETRY": "0",
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_DEFAULT_REGION": REGION,
-        # It wants some; no emulator asks whether they are right.
+        # The CLI needs some; no emulator checks them.
         **dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "test"),
     }
     if endpoint:

@@ -1,9 +1,9 @@
-"""A deployed stack, asked through localstack-client: its resources, secrets, functions and logs."""
+"""A deployed stack, through localstack-client: its resources, secrets, functions and logs."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from botocore.config import Config
@@ -14,23 +14,18 @@ PATIENT = Config(read_timeout=120, retries={"total_max_attempts": 1})
 
 
 class StackError(Exception):
-    """The stack does not hold what it should, or a function of it failed."""
+    """A resource of the stack is missing, or one of its functions failed."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class Account:
-    """The emulated account, through a session of localstack-client."""
+    """The emulated account, through a session of localstack-client, which has no types."""
 
-    host: str
-    session: Session = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "session", Session(localstack_host=self.host))
+    def __init__(self, host: str) -> None:
+        self._session: Any = Session(localstack_host=host)
 
     def client(self, service: str, **options: Any) -> Any:
         """Return a boto3 client of the service."""
-        session: Any = cast("Any", self.session)  # localstack-client has no types
-        return session.client(service, **options)
+        return self._session.client(service, **options)
 
     def create_bucket(self, name: str) -> None:
         """Make a bucket for the artifacts."""
@@ -73,7 +68,7 @@ class Stack:
 
     @cached_property
     def resources(self) -> dict[str, str]:
-        """What the template calls a resource, and the id that it got."""
+        """The id of each resource, by its name in the template."""
         pages = self.account.client("cloudformation").get_paginator("list_stack_resources")
         return {
             entry["LogicalResourceId"]: entry["PhysicalResourceId"]
@@ -89,12 +84,12 @@ class Stack:
         return self.resources[logical]
 
     def secret(self, logical: str) -> str:
-        """Return what a secret of the template holds."""
+        """Return the value of a secret of the template."""
         found = self.account.client("secretsmanager").get_secret_value(SecretId=self.resource(logical))
         return str(found["SecretString"])
 
     def invoke(self, logical: str, event: object = None) -> Any:
-        """Run a function and return its answer; raises StackError with what it said when it failed."""
+        """Run a function and return its answer; raises StackError with its error."""
         client = self.account.client("lambda", config=PATIENT)
         answer = client.invoke(FunctionName=self.resource(logical), Payload=json.dumps(event or {}).encode())
         with answer["Payload"] as payload:
@@ -104,7 +99,7 @@ class Stack:
         return json.loads(text or "null")
 
     def log_groups(self) -> set[str]:
-        """Name the log groups of the template's functions."""
+        """Return the names of the log groups of the template's functions."""
         client = self.account.client("lambda")
         names = [identity for logical, identity in self.resources.items() if logical.endswith("Function")]
         configurations = {name: client.get_function_configuration(FunctionName=name) for name in names}
@@ -125,7 +120,7 @@ class Stack:
     def delete(self) -> None:
         """Delete the stack and wait until it is gone; raises botocore's WaiterError.
 
-        Not with `sam delete`, which takes no address of a nested template but Amazon's own.
+        `sam delete` accepts only Amazon's own addresses of nested templates.
         """
         client = self.account.client("cloudformation")
         client.delete_stack(StackName=self.name)

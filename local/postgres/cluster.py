@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -13,16 +12,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from local import home as homes
+from local import ports
 from local.postgres.unprivileged import Identity
 
 ACCESS = "host all all 127.0.0.1/32 scram-sha-256\n"
-PASSING = ("postmaster.pid", "shared memory", "could not bind", "Address already in use")
-"""What the log of a failed start says when a moment may mend it."""
+TEMPORARY = ("postmaster.pid", "shared memory", "could not bind", "Address already in use")
+"""What the log of a failed start says when another try may succeed."""
 START_SECONDS = 120.0
-"""How long a server may take until it serves: recovery after a crash takes its time."""
+"""How long a server may take until it serves: recovery after a crash takes time."""
 LOG_BYTES = 5_000_000
-"""How long the server's log may be before a start puts it aside."""
+"""The size from which a start renames the server's log and begins a new one."""
 
 
 class PostgresError(RuntimeError):
@@ -31,7 +33,7 @@ class PostgresError(RuntimeError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """One home's cluster, and who works on it with which programs.  The caller holds the home's claim."""
+    """The data folder of a home that the caller has claimed, and who runs which programs on it."""
 
     home: Path
     binaries: Path
@@ -65,7 +67,7 @@ class Cluster:
             return password
         for left in self.home.glob("postgres.new.*"):
             shutil.rmtree(left, ignore_errors=True)
-        # Made aside and renamed when whole: a half-made cluster must never be taken for one.
+        # Made in a draft folder and renamed when complete: a half-made cluster must never be used.
         draft = Path(tempfile.mkdtemp(prefix="postgres.new.", dir=self.home))
         self.identity.own(draft)
         sync = ["--no-sync"] if self.settings.get("fsync") == "off" else []
@@ -83,7 +85,7 @@ class Cluster:
     def launch(self, patience: float) -> tuple[subprocess.Popen[bytes], int]:
         """Start the server under its guard; return the guard and the port once it serves.
 
-        Tries again, for `patience` seconds, what a moment may mend; raises PostgresError with the end of the log.
+        Tries again, for `patience` seconds, if that may help; raises PostgresError with the end of the log.
         """
         deadline = time.monotonic() + patience
         while True:
@@ -94,7 +96,7 @@ class Cluster:
             if guard is not None:
                 return guard, port
             said = self.server_log.read_bytes()[begin:].decode(errors="replace")
-            if time.monotonic() >= deadline or not any(text in said for text in PASSING):
+            if time.monotonic() >= deadline or not any(text in said for text in TEMPORARY):
                 raise PostgresError(f"PostgreSQL did not start:\n{_tail(said)}\nNext: see {self.server_log}.")
             self.log("PostgreSQL did not start; trying again")
             self._end_predecessor()
@@ -108,7 +110,7 @@ class Cluster:
         for name, value in {**self.settings, "port": str(port)}.items():
             server += ["-c", f"{name}={value}"]
         guard = subprocess.Popen(
-            # A session of its own: Ctrl-C in the terminal is for the dispatcher, which then ends the server last.
+            # A session of its own: Ctrl-C in the terminal ends the dispatcher, which ends the server last.
             [sys.executable, "-I", "-S", str(Path(__file__).with_name("guard.py")), *self.identity.prefix, *server],
             stdin=subprocess.PIPE,
             stdout=sink,
@@ -134,43 +136,41 @@ class Cluster:
         """Return the port of the last time, if it is free, else another; keep it for the next time."""
         keeper = self.home / "postgres.port"
         kept = _read(keeper).strip()
-        for candidate in (int(kept) if kept.isdigit() else 0, 0):
-            with socket.socket() as probe, contextlib.suppress(OSError, OverflowError):
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(("127.0.0.1", candidate))
-                port = int(probe.getsockname()[1])
-                if str(port) != kept:
-                    homes.write_private(keeper, f"{port}\n")
-                return port
-        raise PostgresError("no TCP port is free on 127.0.0.1.\nNext: end a program that holds many connections.")
+        port = ports.free(int(kept) if kept.isdigit() else 0)
+        if str(port) != kept:
+            homes.write_private(keeper, f"{port}\n")
+        return port
 
     def _end_predecessor(self) -> None:
-        """End a server that still runs on the data folder: its guard may be at it, or may have been killed."""
+        """End a server that still runs on the data folder: its guard is about to end it, or has been killed."""
         status = self.data / "postmaster.pid"
         first = _read(status).partition("\n")[0].strip()
-        if not first.isdigit() or not _alive(int(first)):
+        if not first.isdigit():
             return
         pid = int(first)
-        if not self._serves(pid):
-            # The number belongs to another program by now, which PostgreSQL would take for a living server.
-            status.unlink(missing_ok=True)
-            return
-        self.log(f"ending the PostgreSQL that an earlier run left behind (process {pid})")
+        if self._serves(pid):
+            self.log(f"ending the PostgreSQL that an earlier run left behind (process {pid})")
         for number, seconds in ((signal.SIGINT, 10.0), (signal.SIGQUIT, 5.0)):  # a fast shutdown, an immediate one
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
             deadline = time.monotonic() + seconds
-            while time.monotonic() < deadline:
-                if not self._serves(pid):
-                    return
+            if self._serves(pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            while self._serves(pid) and time.monotonic() < deadline:
                 time.sleep(0.02)
-        raise PostgresError(f"the PostgreSQL of an earlier run does not end.\nNext: kill -9 {pid}")
+        if self._serves(pid):
+            raise PostgresError(f"the PostgreSQL of an earlier run does not end.\nNext: kill -9 {pid}")
+        if psutil.pid_exists(pid):
+            # Another process has the number by now: PostgreSQL would take it for a living server.
+            status.unlink(missing_ok=True)
 
     def _serves(self, pid: int) -> bool:
-        return _alive(pid) and str(self.data) in _command_line(pid)
+        try:
+            return str(self.data) in psutil.Process(pid).cmdline()
+        except psutil.Error:
+            return False
 
     def _as_superuser(self, data: Path, statements: str) -> None:
-        """Run statements, one a line, without a server: the superuser has no password, and so no other way in."""
+        """Run statements, one a line, without a server: the superuser has no password, so it cannot log in."""
         options = ["-c", "exit_on_error=on", "-c", f"fsync={self.settings.get('fsync', 'on')}"]
         self._run("postgres", "--single", "-D", str(data), *options, "postgres", stdin=statements)
 
@@ -187,13 +187,13 @@ class Cluster:
         )
         if done.returncode != 0:
             raise PostgresError(
-                f"{program} failed:\n{_tail(done.stderr or done.stdout)}\nNext: mend what it says, and start again."
+                f"{program} failed:\n{_tail(done.stderr or done.stdout)}\nNext: correct what it says, and start again."
             )
 
 
 def end(guard: subprocess.Popen[bytes]) -> None:
     """End the guard's server in order, and wait for both."""
-    # A signal as well as the end of the pipe: a forked child may still hold a copy of our end.
+    # Both: a forked child may still hold a copy of our end of the pipe, and an end of file is noticed at once.
     guard.terminate()
     if guard.stdin is not None:
         guard.stdin.close()
@@ -214,21 +214,3 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return ""
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
-    except FileNotFoundError:  # no Linux, or gone this moment
-        shown = ["ps", "-ww", "-o", "command=", "-p", str(pid)]  # not cut at COLUMNS
-        return subprocess.run(shown, capture_output=True, text=True, check=False).stdout

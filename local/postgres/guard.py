@@ -2,12 +2,11 @@
 
     python -I -S guard.py PROGRAM ARGUMENT...
 
-The starter holds the other end of standard input.  When that closes, when the starter is gone (a SIGKILL lets nobody
-say goodbye) or on SIGTERM, the program gets SIGINT, later SIGQUIT, at last SIGKILL; for PostgreSQL these are a fast
-shutdown, an immediate one, and a crash.  Imports nothing but the standard library, so that it starts within 30 ms.
+The starter holds the other end of standard input.  When that closes, as it does also when the starter is killed, or on
+SIGTERM, the program gets SIGINT, later SIGQUIT, at last SIGKILL; for PostgreSQL these are a fast shutdown, an immediate
+one, and a crash.  Imports nothing but the standard library, so that it starts within 30 ms.
 """
 
-import os
 import select
 import signal
 import subprocess
@@ -19,15 +18,11 @@ STEPS = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
 
 def main(program: list[str]) -> int:
     """Run the program; return its exit code, negative when a signal ended it."""
-    starter = os.getppid()
-    told, tell = os.pipe()
-    os.set_blocking(tell, False)
-    signal.set_wakeup_fd(tell)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
-        signal.signal(number, lambda _number, _frame: None)
+    signals: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda number, _frame: signals.append(number))
     with subprocess.Popen(program, stdin=subprocess.DEVNULL) as child:
-        # The pipe alone is not enough: a fork of the starter may hold its other end open for longer.
-        while os.getppid() == starter and not select.select([sys.stdin, told], [], [], 0.25)[0]:
+        while child.poll() is None and not signals and not select.select([sys.stdin], [], [], 0.25)[0]:
             pass
         for number, seconds in STEPS:
             child.send_signal(number)

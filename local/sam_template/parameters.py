@@ -5,10 +5,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from local.settings import SettingsError
+from local.options import OptionError
 
 OWN = {"DatabaseSecretArn"}
-"""What functions are told, but `make up` decides: it has a database of its own."""
+"""What functions get, but `make up` decides: it has a database of its own."""
 _CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 
 
@@ -18,17 +18,17 @@ def variable(parameter: str) -> str:
 
 
 def settable(template: Mapping[str, Any]) -> list[str]:
-    """Return the parameters that functions are told: any other, such as FrontDoor, is about what only AWS has."""
+    """Return the parameters that functions get: any other, such as FrontDoor, is about what only AWS has."""
     functions = [each for each in template["Resources"].values() if each["Type"] == "AWS::Serverless::Function"]
     holders = [template.get("Globals", {}).get("Function", {}), *(each.get("Properties", {}) for each in functions)]
-    told = [value for each in holders for value in each.get("Environment", {}).get("Variables", {}).values()]
-    return [name for name in template.get("Parameters", {}) if {"Ref": name} in told and name not in OWN]
+    used = [value for each in holders for value in each.get("Environment", {}).get("Variables", {}).values()]
+    return [name for name in template.get("Parameters", {}) if {"Ref": name} in used and name not in OWN]
 
 
 def from_environment(template: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, str]:
     """Return the parameters that the environment sets; an empty variable sets none.
 
-    Raises SettingsError for a parameter that means nothing on one machine, and for a value that CloudFormation would
+    Raises OptionError for a parameter that means nothing on one machine, and for a value that CloudFormation would
     refuse, or that is a fraction where the default is none.
     """
     declared: Mapping[str, Mapping[str, Any]] = template.get("Parameters", {})
@@ -36,27 +36,27 @@ def from_environment(template: Mapping[str, Any], environment: Mapping[str, str]
     for name, text in given.items():
         if name not in settable(template):
             names = ", ".join(map(variable, settable(template)))
-            raise SettingsError(
+            raise OptionError(
                 f"{variable(name)} is for AWS: {name} means nothing here.\nNext: unset it; there are {names}."
             )
-        wanted = _unmet(declared[name], text)
-        if wanted:
-            raise SettingsError(f"{variable(name)}={text} is no {name}.\nNext: give {wanted}.")
+        expected = _expected(declared[name], text)
+        if expected:
+            raise OptionError(f"{variable(name)}={text} is no {name}.\nNext: give {expected}.")
     return given
 
 
-def _unmet(declaration: Mapping[str, Any], text: str) -> str | None:
-    """Return what a value has to be, where it is not."""
+def _expected(declaration: Mapping[str, Any], text: str) -> str | None:
+    """Return what the value should be, or None if it is valid."""
     allowed = [str(value) for value in declaration.get("AllowedValues", ())]
     if allowed:
         return None if text in allowed else f"one of {', '.join(allowed)}"
     pattern = declaration.get("AllowedPattern")
     if pattern and not re.fullmatch(pattern, text):
         return f"what matches {pattern}"
-    return _unmet_number(declaration, text) if declaration["Type"] == "Number" else None
+    return _expected_number(declaration, text) if declaration["Type"] == "Number" else None
 
 
-def _unmet_number(declaration: Mapping[str, Any], text: str) -> str | None:
+def _expected_number(declaration: Mapping[str, Any], text: str) -> str | None:
     whole = isinstance(declaration.get("Default"), int)
     least, most = declaration.get("MinValue", -math.inf), declaration.get("MaxValue", math.inf)
     try:

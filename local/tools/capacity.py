@@ -1,11 +1,10 @@
-"""What so many agents and commands ask of each part, and what each part can do: the arithmetic of docs/scale.md."""
+"""What a number of agents asks of each part, and what each part can do: the arithmetic of docs/scale.md."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from local.tools.costs import FUNCTION_MS, HEARTBEAT_MS, HEARTBEAT_SECONDS, SOCKET_SECONDS
 
-# ── What AWS allows an account in a region, before anybody asks for more ─────────────────────────────────────────────────
+# ── AWS's default quotas of an account in a region ───────────────────────────────────────────────────────────────────────
 GATEWAY_REQUESTS = 10_000  # a second, HTTP and WebSocket and @connections together
 NEW_SOCKETS = 500  # a second
 CONCURRENCY = 1_000  # functions at a time; a new account may have 10
@@ -24,9 +23,8 @@ COMMAND_UPDATES = 4  # accept, claim, ack, complete
 COMMAND_REQUESTS = 4  # submit, post, ack, complete
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
-    """One figure: what is asked for, what there is, and so what it takes."""
+class Load(NamedTuple):
+    """One figure: what is asked for, the limit, and the setting that raises it."""
 
     what: str
     asked: float
@@ -36,57 +34,26 @@ class Load:
 
     @property
     def share(self) -> float:
-        """How much of the limit is used: above 1 it gives way."""
+        """How much of the limit is used: above 1 it is exceeded."""
         return self.asked / self.limit
 
 
-def loads(agents: int) -> Iterator[Load]:
-    """Yield what agents ask of each part, the steady load and the worst moment."""
+def loads(agents: int) -> list[Load]:
+    """Return what agents ask of each part, the steady load and the worst moment."""
     beats = agents / HEARTBEAT_SECONDS
     commands = agents * COMMANDS_AN_AGENT_A_DAY / 86_400
     reconnects = agents / SOCKET_SECONDS
     busy = beats * HEARTBEAT_MS / 1000 + (commands * COMMAND_REQUESTS + reconnects * 5) * FUNCTION_MS / 1000
-    yield Load(
-        what="Messages at this stage's throttle",
-        asked=beats + commands * 2,
-        limit=STAGE_RATE,
-        unit="a second",
-        switch="RequestRate, RequestBurst",
-    )
-    yield Load(
-        what="Requests of the account at the gateway",
-        asked=beats + commands * COMMAND_REQUESTS + reconnects * 2,
-        limit=GATEWAY_REQUESTS,
-        unit="a second",
-        switch="a quota; rarer heartbeats",
-    )
-    yield Load(what="New sockets, all day", asked=reconnects, limit=NEW_SOCKETS, unit="a second", switch="a quota")
-    yield Load(
-        what="New sockets, all agents within a minute",
-        asked=agents / 60,
-        limit=NEW_SOCKETS,
-        unit="a second",
-        switch="jitter at the agents",
-    )
-    yield Load(
-        what="Functions at a time",
-        asked=busy,
-        limit=CONCURRENCY,
-        unit="",
-        switch="a quota, FunctionConcurrency",
-    )
-    yield Load(what="Database connections", asked=busy, limit=ACU_CONNECTIONS, unit="", switch="DatabaseProxy")
-    yield Load(
-        what="Updates of the database",
-        asked=beats + commands * COMMAND_UPDATES,
-        limit=UPDATES,
-        unit="a second",
-        switch="DatabaseMaxCapacity; protocol 2",
-    )
-    yield Load(
-        what="Agents that a sweep probes",
-        asked=agents,
-        limit=SWEEP_PROBES * SWEEP_SECONDS,
-        unit="",
-        switch="sharded sweeps",
-    )
+    requests = beats + commands * COMMAND_REQUESTS + reconnects * 2
+    updates = beats + commands * COMMAND_UPDATES
+    rate = "a second"
+    return [
+        Load("Messages at this stage's throttle", beats + commands * 2, STAGE_RATE, rate, "RequestRate, RequestBurst"),
+        Load("Requests of the account at the gateway", requests, GATEWAY_REQUESTS, rate, "a quota; rarer heartbeats"),
+        Load("New sockets, all day", reconnects, NEW_SOCKETS, rate, "a quota"),
+        Load("New sockets, all agents within a minute", agents / 60, NEW_SOCKETS, rate, "jitter at the agents"),
+        Load("Functions at a time", busy, CONCURRENCY, "", "a quota, FunctionConcurrency"),
+        Load("Database connections", busy, ACU_CONNECTIONS, "", "DatabaseProxy"),
+        Load("Updates of the database", updates, UPDATES, rate, "DatabaseMaxCapacity; protocol 2"),
+        Load("Agents that a sweep probes", agents, SWEEP_PROBES * SWEEP_SECONDS, "", "sharded sweeps"),
+    ]

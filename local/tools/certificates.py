@@ -35,7 +35,7 @@ def common_name(certificate: x509.Certificate) -> str:
 
 
 def chosen(regional: str, general: str, now: dt.datetime) -> list[x509.Certificate]:
-    """Choose the roots of RDS and of RDS Proxy that are good at present, each once, by name."""
+    """Choose the roots of RDS and of RDS Proxy that are valid now, each once, by name."""
     found = {
         each.fingerprint(SHA256()): each
         for text, names in ((regional, REGIONAL), (general, GENERAL))
@@ -56,7 +56,7 @@ def written(certificates: Iterable[x509.Certificate]) -> str:
 
 
 def _certificates(text: str) -> Iterator[x509.Certificate]:
-    # Of a trust store only those that Amazon's name is near are parsed: it holds others that the parser complains of.
+    # Only those with Amazon's names in them are parsed: a trust store has others that the parser warns about.
     for block in BLOCK.findall(text):
         der = base64.b64decode("".join(block.split("\n")[1:-1]))
         if b"Amazon" in der or b"Starfield Services" in der:
@@ -64,7 +64,7 @@ def _certificates(text: str) -> Iterator[x509.Certificate]:
 
 
 def main() -> int:
-    """Write the file, and say what is in it."""
+    """Write the file, and print how many roots are in it."""
     parser = argparse.ArgumentParser(description="write the roots that a database on AWS is signed by into the layer")
     parser.add_argument("--source", default=SOURCE, help="AWS's bundle: a file or a URL")
     source: str = parser.parse_args().source

@@ -2,13 +2,13 @@
 
     python -m local.tools.costs [--agents 1000] [--commands 1000000]
 
-Prices are AWS's list prices of us-east-1 in USD, without free tiers and discounts.  What a function takes is an assumption, and
-says so: nothing here was measured on AWS.
+Prices are AWS's list prices of us-east-1 in USD, without free tiers and discounts.  The times of functions are
+assumptions: nothing here was measured on AWS.
 """
 
 import argparse
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -55,8 +55,7 @@ IO_PER_COMMAND = 12.0  # inserts and updates of the command and its history, and
 STORED_GB = 10.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
+class Item(NamedTuple):
     """A line of the bill, in USD a month."""
 
     what: str
@@ -70,23 +69,21 @@ def invocations(count: float, milliseconds: float, gigabytes: float = MEMORY_GB)
 
 
 def standing(*, min_acu: float = 0.5, replica: bool = False, proxy: bool = False) -> list[Item]:
-    """Return what stands still and costs."""
+    """Return what costs without any use."""
     instances, on = (2, "two instances") if replica else (1, "one instance")
     items = [
-        Item(what=f"Aurora, {min_acu:g} ACU on {on}", usd=min_acu * instances * ACU_HOUR * HOURS),
-        Item(what=f"Storage, {STORED_GB:g} GB", usd=STORED_GB * DATABASE_GB),
+        Item(f"Aurora, {min_acu:g} ACU on {on}", min_acu * instances * ACU_HOUR * HOURS),
+        Item(f"Storage, {STORED_GB:g} GB", STORED_GB * DATABASE_GB),
+        Item(f"{ALARMS} alarms, {METRICS} metrics, a dashboard", ALARMS * ALARM + METRICS * METRIC + DASHBOARD),
+        Item(f"{SECRETS} secrets", SECRETS * SECRET),
         Item(
-            what=f"{ALARMS} alarms, {METRICS} metrics, a dashboard", usd=ALARMS * ALARM + METRICS * METRIC + DASHBOARD
+            "The sweep and the audit",
+            invocations(MINUTES, SWEEP_SECONDS * 1000, SWEEP_GB) + invocations(MINUTES / 5, SWEEP_SECONDS * 1000),
         ),
-        Item(what=f"{SECRETS} secrets", usd=SECRETS * SECRET),
-        Item(
-            what="The sweep and the audit",
-            usd=invocations(MINUTES, SWEEP_SECONDS * 1000, SWEEP_GB) + invocations(MINUTES / 5, SWEEP_SECONDS * 1000),
-        ),
-        Item(what="The way out, over IPv6", usd=0.0),
+        Item("The way out, over IPv6", 0.0),
     ]
     if proxy:
-        items.append(Item(what="RDS Proxy", usd=max(8.0, min_acu * instances) * PROXY_ACU_HOUR * HOURS))
+        items.append(Item("RDS Proxy", max(8.0, min_acu * instances) * PROXY_ACU_HOUR * HOURS))
     return items
 
 
@@ -94,16 +91,15 @@ def agent_month(*, gateway_heartbeats: bool = False) -> list[Item]:
     """Return what an agent costs that is connected all month and receives nothing."""
     beats, sockets = SECONDS / HEARTBEAT_SECONDS, SECONDS / SOCKET_SECONDS
     return [
-        Item(what="Being connected", usd=MINUTES * SOCKET_MINUTE),
-        Item(what="Heartbeats, as messages", usd=beats * SOCKET_MESSAGE),
+        Item("Being connected", MINUTES * SOCKET_MINUTE),
+        Item("Heartbeats, as messages", beats * SOCKET_MESSAGE),
         Item(
-            what="Heartbeats, as invocations",
-            usd=0.0 if gateway_heartbeats else invocations(beats, HEARTBEAT_MS) + beats * DATABASE_IO,
+            "Heartbeats, as invocations",
+            0.0 if gateway_heartbeats else invocations(beats, HEARTBEAT_MS) + beats * DATABASE_IO,
         ),
         Item(
-            what="Reconnecting every two hours",
-            usd=sockets * (HTTP_REQUEST + CLOUDFRONT_REQUEST)
-            + invocations(sockets * (CONNECT_FUNCTIONS + 1), FUNCTION_MS),
+            "Reconnecting every two hours",
+            sockets * (HTTP_REQUEST + CLOUDFRONT_REQUEST) + invocations(sockets * (CONNECT_FUNCTIONS + 1), FUNCTION_MS),
         ),
     ]
 
@@ -113,24 +109,21 @@ def million_commands() -> list[Item]:
     n = MILLION
     return [
         Item(
-            what="Submitting: a request, its authorizer, commands",
-            usd=n * HTTP_REQUEST + invocations(2 * n, FUNCTION_MS),
+            "Submitting: a request, its authorizer, commands",
+            n * HTTP_REQUEST + invocations(2 * n, FUNCTION_MS),
         ),
-        Item(what="Delivering: a post to @connections", usd=n * SOCKET_MESSAGE),
-        Item(what="Ack and result: two messages", usd=2 * n * SOCKET_MESSAGE + invocations(2 * n, FUNCTION_MS)),
-        Item(what="The database's I/O", usd=n * IO_PER_COMMAND * DATABASE_IO),
+        Item("Delivering: a post to @connections", n * SOCKET_MESSAGE),
+        Item("Ack and result: two messages", 2 * n * SOCKET_MESSAGE + invocations(2 * n, FUNCTION_MS)),
+        Item("The database's I/O", n * IO_PER_COMMAND * DATABASE_IO),
     ]
 
 
 def alternatives() -> list[Item]:
     """Return what other ways out of the network would cost while they stand."""
     return [
-        Item(what="An egress-only gateway for IPv6 (built)", usd=0.0),
-        Item(what="NAT gateways in two zones", usd=2 * NAT_HOUR * HOURS),
-        Item(
-            what="Two interface endpoints in two zones, which do not reach @connections",
-            usd=4 * ENDPOINT_HOUR * HOURS,
-        ),
+        Item("An egress-only gateway for IPv6 (built)", 0.0),
+        Item("NAT gateways in two zones", 2 * NAT_HOUR * HOURS),
+        Item("Two interface endpoints in two zones, which do not reach @connections", 4 * ENDPOINT_HOUR * HOURS),
     ]
 
 

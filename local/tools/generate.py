@@ -19,7 +19,7 @@ def files() -> dict[Path, str]:
 
 
 def states() -> str:
-    """Draw `model.TRANSITIONS`, as a Mermaid diagram and as a table."""
+    """Draw `lifecycle.TRANSITIONS` as a Mermaid diagram and as a table."""
     arrows = sorted(
         (source, transition.target, move.replace("_", " "))
         for move, transition in TRANSITIONS.items()
@@ -28,7 +28,7 @@ def states() -> str:
     lines = [
         "# States of a command",
         "",
-        "Written by `make generated` from `TRANSITIONS` in `dispatcher/commands/model.py`. One test compares the two,",
+        "Written by `make generated` from `TRANSITIONS` in `dispatcher/commands/lifecycle.py`. One test compares the two,",
         "another one tries every pair of statuses on the real tables.",
         "",
         "```mermaid",

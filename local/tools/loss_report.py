@@ -1,4 +1,4 @@
-"""`make audit`: the loss check_for_loss on the dispatcher of this machine, or on the database that DATABASE_URL names."""
+"""`make audit`: the loss check on the dispatcher of this machine, or on the database that DATABASE_URL names."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ from dispatcher.platform.database import open_connection
 
 
 def main() -> int:
-    """Audit and print; return 1 where a promise is broken, 2 where there is no database."""
+    """Check and print; return 1 if a promise is broken, 2 if there is no database."""
     console = Console(highlight=False)
     url = os.environ.get("DATABASE_URL") or _of_home()
     if url is None:

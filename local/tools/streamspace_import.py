@@ -22,8 +22,8 @@ from dispatcher.platform.database import Connection, open_connection
 TEXTS = ("command_id", "agent_id", "session_id", "action", "status", "error_message")
 TIMES = ("created_at", "sent_at", "acknowledged_at", "completed_at")
 
-# A payload that is no JSON was written by a version that forgot to encode it: it is moved as a JSON text.  A time that is
-# none, as 'infinity' is, is moved as NULL.
+# A payload that is not JSON was written by a version that did not encode it: it is moved as a JSON text.  'infinity' and
+# other times out of range are moved as NULL.
 DECODERS = """
 create or replace function pg_temp.json_of(value text) returns jsonb language plpgsql as $$
 begin
@@ -36,9 +36,8 @@ create or replace function pg_temp.moment_of(value timestamptz) returns timestam
 $$;
 """
 
-# StreamSpace never sends anything again that it has sent once, and keeps what it never delivered as pending for ever.  What
-# is young enough to be wanted is delivered; the rest has expired.  An acknowledged command may still be reported on: it gets
-# the time that every execution gets.
+# StreamSpace sends nothing twice, and keeps what it never delivered as pending for ever.  Recent commands are delivered,
+# older ones expire.  The agent may still report on an acknowledged command: it gets the usual time for its execution.
 MOVE = """
 insert into agent_commands (command_id, agent_id, session_id, action, payload, status, error_message,
     created_at, sent_at, acknowledged_at, completed_at, attempt, cause)
@@ -76,7 +75,7 @@ returning status
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moved:
-    """What became of the source's rows: how many of each status were moved, left as they were, or could not be moved."""
+    """How many of the source's rows were moved (by status), were there already, or could not be moved."""
 
     statuses: Mapping[str, int]
     known: int
@@ -110,7 +109,7 @@ def move(conn: Connection, source: str, *, timezone: str = "UTC", deliver_hours:
 
 
 def _columns(conn: Connection, table: sql.Identifier, timezone: str) -> sql.Composable:
-    """Return the columns that are wanted, of the types that are wanted; one that the source does not have is NULL."""
+    """Return the columns, converted to the types of the target; one that the source does not have is NULL."""
     described = conn.execute(sql.SQL("select * from {} limit 0").format(table)).description or []
     types = {column.name: column.type_display for column in described}
 
@@ -139,7 +138,7 @@ def _count(conn: Connection, statement: sql.Composed) -> int:
 
 
 def main() -> int:
-    """Move, and say what became of the rows; return 1 where nothing was moved because something went wrong."""
+    """Move, and print the numbers; return 1 if something went wrong and nothing was moved."""
     parser = argparse.ArgumentParser(
         description="move the commands of a StreamSpace database into the dispatcher's table"
     )

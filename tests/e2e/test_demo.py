@@ -5,11 +5,11 @@ import re
 import subprocess
 import sys
 
-from tests.e2e.starting import ROOT
+from tests.e2e.dispatcher_process import ROOT
 
 
-def test_the_story_is_played_and_can_be_read_at_80_columns() -> None:
-    """No heading is cut, nor the name of the very column that the story is about."""
+def test_the_scenario_passes_and_can_be_read_at_80_columns() -> None:
+    """No heading is cut, and not the name of the column that the scenario is about."""
     shown = subprocess.run(
         [sys.executable, "-m", "local.demo"],
         cwd=ROOT,

@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.e2e.starting import ROOT, up
+from tests.e2e.dispatcher_process import ROOT, up
 
 
 def blocks(document: str, heading: str, language: str = "sh") -> str:
@@ -24,7 +24,7 @@ def blocks(document: str, heading: str, language: str = "sh") -> str:
     shutil.which("curl") is None or not (ROOT / ".venv/bin/python").exists(),
     reason="no curl, or no .venv to start from",
 )
-def test_the_commands_of_readme_and_quickstart_work_one_after_the_other(tmp_path: Path) -> None:
+def test_the_commands_of_readme_and_quickstart_work_one_after_the_other(home: Path) -> None:
     """In one shell, on an empty dispatcher; between the two documents the agent is stopped, as the quickstart says."""
     script = "\n".join(
         [
@@ -34,11 +34,11 @@ def test_the_commands_of_readme_and_quickstart_work_one_after_the_other(tmp_path
             blocks("docs/quickstart.md", "Cancel it, or send it again"),
         ]
     )
-    with up(tmp_path, DISPATCHER_ADMIN_PASSWORD="chosen") as run:
+    with up(home, DISPATCHER_ADMIN_PASSWORD="chosen") as run:
         script = (
-            script.replace("http://127.0.0.1:8000", run.environment()["DISPATCHER_URL"])
+            script.replace("http://127.0.0.1:8000", run.url)
             .replace("THE PRINTED PASSWORD", "chosen")
-            .replace(".dispatcher/", f"{tmp_path}/")
+            .replace(".dispatcher/", f"{home}/")
         )
         shell = subprocess.Popen(
             ["bash", "-eu", "-c", script],
@@ -54,7 +54,7 @@ def test_the_commands_of_readme_and_quickstart_work_one_after_the_other(tmp_path
         finally:
             with contextlib.suppress(ProcessLookupError):  # of a script that failed, the agent is left
                 os.killpg(shell.pid, signal.SIGTERM)
-        with psycopg.connect(run.environment()["DATABASE_URL"], autocommit=True) as conn:
+        with psycopg.connect(run.environment["DATABASE_URL"], autocommit=True) as conn:
             conn.execute(blocks("docs/quickstart.md", "Submit with SQL", "sql").encode())
             row = conn.execute("select status, cause from agent_commands where command_id = 'row-1'").fetchone()
 

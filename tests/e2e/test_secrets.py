@@ -1,4 +1,4 @@
-"""Secrets are where they belong, and nowhere else."""
+"""No secret is in a log or in a copy of the database."""
 
 import json
 import subprocess
@@ -9,15 +9,16 @@ import pytest
 
 from local.http_client import Client, Refused
 from local.postgres.server import find_binaries
-from tests.e2e.conftest import PASSWORD, Agent, Dispatcher, until
+from tests.e2e.conftest import Agent
+from tests.e2e.dispatcher_process import PASSWORD, Dispatcher, until
 
 PAYLOAD = "the-payload-is-nobodys-business"
 
 
 @pytest.fixture
-def secrets(dispatcher: Dispatcher, client: Client, provide: Callable[..., tuple[str, str]]) -> dict[str, str]:
-    """Every kind of secret, each used rightly and wrongly once."""
-    agent_id, key = provide()
+def secrets(dispatcher: Dispatcher, client: Client, create_agent: Callable[..., tuple[str, str]]) -> dict[str, str]:
+    """Every kind of secret, after each was used correctly and wrongly once."""
+    agent_id, key = create_agent()
     enrolment = client.post("/api/v1/enrolment-tokens", {"prefix": f"{agent_id}-"})["token"]
     enrolled = Client(url=dispatcher.url).post(
         "/api/v1/agents/register", {"agentId": f"{agent_id}-1", "platform": "x"}, X_Agent_Api_Key=enrolment
@@ -45,8 +46,8 @@ def secrets(dispatcher: Dispatcher, client: Client, provide: Callable[..., tuple
 
 
 def test_the_logs_hold_no_secret(dispatcher: Dispatcher, secrets: dict[str, str]) -> None:
-    """Neither those in the file nor those on the terminal; and no payload."""
-    written = dispatcher.log + (dispatcher.home / "up.log").read_text()
+    """Neither in the file nor on the terminal; and no payload."""
+    written = dispatcher.log + dispatcher.output + dispatcher.errors
 
     found = [what for what, secret in {**secrets, "payload": PAYLOAD}.items() if secret in written]
     assert found == []

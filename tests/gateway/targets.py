@@ -1,4 +1,4 @@
-"""What the conformance tests are pointed at: the gateway of local/, ministack, a deployment; and how each differs."""
+"""What the conformance tests run against: the gateway of local/, ministack, a deployment; and how each differs."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import json
 import os
 import secrets
 import shutil
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import boto3
 from botocore.config import Config
@@ -19,18 +20,16 @@ from websockets.sync.client import ClientConnection, connect
 
 from local.localstack import emulator, fitting, sam
 from local.localstack.stack import Account
-from local.sam_template.deployment import Deployment
-from tests.integration.local.apigateway.serving import free_port, gateway_in_thread
+from tests.integration.local.apigateway.serving import gateway_in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
     from http.client import HTTPResponse
 
-    from websockets.typing import Subprotocol
-
 STAGE = Path(__file__).with_name("stage")
 PATIENCE = 30.0
 """Seconds for anything to come: a function's first start, on any of the targets."""
+_connect: Any = connect  # its options are passed on
 ONCE = Config(retries={"total_max_attempts": 1})  # a refusal is to be seen, not waited out
 LOCAL: dict[str, Any] = {
     "region_name": sam.REGION,
@@ -81,6 +80,8 @@ class Target:
     """A boto3 client of its @connections API."""
     functions: Any
     """A boto3 client of Lambda."""
+    log: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    """Each line that a function printed, after the function's name; only for the gateway of local/."""
 
     def ask(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
@@ -96,23 +97,63 @@ class Target:
         finally:
             connection.close()
 
+    def echo(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """Send one request, and return the event that the function got."""
+        response, answer = self.ask(method, path, body, headers)
+        assert response.status == 200, answer
+        event: dict[str, Any] = json.loads(answer)
+        return event
+
+    def answer(self, answer: object) -> tuple[HTTPResponse, bytes]:
+        """Have the function return `answer`, and return what the gateway makes of it."""
+        return self.ask("POST", "/answer", json.dumps(answer).encode(), {"content-type": "application/json"})
+
     def open(
-        self, agent: str, *, wish: str = "", watcher: str = "", subprotocols: list[Subprotocol] | None = None
+        self, agent: str, *, wish: str = "", watcher: str = "", path: str | None = None, **options: Any
     ) -> ClientConnection:
-        """Open a socket as an agent; raises what websockets raises."""
+        """Open a WebSocket as an agent; raises what websockets raises, whose `options` are its `connect`'s."""
         query = {"agent_id": agent, "wish": wish, "watcher": watcher}
-        asked = "&".join(f"{name}={value}" for name, value in query.items() if value)
-        return connect(
-            f"{self.sockets}?{asked}",
+        sockets = self.sockets if path is None else self.sockets.removesuffix("/live") + path
+        defaults: dict[str, Any] = {"open_timeout": PATIENCE, "close_timeout": 2, "max_size": None}
+        opened: ClientConnection = _connect(
+            f"{sockets}?{urlencode({name: value for name, value in query.items() if value})}",
             additional_headers={"X-Agent-Api-Key": "a key"},
             user_agent_header="agent/1",
-            subprotocols=subprotocols,
             compression=None,
-            open_timeout=PATIENCE,
-            close_timeout=2,
-            max_size=None,
             proxy=None,
+            **{**defaults, **options},
         )
+        return opened
+
+    @contextlib.contextmanager
+    def connected(self, agent: str, **options: Any) -> Generator[tuple[ClientConnection, str]]:
+        """Open a WebSocket and wait for the report of its `$connect`; yield it and the connection's id."""
+        with self.open(agent, **options) as socket:
+            yield socket, identity_of(report(socket))
+
+    def connections_at(self, stage: str) -> Any:
+        """Return a boto3 client of @connections, on the gateway of local/, with this path in its URL."""
+        return boto3.client("apigatewaymanagementapi", endpoint_url=self.http + stage, **LOCAL)
+
+    def recorded(self, function: str, agent: str | None = None) -> list[dict[str, Any]]:
+        """Return the events that a function got so far, of one agent or of all, on the gateway of local/."""
+        events = [json.loads(line) for name, line in list(self.log) if name == function and line.startswith("{")]
+        return [event for event in events if agent is None or _agent_of(event) == agent]
+
+    def wait_for(self, function: str, agent: str | None = None, count: int = 1) -> list[dict[str, Any]]:
+        """Wait until a function got so many events; return them."""
+        self.until(lambda: len(self.recorded(function, agent)) >= count)
+        return self.recorded(function, agent)
+
+    @staticmethod
+    def until(holds: Callable[[], object]) -> None:
+        """Wait until something holds."""
+        deadline = time.monotonic() + PATIENCE
+        while not holds():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
 
 def report(socket: ClientConnection) -> dict[str, Any]:
@@ -127,16 +168,17 @@ def identity_of(hello: Mapping[str, Any]) -> str:
     return identity
 
 
+def _agent_of(event: Mapping[str, Any]) -> str | None:
+    agent: str | None = event.get("requestContext", {}).get("authorizer", {}).get("agent")
+    return agent
+
+
 @contextlib.contextmanager
-def local_gateway(folder: Path) -> Generator[Target]:
-    """Serve the stage with the gateway of local/."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    deployment = Deployment.load(STAGE / "template.yaml", {"Gateway": url})
-    with (
-        (folder / "log").open("w", encoding="utf-8") as log,
-        gateway_in_thread(deployment, port, log=lambda name, line: print(name, line, file=log, flush=True)),
-    ):
+def local_gateway(folder: Path | None = None, **settings: Any) -> Generator[Target]:
+    """Serve the stage with the gateway of local/, with the given settings of the gateway."""
+    del folder
+    log: list[tuple[str, str]] = []
+    with gateway_in_thread(STAGE / "template.yaml", log=lambda name, line: log.append((name, line)), **settings) as url:
         yield Target(
             name="local",
             http=url,
@@ -144,6 +186,7 @@ def local_gateway(folder: Path) -> Generator[Target]:
             later="Later",
             connections=boto3.client("apigatewaymanagementapi", endpoint_url=url, **LOCAL),
             functions=boto3.client("lambda", endpoint_url=url, **LOCAL),
+            log=log,
         )
 
 
@@ -156,7 +199,7 @@ def ministack(folder: Path) -> Generator[Target]:
         fitting.fitted(template.read_text(), architecture=fitting.architecture(), runtime=emulator.runtime())
     )
     with emulator.running(folder) as running:
-        account = Account(host=running.host)
+        account = Account(running.host)
         name = f"gateway-{secrets.token_hex(3)}"
         account.create_bucket(f"{name}-artifacts")
         cli = sam.Sam(endpoint=running.url, bucket=f"{name}-artifacts", stack=name)

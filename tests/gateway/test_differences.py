@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.gateway import test_conformance
+from tests.gateway import test_api_gateway
 from tests.gateway.targets import DIFFERENCES, TARGETS
 
 
@@ -10,7 +10,7 @@ def test_each_difference_is_shown_by_a_test() -> None:
     """Of a target that there is."""
     assert DIFFERENCES.keys() == TARGETS.keys()
     for differences in DIFFERENCES.values():
-        assert [name for name in differences if not hasattr(test_conformance, name)] == []
+        assert [name for name in differences if not hasattr(test_api_gateway, name)] == []
 
 
 def test_each_difference_stands_in_the_documentation(root: Path) -> None:

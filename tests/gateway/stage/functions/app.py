@@ -1,13 +1,14 @@
-"""The functions behind the conformance tests: each tells what it was given, over the gateway itself.
+"""The functions behind the conformance tests: each reports its event through the gateway itself.
 
-Nothing but the gateway is between them and the tests, so that the same tests run against AWS: an HTTP function echoes
-its event, a WebSocket function posts it to the socket that it came from, `$disconnect` to the socket of a watcher.
+So the same tests run against AWS: an HTTP function returns its event, a WebSocket function posts it to the socket that
+it came from, `$disconnect` to the socket of a watcher.  Each also logs its event, for the tests of the local gateway.
 """
 
 import json
 import os
 import time
-from functools import cache
+from collections.abc import Callable
+from functools import cache, wraps
 from typing import Any
 
 import boto3
@@ -16,12 +17,24 @@ from botocore.exceptions import ClientError
 
 Event = dict[str, Any]
 ONCE = Config(retries={"total_max_attempts": 1})
-LONG = 1000  # characters of a body that a report repeats; of a longer one it tells the length
+LONG = 1000  # characters of a body that a report repeats; of a longer one it has the length
 
 
-def http(event: Event, context: object) -> Any:
+def logged(handler: Callable[[Event], Any]) -> Callable[[Event, object], Any]:
+    """Log each event before it is handled."""
+
+    @wraps(handler)
+    def handle(event: Event, context: object) -> Any:
+        del context
+        print(json.dumps(_shortened(event)), flush=True)  # noqa: T201 - to the log
+        return handler(event)
+
+    return handle
+
+
+@logged
+def http(event: Event) -> Any:
     """Echo, answer as the caller says, or fail."""
-    del context
     if event["rawPath"] == "/answer":
         return json.loads(event["body"])
     if event["rawPath"] == "/raise":
@@ -29,9 +42,9 @@ def http(event: Event, context: object) -> Any:
     return {"statusCode": 200, "headers": {"content-type": "application/json"}, "body": json.dumps(event)}
 
 
-def guard(event: Event, context: object) -> Event:
+@logged
+def guard(event: Event) -> Event:
     """Allow whom the header says, in the simple form."""
-    del context
     answers: dict[str, Event] = {
         "yes": {"isAuthorized": True, "context": {"role": "operator", "level": 3, "asked": event["routeKey"]}},
         "no": {"isAuthorized": False},
@@ -39,9 +52,9 @@ def guard(event: Event, context: object) -> Event:
     return answers[event["headers"]["x-key"]]
 
 
-def authorize(event: Event, context: object) -> Event:
+@logged
+def authorize(event: Event) -> Event:
     """Allow agents by their names, and tell later events what it was asked."""
-    del context
     query: dict[str, str] = event["queryStringParameters"]
     agent = query["agent_id"]
     if agent == "unauthorized":
@@ -65,14 +78,16 @@ def authorize(event: Event, context: object) -> Event:
     }
 
 
-def connect(event: Event, context: object) -> Event:
+@logged
+def connect(event: Event) -> Event:
     """Have the event reported as soon as the connection is there, and accept or refuse it as the client wishes."""
-    del context
     wish = event["queryStringParameters"].get("wish")
     if wish == "raise":
         raise ValueError("no")
     if wish == "refuse":
         return {"statusCode": 418}
+    if wish == "slow":
+        time.sleep(0.5)
     outcomes = _too_early(event) if wish == "post" else {}
     report = {"function": "Connect", "event": event, "outcomes": outcomes}
     _lambda().invoke(FunctionName=os.environ["LATER"], InvocationType="Event", Payload=json.dumps(report).encode())
@@ -80,9 +95,9 @@ def connect(event: Event, context: object) -> Event:
     return {"statusCode": 200, "headers": headers}
 
 
-def later(event: Event, context: object) -> Event:
+@logged
+def later(event: Event) -> Event:
     """Post a report to the connection that it is about, once that is there."""
-    del context
     if event.get("fail"):
         raise ValueError("a secret")
     if "event" not in event:
@@ -99,21 +114,21 @@ def later(event: Event, context: object) -> Event:
             return {"statusCode": 200}
 
 
-def message(event: Event, context: object) -> Event:
+@logged
+def message(event: Event) -> Event:
     """Report the event; fail, wait or answer as the message says."""
-    del context
     return _reported("Message", event)
 
 
-def special(event: Event, context: object) -> Event:
+@logged
+def special(event: Event) -> Event:
     """Report the event of the route that has a name."""
-    del context
     return _reported("Special", event)
 
 
-def disconnect(event: Event, context: object) -> Event:
+@logged
+def disconnect(event: Event) -> Event:
     """Report the event to the connection's watcher, and whether the connection could still be posted to."""
-    del context
     if watcher := event["requestContext"].get("authorizer", {}).get("watcher"):
         _post(event, {"function": "Disconnect", "event": event, "outcomes": _too_early(event)}, to=watcher)
     return {"statusCode": 200}
@@ -127,9 +142,13 @@ def _reported(function: str, event: Event) -> Event:
         time.sleep(0.5)
     if body == "answer":
         return {"statusCode": 200, "body": "an answer"}
-    told = event if len(body) < LONG else {**event, "body": len(body)}
-    _post(event, {"function": function, "event": told})
+    _post(event, {"function": function, "event": _shortened(event)})
     return {"statusCode": 200}
+
+
+def _shortened(event: Event) -> Event:
+    body: str = event.get("body") or ""
+    return event if len(body) < LONG else {**event, "body": len(body)}
 
 
 def _too_early(event: Event) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""One running gateway for all tests that are content with the usual settings."""
+"""One running gateway for all tests that need no settings of their own."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.local.apigateway.serving import Served, serving
+from tests.gateway.targets import local_gateway
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from tests.gateway.targets import Target
+
 
 @pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Generator[Served]:
-    """Serve the tests' deployment, with a schedule that runs twice a second."""
-    with serving(tmp_path_factory.mktemp("served"), period=0.5) as running:
-        yield running
+def served() -> Generator[Target]:
+    """The stage of the conformance tests, on the gateway of local/."""
+    with local_gateway() as target:
+        yield target

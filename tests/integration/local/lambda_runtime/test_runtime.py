@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import time
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
-from local.lambda_runtime.runtime import Result
-from tests.integration.local.lambda_runtime.running import Running, run
+from tests.integration.local.lambda_runtime.example_functions import Running, run, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,9 +18,9 @@ def test_a_process_serves_one_event_after_another(tmp_path: Path) -> None:
     """It stays warm, and its module is loaded once."""
 
     async def test(running: Running) -> None:
-        first, second = (await running.act("pid")).json(), (await running.act("pid")).json()
+        pid, _ = (await running.act("pid")).json()
 
-        assert second == [first[0], 2]
+        assert (await running.act("pid")).json() == [pid, 2]
 
     run(tmp_path, test)
 
@@ -32,12 +29,9 @@ def test_concurrent_events_get_processes_of_their_own_up_to_the_limit(tmp_path: 
     """What is beyond the limit waits."""
 
     async def test(running: Running) -> None:
-        await running.runtime.warm(["Act"])
-        started = time.monotonic()
-        results = await asyncio.gather(*(running.act("sleep", seconds=0.2) for _ in range(6)))
+        results = await asyncio.gather(*(running.act("sleep", seconds=0.3) for _ in range(6)))
 
         assert len({result.json() for result in results}) == 3
-        assert 0.4 <= time.monotonic() - started < 1.1
 
     run(tmp_path, test, concurrency=3)
 
@@ -46,11 +40,10 @@ def test_an_idle_process_is_ended(tmp_path: Path) -> None:
     """The next event gets a new one."""
 
     async def test(running: Running) -> None:
-        first = (await running.act("pid")).json()
-        await asyncio.sleep(0.4)
-        assert not psutil.pid_exists(first[0])
+        pid, _ = (await running.act("pid")).json()
+        await until(lambda: not psutil.pid_exists(pid))
 
-        assert (await running.act("pid")).json()[0] != first[0]
+        assert (await running.act("pid")).json()[1] == 1
 
     run(tmp_path, test, idle_seconds=0.2)
 
@@ -58,7 +51,7 @@ def test_an_idle_process_is_ended(tmp_path: Path) -> None:
 def test_a_function_sees_lambdas_environment_and_nothing_of_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The template's variables, the caller's above them, Lambda's own, and neither secrets nor profiles of a developer."""
+    """The template's variables, the caller's overrides, Lambda's own; neither secrets nor profiles of a developer."""
     monkeypatch.setenv("SECRET_OF_A_DEVELOPER", "x")
 
     async def test(running: Running) -> None:
@@ -81,12 +74,12 @@ def test_a_function_sees_lambdas_environment_and_nothing_of_ours(
 
 
 def test_the_context_is_lambdas(tmp_path: Path) -> None:
-    """With a deadline that is the function's timeout away."""
+    """With a deadline that is the function's timeout away; layers can be imported."""
 
     async def test(running: Running) -> None:
         context = (await running.act("context")).json()
 
-        assert 500 < context.pop("remaining") <= 1000
+        assert 0 < context.pop("remaining") <= 2000
         assert len(context.pop("aws_request_id")) == 36
         assert context.pop("log_stream_name")
         assert context.pop("deadline")
@@ -105,38 +98,39 @@ def test_the_context_is_lambdas(tmp_path: Path) -> None:
 
 
 def test_events_and_answers_pass_through_json(tmp_path: Path) -> None:
-    """What JSON cannot say is an error of the function; a Decimal is a number, a lone surrogate survives."""
+    """What JSON cannot express is an error of the function; a Decimal is a number, a lone surrogate survives."""
 
     async def test(running: Running) -> None:
         assert (await running.act("decimal")).json() == 1.5
         assert (await running.act("surrogate")).json() == "\ud800"
-        assert (await running.act("echo", text="x" * 3_000_000)).json()["text"] == "x" * 3_000_000
+        assert (await running.act("echo", text="x\n" * 1_500_000)).json()["text"] == "x\n" * 1_500_000
         failed = await running.act("set")
-        assert (failed.failed, failed.json()["errorType"]) == (True, "Runtime.MarshalError")
+        assert failed.failed
+        assert failed.json()["errorType"] == "Runtime.MarshalError"
+        assert failed.object() is None
 
     run(tmp_path, test)
 
 
 def test_every_line_that_was_printed_is_logged(tmp_path: Path) -> None:
-    """In order, also the last one, which has no end."""
+    """In order, also the last one, which has no line break."""
 
     async def test(running: Running) -> None:
         assert not (await running.act("noise")).failed
 
     lines = run(tmp_path, test)
 
-    assert lines == [("Act", f"line {number}") for number in range(2000)] + [
-        ("Act", "on standard error, without an end")
-    ]
+    assert lines[:-1] == [("Act", f"line {number}") for number in range(2000)]
+    assert lines[-1] == ("Act", "on standard error, without an end")
 
 
 def test_a_caller_that_goes_away_leaves_the_function_running(tmp_path: Path) -> None:
     """Its process takes the next event when it is done."""
 
     async def test(running: Running) -> None:
-        pid = (await running.act("pid")).json()[0]
+        pid, _ = (await running.act("pid")).json()
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(running.act("sleep", seconds=0.2), 0.05)
+            await asyncio.wait_for(running.act("sleep", seconds=0.3), 0.05)
 
         assert (await running.act("pid")).json() == [pid, 3]
 
@@ -144,23 +138,13 @@ def test_a_caller_that_goes_away_leaves_the_function_running(tmp_path: Path) -> 
 
 
 def test_an_asynchronous_event_is_dropped_after_three_attempts(tmp_path: Path) -> None:
-    """The log says so."""
+    """All under one request id, and the log says so."""
 
     async def test(running: Running) -> None:
-        request_id = running.runtime.invoke_async("Act", {"act": "raise", "text": "never"})
-        await asyncio.sleep(0.3)
+        request_id = running.runtime.invoke_async("Act", {"act": "raise_id"})
+        dropped = ("Act", f"RequestId: {request_id} Error: asynchronous event dropped after 3 attempts")
 
-        last = f"RequestId: {request_id} Error: asynchronous event dropped after 3 attempts"
-        assert running.lines[-1] == ("Act", last)
-        assert running.lines.count(("Act", "[ERROR] LookupError: never")) == 3
+        await until(lambda: dropped in running.lines)
+        await until(lambda: running.lines.count(("Act", f"[ERROR] LookupError: {request_id}")) == 3)
 
     run(tmp_path, test, retry_delays=(0.02, 0.02))
-
-
-def test_a_result_says_whether_it_is_an_object() -> None:
-    """Failures and other values are none."""
-    payload = json.dumps({"a": 1}).encode()
-
-    assert Result(payload=payload, failed=False).object() == {"a": 1}
-    assert Result(payload=payload, failed=True).object() is None
-    assert Result(payload=b"[1]", failed=False).object() is None

@@ -4,7 +4,6 @@ import contextlib
 import os
 import pwd
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
@@ -25,12 +25,12 @@ ROOT = Path(__file__).parents[4]
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from local import postgres
-server = postgres.start(Path(sys.argv[1]), settings={"fsync": "off", "shared_buffers": "16MB"})
-print(server.url, flush=True)
-time.sleep(100)
+from local.postgres import server as postgres
+with postgres.running(Path(sys.argv[1]), settings={"fsync": "off", "shared_buffers": "16MB"}) as server:
+    print(server.url, flush=True)
+    time.sleep(100)
 """
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 
 def ask(url: str, query: str = "select 1") -> str:
@@ -41,28 +41,27 @@ def ask(url: str, query: str = "select 1") -> str:
     return str(row[0])
 
 
-def postmaster(home: Path) -> int:
-    """Return the process id of the home's server."""
-    return int((home / "postgres" / "postmaster.pid").read_text().partition("\n")[0])
+def postmaster(home: Path) -> psutil.Process:
+    """Return the home's server."""
+    return psutil.Process(int((home / "postgres" / "postmaster.pid").read_text().partition("\n")[0]))
 
 
-def gone(pid: int, seconds: float = 5.0) -> bool:
-    """Whether the process ends in time; one that nobody waits for counts as ended."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX":
-                time.sleep(0.02)
-                continue
-        return True
-    return False
+def gone(process: psutil.Process) -> bool:
+    """Tell whether the process ends in time; a zombie has ended."""
+    deadline = time.monotonic() + 20
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while process.status() != psutil.STATUS_ZOMBIE:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+    return True
 
 
 @contextlib.contextmanager
 def program(
     home: Path, *, python: str = sys.executable, user: int | None = None
-) -> Generator[tuple[subprocess.Popen[str], str], None, None]:
-    """Run a program that starts the home's server, until the block ends; give its process and the server's URL."""
+) -> Generator[tuple[subprocess.Popen[str], str]]:
+    """Run a program that starts the home's server, until the block ends; yield its process and the server's URL."""
     packages = os.pathsep.join([str(ROOT), sysconfig.get_paths()["purelib"]])
     process = subprocess.Popen(
         [python, "-c", PROGRAM, str(home)],
@@ -80,57 +79,52 @@ def program(
         finally:
             process.kill()
             process.wait()
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError, psutil.NoSuchProcess):
                 gone(postmaster(home))
 
 
-def test_it_serves_the_role_and_its_database_which_is_no_superuser(tmp_path: Path) -> None:
-    """The role owns its database, may make others, and is no more than that."""
+def test_the_role_owns_its_database_and_is_no_superuser(tmp_path: Path) -> None:
+    """It may create databases, as the tests do."""
     with postgres.running(tmp_path / "home", settings=FAST) as server:
         owner = ask(server.url, "select pg_get_userbyid(datdba) from pg_database where datname = 'dispatcher'")
-        powers = ask(server.url, "select (rolsuper, rolcreatedb)::text from pg_roles where rolname = current_user")
+        rights = ask(server.url, "select (rolsuper, rolcreatedb)::text from pg_roles where rolname = current_user")
 
     assert owner == "dispatcher"
-    assert powers == "(f,t)"
+    assert rights == "(f,t)"
 
 
-def test_a_second_start_finds_data_password_and_port_again_within_half_a_second(tmp_path: Path) -> None:
-    """What was written is there, under the same URL, and nothing is made anew."""
+def test_a_second_start_keeps_data_password_and_port(tmp_path: Path) -> None:
+    """What was written is there, under the same URL."""
     with postgres.running(tmp_path, settings=FAST) as first, psycopg.connect(first.url) as conn:
         conn.execute("create table kept as select 7 as number")
-    began = time.monotonic()
 
     with postgres.running(tmp_path, settings=FAST) as second:
-        taken = time.monotonic() - began
-        number = ask(second.url, "select number from kept")
-
-    assert (second.url, number) == (first.url, "7")
-    assert taken < 0.5
+        assert second.url == first.url
+        assert ask(second.url, "select number from kept") == "7"
 
 
 def test_by_default_what_is_committed_is_on_the_disk(tmp_path: Path) -> None:
     """The settings fsync and synchronous_commit are on, since a 202 is a promise."""
     with postgres.running(tmp_path) as server:
-        settings = [ask(server.url, f"show {name}") for name in ("fsync", "synchronous_commit", "max_connections")]
+        assert ask(server.url, "show fsync") == "on"
+        assert ask(server.url, "show synchronous_commit") == "on"
 
-    assert settings == ["on", "on", "200"]
 
-
-def test_the_password_is_for_its_owner_only_and_is_needed(tmp_path: Path) -> None:
-    """No other password opens the database, and the superuser has none that would."""
+def test_only_the_generated_password_opens_the_database(tmp_path: Path) -> None:
+    """It is in a file for its owner; the superuser has no password that would."""
     with postgres.running(tmp_path, settings=FAST) as server:
         mode = (tmp_path / "postgres.password").stat().st_mode & 0o777
-        wrong = f"postgresql://dispatcher:wrong@127.0.0.1:{server.port}/dispatcher"
-        for url in (wrong, wrong.replace("dispatcher:wrong", "postgres:wrong")):
+        for role in ("dispatcher", "postgres"):
             with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
-                ask(url)
+                ask(f"postgresql://{role}:wrong@127.0.0.1:{server.port}/dispatcher")
 
     assert mode == 0o600
 
 
-def test_a_lost_password_is_made_anew(tmp_path: Path) -> None:
+def test_a_lost_password_is_replaced(tmp_path: Path) -> None:
     """The data is not lost with the file."""
-    postgres.start(tmp_path, settings=FAST).stop()
+    with postgres.running(tmp_path, settings=FAST):
+        pass
     (tmp_path / "postgres.password").unlink()
 
     with postgres.running(tmp_path, settings=FAST) as server:
@@ -138,31 +132,29 @@ def test_a_lost_password_is_made_anew(tmp_path: Path) -> None:
 
 
 def test_a_port_that_another_program_took_is_left_to_it(tmp_path: Path) -> None:
-    """The next start takes a new one, and keeps that from then on."""
-    first = postgres.start(tmp_path, settings=FAST)
-    first.stop()
+    """The next start takes another one."""
+    with postgres.running(tmp_path, settings=FAST) as first:
+        pass
 
-    with socket.create_server(("127.0.0.1", first.port)):
-        second = postgres.start(tmp_path, settings=FAST)
-        second.stop()
-    third = postgres.start(tmp_path, settings=FAST)
-    third.stop()
-
-    assert second.port != first.port
-    assert third.port == second.port
+    with socket.create_server(("127.0.0.1", first.port)), postgres.running(tmp_path, settings=FAST) as second:
+        assert second.port != first.port
+        assert ask(second.url) == "1"
 
 
 def test_a_home_in_use_is_not_taken_from_its_holder(tmp_path: Path) -> None:
-    """The error names the holder and the way out, and the holder's server goes on."""
+    """The error names the holder and what to do next, and the holder's server goes on."""
     with program(tmp_path) as (holder, url):
-        with pytest.raises(HomeInUseError, match=rf"process {holder.pid}\.\nNext: .*DISPATCHER_HOME"):
-            postgres.start(tmp_path, settings=FAST, patience=0.2)
+        with (
+            pytest.raises(HomeInUseError, match=rf"process {holder.pid}\.\nNext: .*DISPATCHER_HOME"),
+            postgres.running(tmp_path, settings=FAST, patience=0.2),
+        ):
+            pass
 
         assert ask(url) == "1"
 
 
 def test_the_server_ends_with_a_killed_parent_and_starts_again_at_once(tmp_path: Path) -> None:
-    """A SIGKILL lets nobody say goodbye; a start right after it waits for what is left."""
+    """A start right after the SIGKILL waits for what is left."""
     with program(tmp_path) as (parent, url):
         server = postmaster(tmp_path)
         parent.kill()
@@ -178,19 +170,21 @@ def test_nothing_is_left_when_the_parent_is_killed(tmp_path: Path) -> None:
     """Neither the server nor its guard outlives the parent for long."""
     with program(tmp_path) as (parent, _url):
         server = postmaster(tmp_path)
-        guard = int(Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()[1])
+        guard = server.parent()
         parent.kill()
 
         assert gone(server)
+        assert guard is not None
         assert gone(guard)
 
 
-def test_a_server_that_lost_its_guard_as_well_is_ended_by_the_next_start(tmp_path: Path) -> None:
-    """Also when both are killed, the home is not locked for ever."""
+def test_a_server_whose_guard_was_killed_too_is_ended_by_the_next_start(tmp_path: Path) -> None:
+    """The home is not locked for ever."""
     with program(tmp_path) as (parent, _url):
         server = postmaster(tmp_path)
-        guard = int(Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()[1])
-        os.kill(guard, signal.SIGKILL)
+        guard = server.parent()
+        assert guard is not None
+        guard.kill()
         parent.kill()
 
         with postgres.running(tmp_path, settings=FAST) as again:
@@ -198,52 +192,54 @@ def test_a_server_that_lost_its_guard_as_well_is_ended_by_the_next_start(tmp_pat
             assert gone(server)
 
 
-def test_a_server_that_was_killed_itself_recovers(tmp_path: Path) -> None:
+def test_a_server_that_was_killed_recovers(tmp_path: Path) -> None:
     """What was committed before the crash is there after the next start."""
-    server = postgres.start(tmp_path, settings=FAST)
-    with psycopg.connect(server.url) as conn:
-        conn.execute("create table kept as select 7 as number")
-    os.kill(postmaster(tmp_path), signal.SIGKILL)
-    server.stop()
+    with postgres.running(tmp_path, settings=FAST) as server:
+        with psycopg.connect(server.url) as conn:
+            conn.execute("create table kept as select 7 as number")
+        postmaster(tmp_path).kill()
 
     with postgres.running(tmp_path, settings=FAST) as again:
         assert ask(again.url, "select number from kept") == "7"
 
 
-def test_a_stale_number_that_another_process_has_now_does_no_harm(tmp_path: Path) -> None:
-    """After a reboot the recorded process id may be anybody's: that one is left alone, and the server starts."""
-    postgres.start(tmp_path, settings=FAST).stop()
+def test_a_stale_process_id_that_another_process_has_now_does_no_harm(tmp_path: Path) -> None:
+    """After a reboot it may be anybody's: that process is left alone, and the server starts."""
+    with postgres.running(tmp_path, settings=FAST):
+        pass
     with subprocess.Popen(["sleep", "60"]) as innocent:
         stale = tmp_path / "postgres" / "postmaster.pid"
         stale.write_text(f"{innocent.pid}\n{tmp_path / 'postgres'}\n1\n5432\n\n127.0.0.1\n0 0\nready\n")
 
         with postgres.running(tmp_path, settings=FAST) as server:
-            alive = ask(server.url)
-        unharmed = innocent.poll() is None
+            assert ask(server.url) == "1"
+        assert innocent.poll() is None
         innocent.kill()
 
-    assert (alive, unharmed) == ("1", True)
 
+def test_a_setting_that_the_server_refuses_is_in_the_error(tmp_path: Path) -> None:
+    """The error has the end of the log, and the home is free again."""
+    with (
+        pytest.raises(postgres.PostgresError, match='unrecognized configuration parameter "nonsense"'),
+        postgres.running(tmp_path, settings={**FAST, "nonsense": "1"}),
+    ):
+        pass
 
-def test_a_setting_that_the_server_refuses_is_shown_in_its_words(tmp_path: Path) -> None:
-    """The error holds the end of the log, and the home is free again."""
-    with pytest.raises(postgres.PostgresError, match='unrecognized configuration parameter "nonsense"'):
-        postgres.start(tmp_path, settings={**FAST, "nonsense": "1"})
-
-    postgres.start(tmp_path, settings=FAST, patience=0).stop()
+    with postgres.running(tmp_path, settings=FAST, patience=0) as server:
+        assert ask(server.url) == "1"
 
 
 def test_without_postgres_the_error_says_how_to_get_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """PG_BIN is believed, and named when it is wrong."""
+    """PG_BIN is used, and named when it is wrong."""
     monkeypatch.setenv("PG_BIN", str(tmp_path))
 
     with pytest.raises(postgres.PostgresError, match=r"looked in: .*\n.*requirements/local.txt"):
-        postgres.start(tmp_path / "home")
+        postgres.find_binaries()
 
 
 @pytest.fixture
-def elsewhere() -> Generator[Callable[[str], Path], None, None]:
-    """Make a folder that belongs to the named user, closed to all others."""
+def closed_folder() -> Generator[Callable[[str], Path]]:
+    """Make a folder that belongs to the named user and is closed to all others."""
     folder = Path(tempfile.mkdtemp(dir="/tmp"))  # open to every user, unlike pytest's own
 
     def give(user: str) -> Path:
@@ -256,14 +252,14 @@ def elsewhere() -> Generator[Callable[[str], Path], None, None]:
 
 
 @as_root
-def test_an_ordinary_user_needs_nothing_special(elsewhere: Callable[[str], Path]) -> None:
-    """Who is not root simply runs the server."""
+def test_an_ordinary_user_runs_the_server(closed_folder: Callable[[str], Path]) -> None:
+    """Without any change of user."""
     python, user = "/usr/bin/python3", pwd.getpwnam("nobody").pw_uid
-    imports = [python, "-c", "import sys, psycopg; sys.exit(sys.version_info < (3, 11))"]
+    imports = [python, "-c", "import sys, psycopg, psutil; sys.exit(sys.version_info < (3, 11))"]
     environment = {"PYTHONPATH": sysconfig.get_paths()["purelib"]}
     if subprocess.run(imports, user=user, env=environment, stderr=subprocess.DEVNULL, check=False).returncode != 0:
         pytest.skip("no Python and packages that another user can read")
-    home = elsewhere("nobody") / "home"
+    home = closed_folder("nobody") / "home"
 
     with program(home, python=python, user=user) as (_process, url):
         assert ask(url) == "1"
@@ -271,9 +267,9 @@ def test_an_ordinary_user_needs_nothing_special(elsewhere: Callable[[str], Path]
 
 
 @as_root
-def test_root_runs_it_as_the_owner_of_a_closed_home(elsewhere: Callable[[str], Path]) -> None:
+def test_root_runs_the_server_as_the_owner_of_the_home(closed_folder: Callable[[str], Path]) -> None:
     """As with sudo: the files stay the user's own."""
-    home = elsewhere("nobody")
+    home = closed_folder("nobody")
 
     with postgres.running(home, settings=FAST) as server:
         assert ask(server.url) == "1"
@@ -281,24 +277,7 @@ def test_root_runs_it_as_the_owner_of_a_closed_home(elsewhere: Callable[[str], P
 
 
 @as_root
-def test_root_runs_it_in_a_folder_that_is_closed_to_all_others() -> None:
-    """As in /root: no other user gets there, so the server runs under another name, or with the right to pass."""
+def test_root_runs_the_server_in_a_folder_that_is_closed_to_all_others() -> None:
+    """As in /root."""
     with tempfile.TemporaryDirectory(dir="/root") as folder, postgres.running(Path(folder), settings=FAST) as server:
         assert ask(server.url) == "1"
-
-
-@as_root
-def test_root_moves_between_the_ways_of_running_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A container may forbid user namespaces that the host allowed; the same data serves under either."""
-    with postgres.running(tmp_path, settings=FAST) as first:
-        before = ask(first.url)
-    tools = tmp_path / "bin"
-    tools.mkdir()
-    for tool in ("setpriv", "sh"):
-        (tools / tool).symlink_to(shutil.which(tool) or tool)
-    monkeypatch.setenv("PATH", str(tools))
-
-    with postgres.running(tmp_path, settings=FAST) as second:
-        after = ask(second.url)
-
-    assert (before, after) == ("1", "1")

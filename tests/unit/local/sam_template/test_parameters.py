@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from local.options import OptionError
 from local.sam_template.intrinsics import read
 from local.sam_template.parameters import from_environment, settable, variable
-from local.settings import SettingsError
 
 TEMPLATE: dict[str, Any] = read(Path(__file__).parents[4] / "template.yaml")
 TOLD = {"Environment": {"Variables": {"NEW": {"Ref": "New"}}}}
@@ -41,7 +41,7 @@ def test_what_is_set_is_taken_and_what_is_empty_is_not() -> None:
 )
 def test_a_bad_value_is_named_with_what_is_wanted(name: str, value: str, wanted: str) -> None:
     """As the other settings are."""
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(OptionError) as caught:
         from_environment(TEMPLATE, {f"DISPATCHER_{name}": value})
 
     assert str(caught.value).startswith(f"DISPATCHER_{name}={value} is no ")
@@ -60,9 +60,9 @@ def test_every_rule_of_cloudformation_counts(declaration: dict[str, Any], value:
     """Also those that no parameter of today's has."""
     template = {"Parameters": {"New": declaration}, "Globals": {"Function": TOLD}, "Resources": {}}
 
-    with pytest.raises(SettingsError, match=f"DISPATCHER_NEW={value} is no New"):
+    with pytest.raises(OptionError, match=f"DISPATCHER_NEW={value} is no New"):
         from_environment(template, {"DISPATCHER_NEW": value})
-    with pytest.raises(SettingsError, match=rf"give {re.escape(wanted)}\.$"):
+    with pytest.raises(OptionError, match=rf"give {re.escape(wanted)}\.$"):
         from_environment(template, {"DISPATCHER_NEW": value})
 
 
@@ -72,5 +72,5 @@ def test_what_only_aws_has_is_refused() -> None:
         settable(TEMPLATE)
     )
     for name in ("FRONT_DOOR", "CONNECTIONS_URL", "DATABASE_SECRET_ARN", "FUNCTION_CONCURRENCY"):
-        with pytest.raises(SettingsError, match=rf"^DISPATCHER_{name} is for AWS: .*\nNext: .*DISPATCHER_QUEUE_LIMIT"):
+        with pytest.raises(OptionError, match=rf"^DISPATCHER_{name} is for AWS: .*\nNext: .*DISPATCHER_QUEUE_LIMIT"):
             from_environment(TEMPLATE, {f"DISPATCHER_{name}": "1"})

@@ -1,4 +1,4 @@
-"""The front door: one host for the agents' two paths, as CloudFront is on AWS (`FrontDoor` of the template).
+"""One host for both APIs, as CloudFront is on AWS (the parameter `FrontDoor` of the template).
 
 `/api/v1/agents/connect` leads to the WebSocket API's stage, everything else to the HTTP API.  Existing agents know only
 one URL.  It changes a request's first line and passes the rest on, both ways, byte for byte.

@@ -1,4 +1,4 @@
-"""A runtime of the tests' own: one function that does as it is told, one that cannot be loaded, one that dies loading."""
+"""A runtime with three functions: one does what its event says, one cannot be imported, one exits while it is loaded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import uvloop
 
 from local.lambda_runtime.runtime import Result, Runtime
-from local.sam_template.deployment import Deployment
+from local.sam_template.resources import Deployment
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 TEMPLATE = """
 Globals:
-  Function: {CodeUri: code, Timeout: 1, Layers: [!Ref Layer], Environment: {Variables: {OWN: template, OTHER: template}}}
+  Function: {CodeUri: code, Timeout: TIMEOUT, Layers: [!Ref Layer], Environment: {Variables: {OWN: template, OTHER: template}}}
 Resources:
   Layer: {Type: AWS::Serverless::LayerVersion, Properties: {ContentUri: layer}}
   Act: {Type: AWS::Serverless::Function, Properties: {Handler: app.handler, MemorySize: 256}}
@@ -62,6 +62,7 @@ actions = {
     "set": lambda event, context: {1},
     "surrogate": lambda event, context: "\\ud800",
     "raise": raise_,
+    "raise_id": lambda event, context: raise_({"text": context.aws_request_id}, context),
     "exit": lambda event, context: os._exit(3),
     "kill": lambda event, context: os.kill(os.getpid(), 9),
     "noise": noise,
@@ -77,19 +78,26 @@ class Running:
     lines: list[tuple[str, str]]
 
     async def act(self, act: str, **event: object) -> Result:
-        """Run the function that does as it is told."""
+        """Run the function that does what its event says."""
         return await self.runtime.invoke("Act", {"act": act, **event})
 
 
-def deployment_in(folder: Path) -> Deployment:
-    """Write the functions and their template."""
+async def until(holds: Callable[[], object]) -> None:
+    """Wait until something holds."""
+    async with asyncio.timeout(20):
+        while not holds():  # noqa: ASYNC110 - a process, or a line of a log
+            await asyncio.sleep(0.01)
+
+
+def deployment_in(folder: Path, *, timeout: int = 2) -> Deployment:
+    """Write the functions and their template; `timeout` is Lambda's, in seconds."""
     (folder / "code").mkdir()
     (folder / "code/app.py").write_text(CODE, encoding="utf-8")
     (folder / "code/dying.py").write_text("import os\nos._exit(9)", encoding="utf-8")
     (folder / "layer/layered").mkdir(parents=True)
     (folder / "layer/layered/__init__.py").touch()
     (folder / "layer/layered/module.py").write_text("NAME = 'layered'", encoding="utf-8")
-    (folder / "template.yaml").write_text(TEMPLATE, encoding="utf-8")
+    (folder / "template.yaml").write_text(TEMPLATE.replace("TIMEOUT", str(timeout)), encoding="utf-8")
     return Deployment.load(folder / "template.yaml")
 
 

@@ -37,7 +37,7 @@ class Function:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authorizer:
-    """A REQUEST authorizer's function, and the expressions without whose values it is not even asked."""
+    """A REQUEST authorizer: its function, and the expressions that must have a value before the function is asked."""
 
     function: str
     identity_sources: tuple[str, ...]
@@ -69,7 +69,7 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """Everything a template deploys that runs on one machine."""
+    """Everything in a template that runs on one machine."""
 
     region: str
     account: str
@@ -90,7 +90,7 @@ class Deployment:
         region: str = "us-east-1",
         account: str = "000000000000",
     ) -> Deployment:
-        """Read a SAM template; raise TemplateError, naming what it is, for anything that cannot be followed."""
+        """Read a SAM template; raise TemplateError, which names it, for anything that is not supported."""
         template = read(path)
         resolver = Resolver(template, parameters or {}, region=region, account=account)
         reader = _Reader(template, resolver, path.resolve().parent)
@@ -192,7 +192,7 @@ class _Reader:
         if kind == "NONE":
             return None
         if kind != "CUSTOM":
-            raise TemplateError(f"route {name} has AuthorizationType {kind}; CUSTOM and NONE are known here")
+            raise TemplateError(f"route {name} has AuthorizationType {kind}; CUSTOM and NONE are supported here")
         authorizer = self.properties(str(route.get("AuthorizerId")), of="AWS::ApiGatewayV2::Authorizer")
         if not authorizer.get("EnableSimpleResponses"):
             raise TemplateError(f"authorizer {route.get('AuthorizerId')} does not use simple responses")
@@ -207,7 +207,7 @@ class _Reader:
         if kind == "NONE":
             return None
         if kind != "CUSTOM":
-            raise TemplateError(f"the WebSocket API has AuthType {kind}; CUSTOM and NONE are known here")
+            raise TemplateError(f"the WebSocket API has AuthType {kind}; CUSTOM and NONE are supported here")
         return Authorizer(
             function=self.function_of(auth["AuthArn"]), identity_sources=tuple(auth.get("IdentitySource", ()))
         )
@@ -216,7 +216,9 @@ class _Reader:
         """Yield the schedules among a function's events; any other kind of event is an error."""
         for event, definition in self.properties(name).get("Events", {}).items():
             if definition["Type"] != "ScheduleV2":
-                raise TemplateError(f"event {event} of {name} is a {definition['Type']}; only ScheduleV2 is known here")
+                raise TemplateError(
+                    f"event {event} of {name} is a {definition['Type']}; only ScheduleV2 is supported here"
+                )
             schedule = definition["Properties"]
             if schedule.get("State", "ENABLED") != "ENABLED":
                 continue

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
-class SettingsError(ValueError):
-    """A variable says what can not be."""
+class OptionError(ValueError):
+    """A variable has a value that cannot be used; the text names it, and what to do next."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """The settings of a run; None stands for what is generated or what the template says."""
+class Options:
+    """The options of a run; None stands for what is generated or what the template says."""
 
     port: int = 8000
     home: Path = Path(".dispatcher")
@@ -20,11 +20,11 @@ class Settings:
     sweep_seconds: float | None = None
 
     @classmethod
-    def read(cls, environment: Mapping[str, str]) -> "Settings":
-        """Read DISPATCHER_PORT (0: any free one), _HOME, _ADMIN_PASSWORD, _SWEEP_SECONDS; empty is as good as unset."""
+    def read(cls, environment: Mapping[str, str]) -> "Options":
+        """Read DISPATCHER_PORT (0: any free one), _HOME, _ADMIN_PASSWORD, _SWEEP_SECONDS; an empty variable is unset."""
         port = environment.get("DISPATCHER_PORT") or "8000"
-        if not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 - the last port there is
-            raise SettingsError(f"DISPATCHER_PORT={port} is no port.\nNext: choose a number from 1024 to 65535.")
+        if not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 - the highest port
+            raise OptionError(f"DISPATCHER_PORT={port} is no port.\nNext: choose a number from 1024 to 65535.")
         sweep = environment.get("DISPATCHER_SWEEP_SECONDS")
         return cls(
             port=int(port),
@@ -40,5 +40,5 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = math.nan
     if not 0 < seconds < math.inf:
-        raise SettingsError(f"DISPATCHER_SWEEP_SECONDS={text} is no period.\nNext: give seconds, such as 5 or 0.5.")
+        raise OptionError(f"DISPATCHER_SWEEP_SECONDS={text} is no period.\nNext: give seconds, such as 5 or 0.5.")
     return seconds

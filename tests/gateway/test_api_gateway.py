@@ -1,4 +1,4 @@
-"""What API Gateway does, asked of every gateway that claims it: the one of local/, ministack, a real deployment.
+"""What API Gateway does, tested on every gateway that imitates it, and on a real deployment.
 
 GATEWAY=ministack asks a ministack, as `make localstack` does.  For AWS deploy the stage with
 `sam deploy --guided -t tests/gateway/stage/template.yaml`, set GATEWAY=deployment and name the stack in GATEWAY_STACK.
@@ -7,7 +7,6 @@ GATEWAY=ministack asks a ministack, as `make localstack` does.  For AWS deploy t
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import time
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from websockets.typing import Subprotocol
 from tests.gateway.targets import PATIENCE, identity_of, report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Mapping
 
     from websockets.sync.client import ClientConnection
 
@@ -49,15 +48,14 @@ def test_the_most_specific_route_is_chosen(
     target: Target, method: str, path: str, route: str, parameters: dict[str, str] | None
 ) -> None:
     """Exact before variable before greedy before $default, a method before ANY."""
-    event = _echo(target, method, path)
+    event = target.echo(method, path)
 
     assert (event["routeKey"], event.get("pathParameters")) == (route, parameters)
 
 
 def test_an_http_event_has_payload_format_two(target: Target) -> None:
-    """Header names in lower case, the query taken apart, a complete context."""
-    event = _echo(
-        target,
+    """Header names in lower case, a parsed query, a complete context."""
+    event = target.echo(
         "GET",
         "/pets/dog/2?a=1&a=2&b=%20x",
         headers={"X-Mixed-Case": "Value", "User-Agent": "agent/1"},
@@ -79,17 +77,17 @@ def test_an_http_event_has_payload_format_two(target: Target) -> None:
 
 
 def test_cookies_are_apart_from_the_headers(target: Target) -> None:
-    """In a list of their own."""
-    event = _echo(target, "GET", "/x", headers={"Cookie": "one=1; two=2"})
+    """In the list `cookies`."""
+    event = target.echo("GET", "/x", headers={"Cookie": "one=1; two=2"})
 
     assert event["cookies"] == ["one=1", "two=2"]
     assert "cookie" not in event["headers"]
 
 
 def test_a_body_of_json_is_text_and_one_of_bytes_is_base64(target: Target) -> None:
-    """The type decides."""
-    text = _echo(target, "POST", "/x", '{"a": "ü"}'.encode(), {"Content-Type": "application/json"})
-    raw = _echo(target, "POST", "/x", b"\x00\xff", {"Content-Type": "application/octet-stream"})
+    """The content type decides."""
+    text = target.echo("POST", "/x", '{"a": "ü"}'.encode(), {"Content-Type": "application/json"})
+    raw = target.echo("POST", "/x", b"\x00\xff", {"Content-Type": "application/octet-stream"})
 
     assert (text["body"], text["isBase64Encoded"]) == ('{"a": "ü"}', False)
     assert (base64.b64decode(raw["body"]), raw["isBase64Encoded"]) == (b"\x00\xff", True)
@@ -97,21 +95,21 @@ def test_a_body_of_json_is_text_and_one_of_bytes_is_base64(target: Target) -> No
 
 def test_an_http_authorizers_context_reaches_the_function(target: Target) -> None:
     """Under `authorizer.lambda`, of the types that it had; the authorizer sees the route."""
-    event = _echo(target, "GET", "/keyed", headers={"X-Key": "yes"})
+    event = target.echo("GET", "/keyed", headers={"X-Key": "yes"})
 
     assert event["requestContext"]["authorizer"]["lambda"] == {"role": "operator", "level": 3, "asked": "ANY /keyed"}
 
 
 def test_an_http_authorizer_without_an_identity_source_is_asked_about_everyone(target: Target) -> None:
     """Also about a request that has no `Authorization`: the dispatcher answers those with a problem of its own."""
-    event = _echo(target, "GET", "/guarded", headers={"X-Key": "yes"})
+    event = target.echo("GET", "/guarded", headers={"X-Key": "yes"})
 
     assert event["requestContext"]["authorizer"]["lambda"]["role"] == "operator"
 
 
 @pytest.mark.parametrize(("key", "status"), [("no", 403), (None, 401), ("unknown", 500)])
 def test_an_http_authorizer_refuses(target: Target, key: str | None, status: int) -> None:
-    """403 for a no, 401 without the identity source, 500 when it fails; the function is not asked."""
+    """403 if it denies, 401 without the identity source, 500 if it fails; the function does not run."""
     response, body = target.ask("GET", "/keyed", headers={"X-Key": key} if key else {})
 
     assert response.status == status
@@ -119,8 +117,8 @@ def test_an_http_authorizer_refuses(target: Target, key: str | None, status: int
 
 
 def test_an_answer_without_a_status_is_json(target: Target) -> None:
-    """Whatever a function returns is the body then."""
-    response, body = _answer(target, {"any": ["thing"]})
+    """The whole return value is the body."""
+    response, body = target.answer({"any": ["thing"]})
 
     assert (response.status, response.getheader("content-type")) == (200, "application/json")
     assert json.loads(body) == {"any": ["thing"]}
@@ -128,8 +126,7 @@ def test_an_answer_without_a_status_is_json(target: Target) -> None:
 
 def test_an_answer_keeps_its_status_headers_cookies_and_bytes(target: Target) -> None:
     """As payload format 2.0 says."""
-    response, body = _answer(
-        target,
+    response, body = target.answer(
         {
             "statusCode": 418,
             "headers": {"X-Tea": "yes", "Content-Type": "application/problem+json"},
@@ -153,7 +150,7 @@ def test_a_failing_function_is_an_internal_server_error(target: Target) -> None:
 
 
 def test_a_failing_functions_words_do_not_reach_the_client(target: Target) -> None:
-    """Whatever the status is."""
+    """With any status of 500 or more."""
     response, body = target.ask("GET", "/raise")
 
     assert response.status >= 500
@@ -184,46 +181,44 @@ def test_a_connect_event_tells_who_connects(target: Target) -> None:
 
 
 def test_a_header_of_a_handshake_keeps_its_case(target: Target) -> None:
-    """Go's client sends X-Agent-Api-Key: whoever looks for it must not mind the case."""
+    """Go's client sends X-Agent-Api-Key, so functions must look for it in any case."""
     with target.open("headers") as socket:
         hello = report(socket)
 
     assert "X-Agent-Api-Key" in hello["event"]["headers"]
 
 
-def test_an_authorizer_that_denies_is_403(target: Target) -> None:
-    """And `$connect` is not asked."""
-    assert _refusal(target, "denied") == 403
+@pytest.mark.parametrize(
+    ("agent", "status"),
+    [
+        pytest.param("denied", 403, id="the authorizer denies"),
+        pytest.param("broken", 500, id="the authorizer returns no policy"),
+        pytest.param("", 401, id="there is no identity source, and the authorizer is not asked"),
+    ],
+)
+def test_an_authorizer_refuses_a_handshake(target: Target, agent: str, status: int) -> None:
+    """And `$connect` does not run."""
+    assert _refusal(target, agent) == status
 
 
 def test_an_authorizer_that_raises_unauthorized_is_401(target: Target) -> None:
-    """The one exception with a meaning."""
+    """It is the only exception with a meaning."""
     assert _refusal(target, "unauthorized") == 401
-
-
-def test_an_authorizer_without_a_policy_is_500(target: Target) -> None:
-    """It fails closed."""
-    assert _refusal(target, "broken") == 500
-
-
-def test_a_handshake_without_its_identity_source_is_401(target: Target) -> None:
-    """Its authorizer is not even asked."""
-    assert _refusal(target, "") == 401
 
 
 @pytest.mark.parametrize("wish", ["refuse", "raise"])
 def test_a_connect_that_fails_refuses_the_handshake(target: Target, wish: str) -> None:
-    """Whatever the status is: there is no connection."""
+    """By its status or by an exception."""
     assert _refusal(target, "refused", wish=wish) >= 400
 
 
 def test_a_refusal_of_connect_keeps_its_status(target: Target) -> None:
-    """The client sees what `$connect` has answered."""
+    """The client gets the status that `$connect` returned."""
     assert _refusal(target, "refused", wish="refuse") == 418
 
 
 def test_a_subprotocol_that_connect_chooses_is_agreed(target: Target) -> None:
-    """By the header of its answer."""
+    """In a header of its answer."""
     with target.open(
         "choosing", subprotocols=[Subprotocol("first"), Subprotocol("second")], wish="subprotocol"
     ) as socket:
@@ -235,7 +230,7 @@ def test_a_subprotocol_that_connect_chooses_is_agreed(target: Target) -> None:
 
 def test_a_message_event_tells_what_came_from_whom(target: Target) -> None:
     """The body as it was sent, the connection and its authorizer's context, an id of the message."""
-    with _connected(target, "talking") as (socket, hello):
+    with target.connected("talking") as (socket, identity):
         socket.send('{"type": "unknown", "text": "grüße"}')
         told = report(socket)
 
@@ -244,13 +239,13 @@ def test_a_message_event_tells_what_came_from_whom(target: Target) -> None:
     assert (event["body"], event["isBase64Encoded"]) == ('{"type": "unknown", "text": "grüße"}', False)
     assert (context["eventType"], context["routeKey"]) == ("MESSAGE", "$default")
     assert context["messageId"]
-    assert context["connectionId"] == identity_of(hello)
+    assert context["connectionId"] == identity
     assert context["authorizer"]["agent"] == "talking"
 
 
 def test_the_selected_property_chooses_the_route(target: Target) -> None:
-    """A type with a route of its own goes there; what is no JSON, or has no type, to $default."""
-    with _connected(target, "choosing-routes") as (socket, _):
+    """A message without a known type, or that is not JSON, goes to $default."""
+    with target.connected("choosing-routes") as (socket, _):
         told: list[str] = []
         for message in ('{"type": "special"}', "no json", "[]", '{"text": "no type"}'):
             socket.send(message)
@@ -261,7 +256,7 @@ def test_the_selected_property_chooses_the_route(target: Target) -> None:
 
 def test_a_message_cannot_choose_the_route_of_a_handshake(target: Target) -> None:
     """`$connect` and `$disconnect` are events, not types that a client may send."""
-    with _connected(target, "pretending") as (socket, _):
+    with target.connected("pretending") as (socket, _):
         socket.send('{"type": "$disconnect"}')
         socket.send("after it")
 
@@ -269,8 +264,8 @@ def test_a_message_cannot_choose_the_route_of_a_handshake(target: Target) -> Non
 
 
 def test_what_a_route_returns_is_not_for_the_client(target: Target) -> None:
-    """Without a RouteResponse nothing of it is sent."""
-    with _connected(target, "silent") as (socket, _):
+    """It is sent only if there is a RouteResponse."""
+    with target.connected("silent") as (socket, _):
         socket.send("answer")
         socket.send("after it")
 
@@ -279,20 +274,20 @@ def test_what_a_route_returns_is_not_for_the_client(target: Target) -> None:
 
 def test_a_failing_route_is_told_to_the_client(target: Target) -> None:
     """In API Gateway's words; the socket stays open."""
-    with _connected(target, "failing") as (socket, hello):
+    with target.connected("failing") as (socket, identity):
         socket.send("raise")
         told = report(socket)
         socket.send("fine")
         after = report(socket)
 
     assert told["message"] == "Internal server error"
-    assert told["connectionId"] == identity_of(hello)
+    assert told["connectionId"] == identity
     assert after["event"]["body"] == "fine"
 
 
 def test_a_failing_route_leaves_the_socket_open(target: Target) -> None:
-    """Whatever the client is told of it."""
-    with _connected(target, "failing-quietly") as (socket, _):
+    """The next message is handled."""
+    with target.connected("failing-quietly") as (socket, _):
         socket.send("raise")
         socket.recv(timeout=PATIENCE)
         socket.send("fine")
@@ -301,8 +296,8 @@ def test_a_failing_route_leaves_the_socket_open(target: Target) -> None:
 
 
 def test_a_ping_is_answered_while_a_function_runs(target: Target) -> None:
-    """Agents live by the pong."""
-    with _connected(target, "pinging") as (socket, _):
+    """Agents disconnect without a pong."""
+    with target.connected("pinging") as (socket, _):
         socket.send("warm-up")
         report(socket)
         socket.send("slow")
@@ -317,15 +312,15 @@ def test_a_ping_is_answered_while_a_function_runs(target: Target) -> None:
 
 def test_a_message_of_128_kb_arrives(target: Target) -> None:
     """In frames of 32 KB."""
-    with _connected(target, "long") as (socket, _):
+    with target.connected("long") as (socket, _):
         socket.send(["x" * FRAME] * 4)
 
         assert report(socket)["event"]["body"] == LIMIT
 
 
 def test_a_message_of_more_than_128_kb_closes_with_1009(target: Target) -> None:
-    """However it is cut into frames."""
-    with _connected(target, "too-long") as (socket, _):
+    """In frames that are short enough."""
+    with target.connected("too-long") as (socket, _):
         socket.send([*["x" * FRAME] * 4, "x"])
 
         assert _close_code(socket) == 1009
@@ -333,7 +328,7 @@ def test_a_message_of_more_than_128_kb_closes_with_1009(target: Target) -> None:
 
 def test_a_frame_of_more_than_32_kb_closes_with_1009(target: Target) -> None:
     """Also when the message is short enough."""
-    with _connected(target, "too-wide") as (socket, _):
+    with target.connected("too-wide") as (socket, _):
         socket.send("x" * (FRAME + 1))
 
         assert _close_code(socket) == 1009
@@ -344,7 +339,8 @@ def test_a_frame_of_more_than_32_kb_closes_with_1009(target: Target) -> None:
 
 def test_a_connection_does_not_exist_inside_its_connect(target: Target) -> None:
     """410 for each call; once the handshake is done it can be posted to."""
-    with _connected(target, "early", wish="post") as (socket, hello):
+    with target.open("early", wish="post") as socket:
+        hello = report(socket)
         target.connections.post_to_connection(ConnectionId=identity_of(hello), Data=b'"now"')
 
         assert hello["outcomes"] == {"post": 410, "get": 410, "delete": 410}
@@ -352,56 +348,56 @@ def test_a_connection_does_not_exist_inside_its_connect(target: Target) -> None:
 
 
 def test_posts_arrive_in_order_as_text(target: Target) -> None:
-    """One awaited after another."""
-    with _connected(target, "posted") as (socket, hello):
+    """If each is awaited before the next."""
+    with target.connected("posted") as (socket, identity):
         texts = [f"grüße {number}" for number in range(20)]
         for text in texts:
-            target.connections.post_to_connection(ConnectionId=identity_of(hello), Data=text.encode())
+            target.connections.post_to_connection(ConnectionId=identity, Data=text.encode())
 
         assert [socket.recv(timeout=PATIENCE) for _ in texts] == texts
 
 
 def test_a_post_of_128_kb_arrives_and_one_byte_more_is_too_large(target: Target) -> None:
     """413: it never fits."""
-    with _connected(target, "large") as (socket, hello):
-        target.connections.post_to_connection(ConnectionId=identity_of(hello), Data=b"x" * LIMIT)
+    with target.connected("large") as (socket, identity):
+        target.connections.post_to_connection(ConnectionId=identity, Data=b"x" * LIMIT)
         received = socket.recv(timeout=PATIENCE)
         with pytest.raises(target.connections.exceptions.PayloadTooLargeException):
-            target.connections.post_to_connection(ConnectionId=identity_of(hello), Data=b"x" * (LIMIT + 1))
+            target.connections.post_to_connection(ConnectionId=identity, Data=b"x" * (LIMIT + 1))
 
     assert len(received) == LIMIT
 
 
 def test_a_post_of_100_kb_arrives(target: Target) -> None:
-    """A frame of protocol 2 is as long as that."""
-    with _connected(target, "long-post") as (socket, hello):
-        target.connections.post_to_connection(ConnectionId=identity_of(hello), Data=b"x" * 100_000)
+    """Frames of protocol 2 are that long."""
+    with target.connected("long-post") as (socket, identity):
+        target.connections.post_to_connection(ConnectionId=identity, Data=b"x" * 100_000)
 
         assert len(socket.recv(timeout=PATIENCE)) == 100_000
 
 
 def test_get_connection_tells_when_it_was_last_active(target: Target) -> None:
-    """Since when it is there, and from where."""
-    with _connected(target, "asked") as (_, hello):
-        found = target.connections.get_connection(ConnectionId=identity_of(hello))
+    """And when it was opened, and by which client."""
+    with target.connected("asked") as (_, identity):
+        found = target.connections.get_connection(ConnectionId=identity)
 
     assert found["ConnectedAt"] <= found["LastActiveAt"]
     assert found["Identity"]["UserAgent"] == "agent/1"
 
 
 def test_get_connection_succeeds_while_the_connection_lives(target: Target) -> None:
-    """Whatever it tells: flush asks this until a new connection is there."""
-    with _connected(target, "living") as (_, hello):
-        found = target.connections.get_connection(ConnectionId=identity_of(hello))
+    """Flush calls it until a new connection exists."""
+    with target.connected("living") as (_, identity):
+        found = target.connections.get_connection(ConnectionId=identity)
 
     assert found["ResponseMetadata"]["HTTPStatusCode"] == 200
 
 
 def test_a_closed_connection_is_gone(target: Target) -> None:
-    """As is one that never was: 410 for each call, as GoneException."""
-    with _connected(target, "closed") as (_, hello):
+    """Like one that never existed: each call raises GoneException."""
+    with target.connected("closed") as (_, identity):
         pass
-    client, identity = target.connections, identity_of(hello)
+    client = target.connections
     calls = _calls(client)
     _until_gone(client, identity)
 
@@ -413,11 +409,11 @@ def test_a_closed_connection_is_gone(target: Target) -> None:
 
 def test_delete_connection_closes_the_socket(target: Target) -> None:
     """Normally, with 1000; from then on it is gone."""
-    with _connected(target, "deleted") as (socket, hello):
-        answer = target.connections.delete_connection(ConnectionId=identity_of(hello))
+    with target.connected("deleted") as (socket, identity):
+        answer = target.connections.delete_connection(ConnectionId=identity)
         code = _close_code(socket)
         with pytest.raises(target.connections.exceptions.GoneException):
-            target.connections.post_to_connection(ConnectionId=identity_of(hello), Data=b"x")
+            target.connections.post_to_connection(ConnectionId=identity, Data=b"x")
 
     assert answer["ResponseMetadata"]["HTTPStatusCode"] in {200, 204}
     assert code == 1000
@@ -428,22 +424,22 @@ def test_delete_connection_closes_the_socket(target: Target) -> None:
 
 def test_disconnect_runs_once_the_connection_is_gone(target: Target) -> None:
     """With the authorizer's context of the handshake."""
-    with _connected(target, "watching") as (watcher, watching):
-        with _connected(target, "leaving", watcher=identity_of(watching)) as (_, hello):
+    with target.connected("watching") as (watcher, watching):
+        with target.connected("leaving", watcher=watching) as (_, identity):
             pass
         told = report(watcher)
 
     context = told["event"]["requestContext"]
     assert (told["function"], context["eventType"], context["routeKey"]) == ("Disconnect", "DISCONNECT", "$disconnect")
-    assert context["connectionId"] == identity_of(hello)
+    assert context["connectionId"] == identity
     assert context["authorizer"]["agent"] == "leaving"
     assert told["outcomes"] == {"post": 410, "get": 410, "delete": 410}
 
 
 def test_disconnect_is_told_the_clients_close_code(target: Target) -> None:
     """And its reason."""
-    with _connected(target, "watching-codes") as (watcher, watching):
-        with _connected(target, "tired", watcher=identity_of(watching)) as (socket, _):
+    with target.connected("watching-codes") as (watcher, watching):
+        with target.connected("tired", watcher=watching) as (socket, _):
             socket.close(4321, "tired")
         context = report(watcher)["event"]["requestContext"]
 
@@ -451,29 +447,29 @@ def test_disconnect_is_told_the_clients_close_code(target: Target) -> None:
 
 
 def test_a_connection_that_is_deleted_is_disconnected_too(target: Target) -> None:
-    """Whoever closes it."""
+    """As if the client had closed it."""
     with (
-        _connected(target, "watching-deleted") as (watcher, watching),
-        _connected(target, "thrown-out", watcher=identity_of(watching)) as (_, hello),
+        target.connected("watching-deleted") as (watcher, watching),
+        target.connected("thrown-out", watcher=watching) as (_, identity),
     ):
-        target.connections.delete_connection(ConnectionId=identity_of(hello))
+        target.connections.delete_connection(ConnectionId=identity)
         told = report(watcher)
 
-    assert told["event"]["requestContext"]["connectionId"] == identity_of(hello)
+    assert told["event"]["requestContext"]["connectionId"] == identity
 
 
 # ── Lambda ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_an_asynchronous_invocation_is_accepted_with_202(target: Target) -> None:
-    """That it runs is what every report of a handshake in these tests shows."""
+    """The reports of handshakes in these tests show that the function runs."""
     answer = target.functions.invoke(FunctionName=target.later, InvocationType="Event", Payload=b"{}")
 
     assert answer["StatusCode"] == 202
 
 
 def test_a_synchronous_invocation_returns_what_the_function_returns(target: Target) -> None:
-    """Or that it failed, in a call that succeeds."""
+    """If the function fails, the call succeeds and says so."""
     good = target.functions.invoke(FunctionName=target.later, Payload=b'{"a": 1}')
     bad = target.functions.invoke(FunctionName=target.later, Payload=b'{"fail": true}')
 
@@ -493,30 +489,6 @@ def test_an_unknown_function_is_not_found(target: Target) -> None:
     for kind in ("Event", "RequestResponse"):
         with pytest.raises(target.functions.exceptions.ResourceNotFoundException):
             target.functions.invoke(FunctionName="nobody", InvocationType=kind, Payload=b"{}")
-
-
-def _echo(
-    target: Target, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
-) -> dict[str, Any]:
-    """Return the event that the function got."""
-    response, answer = target.ask(method, path, body, headers)
-    assert response.status == 200, answer
-    event: dict[str, Any] = json.loads(answer)
-    return event
-
-
-def _answer(target: Target, answer: object) -> Any:
-    """Have the function return `answer`, and return what the gateway makes of it."""
-    return target.ask("POST", "/answer", json.dumps(answer).encode(), {"content-type": "application/json"})
-
-
-@contextlib.contextmanager
-def _connected(
-    target: Target, agent: str, *, wish: str = "", watcher: str = ""
-) -> Generator[tuple[ClientConnection, dict[str, Any]]]:
-    """Open a socket and wait for the report of its `$connect`."""
-    with target.open(agent, wish=wish, watcher=watcher) as socket:
-        yield socket, report(socket)
 
 
 def _refusal(target: Target, agent: str, *, wish: str = "") -> int:

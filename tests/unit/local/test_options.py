@@ -1,0 +1,30 @@
+"""What `make up` takes from the environment."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from local.options import OptionError, Options
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("DISPATCHER_PORT", value) for value in ("http", "-1", "65536", "8000.0", "\N{SUPERSCRIPT TWO}")),
+        *(("DISPATCHER_SWEEP_SECONDS", value) for value in ("often", "0", "-3", "inf", "nan")),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_named(name: str, value: str) -> None:
+    """Together with what to give instead."""
+    with pytest.raises(OptionError, match=rf"^{name}={re.escape(value)} is no .*\nNext: "):
+        Options.read({name: value})
+
+
+def test_an_empty_variable_is_unset() -> None:
+    """`DISPATCHER_PORT= make up` is the usual port."""
+    names = ("DISPATCHER_PORT", "DISPATCHER_HOME", "DISPATCHER_ADMIN_PASSWORD", "DISPATCHER_SWEEP_SECONDS")
+
+    assert Options.read(dict.fromkeys(names, "")) == Options.read({})
+    assert Options.read({}).port == 8000
+    assert Options.read({}).home == Path.cwd() / ".dispatcher"
