@@ -6,6 +6,8 @@ SOURCE ?= streamspace.agent_commands
 N ?= 1000
 SEED ?= 1
 AGENT ?=
+# Processes that run tests at the same time; auto: one for each core.
+WORKERS ?= auto
 # The Runtime that template.yaml names.
 RUNTIME ?= python3.13
 VENV := .venv
@@ -41,11 +43,11 @@ streamspace: $(VENV)/.local ## import a StreamSpace table: SOURCE=schema.table, 
 	@$(RUN) -m local.tools.streamspace_import --source "$(SOURCE)" $(ARGS)
 
 test: $(VENV)/.dev ## run the tests (ARGS="tests/e2e -k postgres" for some)
-	@$(RUN) -m pytest $(ARGS)
+	@$(RUN) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-postgres: $(VENV)/.dev $(if $(PG_BIN),,$(OLDEST)/native) ## run the database tests on PostgreSQL 15, or PG_BIN=/usr/lib/postgresql/16/bin
 	@"$(or $(PG_BIN),$(OLDEST)/native/bin)/postgres" --version
-	@PG_BIN="$(or $(PG_BIN),$(CURDIR)/$(OLDEST)/native/bin)" $(RUN) -m pytest tests/layer tests/functions tests/integration/local/tools/test_streamspace_import.py $(ARGS)
+	@PG_BIN="$(or $(PG_BIN),$(CURDIR)/$(OLDEST)/native/bin)" $(RUN) -m pytest -n $(WORKERS) --dist worksteal tests/layer tests/functions tests/integration/local/tools/test_streamspace_import.py $(ARGS)
 
 check: $(VENV)/.dev ## run the linters and the type checkers
 	$(RUN) -m ruff check
