@@ -1,6 +1,6 @@
-"""`make bench`: what the dispatcher's own statements cost beside the raw database, in one run on one machine.
+"""`make bench`: the cost of the dispatcher's statements beside the raw database, in one run on one machine.
 
-Absolute figures move with the machine; the ratios are what is measured.  fsync is on, as `make up` has it.
+Absolute figures move with the machine; the ratios count.  fsync is on, as `make up` has it.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from rich.progress import track
 from rich.table import Table
 
 from dispatcher.access.roles import Operator, Role
-from dispatcher.commands import submission as intake
+from dispatcher.commands import submission
 from dispatcher.commands.delivery import deliver
 from dispatcher.commands.submission import NewCommand
 from dispatcher.commands.sweep import sweep
@@ -29,8 +29,8 @@ from local.postgres import server as postgres
 from tests.fakes import FakeGateway, plenty
 from tests.rows import connect, provide, receive
 
-AWAY = 1000
-"""Agents that are away, among whom the backlog lies."""
+OFFLINE_AGENTS = 1000
+"""Offline agents that share the backlog."""
 ROUNDS = 15
 MOST = 1.1
 """How many times slower a backlog for others may make delivery or a sweep."""
@@ -40,7 +40,7 @@ ACCEPTED, DRAINED = 100, 2000
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measurement beside what it is measured against."""
+    """One measurement, beside the one that it is compared with."""
 
     what: str
     per_second: float
@@ -50,19 +50,19 @@ class Figure:
 
     @property
     def holds(self) -> bool:
-        """Whether it is as it has to be."""
+        """Whether the ratio is within its limit."""
         return self.most is None or self.ratio <= self.most
 
     def row(self) -> tuple[str, ...]:
-        """Return it as a row of the table."""
+        """Return the figure as a row of the table."""
         verdict = "" if self.most is None else f"{self.most} " + ("[green]✓" if self.holds else "[red]✗")
         return self.what, f"{self.per_second:,.0f}", f"{self.ratio:.2f}" if self.against else "", self.against, verdict
 
 
 def main() -> int:
-    """Measure and print; 1 where a ratio is worse than it may be."""
+    """Measure and print; return 1 where a ratio exceeds its limit."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--backlog", type=int, default=1_000_000, help="pending rows for agents that are away")
+    parser.add_argument("--backlog", type=int, default=1_000_000, help="pending commands for offline agents")
     backlog: int = parser.parse_args().backlog
     logging.disable(logging.INFO)
     console = Console(highlight=False)
@@ -77,12 +77,12 @@ def main() -> int:
                 migrate(conn)
                 provide(conn, "here")
                 connect(conn, "here", "c", mode=DeliveryMode.BATCHING, window=100)
-            with console.status(f"Adding {backlog:,} pending rows for agents that are away …"):
+            with console.status(f"Adding {backlog:,} pending commands for offline agents …"):
                 _add_backlog(full, backlog)
             for conn in (empty, full):
                 _drain(conn)
                 _sweep(conn)
-                # As autovacuum does in good time.
+                # Autovacuum does this in time.
                 conn.execute("vacuum analyze")
             raw, accept, accept_ratio = _alternately(
                 track(range(ROUNDS), "accept ", console=console), lambda: _raw(empty), lambda: _accept(empty)
@@ -120,7 +120,7 @@ def _raw(conn: Connection) -> float:
 def _accept(conn: Connection) -> float:
     """Accept one command after another, each committed; seconds."""
     command = NewCommand(agent_id="here", action="noop", payload={"text": "x" * 100})
-    seconds = _timed(lambda: [intake.submit(conn, [command], OPERATOR) for _ in range(ACCEPTED)])
+    seconds = _timed(lambda: [submission.submit(conn, [command], OPERATOR) for _ in range(ACCEPTED)])
     conn.execute("delete from agent_commands where agent_id = 'here'")
     return seconds
 
@@ -166,25 +166,26 @@ def _timed(work: Callable[[], object]) -> float:
 def _add_backlog(conn: Connection, rows: int) -> None:
     conn.execute("set statement_timeout = 0")
     conn.execute(
-        "insert into agents (agent_id, platform) select 'away-' || n, 'x' from generate_series(1, %s) n", (AWAY,)
+        "insert into agents (agent_id, platform) select 'offline-' || n, 'x' from generate_series(1, %s) n",
+        (OFFLINE_AGENTS,),
     )
     conn.execute(
         "insert into agent_commands (agent_id, action, payload, deliver_by)"
-        " select 'away-' || n %% %s, 'noop', '{\"text\": \"x\"}', now() + interval '1 day' from generate_series(1, %s) n",
-        (AWAY, rows),
+        " select 'offline-' || n %% %s, 'noop', '{\"text\": \"x\"}', now() + interval '1 day' from generate_series(1, %s) n",
+        (OFFLINE_AGENTS, rows),
     )
 
 
 def _alternately(
     rounds: Iterable[object], one: Callable[[], float], other: Callable[[], float]
 ) -> tuple[float, float, float]:
-    """Measure two things in turns, so that a machine that slows down slows both.
+    """Measure two things in turns, so that a change of the machine's speed affects both.
 
     Return the median seconds of each, and the median of how many times slower the other was in the same turn.
     """
     pairs: list[tuple[float, float]] = []
     for _ in rounds:
-        # Each goes first as often as the other: what comes second finds a warmer machine.
+        # Each goes first as often as the other, because the second one finds warm caches.
         before = other() if len(pairs) % 2 else None
         pairs.append((one(), other() if before is None else before))
     return (
