@@ -4,7 +4,6 @@ import argparse
 import os
 import sys
 import time
-from collections import Counter
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -54,15 +53,10 @@ def _print_counts(console: Console, played: Played) -> None:
     for name, invariant in INVARIANTS.items():
         table.add_row(name, (invariant.__doc__ or "").splitlines()[0], f"{played.checks[name]:,}")
     console.print(table)
-    for title, counts in (("Operations", played.operations), ("Faults", played.faults)):
-        console.print(_table_of(title, counts))
-
-
-def _table_of(title: str, counts: Counter[str]) -> Table:
-    table = Table("", "Times", title=title)
-    for name, count in counts.most_common():
+    table = Table("Fault", "Times", title="Faults")
+    for name, count in played.faults.most_common():
         table.add_row(name, f"{count:,}")
-    return table
+    console.print(table)
 
 
 def _print_failure(console: Console, failure: Failure) -> None:

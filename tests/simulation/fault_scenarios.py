@@ -1,14 +1,13 @@
 """Short histories that are written by hand: in each, one of the planted faults shows."""
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from dispatcher.commands.submission import NewCommand
+from tests.simulation.history import History
 from tests.simulation.injected_faults import POST_FAULTS, PostFault
 from tests.simulation.simulation_database import SimulationDatabase
 from tests.simulation.simulator import Simulation
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 T = TypeVar("T")
 
@@ -58,6 +57,15 @@ class Scenario:
         """Let time pass, then sweep."""
         self.simulation.pass_time(seconds)
         self.simulation.sweep()
+
+
+def play_scenario(database: SimulationDatabase, scenario_of: Callable[[Scenario], None]) -> History:
+    """Play a scenario to its end, and return its history."""
+    scenario = Scenario(database)
+    with scenario.simulation.patched_layer():
+        scenario_of(scenario)
+        scenario.simulation.finish(reconnecting=set())
+    return scenario.simulation.history
 
 
 def offline_agent(scenario: Scenario) -> None:

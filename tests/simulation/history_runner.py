@@ -1,7 +1,6 @@
 """Plays histories, in several processes; replays and shrinks the first one that breaks an invariant."""
 
 import contextlib
-import logging
 import multiprocessing
 import random
 import traceback
@@ -10,7 +9,6 @@ from collections.abc import Callable, Generator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 
-from dispatcher.platform.observability import logger
 from tests.simulation.choices import Choices, Steps, shrink
 from tests.simulation.invariants import violations_of
 from tests.simulation.simulation_database import SimulationDatabase
@@ -28,9 +26,10 @@ class Played:
     histories: int = 0
     commands: int = 0
     deliveries: int = 0
-    operations: Counter[str] = field(default_factory=Counter[str])
     faults: Counter[str] = field(default_factory=Counter[str])
     checks: Counter[str] = field(default_factory=Counter[str])
+    log_lines: list[str] = field(default_factory=list[str])
+    """Of one history only."""
     failure: "Failure | None" = None
 
     def add(self, other: "Played") -> None:
@@ -38,7 +37,6 @@ class Played:
         self.histories += other.histories
         self.commands += other.commands
         self.deliveries += other.deliveries
-        self.operations += other.operations
         self.faults += other.faults
         self.checks += other.checks
         self.failure = self.failure or other.failure
@@ -59,31 +57,15 @@ class Failure:
         return {violation.partition(":")[0] for violation in self.violations}
 
 
-@contextlib.contextmanager
-def quiet() -> Generator[None]:
-    """Switch off the log of expected errors, and restore it afterwards."""
-    drivers = logging.getLogger("psycopg")
-    before = logger.log_level, drivers.level
-    logger.setLevel(logging.CRITICAL)
-    drivers.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(before[0])
-        drivers.setLevel(before[1])
-
-
-@quiet()
 def play(database: SimulationDatabase, seed: int, replayed: Steps | None = None) -> Played:
     """Play the history of a seed, or replay the steps of one, and check every invariant."""
     choices = Choices(seed, replayed)
     database.reset()
     simulation = Simulation(database, choices)
-    workload = Workload(simulation, choices)
-    played = Played(histories=1, operations=workload.operations, faults=simulation.faults)
+    played = Played(histories=1, faults=simulation.faults, log_lines=simulation.log_lines)
     try:
         with simulation.patched_layer():
-            workload.play()
+            Workload(simulation, choices).play()
         violations = violations_of(simulation.history, played.checks)
     except Exception:  # noqa: BLE001 - an error of the dispatcher is a failure of this history, to be shown with its seed
         violations = [f"error: {traceback.format_exc()}"]

@@ -51,7 +51,7 @@ def new(action: str) -> NewCommand:
 
 
 def submit(conn: Connection, url: str) -> None:
-    """After the commit of two submissions, before anything is sent."""
+    """Submit two commands, and send nothing."""
     del url
     for action in ("do-4", "do-5"):
         submission.submit(conn, [new(action)], ANN)
@@ -59,7 +59,7 @@ def submit(conn: Connection, url: str) -> None:
 
 
 def submit_uncommitted(conn: Connection, url: str) -> None:
-    """In a submission, before its commit."""
+    """Submit a command, and commit nothing."""
     del url
     with conn.transaction():
         submission.submit(conn, [new("never")], ANN)
@@ -67,43 +67,28 @@ def submit_uncommitted(conn: Connection, url: str) -> None:
 
 
 def submit_and_deliver(conn: Connection, url: str) -> None:
-    """In the delivery that follows the submission of a list."""
+    """Submit a list, and deliver it after the three commands that wait."""
     accepted = submission.submit(conn, [new("do-4")] * 2, ANN)
     gateway = RecordingGateway(url, after=at_post(4))
     deliver_at_once(conn, gateway, [each.command for each in accepted], plenty)
 
 
-def claim(conn: Connection, url: str) -> None:
-    """After the claim, before the first post."""
-    deliver(conn, RecordingGateway(url, before=wait_for_kill), "a1", plenty)
-
-
 def claim_uncommitted(conn: Connection, url: str) -> None:
-    """In the claim, before its commit."""
+    """Claim commands, and commit nothing."""
     del url
     with conn.transaction():
         claims.claim(conn, "a1")
         wait_for_kill()
 
 
-def batch(conn: Connection, url: str) -> None:
-    """After the second post of three."""
-    deliver(conn, RecordingGateway(url, after=at_post(2)), "a1", plenty)
-
-
-def settlement(conn: Connection, url: str) -> None:
-    """After the last post, before the settlement."""
-    deliver(conn, RecordingGateway(url, after=at_post(3)), "a1", plenty)
-
-
 def sweep_between_passes(conn: Connection, url: str) -> None:
-    """Between two passes of the sweep."""
+    """Sweep up to the pass `time out`."""
     with mock.patch.object(deadlines, "time_out", side_effect=lambda *_: wait_for_kill()):
         sweep(conn, RecordingGateway(url), deadline=plenty)
 
 
 def sweep_uncommitted(conn: Connection, url: str) -> None:
-    """In a pass of the sweep that has returned commands to the queue, before its commit."""
+    """Sweep, and return commands to the queue without a commit."""
     conn.execute("update agent_commands set ack_deadline = now()")
     return_unacknowledged = redelivery.return_unacknowledged
 
@@ -116,22 +101,21 @@ def sweep_uncommitted(conn: Connection, url: str) -> None:
         sweep(conn, RecordingGateway(url), deadline=plenty)
 
 
-def sweep_post(conn: Connection, url: str) -> None:
-    """In a post of the sweep."""
-    sweep(conn, RecordingGateway(url, after=at_post(1)), deadline=plenty)
-
-
-POINTS: dict[str, Callable[[Connection, str], None]] = {
+POINTS: dict[str, Callable[[Connection, str], object]] = {
     "before the commit of a submission": submit_uncommitted,
     "after the commit of a submission": submit,
     "in the delivery after a submission": submit_and_deliver,
     "before the commit of a claim": claim_uncommitted,
-    "between claim and post": claim,
-    "in the middle of a batch": batch,
-    "between post and settlement": settlement,
+    "between claim and post": lambda conn, url: deliver(
+        conn, RecordingGateway(url, before=wait_for_kill), "a1", plenty
+    ),
+    "in the middle of a batch": lambda conn, url: deliver(conn, RecordingGateway(url, after=at_post(2)), "a1", plenty),
+    "between post and settlement": lambda conn, url: deliver(
+        conn, RecordingGateway(url, after=at_post(3)), "a1", plenty
+    ),
     "between two passes of the sweep": sweep_between_passes,
     "before the commit of a pass of the sweep": sweep_uncommitted,
-    "in a post of the sweep": sweep_post,
+    "in a post of the sweep": lambda conn, url: sweep(conn, RecordingGateway(url, after=at_post(1)), deadline=plenty),
 }
 
 

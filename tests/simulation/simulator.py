@@ -1,5 +1,6 @@
 """The simulation of one history: it runs the functions, injects the faults, passes time and records what happens."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import psycopg
 from dispatcher.commands import delivery, flush
 from dispatcher.commands.sweep import sweep
 from dispatcher.platform.database import Connection
+from dispatcher.platform.observability import logger
 from dispatcher.protocol import frames
 from tests.simulation.faulty_connection import FaultyConnection, ProcessKilled
 from tests.simulation.faulty_gateway import FaultyGateway
@@ -57,6 +59,20 @@ class Outcome(Generic[T]):
     database_lost: bool = False
 
 
+@contextmanager
+def _quiet() -> Generator[None]:
+    """Log nothing: errors are expected."""
+    driver = logging.getLogger("psycopg")
+    before = logger.log_level, driver.level
+    logger.setLevel(logging.CRITICAL)
+    driver.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before[0])
+        driver.setLevel(before[1])
+
+
 class Simulation:
     """One history in the making."""
 
@@ -79,8 +95,9 @@ class Simulation:
 
     @contextmanager
     def patched_layer(self) -> Generator[None]:
-        """Give the layer this simulation's clock and random numbers, and small messages."""
+        """Give the layer this simulation's clock and random numbers, small messages and no log."""
         with (
+            _quiet(),
             mock.patch.object(delivery, "time", self.clock),
             mock.patch.object(flush, "time", self.clock),
             mock.patch.object(delivery, "random", Random(0)),  # noqa: S311 - spreads load, guards nothing

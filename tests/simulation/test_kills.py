@@ -1,4 +1,4 @@
-"""Processes that are killed with SIGKILL, database sessions that are terminated, and events that are doubled, late or lost.
+"""Processes that are killed with SIGKILL, and database sessions that are terminated.
 
 After each, every accepted command is delivered, in order, and a second delivery has a larger attempt.
 """
@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -19,16 +18,15 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from dispatcher.commands import flush, submission
+from dispatcher.commands import submission
 from dispatcher.commands.delivery import deliver
-from dispatcher.commands.flush import FlushRequest
 from dispatcher.commands.sweep import sweep
 from dispatcher.platform.database import Connection, open_connection
 from dispatcher.protocol.handshake import DeliveryMode
 from tests.fakes import plenty
 from tests.rows import connect, provide, put, receive, statuses
 from tests.simulation.killed_process import ANN, APPLICATION_NAME, POINTS, new
-from tests.simulation.recording_gateway import Delivery, RecordingGateway, deliveries
+from tests.simulation.recording_gateway import RecordingGateway, deliveries
 from tests.simulation.simulated_time import TimeShift
 
 SUBMITTED_BY_PROCESS = {"after the commit of a submission": 2, "in the delivery after a submission": 2}
@@ -168,63 +166,3 @@ def test_a_terminated_database_session_loses_no_command(
     recover(conn, gateway)
 
     assert_delivered_in_order_and_completed(conn)
-
-
-def flush_request(conn: Connection, connection_id: str = "c1") -> FlushRequest:
-    """Return the request that $connect made for this connection."""
-    row = conn.execute("select epoch from agent_connections where connection_id = %s", (connection_id,)).fetchone()
-    assert row is not None
-    return FlushRequest(agent_id="a1", connection_id=connection_id, epoch=row[0])
-
-
-def test_two_flushes_at_once_deliver_once(conn: Connection, database_url: str, gateway: RecordingGateway) -> None:
-    """Only one of them gets the lease."""
-    for number in range(20):
-        put(conn, f"k{number:02}")
-    request = flush_request(conn)
-
-    def flush_once() -> None:
-        with open_connection(database_url) as own:
-            own_gateway = RecordingGateway(database_url)
-            flush.flush(own, own_gateway, request, plenty)
-            own_gateway.disconnect()
-
-    threads = [threading.Thread(target=flush_once) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for _ in range(2):  # the window is 10
-        report_everything(conn)
-        deliver(conn, gateway, "a1", plenty)
-
-    assert deliveries(conn) == [Delivery(command_id=f"k{number:02}", attempt=1) for number in range(20)]
-
-
-def test_a_late_flush_of_an_older_connection_delivers_to_the_newer_one_or_not_at_all(
-    conn: Connection, gateway: RecordingGateway
-) -> None:
-    """The agent has reconnected, and the flush of its new connection is lost."""
-    put(conn, "k0")
-    late = flush_request(conn)
-    connect(conn, connection_id="c2", mode=DeliveryMode.BATCHING, window=10)
-
-    flush.flush(conn, gateway, late, plenty)
-    flush.flush(conn, gateway, late, plenty)
-
-    assert deliveries(conn) == [Delivery(command_id="k0", attempt=1)]
-    assert conn.execute("select epoch from agent_commands").fetchone() == (2,)
-
-
-def test_the_sweep_delivers_what_a_lost_flush_did_not(conn: Connection, gateway: RecordingGateway) -> None:
-    """Nothing says that the handshake has ended, but 10 s later it must have."""
-    connect(conn, connection_id="c2", mode=DeliveryMode.BATCHING, window=10)
-    conn.execute("update agents set live = false")
-    put(conn, "k0")
-    sweep(conn, gateway, deadline=plenty)
-    assert deliveries(conn) == []
-
-    TimeShift(conn).apply(conn, 61)
-    sweep(conn, gateway, deadline=plenty)
-
-    assert deliveries(conn) == [Delivery(command_id="k0", attempt=1)]

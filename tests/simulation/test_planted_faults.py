@@ -8,21 +8,15 @@ import pytest
 from tests.simulation import __main__ as command
 from tests.simulation import workload
 from tests.simulation.choices import shrink
-from tests.simulation.fault_scenarios import Scenario
-from tests.simulation.history_runner import quiet
+from tests.simulation.fault_scenarios import play_scenario
 from tests.simulation.invariants import INVARIANTS, violations_of
 from tests.simulation.planted_faults import PLANTED_FAULTS, PlantedFault
 from tests.simulation.simulation_database import SimulationDatabase
 
 
-@quiet()
 def violations(database: SimulationDatabase, fault: PlantedFault) -> list[str]:
     """Play the scenario in which a planted fault shows, and check every invariant."""
-    scenario = Scenario(database)
-    with scenario.simulation.patched_layer():
-        fault.shown_by(scenario)
-        scenario.simulation.finish(reconnecting=set())
-    return violations_of(scenario.simulation.history, Counter())
+    return violations_of(play_scenario(database, fault.shown_by), Counter())
 
 
 def test_every_invariant_has_a_planted_fault() -> None:

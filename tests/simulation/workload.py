@@ -1,6 +1,5 @@
 """The operations of a history: what agents, operators and faults do, in an order that the choices decide."""
 
-from collections import Counter
 from typing import TypeVar
 
 from tests.simulation.choices import Choices
@@ -27,8 +26,6 @@ class Workload:
 
     def __init__(self, simulation: Simulation, choices: Choices) -> None:
         self.simulation = simulation
-        self.operations: Counter[str] = Counter()
-        """How often each operation was done."""
         self._choices = choices
         self._choose = simulation.choose
         simulation.during_call = self._during_call
@@ -38,7 +35,7 @@ class Workload:
         self._choices.begin_step()
         reconnecting = self._begin()
         operations = (
-            self._sweep,
+            self.simulation.sweep,
             self._submit,
             self._submit_list,
             self._insert,
@@ -69,35 +66,25 @@ class Workload:
         return {agent_id for agent_id in HANDSHAKES if self._choose((False, True, True))}
 
     # ── Operations ────────────────────────────────────────────────────────────────────────────────────────────────────
-    def _sweep(self) -> None:
-        self.operations["sweep"] += 1
-        self.simulation.sweep()
-
     def _submit(self) -> None:
-        self.operations["submit"] += 1
         self.simulation.operators.submit(self._choose(AGENTS))
 
     def _submit_list(self) -> None:
         """Submit a list; none of it is accepted if one agent is unknown."""
-        self.operations["submit a list"] += 1
         agent_id = self._choose(AGENTS)
         self.simulation.operators.submit_list([agent_id, self._choose((agent_id, *AGENTS, "nobody")), agent_id])
 
     def _insert(self) -> None:
-        self.operations["insert with psql"] += 1
         self.simulation.operators.insert(self._choose(AGENTS))
 
     def _cancel_or_redrive(self) -> None:
         operators = self.simulation.operators
         if operators.known:
             command = self._choose_latest(operators.known)
-            name, ask = self._choose((("cancel", operators.cancel), ("redrive", operators.redrive)))
-            self.operations[name] += 1
-            ask(command)
+            self._choose((operators.cancel, operators.redrive))(command)
 
     def _connect(self) -> None:
         """Connect an agent; flush may be invoked, lost, or invoked twice."""
-        self.operations["connect"] += 1
         agents = self.simulation.agents
         before = len(agents.flush_requests)
         agents.connect(self._choose(AGENTS))
@@ -111,14 +98,12 @@ class Workload:
         """Invoke an outstanding flush and $disconnect; either may be lost, or come again."""
         agents, disconnects = self.simulation.agents, self.simulation.gateway.disconnects
         if agents.flush_requests:
-            self.operations["flush"] += 1
             request = self._choose_latest(agents.flush_requests)
             if self._choose((True, True, False)):
                 agents.flush(request)
             if self._choose((True, True, False)):
                 agents.flush_requests.remove(request)
         if disconnects:
-            self.operations["$disconnect"] += 1
             connection = self._choose_latest(disconnects)
             agents.disconnect(connection)
             if self._choose((True, True, False)):
@@ -126,7 +111,6 @@ class Workload:
 
     def _lose_connection(self) -> None:
         """Cut an agent's connection, or crash the agent."""
-        self.operations["cut or crash"] += 1
         agents, agent_id = self.simulation.agents, self._choose(AGENTS)
         how = self._choose(("cut", "crash", "unnoticed crash"))
         if how != "cut":
@@ -136,13 +120,10 @@ class Workload:
             self.simulation.record_fault(ActorFault.CONNECTION_CUT, agent_id)
             self.simulation.gateway.cut(connections[0])
 
-    def _report(self) -> None:
-        self.operations["report"] += 1
-        self._report_something(self._choose(AGENTS))
-
-    def _report_something(self, agent_id: str) -> None:
-        """Report on something that reached the agent, now or long ago."""
+    def _report(self, agent_id: str | None = None) -> None:
+        """Report on something that reached an agent, now or long ago."""
         agents = self.simulation.agents
+        agent_id = agent_id or self._choose(AGENTS)
         if memory := agents.memory[agent_id]:
             command = self._choose_latest(memory)
             connections = agents.connections(agent_id)
@@ -151,7 +132,6 @@ class Workload:
 
     def _send_other(self) -> None:
         """Send a heartbeat, a message without meaning, or a report about another agent's command."""
-        self.operations["heartbeat, meaningless message, forged report"] += 1
         agents = self.simulation.agents
         agent_id, other = self._choose((("k8s", "batch"), ("batch", "docker"), ("docker", "k8s")))
         if not (connections := agents.connections(agent_id)):
@@ -166,12 +146,10 @@ class Workload:
             agents.report(connection, self._choose_latest(memory), self._choose(REPORT_KINDS[agent_id]))
 
     def _pass_time(self) -> None:
-        self.operations["time passes"] += 1
         self.simulation.pass_time(self._choose((1, 7, 25, 61, 130, 400, 700, 4000)))
 
     def _change_access(self) -> None:
         """Approve or reject an agent, or issue or revoke its key."""
-        self.operations["approve, reject, issue or revoke a key"] += 1
         how, agent_id = self._choose(("approved", "rejected", "key")), self._choose(AGENTS)
         if how == "key":
             self.simulation.operators.change_key(agent_id)
@@ -186,13 +164,12 @@ class Workload:
         )
         if not what:
             return
-        self.operations[f"during a call: {what}"] += 1
         simulation.log(f"during the call: {what}")
         match what:
             case "submit":
                 simulation.operators.submit(agent_id)
             case "report":
-                self._report_something(agent_id)
+                self._report(agent_id)
             case "connect":
                 simulation.agents.connect(agent_id)
             case "$disconnect" if simulation.gateway.disconnects:
