@@ -81,7 +81,7 @@ security: $(VENV)/.dev ## look for secrets in the repository and for known vulne
 mutations: $(VENV)/.dev ## put each of the original's regressions back, and show the test that fails (ARGS="--only lease" for some)
 	@$(RUN) -m tests.regressions $(ARGS)
 
-faults: $(VENV)/.dev ## play N=1000 histories of faults from SEED=1 and check that no invariant breaks
+faults: $(VENV)/.dev ## play N=1000 random histories of faults from SEED=1 and check the invariants (N=1 replays one)
 	@$(RUN) -m tests.simulation --n $(N) --seed $(SEED)
 
 # Other histories each night; the output names the seed.

@@ -183,7 +183,6 @@ class FinalCommand:
     sent_at: datetime | None
     acknowledged_at: datetime | None
     completed_at: datetime | None
-    error_message: str | None
     submitted_by: str | None
     idempotency_key: str | None
 

@@ -27,8 +27,8 @@ class Check:
         self.count = 0
         self.violations: list[str] = []
 
-    def __call__(self, sentence: str, *, holds: bool) -> None:
-        """Check one thing; the sentence says what is wrong if it does not hold."""
+    def __call__(self, holds: object, sentence: str) -> None:
+        """Check one condition; the sentence says what is wrong if it does not hold."""
         self.count += 1
         if not holds:
             self.violations.append(sentence)
@@ -62,37 +62,40 @@ def accepted_commands_end_once(history: History, check: Check) -> None:
     committed = {command.command_id for command in history.commands}
     for each in history.submissions:
         if each.outcome == "accepted":
-            check(f"{each.action} was accepted, but has no row", holds=each.command_id in committed)
+            check(each.command_id in committed, f"{each.action} was accepted, but has no row")
     transitions = _transitions_by_command(history)
     for command in history.commands:
-        check(f"{command.action} never ended: it is {command.status}", holds=command.status in ENDED)
+        check(command.status in ENDED, f"{command.action} never ended: it is {command.status}")
         ends = [each.to_status for each in transitions[command.command_id] if each.to_status in ENDED]
         once = len(ends) == 1 or (len(ends) == 2 and ends[0] == "timed_out")
-        check(f"{command.action} ended as {ends}", holds=once)
+        check(once, f"{command.action} ended as {ends}")
 
 
 def nothing_is_lost_or_invented(history: History, check: Check) -> None:
     """No accepted command ends undelivered without a reason, and no command is delivered that was not accepted."""
     arrivals, posts = _arrivals(history), _posts_by_command(history.posts)
     reported = {report.command_id for report in history.reports}
+    set_aside = {
+        each.command_id for each in history.transitions if (each.from_status, each.to_status) == (None, "dead")
+    }
     for command in history.commands:
         too_large = any(post.answer is Posted.TOO_LARGE for post in posts[command.command_id])
         check(
-            f"{command.action} was lost: it is {command.status}, and did not reach its agent",
-            holds=command.status in _ENDED_WITHOUT_DELIVERY
+            command.status in _ENDED_WITHOUT_DELIVERY
             or (command.status == "failed" and too_large)
             or command.command_id in arrivals
             or command.command_id in reported,
+            f"{command.action} was lost: it is {command.status}, and did not reach its agent",
         )
-        used_up = command.attempt == command.max_attempts or "set aside" in (command.error_message or "")
-        check(f"{command.action} is dead, but has attempts left", holds=command.status != "dead" or used_up)
+        used_up = command.attempt == command.max_attempts or command.command_id in set_aside
+        check(command.status != "dead" or used_up, f"{command.action} is dead, but has attempts left")
     submitted = {(each.agent_id, each.action): each for each in history.submissions if each.outcome != "refused"}
     for post in history.posts:
         for posted in post.commands:
             source = submitted.get((post.agent_id, posted.action))
-            check(f"{posted.action} was delivered to {post.agent_id}, but not accepted", holds=source is not None)
+            check(source is not None, f"{posted.action} was delivered to {post.agent_id}, but not accepted")
             same = source is None or posted.payload == source.payload
-            check(f"{posted.action} was delivered with another payload", holds=same)
+            check(same, f"{posted.action} was delivered with another payload")
 
 
 def duplicates_have_a_larger_attempt(history: History, check: Check) -> None:
@@ -105,13 +108,13 @@ def duplicates_have_a_larger_attempt(history: History, check: Check) -> None:
     for command_id, posts in arrivals.items():
         for earlier, later in pairwise(posts):
             first, second = _attempt(earlier, command_id), _attempt(later, command_id)
-            check(f"{command_id} arrived with attempt {second} after {first}", holds=first < second)
+            check(first < second, f"{command_id} arrived with attempt {second} after {first}")
             reasons = [
                 fault
                 for fault in history.faults
                 if earlier.begun_at < fault.at < later.begun_at and fault.agent_id in {None, earlier.agent_id}
             ]
-            check(f"{command_id} arrived again, attempt {second}, without a reason", holds=bool(reasons))
+            check(bool(reasons), f"{command_id} arrived again, attempt {second}, without a reason")
     claims = {(each.command_id, each.attempt): each.at for each in history.transitions if each.to_status == "sent"}
     for each in history.transitions:
         if (each.from_status, each.to_status) == ("sent", "pending"):
@@ -120,21 +123,19 @@ def duplicates_have_a_larger_attempt(history: History, check: Check) -> None:
             waited = (each.at - claims.get((each.command_id, each.attempt), each.at)).total_seconds()
             early = any(cause in each.cause for cause in RETURNED_EARLY)
             check(
+                early or waited >= least,
                 f"{each.command_id} reached its agent, and returned to the queue after {waited:.1f} s",
-                holds=early or waited >= least,
             )
     attempts = Counter(each.command_id for each in history.transitions if each.to_status == "sent")
     for command in history.commands:
         most = command.max_attempts
-        check(f"{command.action} has more attempts than {most}", holds=command.attempt <= most)
+        check(command.attempt <= most, f"{command.action} has more attempts than {most}")
         counted = command.attempt == attempts[command.command_id]
-        check(
-            f"{command.action} has attempt {command.attempt}, but {attempts[command.command_id]} claims", holds=counted
-        )
+        check(counted, f"{command.action} has attempt {command.attempt}, but {attempts[command.command_id]} claims")
     for post in history.posts:
         for posted in post.commands:
             named = posted.named_attempt in {None, posted.attempt}
-            check(f"{posted.action} named attempt {posted.named_attempt}, not {posted.attempt}", holds=named)
+            check(named, f"{posted.action} named attempt {posted.named_attempt}, not {posted.attempt}")
 
 
 def _rank(queued: QueuedCommand) -> tuple[int, int]:
@@ -151,7 +152,7 @@ def deliveries_keep_their_order(history: History, check: Check) -> None:
     for post in history.posts:
         queue = {queued.command_id: queued for queued in post.queue}
         ranks = [_rank(queue[each.command_id]) for each in post.commands if each.command_id in queue]
-        check(f"a post to {post.agent_id} is out of order", holds=ranks == sorted(ranks))
+        check(ranks == sorted(ranks), f"a post to {post.agent_id} is out of order")
         if not post.first_of_lease or not ranks:
             continue
         posted = sorted(each.command_id for each in post.commands)
@@ -159,10 +160,10 @@ def deliveries_keep_their_order(history: History, check: Check) -> None:
         for queued in post.queue:
             free = post.mode != "silent" or queued.session_id not in busy
             overtaken = queued.status == "pending" and queued.due and free and _rank(queued) < ranks[-1]
-            check(f"{queued.command_id} was overtaken by {posted}", holds=not overtaken)
+            check(not overtaken, f"{queued.command_id} was overtaken by {posted}")
             if queued.ack_seconds_left is not None and post.mode != "silent":
                 limited = queued.ack_seconds_left <= ACK_SECONDS_MOST
-                check(f"{queued.command_id} waits {queued.ack_seconds_left:.0f} s for its ack", holds=limited)
+                check(limited, f"{queued.command_id} waits {queued.ack_seconds_left:.0f} s for its ack")
 
 
 def one_lease_and_no_more_than_the_window(history: History, check: Check) -> None:
@@ -171,14 +172,14 @@ def one_lease_and_no_more_than_the_window(history: History, check: Check) -> Non
         sent = [queued for queued in post.queue if queued.status == "sent"]
         if post.mode == "silent":
             most = max(Counter(queued.session_id for queued in sent).values(), default=0)
-            check(f"{most} commands are in flight in one session of {post.agent_id}", holds=most <= 1)
+            check(most <= 1, f"{most} commands are in flight in one session of {post.agent_id}")
         else:
-            check(f"{len(sent)} commands are in flight to {post.agent_id}", holds=len(sent) <= post.window)
+            check(len(sent) <= post.window, f"{len(sent)} commands are in flight to {post.agent_id}")
     for outer, inner in pairwise(history.posts):
         at_once = outer.begun_at < inner.begun_at < outer.ended_at
         if at_once and outer.connection_id == inner.connection_id:
             expired = inner.clock - outer.clock >= LEASE_SECONDS
-            check(f"two posts at once over {inner.connection_id}", holds=expired and inner.lease != outer.lease)
+            check(expired and inner.lease != outer.lease, f"two posts at once over {inner.connection_id}")
 
 
 def only_legal_transitions(history: History, check: Check) -> None:
@@ -188,7 +189,7 @@ def only_legal_transitions(history: History, check: Check) -> None:
             legal = each.to_status in {"pending", "dead"}
         else:
             legal = (Status(each.from_status), Status(each.to_status)) in _LEGAL
-        check(f"{each.command_id} went from {each.from_status} to {each.to_status}", holds=legal)
+        check(legal, f"{each.command_id} went from {each.from_status} to {each.to_status}")
 
 
 def old_results_settle_nothing_new(history: History, check: Check) -> None:
@@ -200,10 +201,7 @@ def old_results_settle_nothing_new(history: History, check: Check) -> None:
         expected = expected_status(report, before)
         after = report.after.status if report.after else None
         possible = {expected} if report.finished else {expected, before.status}
-        check(
-            f"{report.kind} (attempt {report.attempt}, epoch {report.epoch}) on {before}: {after}",
-            holds=after in possible,
-        )
+        check(after in possible, f"{report.kind} (attempt {report.attempt}, epoch {report.epoch}) on {before}: {after}")
 
 
 def old_connections_change_nothing(history: History, check: Check) -> None:
@@ -211,33 +209,33 @@ def old_connections_change_nothing(history: History, check: Check) -> None:
     for event in history.connection_events:
         before, after = event.before, event.after
         name = f"{event.kind} over {event.connection_id} of {event.agent_id}"
-        check(f"{name} lowered the epoch", holds=after.epoch >= before.epoch)
+        check(after.epoch >= before.epoch, f"{name} lowered the epoch")
         same_epoch = after.epoch == before.epoch
         if event.kind == "message" and before.connection_id is None and event.epoch == before.epoch:
             current = after.connection_id in {None, event.connection_id}
-            check(f"{name}, the last one, made another connection current", holds=current and same_epoch)
+            check(current and same_epoch, f"{name}, the last one, made another connection current")
         elif event.connection_id != before.connection_id:
-            check(f"{name} changed the agent, whose connection is {before.connection_id}", holds=after == before)
+            check(after == before, f"{name} changed the agent, whose connection is {before.connection_id}")
         elif event.kind == "message":
-            check(f"{name} changed the connection", holds=after.connection_id == event.connection_id and same_epoch)
+            check(after.connection_id == event.connection_id and same_epoch, f"{name} changed the connection")
     for post in history.posts:
         if post.first_of_lease:
             current = post.connection_id == post.current_connection_id
-            check(f"a claim was posted over {post.connection_id}, not {post.current_connection_id}", holds=current)
+            check(current, f"a claim was posted over {post.connection_id}, not {post.current_connection_id}")
 
 
 def only_the_owner_settles(history: History, check: Check) -> None:
     """Only the agent that owns a command can report about it; a report that changes no row is logged as a warning."""
     for report in history.reports:
         name = f"{report.kind} of {report.command_id} by {report.agent_id}"
-        check(f"{name} also changed {report.others_changed}", holds=not report.others_changed)
+        check(not report.others_changed, f"{name} also changed {report.others_changed}")
         changed = report.after != report.before
         if report.before is not None and report.before.agent_id != report.agent_id:
-            check(f"{name} changed another agent's command", holds=not changed)
+            check(not changed, f"{name} changed another agent's command")
         effective = changed or report.kind == "progress"
-        check(f"{name} changed nothing, but was logged as success", holds=effective or not report.logged_success)
+        check(effective or not report.logged_success, f"{name} changed nothing, but was logged as success")
         warned = report.logged_warning or not report.finished
-        check(f"{name} changed nothing, without a warning", holds=effective or warned)
+        check(effective or warned, f"{name} changed nothing, without a warning")
 
 
 def one_key_one_command(history: History, check: Check) -> None:
@@ -249,23 +247,23 @@ def one_key_one_command(history: History, check: Check) -> None:
         key = (each.operator, each.key)
         if each.outcome == "accepted":
             body, command_id = first.setdefault(key, (each.body, each.command_id))
-            check(f"{each.action} reused the key of another request", holds=body == each.body)
-            check(f"one key, two commands: {command_id}, {each.command_id}", holds=command_id == each.command_id)
+            check(body == each.body, f"{each.action} reused the key of another request")
+            check(command_id == each.command_id, f"one key, two commands: {command_id}, {each.command_id}")
         elif each.outcome == "refused" and each.reason == "IdempotencyKeyReused" and key in first:
-            check(f"{each.action} was refused, although the request is the same", holds=first[key][0] != each.body)
+            check(first[key][0] != each.body, f"{each.action} was refused, although the request is the same")
     keys = Counter((each.submitted_by, each.idempotency_key) for each in history.commands if each.idempotency_key)
     for key, count in keys.items():
-        check(f"the key {key} has {count} rows", holds=count == 1)
+        check(count == 1, f"the key {key} has {count} rows")
 
 
 def no_row_stops_another(history: History, check: Check) -> None:
     """One bad row or message never stops another: NULL in any column, a payload of any JSON type, an unknown status."""
     for error in history.function_errors:
-        check(f"{error.function} failed without a fault: {error.error}", holds=error.fault_injected)
+        check(error.fault_injected, f"{error.function} failed without a fault: {error.error}")
     for delivery_round in history.delivery_rounds:
         if delivery_round.undisturbed:
             failed = delivery_round.failed_passes
-            check(f"{failed} passes of a sweep failed", holds=failed == 0)
+            check(failed == 0, f"{failed} passes of a sweep failed")
 
 
 def times_are_in_order(history: History, check: Check) -> None:
@@ -273,15 +271,15 @@ def times_are_in_order(history: History, check: Check) -> None:
     for command in history.commands:
         times = (command.created_at, command.sent_at, command.acknowledged_at, command.completed_at)
         known = [at for at in times if at is not None]
-        check(f"the times of {command.action} are out of order", holds=known == sorted(known))
+        check(known == sorted(known), f"the times of {command.action} are out of order")
     for earlier, later in pairwise(history.transitions):
-        check(f"time went back at a transition of {later.command_id}", holds=earlier.at <= later.at)
+        check(earlier.at <= later.at, f"time went back at a transition of {later.command_id}")
 
 
 def no_transaction_during_a_network_call(history: History, check: Check) -> None:
     """No transaction is open during a network call."""
     for count in history.open_transactions:
-        check("a transaction was open during a network call", holds=count == 0)
+        check(count == 0, "a transaction was open during a network call")
 
 
 def nothing_is_delivered_too_late(history: History, check: Check) -> None:
@@ -290,9 +288,9 @@ def nothing_is_delivered_too_late(history: History, check: Check) -> None:
         queue = {queued.command_id: queued for queued in post.queue}
         for posted in post.commands:
             queued = queue.get(posted.command_id)
-            check(f"{posted.action} was posted after its end", holds=queued is not None)
-            check(f"{posted.action} was posted while pending", holds=queued is None or queued.status == "sent")
-            check(f"{posted.action} was posted after its deliver_by", holds=queued is None or not queued.late)
+            check(queued is not None, f"{posted.action} was posted after its end")
+            check(queued is None or queued.status == "sent", f"{posted.action} was posted while pending")
+            check(queued is None or not queued.late, f"{posted.action} was posted after its deliver_by")
 
 
 def nothing_due_waits_for_two_sweeps(history: History, check: Check) -> None:
@@ -303,7 +301,7 @@ def nothing_due_waits_for_two_sweeps(history: History, check: Check) -> None:
     """
     for each in history.delivery_rounds:
         if each.undisturbed:
-            check(f"a {each.kind} left {each.stuck} pending, although nothing delays them", holds=not each.stuck)
+            check(not each.stuck, f"a {each.kind} left {each.stuck} pending, although nothing delays them")
 
 
 def every_transition_is_recorded(history: History, check: Check) -> None:
@@ -312,17 +310,17 @@ def every_transition_is_recorded(history: History, check: Check) -> None:
     for command in history.commands:
         _check_chain(command, transitions[command.command_id], check)
     known = {command.command_id for command in history.commands}
-    check("there are transitions of commands that do not exist", holds=set(transitions) <= known)
+    check(set(transitions) <= known, "there are transitions of commands that do not exist")
 
 
 def _check_chain(command: FinalCommand, transitions: list[RecordedTransition], check: Check) -> None:
     """Check that a command's transitions lead without a gap from its acceptance to its status."""
     statuses = [None, *(each.to_status for each in transitions)]
     complete = all(each.from_status == status for each, status in zip(transitions, statuses, strict=False))
-    check(f"the transitions of {command.action} have gaps: {transitions}", holds=complete)
-    check(f"the transitions of {command.action} do not end at {command.status}", holds=statuses[-1] == command.status)
+    check(complete, f"the transitions of {command.action} have gaps: {transitions}")
+    check(statuses[-1] == command.status, f"the transitions of {command.action} do not end at {command.status}")
     attempts = [each.attempt for each in transitions]
-    check(f"the attempts of {command.action} went back", holds=attempts == sorted(attempts))
+    check(attempts == sorted(attempts), f"the attempts of {command.action} went back")
 
 
 INVARIANTS: dict[str, Callable[[History, Check], None]] = {

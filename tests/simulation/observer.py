@@ -117,7 +117,7 @@ class Observer:
         with self._conn.cursor(row_factory=class_row(FinalCommand)) as commands:
             self._history.commands = commands.execute(
                 """select command_id, agent_id, action, status, attempt, max_attempts, created_at, sent_at,
-                   acknowledged_at, completed_at, error_message, submitted_by, idempotency_key
+                   acknowledged_at, completed_at, submitted_by, idempotency_key
                    from agent_commands order by seq"""
             ).fetchall()
         with self._conn.cursor(row_factory=class_row(RecordedTransition)) as transitions:

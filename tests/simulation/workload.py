@@ -150,7 +150,7 @@ class Workload:
 
     def _change_access(self) -> None:
         """Approve or reject an agent, or issue or revoke its key."""
-        how, agent_id = self._choose(("approved", "rejected", "key")), self._choose(AGENTS)
+        how, agent_id = self._choose(("approved", "rejected", "key", "key")), self._choose(AGENTS)
         if how == "key":
             self.simulation.operators.change_key(agent_id)
         else:
