@@ -22,7 +22,7 @@ class FaultyConnection(psycopg.Connection[tuple[Any, ...]]):
     """The next fault; None: no fault."""
     round_trips_left: int = 0
     """How many round trips succeed before the fault."""
-    broken: bool = False
+    unusable: bool = False
     on_fault: Callable[[ConnectionFault], None]
     while_suspended: Callable[[], None]
     """What others do while this process is suspended."""
@@ -61,7 +61,7 @@ class FaultyConnection(psycopg.Connection[tuple[Any, ...]]):
 
     def cut(self) -> None:
         """End the server's side of this connection; it rolls back what was not committed."""
-        self.broken = True
+        self.unusable = True
         self.terminate(self.info.backend_pid)
 
     def _die(self) -> None:

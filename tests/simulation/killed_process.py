@@ -25,7 +25,7 @@ APPLICATION_NAME = "killed_process"
 ANN = Operator(username="ann", role=Role.ADMIN)
 
 
-def wait_for_kill() -> None:
+def wait_for_kill(*_arguments: object) -> None:
     """Say that the point is reached, and stay there."""
     print("ready", flush=True)  # noqa: T201 - the process that kills reads it
     while True:
@@ -83,7 +83,7 @@ def claim_uncommitted(conn: Connection, url: str) -> None:
 
 def sweep_between_passes(conn: Connection, url: str) -> None:
     """Sweep up to the pass `time out`."""
-    with mock.patch.object(deadlines, "time_out", side_effect=lambda *_: wait_for_kill()):
+    with mock.patch.object(deadlines, "time_out", side_effect=wait_for_kill):
         sweep(conn, RecordingGateway(url), deadline=plenty)
 
 

@@ -153,7 +153,7 @@ class SimulatedOperators:
         statement = sql.SQL("insert into agent_commands ({}) values ({}) returning payload::text").format(
             sql.SQL(", ").join(map(sql.Identifier, row)), sql.SQL(", ").join([sql.Placeholder()] * len(row))
         )
-        stored = simulation.database.observer.execute(statement, list(row.values())).fetchone()
+        (stored,) = simulation.database.observer.execute(statement, list(row.values())).fetchone() or (None,)
         simulation.agents.sessions[action] = row.get("session_id")
         self.known.append((command_id, action))
         simulation.history.submissions.append(
@@ -163,7 +163,7 @@ class SimulatedOperators:
                 operator=None,
                 key=None,
                 body="",
-                payload=decode_exactly((stored and stored[0]) or "{}"),
+                payload=decode_exactly(stored or "{}"),
                 outcome="accepted",
                 command_id=command_id,
             )

@@ -63,14 +63,14 @@ class SimulationDatabase:
         )
         self.observer.execute(f"{empty}; {create}; {_SEED_JITTER}".encode())
         for conn in self._functions:
-            if not conn.broken:
+            if not conn.unusable:
                 conn.execute(_SEED_JITTER)
 
     def function_connection(self, depth: int) -> FaultyConnection:
         """Return the connection of the function at this depth (0, or 1 for one that runs during another's network call)."""
         while len(self._functions) <= depth:
             self._functions.append(self._connect())
-        if self._functions[depth].broken:
+        if self._functions[depth].unusable:
             self._functions[depth].close()
             self._functions[depth] = self._connect()
         return self._functions[depth]

@@ -145,9 +145,9 @@ class Simulation:
         except psycopg.Error as error:
             self.log(f"{function} failed: {type(error).__name__}")
             self.history.function_errors.append(
-                FunctionError(function=function, error=repr(error), fault_injected=conn.broken)
+                FunctionError(function=function, error=repr(error), fault_injected=conn.unusable)
             )
-            conn.broken = True
+            conn.unusable = True
             return Outcome(database_lost=isinstance(error, psycopg.OperationalError))
         finally:
             conn.fault = None

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from contextlib import nullcontext
+from unittest import mock
 
 import pytest
 
@@ -9,6 +10,7 @@ from tests.simulation import __main__ as command
 from tests.simulation import workload
 from tests.simulation.choices import shrink
 from tests.simulation.fault_scenarios import play_scenario
+from tests.simulation.history_runner import play
 from tests.simulation.invariants import INVARIANTS, violations_of
 from tests.simulation.planted_faults import PLANTED_FAULTS, PlantedFault
 from tests.simulation.simulation_database import SimulationDatabase
@@ -43,17 +45,17 @@ def test_a_failure_prints_its_seed_and_the_simplest_history(
 ) -> None:
     """And `make faults` ends with 1."""
     next(fault for fault in PLANTED_FAULTS if fault.name == "the order is reversed").plant(monkeypatch)
-    monkeypatch.setattr(command, "running_databases", lambda _count: nullcontext([simulation_database.url]))
     monkeypatch.setattr(workload, "STEPS", 3)
 
-    code = command.main(["--n", "30", "--seed", "3"])
+    with mock.patch.object(command, "running_databases", return_value=nullcontext([simulation_database.url])):
+        code = command.main(["--n", "30", "--seed", "3"])
 
     history = capsys.readouterr().out.partition("breaks an invariant")[2]
     seed = history.rpartition("make faults N=1 SEED=")[2].strip()
     assert code == 1
     assert len(history.partition("no more faults")[0].splitlines()) < 12, history
     assert "\nI4: " in history
-    assert command.main(["--n", "1", "--seed", seed]) == 1
+    assert play(simulation_database, int(seed)).failure is not None
 
 
 def test_shrinking_removes_steps_and_faults() -> None:
