@@ -97,9 +97,9 @@ class FaultyGateway:
         post = self._simulation.observer.post(connection, clock=self._simulation.clock.monotonic())
         attempts = {each.command_id: each.attempt for each in post.queue}
         post.commands = tuple(replace(each, attempt=attempts.get(each.command_id, 0)) for each in commands)
-        if post.lease:
-            post.first_of_lease = post.lease not in self._leases
-            self._leases.add(post.lease)
+        if post.agent.lease:
+            post.first_of_lease = post.agent.lease not in self._leases
+            self._leases.add(post.agent.lease)
         if commands:
             self._simulation.history.posts.append(post)
         return post

@@ -54,6 +54,18 @@ class PostedCommand:
     """The attempt that the message names; None in messages of protocol 1."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentRow:
+    """An agent's row."""
+
+    epoch: int
+    connection_id: str | None
+    mode: str
+    window: int
+    lease: str | None
+    last_seen: str | None
+
+
 @dataclass(slots=True, kw_only=True)
 class Post:
     """One call of the gateway, and the agent and its queue as they were when the call began."""
@@ -64,11 +76,7 @@ class Post:
     """Seconds on the functions' clock when it began."""
     agent_id: str
     connection_id: str
-    current_connection_id: str | None
-    """The agent's connection, according to its row."""
-    mode: str
-    window: int
-    lease: str | None
+    agent: AgentRow
     first_of_lease: bool = False
     commands: tuple[PostedCommand, ...] = ()
     queue: tuple[QueuedCommand, ...]
@@ -87,11 +95,12 @@ class FaultEvent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CommandState:
-    """A command's row before or after a report."""
+class CommandRow:
+    """A command's row, before or after a report or at the end."""
 
     command_id: str
     agent_id: str
+    action: str
     session_id: str | None
     status: str
     attempt: int
@@ -101,6 +110,12 @@ class CommandState:
     """The epoch of the first connection that it was claimed for."""
     seq: int
     cancel_requested: bool
+    created_at: datetime
+    sent_at: datetime | None
+    acknowledged_at: datetime | None
+    completed_at: datetime | None
+    submitted_by: str | None
+    idempotency_key: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +129,8 @@ class AgentReport:
     """The epoch of the connection that it came over; -1: the dispatcher does not know the connection."""
     command_id: str | None
     """None where the report names a session that has no command under way."""
-    before: CommandState | None
-    after: CommandState | None
+    before: CommandRow | None
+    after: CommandRow | None
     others_changed: tuple[str, ...]
     """Other commands that changed at the same time."""
     finished: bool
@@ -125,27 +140,16 @@ class AgentReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AgentState:
-    """An agent's connection and presence, according to its row."""
-
-    epoch: int
-    connection_id: str | None
-    mode: str
-    window: int
-    last_seen: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionEvent:
-    """A message or $disconnect event of one connection, and the agent's state before and after it."""
+    """A message or $disconnect event of one connection, and the agent before and after it."""
 
     agent_id: str
     connection_id: str
     kind: str
     epoch: int
     """The connection's epoch before the event; -1: the dispatcher did not know the connection."""
-    before: AgentState
-    after: AgentState
+    before: AgentRow
+    after: AgentRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,24 +171,6 @@ class FunctionError:
     function: str
     error: str
     fault_injected: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FinalCommand:
-    """A command's row at the end."""
-
-    command_id: str
-    agent_id: str
-    action: str
-    status: str
-    attempt: int
-    max_attempts: int
-    created_at: datetime
-    sent_at: datetime | None
-    acknowledged_at: datetime | None
-    completed_at: datetime | None
-    submitted_by: str | None
-    idempotency_key: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,7 +196,8 @@ class History:
     connection_events: list[ConnectionEvent] = field(default_factory=list[ConnectionEvent])
     delivery_rounds: list[DeliveryRound] = field(default_factory=list[DeliveryRound])
     function_errors: list[FunctionError] = field(default_factory=list[FunctionError])
-    commands: list[FinalCommand] = field(default_factory=list[FinalCommand])
+    commands: list[CommandRow] = field(default_factory=list[CommandRow])
+    """As they are at the end."""
     transitions: list[RecordedTransition] = field(default_factory=list[RecordedTransition])
     open_transactions: list[int] = field(default_factory=list[int])
     """For each call of the gateway: how many transactions were open."""

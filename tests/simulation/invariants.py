@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from dispatcher.commands.lifecycle import ENDED, TRANSITIONS, Status
 from dispatcher.platform.gateway import Posted
-from tests.simulation.history import FinalCommand, History, Post, QueuedCommand, RecordedTransition
+from tests.simulation.history import CommandRow, History, Post, QueuedCommand, RecordedTransition
 from tests.simulation.report_rules import expected_status
 
 _LEGAL = {(source, each.target) for each in TRANSITIONS.values() for source in each.sources}
@@ -118,7 +118,9 @@ def duplicates_have_a_larger_attempt(history: History, check: Check) -> None:
     claims = {(each.command_id, each.attempt): each.at for each in history.transitions if each.to_status == "sent"}
     for each in history.transitions:
         if (each.from_status, each.to_status) == ("sent", "pending"):
-            modes = [post.mode for post in arrivals[each.command_id] if _attempt(post, each.command_id) == each.attempt]
+            modes = [
+                post.agent.mode for post in arrivals[each.command_id] if _attempt(post, each.command_id) == each.attempt
+            ]
             least = min((ACK_SECONDS_LEAST[mode] for mode in modes), default=0)
             waited = (each.at - claims.get((each.command_id, each.attempt), each.at)).total_seconds()
             early = any(cause in each.cause for cause in RETURNED_EARLY)
@@ -158,10 +160,10 @@ def deliveries_keep_their_order(history: History, check: Check) -> None:
         posted = sorted(each.command_id for each in post.commands)
         busy = {queued.session_id for queued in post.queue if queued.status == "sent"}
         for queued in post.queue:
-            free = post.mode != "silent" or queued.session_id not in busy
+            free = post.agent.mode != "silent" or queued.session_id not in busy
             overtaken = queued.status == "pending" and queued.due and free and _rank(queued) < ranks[-1]
             check(not overtaken, f"{queued.command_id} was overtaken by {posted}")
-            if queued.ack_seconds_left is not None and post.mode != "silent":
+            if queued.ack_seconds_left is not None and post.agent.mode != "silent":
                 limited = queued.ack_seconds_left <= ACK_SECONDS_MOST
                 check(limited, f"{queued.command_id} waits {queued.ack_seconds_left:.0f} s for its ack")
 
@@ -170,16 +172,16 @@ def one_lease_and_no_more_than_the_window(history: History, check: Check) -> Non
     """One process at a time delivers to an agent, and no more is in flight to an agent than its window allows."""
     for post in history.posts:
         sent = [queued for queued in post.queue if queued.status == "sent"]
-        if post.mode == "silent":
+        if post.agent.mode == "silent":
             most = max(Counter(queued.session_id for queued in sent).values(), default=0)
             check(most <= 1, f"{most} commands are in flight in one session of {post.agent_id}")
         else:
-            check(len(sent) <= post.window, f"{len(sent)} commands are in flight to {post.agent_id}")
+            check(len(sent) <= post.agent.window, f"{len(sent)} commands are in flight to {post.agent_id}")
     for outer, inner in pairwise(history.posts):
         at_once = outer.begun_at < inner.begun_at < outer.ended_at
         if at_once and outer.connection_id == inner.connection_id:
             expired = inner.clock - outer.clock >= LEASE_SECONDS
-            check(expired and inner.lease != outer.lease, f"two posts at once over {inner.connection_id}")
+            check(expired and inner.agent.lease != outer.agent.lease, f"two posts at once over {inner.connection_id}")
 
 
 def only_legal_transitions(history: History, check: Check) -> None:
@@ -220,8 +222,8 @@ def old_connections_change_nothing(history: History, check: Check) -> None:
             check(after.connection_id == event.connection_id and same_epoch, f"{name} changed the connection")
     for post in history.posts:
         if post.first_of_lease:
-            current = post.connection_id == post.current_connection_id
-            check(current, f"a claim was posted over {post.connection_id}, not {post.current_connection_id}")
+            current = post.connection_id == post.agent.connection_id
+            check(current, f"a claim was posted over {post.connection_id}, not {post.agent.connection_id}")
 
 
 def only_the_owner_settles(history: History, check: Check) -> None:
@@ -313,7 +315,7 @@ def every_transition_is_recorded(history: History, check: Check) -> None:
     check(set(transitions) <= known, "there are transitions of commands that do not exist")
 
 
-def _check_chain(command: FinalCommand, transitions: list[RecordedTransition], check: Check) -> None:
+def _check_chain(command: CommandRow, transitions: list[RecordedTransition], check: Check) -> None:
     """Check that a command's transitions lead without a gap from its acceptance to its status."""
     statuses = [None, *(each.to_status for each in transitions)]
     complete = all(each.from_status == status for each, status in zip(transitions, statuses, strict=False))

@@ -6,9 +6,8 @@ from psycopg.rows import class_row
 
 from dispatcher.platform.database import Connection
 from tests.simulation.history import (
-    AgentState,
-    CommandState,
-    FinalCommand,
+    AgentRow,
+    CommandRow,
     History,
     Post,
     QueuedCommand,
@@ -52,32 +51,25 @@ class Observer:
         """Read an agent and its queue when a post begins."""
         with self._conn.cursor(row_factory=class_row(QueuedCommand)) as cursor:
             queue = tuple(cursor.execute(_QUEUE, (connection.agent_id,)).fetchall())
-        row = self._conn.execute(
-            "select connection_id, dialect, delivery_window, lease_token::text from agents where agent_id = %s",
-            (connection.agent_id,),
-        ).fetchone()
-        assert row is not None
-        current_connection_id, mode, window, lease = row
         return Post(
             begun_at=self._history.tick(),
             clock=clock,
             agent_id=connection.agent_id,
             connection_id=connection.connection_id,
-            current_connection_id=current_connection_id,
-            mode=mode,
-            window=window,
-            lease=lease,
+            agent=self.agent(connection.agent_id),
             queue=queue,
         )
 
-    def commands(self) -> dict[str, CommandState]:
-        """Read the state of every command."""
-        with self._conn.cursor(row_factory=class_row(CommandState)) as cursor:
+    def commands(self) -> dict[str, CommandRow]:
+        """Read every command, in the order of acceptance."""
+        with self._conn.cursor(row_factory=class_row(CommandRow)) as cursor:
             cursor.execute(
-                """select command_id, agent_id, session_id, status, attempt, max_attempts, epoch,
+                """select command_id, agent_id, action, session_id, status, attempt, max_attempts, epoch,
                    (select min(h.epoch) from command_history h
                        where h.command_id = c.command_id and h.to_status = 'sent') as first_epoch,
-                   seq, cancel_requested_at is not null as cancel_requested from agent_commands c"""
+                   seq, cancel_requested_at is not null as cancel_requested,
+                   created_at, sent_at, acknowledged_at, completed_at, submitted_by, idempotency_key
+                   from agent_commands c order by seq"""
             )
             return {command.command_id: command for command in cursor}
 
@@ -88,11 +80,11 @@ class Observer:
         ).fetchone()
         return row[0] if row else -1
 
-    def agent(self, agent_id: str) -> AgentState:
-        """Read an agent's connection and presence."""
-        with self._conn.cursor(row_factory=class_row(AgentState)) as cursor:
+    def agent(self, agent_id: str) -> AgentRow:
+        """Read an agent."""
+        with self._conn.cursor(row_factory=class_row(AgentRow)) as cursor:
             agent = cursor.execute(
-                """select epoch, connection_id, dialect as mode, delivery_window as window,
+                """select epoch, connection_id, dialect as mode, delivery_window as window, lease_token::text as lease,
                    last_seen_at::text as last_seen from agents where agent_id = %s""",
                 (agent_id,),
             ).fetchone()
@@ -114,12 +106,7 @@ class Observer:
 
     def record_end(self) -> None:
         """Read all commands and all transitions into the history."""
-        with self._conn.cursor(row_factory=class_row(FinalCommand)) as commands:
-            self._history.commands = commands.execute(
-                """select command_id, agent_id, action, status, attempt, max_attempts, created_at, sent_at,
-                   acknowledged_at, completed_at, submitted_by, idempotency_key
-                   from agent_commands order by seq"""
-            ).fetchall()
+        self._history.commands = list(self.commands().values())
         with self._conn.cursor(row_factory=class_row(RecordedTransition)) as transitions:
             self._history.transitions = transitions.execute(
                 """select command_id, from_status, to_status, attempt, cause, at from command_history

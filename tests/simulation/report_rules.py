@@ -1,11 +1,11 @@
 """What a report must do to its command, and must not: the agents' protocol, written a second time and independently."""
 
-from tests.simulation.history import AgentReport, CommandState
+from tests.simulation.history import AgentReport, CommandRow
 
 _UNDER_WAY = ("sent", "acknowledged")
 
 
-def expected_status(report: AgentReport, before: CommandState) -> str:
+def expected_status(report: AgentReport, before: CommandRow) -> str:
     """Return the status that a report leads to.
 
     A report of an older attempt says nothing about the last one; but a result that was really reached counts.

@@ -13,7 +13,7 @@ from dispatcher.commands.flush import FlushRequest
 from dispatcher.protocol.handshake import DeliveryMode, Handshake
 from tests.rows import receive
 from tests.simulation.faulty_gateway import AgentConnection
-from tests.simulation.history import AgentReport, AgentState, CommandState, ConnectionEvent, PostedCommand
+from tests.simulation.history import AgentReport, AgentRow, CommandRow, ConnectionEvent, PostedCommand
 from tests.simulation.injected_faults import ActorFault
 
 if TYPE_CHECKING:
@@ -125,11 +125,11 @@ class SimulatedAgents:
         )
         self._record_event(connection, "$disconnect", epoch, before)
 
-    def _before_event(self, connection: AgentConnection) -> tuple[AgentState, int]:
+    def _before_event(self, connection: AgentConnection) -> tuple[AgentRow, int]:
         observer = self.simulation.observer
         return observer.agent(connection.agent_id), observer.epoch_of(connection.agent_id, connection.connection_id)
 
-    def _record_event(self, connection: AgentConnection, kind: str, epoch: int, before: AgentState) -> None:
+    def _record_event(self, connection: AgentConnection, kind: str, epoch: int, before: AgentRow) -> None:
         self.simulation.history.connection_events.append(
             ConnectionEvent(
                 agent_id=connection.agent_id,
@@ -249,7 +249,7 @@ def message_of(command: PostedCommand, kind: str, session_id: str | None) -> str
     return json.dumps({"type": kind, "payload": {**named, **failed, "result": 1}})
 
 
-def _first_of_session(commands: dict[str, CommandState], agent_id: str, session_id: str, last_epoch: int) -> str | None:
+def _first_of_session(commands: dict[str, CommandRow], agent_id: str, session_id: str, last_epoch: int) -> str | None:
     """Return the command that an answer of a session means: the first that was sent over this connection or an older one."""
     found = [
         (command.status == "timed_out", command.seq, command_id)

@@ -86,7 +86,6 @@ class SimulatedOperators:
         simulation = self.simulation
         if commands[0].idempotency_key and (commands[0], operator) not in self._keyed:
             self._keyed.append((commands[0], operator))
-        simulation.agents.sessions |= {each.action: each.session_id for each in commands}
         simulation.log(f"{operator} submits " + "; ".join(map(_described, commands)))
         accepted: list[str] = []
         refused: list[str] = []
@@ -97,8 +96,9 @@ class SimulatedOperators:
             except DispatcherError as error:
                 refused.append(type(error).__name__)
                 return
-            accepted.extend(each.command.command_id for each in answer)
-            self._record(commands, operator, "accepted", accepted)
+            for command, each in zip(commands, answer, strict=True):
+                accepted.append(each.command.command_id)
+                self._record(command, operator, "accepted", command_id=each.command.command_id)
             deliver_at_once(conn, simulation.gateway, [each.command for each in answer], simulation.deadline())
 
         simulation.observe_submission(
@@ -106,35 +106,37 @@ class SimulatedOperators:
         )
         if refused:
             simulation.log(f"answer: {refused[0]}")
-            self._record(commands, operator, "refused", reason=refused[0])
-        elif not accepted:
-            self._record(commands, operator, "unknown")
+        if not accepted:
+            for command in commands:
+                self._record(command, operator, "refused" if refused else "unknown", reason="".join(refused))
 
     def _record(
         self,
-        commands: list[NewCommand],
-        operator: str,
+        command: NewCommand,
+        operator: str | None,
         outcome: str,
-        command_ids: list[str] | None = None,
+        *,
+        command_id: str | None = None,
         reason: str | None = None,
+        payload_text: str | None = None,
     ) -> None:
-        for index, command in enumerate(commands):
-            command_id = command_ids[index] if command_ids else None
-            self.simulation.history.submissions.append(
-                Submission(
-                    action=command.action,
-                    agent_id=command.agent_id,
-                    operator=operator,
-                    key=command.idempotency_key,
-                    body=repr(command),
-                    payload=decode_exactly(dumps({} if command.payload is None else command.payload)),
-                    outcome=outcome,
-                    command_id=command_id,
-                    reason=reason,
-                )
+        text = payload_text or dumps({} if command.payload is None else command.payload)
+        self.simulation.agents.sessions[command.action] = command.session_id
+        self.simulation.history.submissions.append(
+            Submission(
+                action=command.action,
+                agent_id=command.agent_id,
+                operator=operator,
+                key=command.idempotency_key,
+                body=repr(command),
+                payload=decode_exactly(text),
+                outcome=outcome,
+                command_id=command_id,
+                reason=reason,
             )
-            if command_id:
-                self.known.append((command_id, command.action))
+        )
+        if command_id:
+            self.known.append((command_id, command.action))
 
     def insert(self, agent_id: str) -> None:
         """Insert a row with psql: four columns, perhaps one more that is NULL, perhaps an unknown status."""
@@ -154,20 +156,8 @@ class SimulatedOperators:
             sql.SQL(", ").join(map(sql.Identifier, row)), sql.SQL(", ").join([sql.Placeholder()] * len(row))
         )
         (stored,) = simulation.database.observer.execute(statement, list(row.values())).fetchone() or (None,)
-        simulation.agents.sessions[action] = row.get("session_id")
-        self.known.append((command_id, action))
-        simulation.history.submissions.append(
-            Submission(
-                action=action,
-                agent_id=agent_id,
-                operator=None,
-                key=None,
-                body="",
-                payload=decode_exactly(stored or "{}"),
-                outcome="accepted",
-                command_id=command_id,
-            )
-        )
+        command = NewCommand(agent_id=agent_id, action=action, session_id=row.get("session_id"))
+        self._record(command, None, "accepted", command_id=command_id, payload_text=stored or "{}")
 
     def cancel(self, command: tuple[str, str]) -> None:
         """Cancel a command."""

@@ -43,6 +43,11 @@ def post(history: History, **changes: Any) -> Changes:
     return {"posts": [replace(history.posts[0], **changes)]}
 
 
+def agent(history: History, **changes: Any) -> Changes:
+    """Change the agent as it was when the post began."""
+    return post(history, agent=replace(history.posts[0].agent, **changes))
+
+
 def queue(history: History, *queued: Changes) -> Changes:
     """Change the queue that was seen when the post began: one command for each dict of changes."""
     return post(history, queue=tuple(replace(history.posts[0].queue[0], **changes) for changes in queued))
@@ -119,7 +124,7 @@ def current_again(history: History) -> Changes:
 def two_posts_at_once(history: History) -> Changes:
     """Let another post begin before the first one has ended."""
     first = history.posts[0]
-    other = replace(first, begun_at=first.begun_at + 1, lease="another")
+    other = replace(first, begun_at=first.begun_at + 1, agent=replace(first.agent, lease="another"))
     return {"posts": [replace(first, ended_at=first.begun_at + 2), other]}
 
 
@@ -154,7 +159,7 @@ WRONG: list[tuple[str, str, Callable[[History], Changes]]] = [
     (
         "I5",
         "two in flight in a silent agent's session",
-        lambda h: queue(replace(h, **post(h, mode="silent")), {}, SECOND),
+        lambda h: queue(replace(h, **agent(h, mode="silent")), {}, SECOND),
     ),
     ("I5", "two posts at once", two_posts_at_once),
     ("I6", "sent before it was pending", lambda h: {"transitions": [replace(h.transitions[1], from_status=None)]}),
@@ -164,7 +169,7 @@ WRONG: list[tuple[str, str, Callable[[History], Changes]]] = [
     ("I8", "an old $disconnect changes the connection", lambda h: event(h, connection_id=None)),
     ("I8", "the epoch goes back", lambda h: event(h, epoch=0)),
     ("I8", "an old connection becomes current by a message", current_again),
-    ("I8", "a claim is posted over an old connection", lambda h: post(h, current_connection_id="c9")),
+    ("I8", "a claim is posted over an old connection", lambda h: agent(h, connection_id="c9")),
     ("I9", "another agent settles it", lambda h: report(h, agent_id="batch")),
     ("I9", "a report changes others too", lambda h: report(h, others_changed=("k2",))),
     ("I9", "success is logged, but nothing changed", lambda h: without_effect(h, logged_warning=True)),
