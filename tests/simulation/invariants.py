@@ -1,5 +1,6 @@
 """The invariants I1 to I16 of docs/guarantees.md, checked on a history.  Each docstring is the invariant's sentence."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from itertools import pairwise
@@ -346,11 +347,14 @@ INVARIANTS: dict[str, Callable[[History, Check], None]] = {
 
 
 def violations_of(history: History, checks: Counter[str]) -> list[str]:
-    """Check every invariant; count the checks of each, and return what is violated: "I4: k1 was overtaken by k2"."""
+    """Check every invariant; count the checks of each, and return what is violated: "I4: do-1 was overtaken by do-2"."""
     violations: list[str] = []
     for name, invariant in INVARIANTS.items():
         check = Check()
         invariant(history, check)
         checks[name] += check.count
         violations += [f"{name}: {sentence}" for sentence in check.violations]
-    return violations
+    # A command is called by its action, as in the log.
+    actions = {command.command_id: command.action for command in history.commands}
+    ids = re.compile("|".join(map(re.escape, sorted(actions, key=len, reverse=True))) or "(?!)")
+    return list(dict.fromkeys(ids.sub(lambda found: actions[found[0]], violation) for violation in violations))
