@@ -1,6 +1,5 @@
 """The invariants I1 to I16 of docs/guarantees.md, checked on a history.  Each docstring is the invariant's sentence."""
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from itertools import pairwise
@@ -354,7 +353,6 @@ def violations_of(history: History, checks: Counter[str]) -> list[str]:
         invariant(history, check)
         checks[name] += check.count
         violations += [f"{name}: {sentence}" for sentence in check.violations]
-    # A command is called by its action, as in the log.
-    actions = {command.command_id: command.action for command in history.commands}
-    ids = re.compile("|".join(map(re.escape, sorted(actions, key=len, reverse=True))) or "(?!)")
-    return list(dict.fromkeys(ids.sub(lambda found: actions[found[0]], violation) for violation in violations))
+    for command in history.commands:  # is called by its action, as in the log
+        violations = [violation.replace(command.command_id, command.action) for violation in violations]
+    return list(dict.fromkeys(violations))

@@ -141,8 +141,7 @@ class SimulatedOperators:
     def insert(self, agent_id: str) -> None:
         """Insert a row with psql: four columns, perhaps one more that is NULL, perhaps an unknown status."""
         simulation = self.simulation
-        action = self._next_action("row")
-        command_id = f"sql-{action}"
+        action = command_id = self._next_action("row")
         payload = simulation.choose(SQL_PAYLOADS)
         row: dict[str, Any] = {"command_id": command_id, "agent_id": agent_id, "action": action, "payload": payload}
         if agent_id == "docker":

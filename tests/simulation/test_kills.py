@@ -131,11 +131,11 @@ WRITES = [
 
 
 def terminate_at(conn: Connection, table: str, number: int, *, commit: bool) -> None:
-    """Terminate the session `victim` at its n-th write to a table, or at the commit of that write."""
+    """Terminate the session named `terminated` at its n-th write to a table, or at the commit of that write."""
     conn.execute("create sequence writes")
     function = sql.SQL(
         """create function terminate() returns trigger language plpgsql as $$ begin
-            if current_setting('application_name') = 'victim' and nextval('writes') = {} then
+            if current_setting('application_name') = 'terminated' and nextval('writes') = {} then
                 perform pg_terminate_backend(pg_backend_pid());
             end if; return null; end $$"""
     )
@@ -158,10 +158,10 @@ def test_a_terminated_database_session_loses_no_command(
         deliver(conn, gateway, "a1", plenty)
     terminate_at(conn, table, number, commit=commit)
 
-    with open_connection(f"{database_url}?application_name=victim") as victim:
+    with open_connection(f"{database_url}?application_name=terminated") as terminated:
         with contextlib.suppress(psycopg.OperationalError):  # the sweep counts it as a failed pass
-            WORK[work](victim, gateway)
-        assert victim.closed
+            WORK[work](terminated, gateway)
+        assert terminated.closed
     conn.execute("drop function terminate cascade")
     recover(conn, gateway)
 

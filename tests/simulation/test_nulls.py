@@ -71,7 +71,7 @@ def delivered(gateway: FakeGateway) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_null_in_each_nullable_column_of_a_command_stops_nobody(conn: Connection, mode: str) -> None:
+def test_null_in_each_nullable_column_of_a_command_stops_no_other(conn: Connection, mode: str) -> None:
     """The columns are read from the database: one that is added later is tested too."""
     connect_agent(conn, mode)
     names = [*nullable_columns(conn, "agent_commands"), *NULL_MEANS_DEFAULT]
@@ -94,7 +94,7 @@ def test_a_row_of_nothing_but_null_is_delivered(conn: Connection) -> None:
 
 
 @pytest.mark.parametrize("table", ["agents", "agent_connections", "sessions", "agent_keys"])
-def test_null_in_each_nullable_column_of_another_table_stops_nobody(conn: Connection, table: str) -> None:
+def test_null_in_each_nullable_column_of_another_table_stops_no_other(conn: Connection, table: str) -> None:
     """In another agent's row, connection, session and key."""
     for agent_id in ("a1", "a2"):
         connect_agent(conn, "acknowledging", agent_id)
