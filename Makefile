@@ -83,7 +83,7 @@ security: $(VENV)/.dev ## look for secrets in the repository and known vulnerabi
 mutations: $(VENV)/.dev ## put each bug of the original back, and show the test that fails (ARGS="--only lease" for some)
 	@$(RUN) -m tests.regressions $(ARGS)
 
-faults: $(VENV)/.dev ## simulate N=1000 histories of faults from SEED=1 and check the invariants
+faults: $(VENV)/.dev ## simulate N=1000 histories of faults from SEED=1 and check the invariants (N=1 replays one)
 	@$(RUN) -m tests.simulation --n $(N) --seed $(SEED)
 
 # Other histories each night; the output names the seed.

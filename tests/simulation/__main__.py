@@ -1,83 +1,71 @@
-"""Play randomised histories with faults: python -m tests.simulation --n 1000 --seed 7."""
+"""Play random histories of faults and check the invariants: python -m tests.simulation --n 1000 --seed 7."""
 
 import argparse
 import os
 import sys
 import time
-from collections import Counter
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from tests.simulation.history_runner import Failure, Played, play_all, seeds_of
 from tests.simulation.invariants import INVARIANTS
-from tests.simulation.laboratory import databases
-from tests.simulation.runner import Result, play_in_parallel
+from tests.simulation.simulation_database import running_databases
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Play histories; 1 where one breaks an invariant."""
+    """Play histories; return 1 if one breaks an invariant."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
-    parser.add_argument("--n", type=int, default=1000, help="how many histories (1000)")
-    parser.add_argument("--seed", type=int, default=7, help="from which all of them follow (7)")
-    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="in how many processes")
-    asked = parser.parse_args(arguments)
+    parser.add_argument("--n", type=int, default=1000, help="number of histories (1000)")
+    parser.add_argument("--seed", type=int, default=7, help="seed of the first history; the others follow from it (7)")
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="number of processes (2)")
+    options = parser.parse_args(arguments)
     console = Console()
     begun = time.monotonic()
-    progress = Progress(
-        TextColumn("histories"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[counts]}"),
-        console=console,
-    )
-    with databases(asked.jobs) as urls, progress:
-        task = progress.add_task("histories", total=asked.n, counts="")
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[counts]}"))
+    with (
+        running_databases(min(options.jobs, options.n)) as urls,
+        Progress(TextColumn("histories"), *columns, console=console) as progress,
+    ):
+        task = progress.add_task("histories", total=options.n, counts="")
 
-        def show(results: list[Result]) -> None:
-            counts = (
-                f"{sum(r.commands for r in results)} commands, {sum(r.deliveries for r in results)} deliveries, "
-                f"{sum(r.faults.total() for r in results)} faults"
+        def show(played: Played) -> None:
+            counts = f"{played.commands} commands, {played.deliveries} deliveries, {played.faults.total()} faults" + (
+                ", shrinking the history that failed" if played.failure else ""
             )
-            progress.update(task, completed=sum(r.histories for r in results), counts=counts)
+            progress.update(task, completed=played.histories, counts=counts)
 
-        results = play_in_parallel(urls, asked.n, asked.seed, show)
+        played = play_all(urls, seeds_of(options.seed, options.n), show)
     seconds = time.monotonic() - begun
-    _tables(console, results)
-    histories = sum(result.histories for result in results)
-    console.print(f"{histories} histories in {seconds:.0f} s, {histories / seconds:.1f} a second, seed {asked.seed}")
-    failing = [result for result in results if result.failing]
-    for result in failing:
-        _explain(console, result)
-    if not failing:
-        console.print("No invariant was violated.")
-    return 1 if failing else 0
+    _print_counts(console, played)
+    rate = played.histories / seconds
+    console.print(f"{played.histories} histories in {seconds:.0f} s, {rate:.1f} per second, seed {options.seed}")
+    if played.failure:
+        _print_failure(console, played.failure)
+        return 1
+    console.print("No invariant is broken.")
+    return 0
 
 
-def _tables(console: Console, results: list[Result]) -> None:
-    checks, rules, faults = Counter[str](), Counter[str](), Counter[str]()
-    for result in results:
-        checks.update(result.checks)
-        rules.update(result.rules)
-        faults.update(result.faults)
-    table = Table("", "invariant", "checked", title="What was checked")
+def _print_counts(console: Console, played: Played) -> None:
+    table = Table("", "Invariant", "Checks", title="Invariants")
     for name, invariant in INVARIANTS.items():
-        table.add_row(name, (invariant.__doc__ or "").splitlines()[0], f"{checks[name]:,}")
+        table.add_row(name, (invariant.__doc__ or "").splitlines()[0], f"{played.checks[name]:,}")
     console.print(table)
-    for title, counts in (("What the actors did", rules), ("What went wrong", faults)):
-        table = Table("what", "times", title=title)
-        for what, count in sorted(counts.items(), key=lambda item: -item[1]):
-            table.add_row(what, f"{count:,}")
-        console.print(table)
+    table = Table("Fault", "Times", title="Faults")
+    for name, count in played.faults.most_common():
+        table.add_row(name, f"{count:,}")
+    console.print(table)
 
 
-def _explain(console: Console, result: Result) -> None:
-    console.rule(f"[red]broken with seed {result.seed}")
-    steps = result.failing or []
-    for number, line in enumerate(steps, 1):
-        console.print(f"{number:3}. {line}" if line else "", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"Again: python -m tests.simulation --n {result.n} --seed {result.seed} --jobs 1")
+def _print_failure(console: Console, failure: Failure) -> None:
+    console.rule(f"[red]Seed {failure.seed} breaks an invariant; the simplest history that does")
+    for number, line in enumerate(failure.log_lines, 1):
+        console.print(f"{number:3}. {line}", markup=False, highlight=False, soft_wrap=True)
+    for violation in failure.violations:
+        console.print(violation, markup=False, style="red", soft_wrap=True)
+    console.print(f"Replay it: make faults N=1 SEED={failure.seed}")
 
 
 if __name__ == "__main__":

@@ -1,20 +1,23 @@
-"""What must hold in every history.  Each function's docstring is the invariant's sentence in docs/guarantees.md."""
+"""The invariants I1 to I16 of docs/guarantees.md, checked on a history.  Each docstring is the invariant's sentence."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from itertools import pairwise
 
 from dispatcher.commands.lifecycle import ENDED, TRANSITIONS, Status
-from tests.simulation.record import Final, Moved, Post, Queued, Record
-from tests.simulation.reports import check_report
+from dispatcher.platform.gateway import Posted
+from tests.simulation.history import CommandRow, History, Post, QueuedCommand, RecordedTransition
+from tests.simulation.report_rules import expected_status
 
 _LEGAL = {(source, each.target) for each in TRANSITIONS.values() for source in each.sources}
-_EXPLAINED = {"expired", "cancelled", "dead"}
+_ENDED_WITHOUT_DELIVERY = {"expired", "cancelled", "dead"}
 LEASE_SECONDS = 30
 ACK_SECONDS_LEAST = {"acknowledging": 17, "batching": 17, "silent": 4}
-"""20 s less a tenth of jitter, and what passes between two looks at the clock; of a silent agent the execution timeout."""
+"""20 s less a tenth of jitter, and some time between two looks at the clock; of a silent agent the execution timeout."""
 ACK_SECONDS_MOST = 330
 """5 minutes, and a tenth of jitter."""
+RETURNED_EARLY = ("before the agent reconnected", "asks for another")
+"""Causes for which a delivered command may return to the queue before its ack deadline."""
 
 
 class Check:
@@ -24,291 +27,306 @@ class Check:
         self.count = 0
         self.violations: list[str] = []
 
-    def __call__(self, sentence: str, *, holds: bool) -> None:
-        """Check one thing; the sentence says what is wrong where it does not hold."""
+    def __call__(self, holds: object, sentence: str) -> None:
+        """Check one condition; the sentence says what is wrong if it does not hold."""
         self.count += 1
         if not holds:
             self.violations.append(sentence)
 
 
-def _by_command(record: Record) -> dict[str, list[Moved]]:
-    found: dict[str, list[Moved]] = {}
-    for moved in record.history:
-        found.setdefault(moved.command_id, []).append(moved)
+def _transitions_by_command(history: History) -> dict[str, list[RecordedTransition]]:
+    found: dict[str, list[RecordedTransition]] = defaultdict(list)
+    for transition in history.transitions:
+        found[transition.command_id].append(transition)
     return found
 
 
-def _arrivals(record: Record) -> dict[str, list[Post]]:
-    found: dict[str, list[Post]] = {}
-    for post in record.posts:
-        if post.arrived:
-            for carried in post.carried:
-                found.setdefault(carried.command_id, []).append(post)
+def _posts_by_command(posts: list[Post]) -> dict[str, list[Post]]:
+    found: dict[str, list[Post]] = defaultdict(list)
+    for post in posts:
+        for command in post.commands:
+            found[command.command_id].append(post)
     return found
+
+
+def _arrivals(history: History) -> dict[str, list[Post]]:
+    return _posts_by_command([post for post in history.posts if post.arrived])
 
 
 def _attempt(post: Post, command_id: str) -> int:
-    return next(carried.attempt for carried in post.carried if carried.command_id == command_id)
+    return next(command.attempt for command in post.commands if command.command_id == command_id)
 
 
-def every_202_ends_once(record: Record, check: Check) -> None:
-    """Every 202 is committed, and reaches exactly one end: completed, failed, expired, cancelled or dead (attempts used up)."""
-    for each in record.submissions:
+def accepted_commands_end_once(history: History, check: Check) -> None:
+    """Every 202 is committed and reaches exactly one end; a real result may replace `timed_out`."""
+    committed = {command.command_id for command in history.commands}
+    for each in history.submissions:
         if each.outcome == "accepted":
-            check(f"{each.action} was accepted, but has no row", holds=(each.command_id or "") in record.finals)
-    moves = _by_command(record)
-    for final in record.finals.values():
-        check(f"{final.action} never ended: it is {final.status}", holds=final.status in ENDED)
-        ends = [moved.to_status for moved in moves.get(final.command_id, []) if moved.to_status in ENDED]
-        check(f"{final.action} ended as {ends}", holds=len(ends) == 1 or (len(ends) == 2 and ends[0] == "timed_out"))
+            check(each.command_id in committed, f"{each.action} was accepted, but has no row")
+    transitions = _transitions_by_command(history)
+    for command in history.commands:
+        check(command.status in ENDED, f"{command.action} never ended: it is {command.status}")
+        ends = [each.to_status for each in transitions[command.command_id] if each.to_status in ENDED]
+        once = len(ends) == 1 or (len(ends) == 2 and ends[0] == "timed_out")
+        check(once, f"{command.action} ended as {ends}")
 
 
-def nothing_is_lost_or_invented(record: Record, check: Check) -> None:
-    """Lost = accepted, never delivered and not explained by its end = 0.  Invented = delivered but never accepted = 0."""
-    arrivals = _arrivals(record)
-    reported = {told.command_id for told in record.told}
-    for final in record.finals.values():
-        explained = final.status in _EXPLAINED or "does not pass the gateway" in (final.error_message or "")
+def nothing_is_lost_or_invented(history: History, check: Check) -> None:
+    """No accepted command ends undelivered without a reason, and no command is delivered that was not accepted."""
+    arrivals, posts = _arrivals(history), _posts_by_command(history.posts)
+    reported = {report.command_id for report in history.reports}
+    set_aside = {
+        each.command_id for each in history.transitions if (each.from_status, each.to_status) == (None, "dead")
+    }
+    for command in history.commands:
+        too_large = any(post.answer is Posted.TOO_LARGE for post in posts[command.command_id])
         check(
-            f"{final.action} was lost: it is {final.status}, and reached nobody",
-            holds=explained or final.command_id in arrivals or final.command_id in reported,
+            command.status in _ENDED_WITHOUT_DELIVERY
+            or (command.status == "failed" and too_large)
+            or command.command_id in arrivals
+            or command.command_id in reported,
+            f"{command.action} was lost: it is {command.status}, and did not reach its agent",
         )
-        used_up = final.attempt == final.max_attempts or "set aside" in (final.error_message or "")
-        check(f"{final.action} is dead with attempts left", holds=final.status != "dead" or used_up)
-    submitted = {(each.agent_id, each.action): each for each in record.submissions if each.outcome != "refused"}
-    for post in record.posts:
-        for carried in post.carried:
-            source = submitted.get((post.agent_id, str(carried.action)))
-            check(f"{carried.action} was invented for {post.agent_id}", holds=source is not None)
-            same = source is None or carried.payload == source.payload
-            check(f"{carried.action} went out with another payload", holds=same)
+        used_up = command.attempt == command.max_attempts or command.command_id in set_aside
+        check(command.status != "dead" or used_up, f"{command.action} is dead, but has attempts left")
+    submitted = {(each.agent_id, each.action): each for each in history.submissions if each.outcome != "refused"}
+    for post in history.posts:
+        for posted in post.commands:
+            source = submitted.get((post.agent_id, posted.action))
+            check(source is not None, f"{posted.action} was delivered to {post.agent_id}, but not accepted")
+            same = source is None or posted.payload == source.payload
+            check(same, f"{posted.action} was delivered with another payload")
 
 
-def duplicates_have_a_larger_attempt(record: Record, check: Check) -> None:
-    """A duplicate delivery carries the same commandId and a strictly larger attempt, and attempts never pass max_attempts.
+def duplicates_have_a_larger_attempt(history: History, check: Check) -> None:
+    """A second delivery has the same commandId and a larger attempt, and attempts never exceed max_attempts.
 
-    Every claim counts as an attempt, and one that may have arrived has its time to be acknowledged.  A duplicate has its
-    reason in a fault, a lost answer or a new connection before it.
+    Every claim counts as an attempt.  An attempt that may have arrived keeps its time for the ack.  A second delivery has a
+    reason before it: a fault, a lost answer or a new connection.
     """
-    arrivals = _arrivals(record)
+    arrivals = _arrivals(history)
     for command_id, posts in arrivals.items():
         for earlier, later in pairwise(posts):
             first, second = _attempt(earlier, command_id), _attempt(later, command_id)
-            check(f"{command_id} came with attempt {second} after {first}", holds=first < second)
-            agents = {None, earlier.agent_id}
-            reasons = [t for t in record.troubles if earlier.at < t.at < later.at and t.agent_id in agents]
-            check(f"{command_id} came again, attempt {second}, without any reason", holds=bool(reasons))
-    given_up = [moved for moved in record.history if (moved.from_status, moved.to_status) == ("sent", "pending")]
-    claimed = {(moved.command_id, moved.attempt): moved.at for moved in record.history if moved.to_status == "sent"}
-    for moved in given_up:
-        here = [
-            post for post in arrivals.get(moved.command_id, []) if _attempt(post, moved.command_id) == moved.attempt
-        ]
-        least = min((ACK_SECONDS_LEAST[post.dialect] for post in here), default=0)
-        said = any(cause in moved.cause for cause in ("before the agent reconnected", "asks for another"))
-        waited = (moved.at - claimed.get((moved.command_id, moved.attempt), moved.at)).total_seconds()
-        check(
-            f"{moved.command_id} reached its agent, and was given back after {waited:.1f} s",
-            holds=said or waited >= least,
-        )
-    claims = Counter(moved.command_id for moved in record.history if moved.to_status == "sent")
-    for final in record.finals.values():
-        check(f"{final.action} has more attempts than {final.max_attempts}", holds=final.attempt <= final.max_attempts)
-        check(f"{final.action}: attempt {final.attempt}", holds=final.attempt == claims[final.command_id])
-    for post in record.posts:
-        for carried in post.carried:
-            named = carried.named_attempt in {None, carried.attempt}
-            check(f"{carried.action} named attempt {carried.named_attempt}, not {carried.attempt}", holds=named)
+            check(first < second, f"{command_id} arrived with attempt {second} after {first}")
+            reasons = [
+                fault
+                for fault in history.faults
+                if earlier.begun_at < fault.at < later.begun_at and fault.agent_id in {None, earlier.agent_id}
+            ]
+            check(bool(reasons), f"{command_id} arrived again, attempt {second}, without a reason")
+    claims = {(each.command_id, each.attempt): each.at for each in history.transitions if each.to_status == "sent"}
+    for each in history.transitions:
+        if (each.from_status, each.to_status) == ("sent", "pending"):
+            modes = [
+                post.agent.mode for post in arrivals[each.command_id] if _attempt(post, each.command_id) == each.attempt
+            ]
+            least = min((ACK_SECONDS_LEAST[mode] for mode in modes), default=0)
+            waited = (each.at - claims.get((each.command_id, each.attempt), each.at)).total_seconds()
+            early = any(cause in each.cause for cause in RETURNED_EARLY)
+            check(
+                early or waited >= least,
+                f"{each.command_id} reached its agent, and returned to the queue after {waited:.1f} s",
+            )
+    attempts = Counter(each.command_id for each in history.transitions if each.to_status == "sent")
+    for command in history.commands:
+        most = command.max_attempts
+        check(command.attempt <= most, f"{command.action} has more attempts than {most}")
+        counted = command.attempt == attempts[command.command_id]
+        check(counted, f"{command.action} has attempt {command.attempt}, but {attempts[command.command_id]} claims")
+    for post in history.posts:
+        for posted in post.commands:
+            named = posted.named_attempt in {None, posted.attempt}
+            check(named, f"{posted.action} named attempt {posted.named_attempt}, not {posted.attempt}")
 
 
-def _rank(queued: Queued) -> tuple[int, int]:
+def _rank(queued: QueuedCommand) -> tuple[int, int]:
     return -queued.priority, queued.seq
 
 
-def deliveries_keep_their_order(record: Record, check: Check) -> None:
-    """First deliveries to one agent follow acceptance order within a priority; holding back is bounded.
+def deliveries_keep_their_order(history: History, check: Check) -> None:
+    """First deliveries to one agent follow the order of acceptance within a priority; delays are limited.
 
-    Precisely: when a claim begins to be posted, nothing that goes before it by (priority, sequence) is pending, due, and
-    free to be delivered (a silent agent's session is busy with one in flight); and no command in flight may stay
-    unacknowledged for longer than the longest ack deadline.
+    Precisely: when the first message of a claim is posted, no earlier command (by priority and sequence) is pending, due and
+    free; for a silent agent, a command is not free while another one of its session is in flight.  And no command in flight
+    waits longer for its ack than the longest ack deadline.
     """
-    for post in record.posts:
+    for post in history.posts:
         queue = {queued.command_id: queued for queued in post.queue}
-        ranks = [_rank(queue[each.command_id]) for each in post.carried if each.command_id in queue]
-        check(f"a post to {post.agent_id} is out of order", holds=ranks == sorted(ranks))
-        if not post.first or not ranks:
+        ranks = [_rank(queue[each.command_id]) for each in post.commands if each.command_id in queue]
+        check(ranks == sorted(ranks), f"a post to {post.agent_id} is out of order")
+        if not post.first_of_lease or not ranks:
             continue
-        carried = {each.command_id for each in post.carried}
+        posted = sorted(each.command_id for each in post.commands)
         busy = {queued.session_id for queued in post.queue if queued.status == "sent"}
         for queued in post.queue:
-            free = post.dialect != "silent" or queued.session_id not in busy
-            ahead = queued.status == "pending" and queued.due and free and _rank(queued) < ranks[-1]
-            check(f"{queued.command_id} was overtaken by {sorted(carried)}", holds=not ahead)
-            if queued.held is not None and post.dialect != "silent":
-                check(f"{queued.command_id} holds for {queued.held:.0f} s", holds=queued.held <= ACK_SECONDS_MOST)
+            free = post.agent.mode != "silent" or queued.session_id not in busy
+            overtaken = queued.status == "pending" and queued.due and free and _rank(queued) < ranks[-1]
+            check(not overtaken, f"{queued.command_id} was overtaken by {posted}")
+            if queued.ack_seconds_left is not None and post.agent.mode != "silent":
+                limited = queued.ack_seconds_left <= ACK_SECONDS_MOST
+                check(limited, f"{queued.command_id} waits {queued.ack_seconds_left:.0f} s for its ack")
 
 
-def one_lease_and_no_more_than_the_window(record: Record, check: Check) -> None:
-    """At most one live lease per agent, and no more in flight to an agent than its window."""
-    for post in record.posts:
+def one_lease_and_no_more_than_the_window(history: History, check: Check) -> None:
+    """One process at a time delivers to an agent, and no more is in flight to an agent than its window allows."""
+    for post in history.posts:
         sent = [queued for queued in post.queue if queued.status == "sent"]
-        if post.dialect == "silent":
+        if post.agent.mode == "silent":
             most = max(Counter(queued.session_id for queued in sent).values(), default=0)
-            check(f"{most} are in flight in one session of {post.agent_id}", holds=most <= 1)
+            check(most <= 1, f"{most} commands are in flight in one session of {post.agent_id}")
         else:
-            check(f"{len(sent)} are in flight to {post.agent_id}", holds=len(sent) <= post.window)
-    for outer, inner in pairwise(record.posts):
-        if outer.at < inner.at < outer.until and outer.connection_id == inner.connection_id:
-            over = inner.clock - outer.clock >= LEASE_SECONDS
-            check(f"two posts at once over {inner.connection_id}", holds=over and inner.lease != outer.lease)
+            check(len(sent) <= post.agent.window, f"{len(sent)} commands are in flight to {post.agent_id}")
+    for outer, inner in pairwise(history.posts):
+        at_once = outer.begun_at < inner.begun_at < outer.ended_at
+        if at_once and outer.connection_id == inner.connection_id:
+            expired = inner.clock - outer.clock >= LEASE_SECONDS
+            check(expired and inner.agent.lease != outer.agent.lease, f"two posts at once over {inner.connection_id}")
 
 
-def only_legal_transitions(record: Record, check: Check) -> None:
-    """Only legal transitions; an end is final, except that a real result from the agent replaces `timed_out`."""
-    for moved in record.history:
-        if moved.from_status is None:
-            legal = moved.to_status in {"pending", "dead"}
+def only_legal_transitions(history: History, check: Check) -> None:
+    """Only legal transitions happen; an end is final, except that a real result from the agent replaces `timed_out`."""
+    for each in history.transitions:
+        if each.from_status is None:
+            legal = each.to_status in {"pending", "dead"}
         else:
-            legal = (Status(moved.from_status), Status(moved.to_status)) in _LEGAL
-        check(f"{moved.command_id} went from {moved.from_status} to {moved.to_status}", holds=legal)
+            legal = (Status(each.from_status), Status(each.to_status)) in _LEGAL
+        check(legal, f"{each.command_id} went from {each.from_status} to {each.to_status}")
 
 
-def old_results_settle_nothing_new(record: Record, check: Check) -> None:
-    """A result for an old attempt never settles a newer one wrongly; a late genuine result counts."""
-    for told in record.told:
-        if told.before is not None and told.before.agent_id == told.agent_id:
-            check_report(told, told.before, check)
+def old_results_settle_nothing_new(history: History, check: Check) -> None:
+    """A report about an old attempt never ends a newer attempt wrongly; a late real result counts."""
+    for report in history.reports:
+        before = report.before
+        if before is None or before.agent_id != report.agent_id:
+            continue
+        expected = expected_status(report, before)
+        after = report.after.status if report.after else None
+        possible = {expected} if report.finished else {expected, before.status}
+        check(after in possible, f"{report.kind} (attempt {report.attempt}, epoch {report.epoch}) on {before}: {after}")
 
 
-def old_connections_change_nothing(record: Record, check: Check) -> None:
-    """An old connection never changes presence or routing: last connect wins, by connection epoch."""
-    for visit in record.visits:
-        name = f"{visit.what} over {visit.connection_id} of {visit.agent_id}"
-        check(f"{name} lowered the epoch", holds=visit.after.epoch >= visit.before.epoch)
-        forgotten = visit.before.connection_id is None and visit.epoch == visit.before.epoch
-        if visit.what == "message" and forgotten:
-            same = visit.after.connection_id in {None, visit.connection_id} and visit.after.epoch == visit.before.epoch
-            check(f"{name}, the last one, changed the route to another", holds=same)
-        elif visit.connection_id != visit.before.connection_id:
-            check(f"{name} changed the route of {visit.before.connection_id}", holds=visit.after == visit.before)
-        elif visit.what == "message":
-            same = visit.after.connection_id == visit.connection_id and visit.after.epoch == visit.before.epoch
-            check(f"{name} changed the route", holds=same)
-    for post in record.posts:
-        if post.first:
-            check(
-                f"a claim was posted over {post.connection_id}, not {post.current}",
-                holds=post.connection_id == post.current,
-            )
+def old_connections_change_nothing(history: History, check: Check) -> None:
+    """An old connection changes neither presence nor routing: the last connection wins, by its epoch."""
+    for event in history.connection_events:
+        before, after = event.before, event.after
+        name = f"{event.kind} over {event.connection_id} of {event.agent_id}"
+        check(after.epoch >= before.epoch, f"{name} lowered the epoch")
+        same_epoch = after.epoch == before.epoch
+        if event.kind == "message" and before.connection_id is None and event.epoch == before.epoch:
+            current = after.connection_id in {None, event.connection_id}
+            check(current and same_epoch, f"{name}, the last one, made another connection current")
+        elif event.connection_id != before.connection_id:
+            check(after == before, f"{name} changed the agent, whose connection is {before.connection_id}")
+        elif event.kind == "message":
+            check(after.connection_id == event.connection_id and same_epoch, f"{name} changed the connection")
+    for post in history.posts:
+        if post.first_of_lease:
+            current = post.connection_id == post.agent.connection_id
+            check(current, f"a claim was posted over {post.connection_id}, not {post.agent.connection_id}")
 
 
-def only_the_owner_settles(record: Record, check: Check) -> None:
-    """Only the agent that owns a command settles it; an update that touched no row is reported, never logged as success."""
-    for told in record.told:
-        check(f"a report of {told.agent_id} also changed {told.others}", holds=not told.others)
-        if told.before is not None and told.before.agent_id != told.agent_id:
-            check(f"{told.agent_id} settled {told.command_id} of another", holds=told.after == told.before)
-        changed = told.after != told.before
-        touched = changed or told.kind == "progress"
-        check(
-            f"{told.kind} of {told.command_id} moved nothing, logged as success",
-            holds=touched or not told.claimed_success,
-        )
-        check(
-            f"{told.kind} of {told.command_id} moved nothing, and nobody said so",
-            holds=touched or told.warned or not told.certain,
-        )
+def only_the_owner_settles(history: History, check: Check) -> None:
+    """Only the agent that owns a command can report about it; a report that changes no row is logged as a warning."""
+    for report in history.reports:
+        name = f"{report.kind} of {report.command_id} by {report.agent_id}"
+        check(not report.others_changed, f"{name} also changed {report.others_changed}")
+        changed = report.after != report.before
+        if report.before is not None and report.before.agent_id != report.agent_id:
+            check(not changed, f"{name} changed another agent's command")
+        effective = changed or report.kind == "progress"
+        check(effective or not report.logged_success, f"{name} changed nothing, but was logged as success")
+        warned = report.logged_warning or not report.finished
+        check(effective or warned, f"{name} changed nothing, without a warning")
 
 
-def one_key_one_command(record: Record, check: Check) -> None:
-    """One idempotency key, one command: same body gives the same 202, another body gives 409."""
+def one_key_one_command(history: History, check: Check) -> None:
+    """One idempotency key stands for one command: the same request gets the same answer, another request gets 409."""
     first: dict[tuple[str | None, str], tuple[str, str | None]] = {}
-    for each in record.submissions:
+    for each in history.submissions:
         if each.key is None:
             continue
         key = (each.operator, each.key)
         if each.outcome == "accepted":
             body, command_id = first.setdefault(key, (each.body, each.command_id))
-            check(f"{each.action} reused the key of another body", holds=body == each.body)
-            check(f"one key, two commands: {command_id}, {each.command_id}", holds=command_id == each.command_id)
+            check(body == each.body, f"{each.action} reused the key of another request")
+            check(command_id == each.command_id, f"one key, two commands: {command_id}, {each.command_id}")
         elif each.outcome == "refused" and each.reason == "IdempotencyKeyReused" and key in first:
-            check(f"{each.action} was refused although its body is the same", holds=first[key][0] != each.body)
-    keyed = Counter(
-        (final.submitted_by, final.idempotency_key) for final in record.finals.values() if final.idempotency_key
-    )
-    for key, count in keyed.items():
-        check(f"the key {key} has {count} rows", holds=count == 1)
+            check(first[key][0] != each.body, f"{each.action} was refused, although the request is the same")
+    keys = Counter((each.submitted_by, each.idempotency_key) for each in history.commands if each.idempotency_key)
+    for key, count in keys.items():
+        check(count == 1, f"the key {key} has {count} rows")
 
 
-def no_row_stops_another(record: Record, check: Check) -> None:
-    """One bad row never stops another: every nullable column NULL, payload of any JSON type, unknown action or status."""
-    for failure in record.failures:
-        check(f"{failure.function} failed without any fault: {failure.error}", holds=failure.struck)
-    for sweep in record.sweeps:
-        if sweep.clean:
-            check(f"{sweep.failed_passes} passes of a sweep failed", holds=sweep.failed_passes == 0)
+def no_row_stops_another(history: History, check: Check) -> None:
+    """One bad row or message never stops another: NULL in any column, a payload of any JSON type, an unknown status."""
+    for error in history.function_errors:
+        check(error.fault_injected, f"{error.function} failed without a fault: {error.error}")
+    for delivery_round in history.delivery_rounds:
+        if delivery_round.undisturbed:
+            failed = delivery_round.failed_passes
+            check(failed == 0, f"{failed} passes of a sweep failed")
 
 
-def times_are_in_order(record: Record, check: Check) -> None:
-    """Times are in order: created <= sent <= acknowledged <= ended, all from the database's clock."""
-    for final in record.finals.values():
-        times = [
-            at for at in (final.created_at, final.sent_at, final.acknowledged_at, final.completed_at) if at is not None
-        ]
-        check(f"the times of {final.action} are out of order", holds=times == sorted(times))
-    for earlier, later in pairwise(record.history):
-        check(f"history went back in time at {later.command_id}", holds=earlier.at <= later.at)
+def times_are_in_order(history: History, check: Check) -> None:
+    """A command's times are in order (created, sent, acknowledged, ended) and come from the database's clock."""
+    for command in history.commands:
+        times = (command.created_at, command.sent_at, command.acknowledged_at, command.completed_at)
+        known = [at for at in times if at is not None]
+        check(known == sorted(known), f"the times of {command.action} are out of order")
+    for earlier, later in pairwise(history.transitions):
+        check(earlier.at <= later.at, f"time went back at a transition of {later.command_id}")
 
 
-def no_transaction_during_a_post(record: Record, check: Check) -> None:
-    """No transaction is open while the network is used."""
-    for count in record.calls:
-        check("a transaction was open while the network was used", holds=count == 0)
+def no_transaction_during_a_network_call(history: History, check: Check) -> None:
+    """No transaction is open during a network call."""
+    for count in history.open_transactions:
+        check(count == 0, "a transaction was open during a network call")
 
 
-def nothing_is_delivered_too_late(record: Record, check: Check) -> None:
-    """Nothing is delivered after its deliver_by or after a committed cancel."""
-    for post in record.posts:
+def nothing_is_delivered_too_late(history: History, check: Check) -> None:
+    """No command is delivered after its deliver_by or after its cancellation was committed."""
+    for post in history.posts:
         queue = {queued.command_id: queued for queued in post.queue}
-        for carried in post.carried:
-            queued = queue.get(carried.command_id)
-            check(f"{carried.action} was posted after its end", holds=queued is not None)
-            check(f"{carried.action} was posted while pending", holds=queued is None or queued.status == "sent")
-            check(f"{carried.action} was posted after its deliver_by", holds=queued is None or not queued.late)
+        for posted in post.commands:
+            queued = queue.get(posted.command_id)
+            check(queued is not None, f"{posted.action} was posted after its end")
+            check(queued is None or queued.status == "sent", f"{posted.action} was posted while pending")
+            check(queued is None or not queued.late, f"{posted.action} was posted after its deliver_by")
 
 
-def nothing_due_waits_for_two_sweeps(record: Record, check: Check) -> None:
-    """With the agent connected and the link healthy, the oldest due command is younger than two sweeps.
+def nothing_due_waits_for_two_sweeps(history: History, check: Check) -> None:
+    """While its agent is connected, a due command waits no longer than two sweeps.
 
-    Precisely, and stronger: a sweep in which nothing goes wrong leaves nothing pending that is due, if its agent's window
-    is open and its socket has been healthy for longer than a handshake takes.  Nor does a submission to such an agent.
+    Precisely, and stronger: an undisturbed sweep leaves nothing pending that is due, if the agent's window is open and its
+    connection has worked for longer than a handshake takes.  Nor does a submission to such an agent.
     """
-    for sweep in record.sweeps:
-        if sweep.clean:
-            check(f"a {sweep.what} left {sweep.stuck} pending, though nothing holds them back", holds=not sweep.stuck)
+    for each in history.delivery_rounds:
+        if each.undisturbed:
+            check(not each.stuck, f"a {each.kind} left {each.stuck} pending, although nothing delays them")
 
 
-def every_transition_is_recorded(record: Record, check: Check) -> None:
-    """Every transition leaves exactly one row in the command's history, in the same transaction."""
-    moves = _by_command(record)
-    for final in record.finals.values():
-        check_chain(final, moves.get(final.command_id, []), check)
-    check("there is history of commands that do not exist", holds=set(moves) <= set(record.finals))
+def every_transition_is_recorded(history: History, check: Check) -> None:
+    """Every transition writes exactly one row of history, in the same transaction."""
+    transitions = _transitions_by_command(history)
+    for command in history.commands:
+        _check_chain(command, transitions[command.command_id], check)
+    known = {command.command_id for command in history.commands}
+    check(set(transitions) <= known, "there are transitions of commands that do not exist")
 
 
-def check_chain(final: Final, moves: list[Moved], check: Check) -> None:
-    """Check that a command's history leads without a gap from its acceptance to where it is."""
-    states = [None, *(moved.to_status for moved in moves)]
-    gapless = all(moved.from_status == state for moved, state in zip(moves, states, strict=False))
-    check(f"the history of {final.action} has gaps: {moves}", holds=gapless)
-    check(f"the history of {final.action} does not end at {final.status}", holds=states[-1] == final.status)
-    attempts = [moved.attempt for moved in moves]
-    check(f"the attempts of {final.action} went back", holds=attempts == sorted(attempts))
+def _check_chain(command: CommandRow, transitions: list[RecordedTransition], check: Check) -> None:
+    """Check that a command's transitions lead without a gap from its acceptance to its status."""
+    statuses = [None, *(each.to_status for each in transitions)]
+    complete = all(each.from_status == status for each, status in zip(transitions, statuses, strict=False))
+    check(complete, f"the transitions of {command.action} have gaps: {transitions}")
+    check(statuses[-1] == command.status, f"the transitions of {command.action} do not end at {command.status}")
+    attempts = [each.attempt for each in transitions]
+    check(attempts == sorted(attempts), f"the attempts of {command.action} went back")
 
 
-Invariant = Callable[[Record, Check], None]
-INVARIANTS: dict[str, Invariant] = {
-    "I1": every_202_ends_once,
+INVARIANTS: dict[str, Callable[[History, Check], None]] = {
+    "I1": accepted_commands_end_once,
     "I2": nothing_is_lost_or_invented,
     "I3": duplicates_have_a_larger_attempt,
     "I4": deliveries_keep_their_order,
@@ -320,19 +338,21 @@ INVARIANTS: dict[str, Invariant] = {
     "I10": one_key_one_command,
     "I11": no_row_stops_another,
     "I12": times_are_in_order,
-    "I13": no_transaction_during_a_post,
+    "I13": no_transaction_during_a_network_call,
     "I14": nothing_is_delivered_too_late,
     "I15": nothing_due_waits_for_two_sweeps,
     "I16": every_transition_is_recorded,
 }
 
 
-def check_all(record: Record, tally: Counter[str]) -> list[str]:
-    """Check every invariant; count the checks, and return what is violated."""
+def violations_of(history: History, checks: Counter[str]) -> list[str]:
+    """Check every invariant; count the checks of each, and return what is violated: "I4: do-1 was overtaken by do-2"."""
     violations: list[str] = []
     for name, invariant in INVARIANTS.items():
         check = Check()
-        invariant(record, check)
-        tally[name] += check.count
+        invariant(history, check)
+        checks[name] += check.count
         violations += [f"{name}: {sentence}" for sentence in check.violations]
-    return violations
+    for command in history.commands:  # is called by its action, as in the log
+        violations = [violation.replace(command.command_id, command.action) for violation in violations]
+    return list(dict.fromkeys(violations))

@@ -1,7 +1,5 @@
-"""One row that is odd stops no other: NULL wherever the tables allow it, payloads of every JSON type, unknown statuses."""
+"""An odd row stops no other: NULL wherever the tables allow it, payloads of every JSON type, unknown statuses."""
 
-import json
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -13,98 +11,93 @@ from dispatcher.protocol.handshake import DeliveryMode
 from dispatcher.sessions import session_records
 from tests.fakes import FakeGateway, plenty
 from tests.rows import connect, provide, put, receive, statuses
-from tests.simulation.clock import Shift
-from tests.simulation.columns import nullable
+from tests.simulation.faulty_gateway import commands_of, decode_exactly
+from tests.simulation.simulated_time import TimeShift
+from tests.simulation.table_columns import NULL_MEANS_DEFAULT, nullable_columns
 
-TOLD_NULLABLE = ["status", "created_at", "priority", "execution_timeout", "max_attempts", "attempt", "cause"]
-"""Not nullable; but whoever inserts may put NULL there, and gets the default."""
-PAYLOADS: dict[str, str | None] = {
-    "object": '{"a": 1}',
-    "empty object": "{}",
-    "array": '[1, "a", null]',
-    "empty array": "[]",
-    "string": '"text"',
-    "empty string": '""',
-    "newlines": '"a\\nb\\r\\n"',
-    "integer": "7",
-    "large integer": "12345678901234567890123",
-    "large number": "1e400",
-    "fraction": "-0.10",
-    "true": "true",
-    "false": "false",
-    "null": "null",
-    "NULL": None,
-    "deep": "[" * 500 + "]" * 500,
-}
-MANNERS = {
+PAYLOADS = (
+    '{"a": 1}',
+    "{}",
+    '[1, "a", null]',
+    "[]",
+    '"text"',
+    '""',
+    '"a\\nb\\r\\n"',
+    "7",
+    "12345678901234567890123",
+    "1e400",
+    "-0.10",
+    "true",
+    "false",
+    "null",
+    None,
+    "[" * 500 + "]" * 500,
+)
+MODES = {
     "acknowledging": (None, "kubernetes"),
     "silent": (None, "docker"),
     "batching": (DeliveryMode.BATCHING, "kubernetes"),
 }
+LEASE = ("lease_token", "lease_expires_at")
+"""Columns that are NULL together."""
 SWEEPS = 2
 
 
-def provide_connected(conn: Connection, manner: str) -> None:
-    """Provide an agent of a manner, connected, with room for everything."""
-    dialect, platform = MANNERS[manner]
-    provide(conn, platform=platform)
-    connect(conn, mode=dialect, window=100)
+def connect_agent(conn: Connection, mode: str, agent_id: str = "a1") -> None:
+    """Create and connect an agent with this delivery mode, and a window with room for everything."""
+    delivery_mode, platform = MODES[mode]
+    provide(conn, agent_id, platform)
+    connect(conn, agent_id, f"c-{agent_id}", mode=delivery_mode, window=100)
 
 
-def delivered(gateway: FakeGateway) -> dict[str, Any]:
-    """Read the payload with which each command reached its agent, in order; numbers keep their digits."""
-    found: dict[str, Any] = {}
-    for _, frame in gateway.frames:
-        message = json.loads(frame, parse_int=Decimal, parse_float=Decimal)
-        commands = message["commands"] if message["type"] == "commands" else [message["payload"]]
-        found |= {each["commandId"]: each["payload"] for each in commands}
-    return found
+def set_null(conn: Connection, table: str, *columns: str, agent_id: str = "a1") -> None:
+    """Set columns of an agent's rows to NULL."""
+    nulls = sql.SQL(", ").join(sql.SQL("{} = null").format(sql.Identifier(column)) for column in columns)
+    conn.execute(sql.SQL("update {} set {} where agent_id = {}").format(sql.Identifier(table), nulls, agent_id))
 
 
-def sweep_twice(conn: Connection, gateway: FakeGateway) -> None:
-    """Let two sweeps pass, a minute from each other."""
-    shift = Shift(conn)
+def deliver_by_sweeps(conn: Connection) -> dict[str, Any]:
+    """Sweep twice, a minute apart; return the payload of each delivered command, in the order of delivery."""
+    gateway, shift = FakeGateway(), TimeShift(conn)
     for _ in range(SWEEPS):
         shift.apply(conn, 61)
         assert sweep(conn, gateway, deadline=plenty).failed_passes == 0
+    return delivered(gateway)
 
 
-@pytest.mark.parametrize("manner", MANNERS)
-def test_null_in_each_nullable_column_of_a_command_stops_nobody(conn: Connection, manner: str) -> None:
-    """The columns are those that the database names: one that is added later is tested as well."""
-    provide_connected(conn, manner)
-    names = [*nullable(conn, "agent_commands"), *TOLD_NULLABLE]
+def delivered(gateway: FakeGateway) -> dict[str, Any]:
+    """Return the payload of each delivered command, in the order of delivery; numbers keep their digits."""
+    return {each.command_id: each.payload for _, text in gateway.frames for each in commands_of(text)}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_null_in_each_nullable_column_of_a_command_stops_no_other(conn: Connection, mode: str) -> None:
+    """The columns are read from the database: one that is added later is tested too."""
+    connect_agent(conn, mode)
+    names = [*nullable_columns(conn, "agent_commands"), *NULL_MEANS_DEFAULT]
     for name in names:
         columns: dict[str, Any] = {"session_id": f"s-{name}", name: None}
         put(conn, f"null-{name}", **columns)
         put(conn, f"after-{name}", session_id=f"s-after-{name}")
-    gateway = FakeGateway()
-
-    sweep_twice(conn, gateway)
 
     assert {"error_message", "session_id", "payload", "sent_at"} <= set(names)
-    assert list(delivered(gateway)) == [f"{when}-{name}" for name in names for when in ("null", "after")]
+    assert list(deliver_by_sweeps(conn)) == [f"{when}-{name}" for name in names for when in ("null", "after")]
 
 
 def test_a_row_of_nothing_but_null_is_delivered(conn: Connection) -> None:
-    """Only what names the command, its agent and its action has a value."""
-    provide_connected(conn, "acknowledging")
-    names = [*nullable(conn, "agent_commands"), *TOLD_NULLABLE]
-    columns: dict[str, Any] = dict.fromkeys(names)
+    """Only its id, its agent and its action have values."""
+    connect_agent(conn, "acknowledging")
+    columns: dict[str, Any] = dict.fromkeys([*nullable_columns(conn, "agent_commands"), *NULL_MEANS_DEFAULT])
     put(conn, "k1", **columns)
-    gateway = FakeGateway()
 
-    sweep_twice(conn, gateway)
-
-    assert delivered(gateway) == {"k1": {}}
+    assert deliver_by_sweeps(conn) == {"k1": {}}
 
 
 @pytest.mark.parametrize("table", ["agents", "agent_connections", "sessions", "agent_keys"])
-def test_null_in_each_nullable_column_of_another_table_stops_nobody(conn: Connection, table: str) -> None:
-    """Another agent's row, another one's session: each column in turn becomes NULL, if the constraints allow it."""
+def test_null_in_each_nullable_column_of_another_table_stops_no_other(conn: Connection, table: str) -> None:
+    """In another agent's row, connection, session and key."""
     for agent_id in ("a1", "a2"):
-        provide(conn, agent_id)
-        connect(conn, agent_id, f"c-{agent_id}", window=100)
+        connect_agent(conn, "acknowledging", agent_id)
         session_records.insert(
             conn, name=f"s-{agent_id}", agent_id=agent_id, owner="u", template="t", resources={}, persistent_home=False
         )
@@ -112,17 +105,10 @@ def test_null_in_each_nullable_column_of_another_table_stops_nobody(conn: Connec
             "insert into agent_keys (agent_id, key_hash) values (%s, sha256(%s))", (agent_id, agent_id.encode())
         )
     gateway = FakeGateway()
-    names = nullable(conn, table)
-    together = {
-        "lease_token": ("lease_token", "lease_expires_at"),
-        "lease_expires_at": ("lease_token", "lease_expires_at"),
-    }
+    names = nullable_columns(conn, table)
 
     for name in names:
-        columns = sql.SQL(", ").join(
-            sql.SQL("{} = null").format(sql.Identifier(each)) for each in together.get(name, (name,))
-        )
-        conn.execute(sql.SQL("update {} set {} where agent_id = 'a1'").format(sql.Identifier(table), columns))
+        set_null(conn, table, *(LEASE if name in LEASE else (name,)))
         put(conn, f"k-{name}", "a2", session_id=f"s-{name}")
         receive(conn, "a1", "c-a1", '{"type": "status", "payload": {"sessionId": "s-a1", "state": "running"}}')
         for agent_id in ("a1", "a2"):
@@ -133,72 +119,55 @@ def test_null_in_each_nullable_column_of_another_table_stops_nobody(conn: Connec
     assert list(delivered(gateway)) == [f"k-{name}" for name in names]
 
 
-@pytest.mark.parametrize("column", ["lease", "throttled_until", "last_seen_at", "connected_at", "capacity", "region"])
-def test_an_agent_whose_own_row_holds_null_gets_its_commands(conn: Connection, column: str) -> None:
-    """What is not known of an agent is no reason to leave it alone."""
-    provide_connected(conn, "acknowledging")
-    for name in ("lease_token", "lease_expires_at") if column == "lease" else (column,):
-        conn.execute(sql.SQL("update agents set {} = null").format(sql.Identifier(name)))
-    put(conn, "k1")
-    gateway = FakeGateway()
+def test_an_agent_whose_own_row_contains_null_gets_its_commands(conn: Connection) -> None:
+    """An unknown value never delays delivery."""
+    columns = ("throttled_until", "last_seen_at", "connected_at", "capacity", "region")
+    for names in (LEASE, *((name,) for name in columns)):
+        connect_agent(conn, "acknowledging", names[0])
+        set_null(conn, "agents", *names, agent_id=names[0])
+        put(conn, f"k-{names[0]}", names[0])
 
-    sweep_twice(conn, gateway)
-
-    assert list(delivered(gateway)) == ["k1"]
+    assert set(deliver_by_sweeps(conn)) == {f"k-{name}" for name in (LEASE[0], *columns)}
 
 
-@pytest.mark.parametrize("manner", MANNERS)
-def test_a_payload_of_every_json_type_arrives_as_it_was_stored(conn: Connection, manner: str) -> None:
+@pytest.mark.parametrize("mode", MODES)
+def test_a_payload_of_every_json_type_arrives_as_it_was_stored(conn: Connection, mode: str) -> None:
     """With every digit; SQL's NULL arrives as an empty object."""
-    provide_connected(conn, manner)
-    for number, payload in enumerate(PAYLOADS.values()):
+    connect_agent(conn, mode)
+    for number, payload in enumerate(PAYLOADS):
         put(conn, f"k{number}", payload=payload, session_id=f"s{number}")
-    gateway = FakeGateway()
 
-    sweep_twice(conn, gateway)
-
-    expected = [json.loads(text or "{}", parse_int=Decimal, parse_float=Decimal) for text in PAYLOADS.values()]
-    assert list(delivered(gateway).values()) == expected
+    assert list(deliver_by_sweeps(conn).values()) == [decode_exactly(text or "{}") for text in PAYLOADS]
 
 
-@pytest.mark.parametrize("status", ["zzz", "", "PENDING", "ack", "null", "päng", "x" * 10_000])
-def test_an_unknown_status_is_set_aside_with_its_reason_and_the_others_go_on(conn: Connection, status: str) -> None:
-    """In the midst of others, which keep their order."""
-    provide_connected(conn, "acknowledging")
-    put(conn, "k1")
-    put(conn, "odd", status=status)
-    put(conn, "k2")
-    gateway = FakeGateway()
+def test_unknown_statuses_are_set_aside_with_a_reason_and_the_others_are_delivered(conn: Connection) -> None:
+    """The others keep their order."""
+    odd = ["zzz", "", "PENDING", "ack", "null", "päng", "x" * 10_000]
+    connect_agent(conn, "acknowledging")
+    for number, status in enumerate(odd):
+        put(conn, f"k{number}")
+        put(conn, f"odd{number}", status=status)
 
-    sweep_twice(conn, gateway)
-
-    row = conn.execute("select status, error_message from agent_commands where command_id = 'odd'").fetchone()
-    assert list(delivered(gateway)) == ["k1", "k2"]
-    assert row is not None
-    assert (row[0], row[1].startswith("set aside: unknown status")) == ("dead", True)
+    assert list(deliver_by_sweeps(conn)) == [f"k{number}" for number in range(len(odd))]
+    rows = conn.execute("select status, error_message from agent_commands where command_id like 'odd%'").fetchall()
+    assert [status for status, _ in rows] == ["dead"] * len(odd)
+    assert all(reason.startswith("set aside: unknown status") for _, reason in rows)
 
 
 def test_odd_rows_of_all_kinds_at_once_leave_each_agent_its_commands(conn: Connection) -> None:
-    """Three agents, one of each manner; between their commands everything of the above."""
+    """Three agents, one of each delivery mode, and all of the above between their commands."""
     agents = {"a1": "acknowledging", "a2": "silent", "a3": "batching"}
-    for agent_id, manner in agents.items():
-        dialect, platform = MANNERS[manner]
-        provide(conn, agent_id, platform)
-        connect(conn, agent_id, f"c-{agent_id}", mode=dialect, window=100)
-    names = nullable(conn, "agent_commands")
-    for agent_id in agents:
-        for number, payload in enumerate(PAYLOADS.values()):
+    names = nullable_columns(conn, "agent_commands")
+    for agent_id, mode in agents.items():
+        connect_agent(conn, mode, agent_id)
+        for number, payload in enumerate(PAYLOADS):
             put(conn, f"{agent_id}-{number}", agent_id, payload=payload, session_id=f"s{number}")
             put(conn, f"{agent_id}-odd-{number}", agent_id, status="zzz")
             put(conn, f"{agent_id}-null-{number}", agent_id, **{"session_id": f"n{number}", names[number]: None})
-    gateway = FakeGateway()
 
-    sweep_twice(conn, gateway)
+    arrived = list(deliver_by_sweeps(conn))
 
-    left = {command_id for command_id, status in statuses(conn).items() if status == "pending"}
-    came = list(delivered(gateway))
-    assert left == set()
-    assert len(came) == 2 * len(PAYLOADS) * len(agents)
+    assert "pending" not in statuses(conn).values()
     for agent_id in agents:
-        mine = [command_id for command_id in came if command_id.startswith(agent_id)]
-        assert mine == [command_id for command_id in statuses(conn) if command_id in mine]
+        own = [command_id for command_id in arrived if command_id.startswith(agent_id)]
+        assert own == [each for each in statuses(conn) if each.startswith(agent_id) and "odd" not in each]

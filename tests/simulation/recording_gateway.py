@@ -1,4 +1,4 @@
-"""A gateway that outlives the process that posts: what it took stands in a table of its own."""
+"""A gateway that accepts every post and records it in a table, where it survives the process that posted."""
 
 import json
 from collections.abc import Callable
@@ -17,39 +17,41 @@ class Delivery:
     attempt: int
 
 
-class Recorder:
-    """Implements `dispatcher.platform.gateway.Gateway`; every post is taken, and written down over a connection of its own."""
+class RecordingGateway:
+    """Implements `dispatcher.platform.gateway.Gateway`; `before` and `after` are called around each post."""
 
-    def __init__(self, url: str, before: Callable[[], None], after: Callable[[], None]) -> None:
+    def __init__(
+        self, url: str, before: Callable[[], None] = lambda: None, after: Callable[[], None] = lambda: None
+    ) -> None:
         self._conn = open_connection(url)
         self._before = before
         self._after = after
-        self._conn.execute("create table if not exists posted (number int generated always as identity, frame text)")
+        self._conn.execute("create table if not exists posted (number int generated always as identity, message text)")
 
     def post(self, connection_id: str, frame: str) -> Posted:
-        """Take a frame."""
+        """Record a message."""
         del connection_id
         self._before()
-        self._conn.execute("insert into posted (frame) values (%s)", (frame,))
+        self._conn.execute("insert into posted (message) values (%s)", (frame,))
         self._after()
         return Posted.TAKEN
 
     def is_live(self, connection_id: str) -> bool:
-        """Tell that every connection is there."""
+        """Every connection is live."""
         return bool(connection_id)
 
     def close(self, connection_id: str) -> None:
         """Close nothing."""
 
-    def end(self) -> None:
-        """Close the recorder's own connection."""
+    def disconnect(self) -> None:
+        """Close the gateway's own database connection."""
         self._conn.close()
 
 
 def deliveries(conn: Connection) -> list[Delivery]:
     """Read what reached the agent, in order."""
     found: list[Delivery] = []
-    for (frame,) in conn.execute("select frame from posted order by number").fetchall():
-        message: dict[str, Any] = json.loads(frame)
+    for (text,) in conn.execute("select message from posted order by number").fetchall():
+        message: dict[str, Any] = json.loads(text)
         found += [Delivery(command_id=each["commandId"], attempt=each["attempt"]) for each in message["commands"]]
     return found
