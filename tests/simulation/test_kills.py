@@ -27,7 +27,7 @@ from dispatcher.commands.sweep import sweep
 from dispatcher.platform.database import Connection, open_connection
 from dispatcher.protocol.handshake import DeliveryMode
 from tests.fakes import plenty
-from tests.rows import connect, provide, put, receive, statuses
+from tests.rows import connect, create_agent, put, receive, statuses
 from tests.simulation.clock import Shift
 from tests.simulation.recorder import Delivery, Recorder, deliveries
 from tests.simulation.victim import ANN, POINTS, go_on
@@ -48,7 +48,7 @@ def recorder(database_url: str) -> Iterator[Recorder]:
 @pytest.fixture(autouse=True)
 def _agent(conn: Connection) -> None:
     """An agent of the second protocol is connected."""
-    provide(conn)
+    create_agent(conn)
     connect(conn, mode=DeliveryMode.BATCHING, window=10)
 
 

@@ -12,7 +12,7 @@ from dispatcher.platform.database import Connection
 from dispatcher.protocol.handshake import DeliveryMode
 from dispatcher.sessions import session_records
 from tests.fakes import FakeGateway, plenty
-from tests.rows import connect, provide, put, receive, statuses
+from tests.rows import connect, create_agent, put, receive, statuses
 from tests.simulation.clock import Shift
 from tests.simulation.columns import nullable
 
@@ -47,7 +47,7 @@ SWEEPS = 2
 def provide_connected(conn: Connection, manner: str) -> None:
     """Provide an agent of a manner, connected, with room for everything."""
     dialect, platform = MANNERS[manner]
-    provide(conn, platform=platform)
+    create_agent(conn, platform=platform)
     connect(conn, mode=dialect, window=100)
 
 
@@ -103,7 +103,7 @@ def test_a_row_of_nothing_but_null_is_delivered(conn: Connection) -> None:
 def test_null_in_each_nullable_column_of_another_table_stops_nobody(conn: Connection, table: str) -> None:
     """Another agent's row, another one's session: each column in turn becomes NULL, if the constraints allow it."""
     for agent_id in ("a1", "a2"):
-        provide(conn, agent_id)
+        create_agent(conn, agent_id)
         connect(conn, agent_id, f"c-{agent_id}", window=100)
         session_records.insert(
             conn, name=f"s-{agent_id}", agent_id=agent_id, owner="u", template="t", resources={}, persistent_home=False
@@ -183,7 +183,7 @@ def test_odd_rows_of_all_kinds_at_once_leave_each_agent_its_commands(conn: Conne
     agents = {"a1": "acknowledging", "a2": "silent", "a3": "batching"}
     for agent_id, manner in agents.items():
         dialect, platform = MANNERS[manner]
-        provide(conn, agent_id, platform)
+        create_agent(conn, agent_id, platform)
         connect(conn, agent_id, f"c-{agent_id}", mode=dialect, window=100)
     names = nullable(conn, "agent_commands")
     for agent_id in agents:

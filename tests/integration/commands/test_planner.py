@@ -1,0 +1,139 @@
+"""No statement reads rows that it is not about, however old the planner's statistics are.
+
+An outage fills the table before it is analyzed; an agent may have done more than the planner expects.
+"""
+
+from collections.abc import Callable
+
+import pytest
+
+from dispatcher.access.roles import Operator, Role
+from dispatcher.commands import cancellation, claims, command_records, deadlines, explanation, redelivery, submission
+from dispatcher.commands.command_records import Filter
+from dispatcher.commands.delivery import deliver
+from dispatcher.commands.lifecycle import Status
+from dispatcher.commands.submission import NewCommand
+from dispatcher.commands.sweep import sweep
+from dispatcher.platform.database import Connection
+from tests.fakes import FakeGateway, plenty
+from tests.rows import connect, connect_new_agent, put, receive, say
+
+BACKLOG = 30_000
+OPERATOR = Operator(username="ann", role=Role.ADMIN)
+
+
+@pytest.fixture
+def backlog(conn: Connection) -> Connection:
+    """A table that was analyzed when everything had ended, and filled up since."""
+    conn.execute("alter table agent_commands set (autovacuum_enabled = off)")
+    conn.execute(
+        """insert into agent_commands (agent_id, action, status, completed_at)
+           select 'away-' || n % 10, 'noop', 'completed', now() from generate_series(1, 2000) n"""
+    )
+    conn.execute("vacuum analyze agent_commands")
+    conn.execute(
+        "insert into agents (agent_id, platform) select 'away-' || n, 'kubernetes' from generate_series(0, 9) n"
+    )
+    conn.execute(
+        """insert into agent_commands (agent_id, action, deliver_by)
+           select 'away-' || n %% 10, 'noop', now() + interval '1 day' from generate_series(1, %s) n""",
+        (BACKLOG,),
+    )
+    connect_new_agent(conn)
+    put(conn, "k1")
+    return conn
+
+
+@pytest.fixture(params=["never", "before", "since"])
+def past(request: pytest.FixtureRequest, conn: Connection) -> Connection:
+    """An agent that has executed much and has one command due, in a table that was looked at then, among others' backlog."""
+    conn.execute("alter table agent_commands set (autovacuum_enabled = off)")
+    connect_new_agent(conn)
+    others = (
+        "insert into agent_commands (agent_id, action) select 'away-' || n %% 30, 'noop' from generate_series(1, %s) n"
+    )
+    if request.param == "before":
+        conn.execute(others, (BACKLOG,))
+        conn.execute("vacuum analyze agent_commands")
+    conn.execute(
+        """insert into agent_commands (agent_id, action, status, session_id, completed_at)
+           select 'a1', 'noop', 'completed', 's' || n %% 10, now() from generate_series(1, %s) n""",
+        (BACKLOG,),
+    )
+    if request.param == "since":
+        conn.execute(others, (BACKLOG,))
+        conn.execute("vacuum analyze agent_commands")
+    put(conn, "k1")
+    return conn
+
+
+WORK: dict[str, Callable[[Connection], object]] = {
+    "expire": lambda conn: deadlines.expire(conn, 1000),
+    "time out": lambda conn: deadlines.time_out(conn, 1000),
+    "release": lambda conn: redelivery.return_unacknowledged(conn, 1000),
+    "prune": lambda conn: deadlines.prune(conn, 30, 1000),
+    "find what is due": lambda conn: claims.due_agents(conn, 1000),
+    "deliver": lambda conn: deliver(conn, FakeGateway(), "a1", plenty),
+    "cancel": lambda conn: cancellation.request_cancel(conn, "k1", "admin"),
+    "sweep": lambda conn: sweep(conn, FakeGateway(), deadline=plenty),
+    "accept": lambda conn: submission.submit(conn, [NewCommand(agent_id="a1", action="noop", payload={})], OPERATOR),
+    "settle": lambda conn: say(conn, "ack", commandId="k1"),
+    "answer of a session": lambda conn: receive(
+        conn, "a1", "c1", '{"type": "command_response", "payload": {"sessionId": "t"}}'
+    ),
+    "tell why": lambda conn: explanation.diagnostics(conn, "k1"),
+    "come back": lambda conn: connect(conn, "a1", "c2"),
+    "list": lambda conn: command_records.list_page(
+        conn, scope=None, wanted=Filter(status=Status.DEAD), before=None, limit=20
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WORK)
+def test_no_statement_walks_the_backlog(backlog: Connection, what: str) -> None:
+    """The database counts the rows that were read, whatever the index."""
+    assert _rows_read_by(WORK[what], backlog) < 5000
+
+
+@pytest.mark.parametrize("what", WORK)
+def test_no_statement_walks_an_agents_past(past: Connection, what: str) -> None:
+    """Ended commands are kept for 30 days; an agent may have many."""
+    assert _rows_read_by(WORK[what], past) < 5000
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        Filter(),
+        Filter(agent_id="a1"),
+        Filter(session_id="s1"),
+        Filter(status=Status.COMPLETED),
+        Filter(status=Status.PENDING),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("before", [None, 1000])
+def test_a_list_reads_no_more_than_its_page(past: Connection, filters: Filter, before: int | None) -> None:
+    """The newest commands: all, of one agent, of one session, in one status."""
+
+    def read(conn: Connection) -> object:
+        return command_records.list_page(conn, scope=None, wanted=filters, before=before, limit=20)
+
+    assert _rows_read_by(read, past) < 5000
+
+
+def _rows_read_by(work: Callable[[Connection], object], conn: Connection) -> int:
+    with conn.transaction():
+        before = _rows_read(conn)
+        work(conn)
+        return _rows_read(conn) - before
+
+
+def _rows_read(conn: Connection) -> int:
+    row = conn.execute(
+        """select seq_tup_read + coalesce(idx_tup_fetch, 0) from pg_stat_xact_user_tables
+           where relname = 'agent_commands'"""
+    ).fetchone()
+    assert row is not None
+    rows: int = row[0]
+    return rows
