@@ -3,7 +3,8 @@
 An outage fills the table before it is analyzed; an agent may have done more than the planner expects.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import pytest
 
@@ -14,57 +15,81 @@ from dispatcher.commands.delivery import deliver
 from dispatcher.commands.lifecycle import Status
 from dispatcher.commands.submission import NewCommand
 from dispatcher.commands.sweep import sweep
-from dispatcher.platform.database import Connection
+from dispatcher.platform.database import Connection, open_connection
 from tests.fakes import FakeGateway, plenty
-from tests.rows import connect, connect_new_agent, put, receive, say
+from tests.rows import connect, connect_new_agent, create_agent, put, receive, say
 
 BACKLOG = 30_000
 OPERATOR = Operator(username="ann", role=Role.ADMIN)
 
 
-@pytest.fixture
-def backlog(conn: Connection) -> Connection:
-    """A table that was analyzed when everything had ended, and filled up since."""
-    conn.execute("alter table agent_commands set (autovacuum_enabled = off)")
+Databases = Callable[[], AbstractContextManager[str]]
+
+
+@pytest.fixture(scope="module")
+def database_with_backlog(new_database: Databases) -> Iterator[str]:
+    """The URL of a table that was analyzed when everything had ended, and filled up since."""
+    with new_database() as url:
+        with open_connection(url) as conn:
+            conn.execute("alter table agent_commands set (autovacuum_enabled = off)")
+            conn.execute(
+                """insert into agent_commands (agent_id, action, status, completed_at)
+                   select 'offline-' || n % 10, 'noop', 'completed', now() from generate_series(1, 2000) n"""
+            )
+            conn.execute("vacuum analyze agent_commands")
+            for number in range(10):
+                create_agent(conn, f"offline-{number}")
+            conn.execute(
+                """insert into agent_commands (agent_id, action, deliver_by)
+                   select 'offline-' || n %% 10, 'noop', now() + interval '1 day' from generate_series(1, %s) n""",
+                (BACKLOG,),
+            )
+            connect_new_agent(conn)
+            put(conn, "k1")
+        yield url
+
+
+@pytest.fixture(scope="module", params=["never", "before", "since"])
+def database_with_past(request: pytest.FixtureRequest, new_database: Databases) -> Iterator[str]:
+    """The URL of a table that was analyzed never, before, or since an agent executed many commands; it has one due."""
+    with new_database() as url:
+        with open_connection(url) as conn:
+            conn.execute("alter table agent_commands set (autovacuum_enabled = off)")
+            connect_new_agent(conn)
+            if request.param == "before":
+                _add_backlog_and_analyze(conn)
+            conn.execute(
+                """insert into agent_commands (agent_id, action, status, session_id, completed_at)
+                   select 'a1', 'noop', 'completed', 's' || n %% 10, now() from generate_series(1, %s) n""",
+                (BACKLOG,),
+            )
+            if request.param == "since":
+                _add_backlog_and_analyze(conn)
+            put(conn, "k1")
+        yield url
+
+
+def _add_backlog_and_analyze(conn: Connection) -> None:
     conn.execute(
-        """insert into agent_commands (agent_id, action, status, completed_at)
-           select 'away-' || n % 10, 'noop', 'completed', now() from generate_series(1, 2000) n"""
+        """insert into agent_commands (agent_id, action)
+           select 'offline-' || n %% 30, 'noop' from generate_series(1, %s) n""",
+        (BACKLOG,),
     )
     conn.execute("vacuum analyze agent_commands")
-    conn.execute(
-        "insert into agents (agent_id, platform) select 'away-' || n, 'kubernetes' from generate_series(0, 9) n"
-    )
-    conn.execute(
-        """insert into agent_commands (agent_id, action, deliver_by)
-           select 'away-' || n %% 10, 'noop', now() + interval '1 day' from generate_series(1, %s) n""",
-        (BACKLOG,),
-    )
-    connect_new_agent(conn)
-    put(conn, "k1")
-    return conn
 
 
-@pytest.fixture(params=["never", "before", "since"])
-def past(request: pytest.FixtureRequest, conn: Connection) -> Connection:
-    """An agent that has executed much and has one command due, in a table that was looked at then, among others' backlog."""
-    conn.execute("alter table agent_commands set (autovacuum_enabled = off)")
-    connect_new_agent(conn)
-    others = (
-        "insert into agent_commands (agent_id, action) select 'away-' || n %% 30, 'noop' from generate_series(1, %s) n"
-    )
-    if request.param == "before":
-        conn.execute(others, (BACKLOG,))
-        conn.execute("vacuum analyze agent_commands")
-    conn.execute(
-        """insert into agent_commands (agent_id, action, status, session_id, completed_at)
-           select 'a1', 'noop', 'completed', 's' || n %% 10, now() from generate_series(1, %s) n""",
-        (BACKLOG,),
-    )
-    if request.param == "since":
-        conn.execute(others, (BACKLOG,))
-        conn.execute("vacuum analyze agent_commands")
-    put(conn, "k1")
-    return conn
+@pytest.fixture
+def backlog(database_with_backlog: str) -> Iterator[Connection]:
+    """A connection of the test's own to that table."""
+    with open_connection(database_with_backlog) as conn:
+        yield conn
+
+
+@pytest.fixture
+def past(database_with_past: str) -> Iterator[Connection]:
+    """A connection of the test's own to that table."""
+    with open_connection(database_with_past) as conn:
+        yield conn
 
 
 WORK: dict[str, Callable[[Connection], object]] = {
@@ -123,7 +148,8 @@ def test_a_list_reads_no_more_than_its_page(past: Connection, filters: Filter, b
 
 
 def _rows_read_by(work: Callable[[Connection], object], conn: Connection) -> int:
-    with conn.transaction():
+    """Roll back, because the tests share the table: its rows take seconds to insert."""
+    with conn.transaction(force_rollback=True):
         before = _rows_read(conn)
         work(conn)
         return _rows_read(conn) - before

@@ -126,14 +126,14 @@ REPORTS: list[dict[str, Any]] = [
     {"type": "command_response", "sessionId": "s1", "success": True},
     {"type": "command_response", "sessionId": "s1", "success": False},
     *(
-        {"type": "reports", "reports": [report_of(kind, progress=1, **fields)]}
-        for kind, fields in (
-            ("ack", {}),
-            ("progress", {}),
-            ("complete", {}),
-            ("cancelled", {}),
-            ("failed", {}),
-            ("failed", {"retryable": True}),
+        {"type": "reports", "reports": [report]}
+        for report in (
+            report_of("ack"),
+            report_of("progress", progress=1),
+            report_of("complete"),
+            report_of("cancelled"),
+            report_of("failed"),
+            report_of("failed", retryable=True),
         )
     ),
 ]
