@@ -1,8 +1,9 @@
 """Agents' keys: at most two at a time, and nothing to learn from timing."""
 
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 
 from dispatcher.access.roles import Operator, Role
 from dispatcher.agents import agent_keys
@@ -13,26 +14,32 @@ from tests.rows import create_agent
 ADMIN = Operator(username="admin", role=Role.ADMIN)
 
 
-def test_of_many_who_ask_for_a_key_at_once_one_gets_the_second(database_url: str, conn: Connection) -> None:
-    """The agent has one key, and may have two."""
+def test_of_two_requests_at_once_only_one_gets_the_second_key(database_url: str, conn: Connection) -> None:
+    """The other request waits until the first one has committed, and finds two keys."""
     create_agent(conn)
     agent_keys.issue(conn, "a1", ADMIN)
-    barrier = threading.Barrier(6)
 
-    def issue(_number: int) -> bool:
-        with open_connection(database_url) as other:
-            barrier.wait()
-            try:
-                agent_keys.issue(other, "a1", ADMIN)
-            except Conflict:
-                return False
-        return True
+    with (
+        open_connection(database_url) as first,
+        open_connection(database_url) as second,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        with first.transaction():
+            agent_keys.issue(first, "a1", ADMIN)
+            other = pool.submit(agent_keys.issue, second, "a1", ADMIN)
+            while not (other.done() or waits_for_lock(conn, second)):
+                time.sleep(0.01)
 
-    with ThreadPoolExecutor(6) as pool:
-        issued = list(pool.map(issue, range(6)))
+        with pytest.raises(Conflict):
+            other.result()
 
-    assert issued.count(True) == 1
-    assert conn.execute("select count(*) from agent_keys where revoked_at is null").fetchone() == (2,)
+
+def waits_for_lock(conn: Connection, other: Connection) -> bool:
+    """Tell whether another session waits for a lock."""
+    row = conn.execute(
+        "select wait_event_type = 'Lock' from pg_stat_activity where pid = %s", (other.info.backend_pid,)
+    ).fetchone()
+    return row is not None and row[0] is True
 
 
 def test_a_wrong_key_takes_as_long_for_an_agent_that_exists_as_for_one_that_does_not(conn: Connection) -> None:

@@ -17,6 +17,8 @@ from tests.fakes import FakeGateway, plenty
 from tests.rows import connect_new_agent, create_agent, find, put, say
 
 ME = Reporter(agent_id="a1", epoch=1)
+CLAIMED = ClaimedCommand(command_id="k1", attempt=1, frame="", seconds_left=None)
+CLAIM = Claim(agent_id="a1", token="0" * 32, connection_id="c1", epoch=1, mode=DeliveryMode.BATCHING, commands=())
 
 
 def _claim(conn: Connection) -> None:
@@ -24,9 +26,7 @@ def _claim(conn: Connection) -> None:
 
 
 def _release(conn: Connection) -> None:
-    claim = Claim(agent_id="a1", token="0" * 32, connection_id="c1", epoch=1, mode=DeliveryMode.BATCHING, commands=())
-    unsent = ClaimedCommand(command_id="k1", attempt=1, frame="", seconds_left=None)
-    claims.release(conn, claim, Outcome(unsent=[unsent], unsent_cause="given back"))
+    claims.release(conn, CLAIM, Outcome(unsent=[CLAIMED], unsent_cause="given back"))
 
 
 def _bury(conn: Connection) -> None:
@@ -81,6 +81,40 @@ def test_a_move_is_made_from_its_sources_and_from_nowhere_else(conn: Connection,
     assert find(conn).status == expected
     history = conn.execute("select from_status, to_status, by_hand from command_history order by history_id").fetchall()
     assert history == [(None, status, False), *([(status, expected, False)] if moved else [])]
+
+
+def _fail_as_unsendable(conn: Connection) -> None:
+    claims.release(conn, CLAIM, Outcome(unsendable=[(CLAIMED, "too large")]))
+
+
+def _release_superseded(conn: Connection) -> None:
+    redelivery.return_superseded(conn, "a1", 2)
+
+
+def _cancel_unacknowledged(conn: Connection) -> None:
+    conn.execute("update agent_commands set cancel_requested_at = now(), ack_deadline = now() - interval '1 s'")
+    redelivery.return_unacknowledged(conn, 10)
+
+
+@pytest.mark.parametrize(
+    ("statement", "target"),
+    [
+        (_fail_as_unsendable, Status.FAILED),
+        (_release_superseded, Status.PENDING),
+        (_cancel_unacknowledged, Status.CANCELLED),
+    ],
+)
+def test_no_move_of_the_dispatcher_is_recorded_as_made_by_hand(
+    conn: Connection, statement: Callable[[Connection], None], target: Status
+) -> None:
+    """Some moves have a second statement besides the one above."""
+    connect_new_agent(conn)
+    put(conn, "k1", status="sent", attempt=1, epoch=1)
+
+    statement(conn)
+
+    history = conn.execute("select from_status, to_status, by_hand from command_history order by history_id").fetchall()
+    assert history == [(None, "sent", False), ("sent", target, False)]
 
 
 @pytest.mark.parametrize("cause", [None, "an operator's reason"])

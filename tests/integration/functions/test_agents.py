@@ -82,7 +82,7 @@ def test_a_socket_that_could_not_be_closed_is_dead_all_the_same(
     """API Gateway may fail to close the connection, which would last for two hours: it is ignored both ways."""
     run("connect")
     conn.execute("update agents set live = true")
-    put(conn, "k1", AGENT, status="sent", attempt=1, epoch=1)
+    put(conn, "k1", AGENT, status="acknowledged", attempt=1, epoch=1)
     ask(run, "agents", *DECISIONS[decision])
     gateway.closed.clear()  # as if that had failed
 
@@ -90,7 +90,7 @@ def test_a_socket_that_could_not_be_closed_is_dead_all_the_same(
     run("message", message_event(connection_of_sample(), message))
     ask(run, "commands", "POST", COMMANDS, {"action": "noop"})
 
-    assert statuses(conn)["k1"] == "sent"
+    assert statuses(conn)["k1"] == "acknowledged"
     assert gateway.frames == []
     assert gateway.closed == [connection_of_sample()]
 
