@@ -9,7 +9,7 @@ from dispatcher.commands.settlement import Reporter
 from dispatcher.platform.database import Connection
 from dispatcher.protocol.handshake import DeliveryMode
 from tests.fakes import FakeGateway, plenty
-from tests.rows import PAST, connect, connect_new_agent, create_agent, find, put, report, report_of, statuses
+from tests.rows import FUTURE, PAST, connect, connect_new_agent, create_agent, find, put, report, report_of, statuses
 
 
 def seconds_for_the_ack(conn: Connection) -> float:
@@ -137,3 +137,30 @@ def test_what_was_acknowledged_meanwhile_is_not_failed_as_unsendable(conn: Conne
     claims.release(conn, claim, Outcome(unsendable=[(claim.commands[0], "too large")]))
 
     assert statuses(conn) == {"k1": "acknowledged"}
+
+
+def test_a_claim_takes_no_more_than_the_window_has_left(conn: Connection) -> None:
+    """I5: two of three places are taken, so one of four waiting commands goes out."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=3)
+    for number in range(2):
+        put(conn, f"sent-{number}", status="sent", attempt=1)
+    for number in range(4):
+        put(conn, f"waiting-{number}")
+
+    claim = claims.claim(conn, "a1")
+
+    assert claim is not None
+    assert [command.command_id for command in claim.commands] == ["waiting-0"]
+
+
+def test_a_claim_leaves_out_what_is_too_late_and_what_is_too_early(conn: Connection) -> None:
+    """I14: another command is due, so the agent is posted to; these two are not."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
+    put(conn, "late")
+    put(conn, "early", not_before=FUTURE)
+    put(conn, "due")
+    conn.execute("update agent_commands set deliver_by = now() where command_id = 'late'")
+
+    claims.claim(conn, "a1")
+
+    assert statuses(conn) == {"late": "pending", "early": "pending", "due": "sent"}

@@ -1,16 +1,14 @@
 """The function `authorize_operator`: log-in tokens, API tokens, and tokens of an OpenID Connect issuer."""
 
 import json
-import threading
 import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
+from pytest_httpserver import HTTPServer
 
 from dispatcher.access.login import FREE_ATTEMPTS
 from dispatcher.access.roles import Role
@@ -132,30 +130,17 @@ def test_an_operator_who_is_given_a_lesser_role_has_it_at_once(run: Run) -> None
 
 
 @pytest.fixture
-def issuer(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, rsa.RSAPrivateKey]]:
-    """An OpenID Connect issuer that serves its keys, and its private key."""
+def issuer(httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> tuple[str, rsa.RSAPrivateKey]:
+    """The URL of an OpenID Connect issuer that serves its keys, and its private key."""
     private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    public = RSAAlgorithm.to_jwk(private.public_key(), as_dict=True)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            document: Any = {"keys": [{**public, "kid": "k1", "use": "sig", "alg": "RS256"}]}
-            if self.path.endswith("openid-configuration"):
-                document = {"issuer": url, "jwks_uri": f"{url}/keys"}
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(json.dumps(document).encode())
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it
-            del format, args
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        url = f"http://127.0.0.1:{server.server_port}"
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv("OIDC_ISSUER", url)
-        monkeypatch.setenv("OIDC_AUDIENCE", "dispatcher")
-        yield url, private
-        server.shutdown()
+    key = RSAAlgorithm.to_jwk(private.public_key(), as_dict=True) | {"kid": "k1", "use": "sig", "alg": "RS256"}
+    url = httpserver.url_for("").rstrip("/")
+    discovery = {"issuer": url, "jwks_uri": f"{url}/keys"}
+    httpserver.expect_request("/.well-known/openid-configuration").respond_with_json(discovery)
+    httpserver.expect_request("/keys").respond_with_json({"keys": [key]})
+    monkeypatch.setenv("OIDC_ISSUER", url)
+    monkeypatch.setenv("OIDC_AUDIENCE", "dispatcher")
+    return url, private
 
 
 def test_a_token_of_an_issuer_counts_if_signature_audience_issuer_and_role_are_right(

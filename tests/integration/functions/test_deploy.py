@@ -1,13 +1,12 @@
 """The function `deploy`: CloudFormation's custom resource, against a Lambda API and an address that answer."""
 
 import json
-import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, cast
+from typing import Any
 
 import pytest
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
 
 from dispatcher.platform import deployment
 from tests.integration.functions.events import Run
@@ -17,10 +16,10 @@ from tests.integration.functions.events import Run
 class Cloud:
     """Lambda's Invoke, and the address at which CloudFormation waits for the report."""
 
-    url: str = ""
+    url: str
     error: str = ""
     asleep: int = 0
-    invoked: list[str] = field(default_factory=list[str])
+    invoked: int = 0
     reports: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     content_types: list[str] = field(default_factory=list[str])
 
@@ -35,66 +34,34 @@ class Cloud:
             "ResourceProperties": {"Function": "acd-migrate"},
         }
 
+    def invoke(self, _request: Request) -> Response:
+        """Run `migrate`."""
+        self.invoked += 1
+        if self.invoked <= self.asleep:
+            return Response("{}", status=502, headers={"X-Amzn-ErrorType": "ResourceNotReadyException"})
+        if self.error:
+            return Response(json.dumps({"errorMessage": self.error}), headers={"X-Amz-Function-Error": "Unhandled"})
+        return Response('{"applied": []}')
 
-class Handler(BaseHTTPRequestHandler):
-    """Answers for both."""
-
-    def do_POST(self) -> None:
-        """Invoke."""
-        cloud = cast("Server", self.server).cloud
-        cloud.invoked.append(self.path.split("/")[3])
-        if len(cloud.invoked) <= cloud.asleep:
-            self._refuse("ResourceNotReadyException")
-            return
-        body = json.dumps({"errorMessage": cloud.error} if cloud.error else {"applied": []}).encode()
-        self.send_response(200)
-        if cloud.error:
-            self.send_header("X-Amz-Function-Error", "Unhandled")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def _refuse(self, error: str) -> None:
-        self.send_response(502)
-        self.send_header("X-Amzn-ErrorType", error)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"{}")
-
-    def do_PUT(self) -> None:
+    def take_report(self, request: Request) -> Response:
         """Take the report."""
-        cloud = cast("Server", self.server).cloud
-        cloud.content_types.append(self.headers.get("Content-Type", ""))
-        cloud.reports.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name in the library
-        """Log nothing."""
-
-
-class Server(ThreadingHTTPServer):
-    """A server that knows its cloud."""
-
-    def __init__(self, cloud: Cloud) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.cloud = cloud
+        self.content_types.append(request.headers.get("Content-Type", ""))
+        self.reports.append(json.loads(request.data))
+        return Response()
 
 
 @pytest.fixture
-def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+def cloud(httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> Cloud:
     """A cloud on this machine."""
-    cloud = Cloud()
-    with Server(cloud) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        cloud.url = f"http://127.0.0.1:{server.server_port}"
-        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", cloud.url)
-        monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-        yield cloud
-        server.shutdown()
+    cloud = Cloud(httpserver.url_for("").rstrip("/"))
+    invocations = "/2015-03-31/functions/acd-migrate/invocations"
+    httpserver.expect_request(invocations, method="POST").respond_with_handler(cloud.invoke)
+    httpserver.expect_request("/report", method="PUT").respond_with_handler(cloud.take_report)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", cloud.url)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    return cloud
 
 
 @pytest.mark.parametrize("request_type", ["Create", "Update"])
@@ -102,7 +69,7 @@ def test_a_deployment_migrates_and_reports(run: Run, cloud: Cloud, request_type:
     """With the ids of the request, and without a content type, because the address was signed without one."""
     run("deploy", cloud.event(request_type))
 
-    assert cloud.invoked == ["acd-migrate"]
+    assert cloud.invoked == 1
     [report] = cloud.reports
     assert report["Status"] == "SUCCESS"
     assert report["PhysicalResourceId"] == "migration"
@@ -133,7 +100,7 @@ def test_a_migrate_that_nobody_invoked_for_weeks_is_waited_for(
     run("deploy", cloud.event("Update"))
 
     assert [report["Status"] for report in cloud.reports] == ["SUCCESS"]
-    assert len(cloud.invoked) == 3
+    assert cloud.invoked == 3
 
 
 def test_a_migrate_that_stays_asleep_fails_the_deployment(
@@ -178,5 +145,5 @@ def test_a_stack_that_is_deleted_takes_no_data_along(run: Run, cloud: Cloud) -> 
     """Nothing is invoked, and the deletion goes on."""
     run("deploy", cloud.event("Delete") | {"PhysicalResourceId": "something-else"})
 
-    assert cloud.invoked == []
+    assert cloud.invoked == 0
     assert [(r["Status"], r["PhysicalResourceId"]) for r in cloud.reports] == [("SUCCESS", "something-else")]

@@ -1,53 +1,27 @@
 """The @connections client: what each answer of API Gateway means."""
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
 
 from dispatcher.platform import gateway as gateway_module
 from dispatcher.platform.gateway import ApiGateway, Posted
 
 SILENCE = 0
 """In place of a status: no answer."""
+UNREACHABLE = "http://127.0.0.1:9"
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Answers with the status that the connection's id names; `SILENCE` is no answer."""
-
-    posts = 0
-
-    def do_POST(self) -> None:
-        """Answer one post."""
-        type(self).posts += 1
-        self.rfile.read(int(self.headers["Content-Length"]))
-        status = int(self.path.rpartition("/")[2])
-        if status == SILENCE:
-            self.connection.recv(1)  # until the client gives up
-            return
-        self.send_response(status)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it
-        """Log nothing."""
-
-
-@pytest.fixture
-def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of a server that answers as it is told to."""
+@pytest.fixture(autouse=True)
+def _client(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A client of this test alone."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     gateway_module._client.cache_clear()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-    Handler.posts = 0
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    yield
     gateway_module._client.cache_clear()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
@@ -65,24 +39,33 @@ def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     ],
 )
 def test_each_answer_is_taken_for_what_it_is_and_nothing_is_posted_twice(
-    url: str, monkeypatch: pytest.MonkeyPatch, status: int, posted: Posted
+    httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch, status: int, posted: Posted
 ) -> None:
     """Only a 410 says that a connection is gone; without an answer the message may have arrived."""
+    posts: list[bytes] = []
+
+    def answer(request: Request) -> Response:
+        posts.append(request.data)
+        if status == SILENCE:
+            request.environ["werkzeug.socket"].recv(1)  # until the client gives up
+        return Response(status=status or 200)
+
+    httpserver.expect_request("/@connections/c1", method="POST").respond_with_handler(answer)
     if status == SILENCE:
         monkeypatch.setattr(gateway_module, "READ_SECONDS", 0.3)
 
-    assert ApiGateway(url).post(str(status), "{}") == posted
-    assert Handler.posts == 1
+    assert ApiGateway(httpserver.url_for("")).post("c1", "{}") == posted
+    assert posts == [b"{}"]
 
 
-def test_a_gateway_that_cannot_be_reached_has_taken_nothing(url: str) -> None:
+def test_a_gateway_that_cannot_be_reached_has_taken_nothing() -> None:
     """Nothing listens on that port."""
-    del url
-
-    assert ApiGateway("http://127.0.0.1:9").post("200", "{}") is Posted.REFUSED
+    assert ApiGateway(UNREACHABLE).post("c1", "{}") is Posted.REFUSED
 
 
-def test_a_connection_that_is_not_known_to_be_live_is_not(url: str) -> None:
+def test_a_connection_that_is_not_known_to_be_live_is_not(httpserver: HTTPServer) -> None:
     """A post that comes too early loses the connection; flush asks again."""
-    assert not ApiGateway(url).is_live("410")
-    assert not ApiGateway("http://127.0.0.1:9").is_live("200")
+    httpserver.expect_request("/@connections/c1", method="GET").respond_with_data(status=410)
+
+    assert not ApiGateway(httpserver.url_for("")).is_live("c1")
+    assert not ApiGateway(UNREACHABLE).is_live("c1")
