@@ -18,6 +18,9 @@ SAM := .venv-sam
 POLICY := .venv-policy
 OLDEST := $(VENV)/oldest-postgres
 LAYER := layers/dispatcher
+# The tests that need a database and nothing else.
+DATABASE_TESTS := $(addprefix tests/integration/,commands agents access sessions platform functions \
+	test_original_bugs.py local/tools/test_streamspace_import.py)
 
 # Where Python finds `local`, `conformance` and the layer's `dispatcher`; nothing of this repository is installed.
 export PYTHONPATH := $(CURDIR):$(CURDIR)/$(LAYER)
@@ -47,7 +50,7 @@ test: $(VENV)/.dev ## run the tests (ARGS="tests/e2e -k postgres" for some)
 
 test-postgres: $(VENV)/.dev $(if $(PG_BIN),,$(OLDEST)/native) ## run the database tests on PostgreSQL 15, or PG_BIN=/usr/lib/postgresql/16/bin
 	@"$(or $(PG_BIN),$(OLDEST)/native/bin)/postgres" --version
-	@PG_BIN="$(or $(PG_BIN),$(CURDIR)/$(OLDEST)/native/bin)" $(RUN) -m pytest -n $(WORKERS) --dist worksteal tests/layer tests/functions tests/integration/local/tools/test_streamspace_import.py $(ARGS)
+	@PG_BIN="$(or $(PG_BIN),$(CURDIR)/$(OLDEST)/native/bin)" $(RUN) -m pytest -n $(WORKERS) --dist worksteal $(DATABASE_TESTS) $(ARGS)
 
 check: $(VENV)/.dev ## run the linters and the type checkers
 	$(RUN) -m ruff check

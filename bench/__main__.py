@@ -27,7 +27,7 @@ from dispatcher.platform.migrations import migrate
 from dispatcher.protocol.handshake import DeliveryMode
 from local.postgres import server as postgres
 from tests.fakes import FakeGateway, plenty
-from tests.rows import connect, provide, receive
+from tests.rows import connect, create_agent, receive
 
 OFFLINE_AGENTS = 1000
 """Offline agents that share the backlog."""
@@ -75,7 +75,7 @@ def main() -> int:
         with open_connection(server.url.rpartition("/")[0] + "/full_of_others") as full:
             for conn in (empty, full):
                 migrate(conn)
-                provide(conn, "here")
+                create_agent(conn, "here")
                 connect(conn, "here", "c", mode=DeliveryMode.BATCHING, window=100)
             with console.status(f"Adding {backlog:,} pending commands for offline agents …"):
                 _add_backlog(full, backlog)

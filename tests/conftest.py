@@ -5,7 +5,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager
 from itertools import count
 from pathlib import Path
 
@@ -70,14 +71,27 @@ def _url_of(server: str, database: str) -> str:
     return server.rpartition("/")[0] + f"/{database}"
 
 
+@pytest.fixture(scope="session")
+def new_database(server: str) -> Callable[[], AbstractContextManager[str]]:
+    """Makes a database with the schema and nothing in it, and gives its URL."""
+
+    @contextlib.contextmanager
+    def create() -> Generator[str]:
+        name = f"{_PREFIX}_{next(_numbers)}"
+        template = sql.SQL("create database {} template {}")
+        with psycopg.connect(server, autocommit=True) as admin:
+            admin.execute(template.format(sql.Identifier(name), sql.Identifier(_MIGRATED)))
+            yield _url_of(server, name)
+            _drop(admin, name)
+
+    return create
+
+
 @pytest.fixture
-def database_url(server: str) -> Iterator[str]:
-    """The URL of a database with the schema and nothing in it."""
-    name = f"{_PREFIX}_{next(_numbers)}"
-    with psycopg.connect(server, autocommit=True) as conn:
-        conn.execute(sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(_MIGRATED)))
-        yield _url_of(server, name)
-        _drop(conn, name)
+def database_url(new_database: Callable[[], AbstractContextManager[str]]) -> Iterator[str]:
+    """The URL of the test's own database."""
+    with new_database() as url:
+        yield url
 
 
 @pytest.fixture

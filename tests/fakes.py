@@ -1,5 +1,6 @@
-"""A stand-in for API Gateway, the only thing that the tests of the layer do not own."""
+"""A stand-in for API Gateway, the only thing that the product does not own."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,13 +35,21 @@ class FakeGateway:
         self.closed.append(connection_id)
 
     @property
-    def command_ids(self) -> list[Any]:
-        """The ids of the commands that were taken, in order."""
-        import json  # noqa: PLC0415
-
+    def command_ids(self) -> list[str]:
+        """The ids of the commands that were taken, in order; each frame holds one (first protocol)."""
         return [json.loads(frame)["payload"]["commandId"] for _, frame in self.frames]
+
+    @property
+    def connection_ids(self) -> list[str]:
+        """The connections that the frames went to, in order."""
+        return [connection_id for connection_id, _ in self.frames]
+
+    @property
+    def messages(self) -> list[Any]:
+        """The frames that were taken, decoded, in order."""
+        return [json.loads(frame) for _, frame in self.frames]
 
 
 def plenty() -> float:
-    """Tell that there is a minute left."""
+    """Return the seconds that are left: a minute."""
     return 60.0

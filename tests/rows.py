@@ -1,5 +1,6 @@
-"""Rows as tests want them, put in as an operator with psql does."""
+"""Rows as tests want them, inserted as an operator with psql does, and what agents say about them."""
 
+import json
 from typing import Any
 
 import psycopg
@@ -7,15 +8,20 @@ from psycopg import sql
 
 from dispatcher.agents import connections
 from dispatcher.agents.connections import Origin
-from dispatcher.commands import flush, reports
+from dispatcher.commands import command_records, flush, reports
+from dispatcher.commands.command_records import Command
 from dispatcher.platform.database import Connection
 from dispatcher.protocol.handshake import DeliveryMode, Handshake
+from dispatcher.sessions import session_records
 from dispatcher.sessions.session_records import SessionStates
 from tests.fakes import FakeGateway
 
+PAST = "2020-01-01"
+FUTURE = "2999-01-01"
 
-def provide(conn: Connection, agent_id: str = "a1", platform: str = "kubernetes") -> None:
-    """Provide an agent."""
+
+def create_agent(conn: Connection, agent_id: str = "a1", platform: str = "kubernetes") -> None:
+    """Create an agent."""
     conn.execute("insert into agents (agent_id, platform) values (%s, %s)", (agent_id, platform))
 
 
@@ -41,9 +47,26 @@ def connect(
     return recorded.epoch
 
 
-def receive(conn: Connection, agent_id: str, connection_id: str, text: str) -> bool:
-    """Receive an agent's message, as the function `message` does."""
-    return reports.receive(conn, agent_id, connection_id, text, SessionStates())
+def connect_new_agent(
+    conn: Connection,
+    agent_id: str = "a1",
+    connection_id: str = "c1",
+    *,
+    platform: str = "kubernetes",
+    mode: DeliveryMode | None = None,
+    window: int = 1,
+) -> int:
+    """Create an agent, connect it, and return the epoch."""
+    create_agent(conn, agent_id, platform)
+    return connect(conn, agent_id, connection_id, mode=mode, window=window)
+
+
+def current_connection(conn: Connection, agent_id: str = "a1") -> str | None:
+    """Read the id of the connection that the agent's commands go to."""
+    row = conn.execute("select connection_id from agents where agent_id = %s", (agent_id,)).fetchone()
+    assert row is not None
+    connection_id: str | None = row[0]
+    return connection_id
 
 
 def put(conn: psycopg.Connection[Any], command_id: str, agent_id: str = "a1", **columns: object) -> None:
@@ -55,6 +78,63 @@ def put(conn: psycopg.Connection[Any], command_id: str, agent_id: str = "a1", **
     conn.execute(statement, list(columns.values()))
 
 
+def put_session(conn: Connection, name: str, agent_id: str = "a1") -> None:
+    """Insert a session of an agent."""
+    session_records.insert(
+        conn, name=name, agent_id=agent_id, owner="u", template="t", resources={}, persistent_home=False
+    )
+
+
+def find(conn: Connection, command_id: str = "k1") -> Command:
+    """Read a command."""
+    return command_records.find(conn, command_id, None)
+
+
 def statuses(conn: Connection) -> dict[str, str]:
     """Read each command's status, in the order of acceptance."""
     return dict(conn.execute("select command_id, status from agent_commands order by seq").fetchall())
+
+
+def move_into_past(conn: Connection, column: str) -> None:
+    """Let a deadline of every command that has one have passed."""
+    statement = sql.SQL("update agent_commands set {0} = now() - interval '1 s' where {0} is not null")
+    conn.execute(statement.format(sql.Identifier(column)))
+
+
+def interrupt_once(conn: Connection, table: str, code: str) -> None:
+    """Let the database end the next statement that updates a table, as a deadlock or a failover does."""
+    conn.execute("create sequence tries")
+    conn.execute(
+        f"""create function interrupt() returns trigger language plpgsql as $$ begin
+            if nextval('tries') = 1 then raise exception 'interrupted' using errcode = '{code}'; end if;
+            return new; end $$""".encode()
+    )
+    conn.execute(
+        f"create trigger interrupt before update on {table} for each row execute function interrupt()".encode()
+    )
+
+
+def receive(conn: Connection, agent_id: str, connection_id: str, text: str) -> bool:
+    """Receive an agent's message, as the function `message` does."""
+    return reports.receive(conn, agent_id, connection_id, text, SessionStates())
+
+
+def say(conn: Connection, kind: str, agent_id: str = "a1", connection_id: str = "c1", **fields: Any) -> bool:
+    """Receive a message of an agent that speaks the first protocol."""
+    return receive(conn, agent_id, connection_id, json.dumps({"type": kind, "payload": fields}))
+
+
+def answer_session(conn: Connection, session_id: str, connection_id: str = "c1", **fields: Any) -> bool:
+    """Receive a docker-agent's answer, which names only the session."""
+    answer = {"type": "command_response", "sessionId": session_id, "success": True, **fields}
+    return receive(conn, "a1", connection_id, json.dumps(answer))
+
+
+def report(conn: Connection, *reports: dict[str, Any], agent_id: str = "a1", connection_id: str = "c1") -> bool:
+    """Receive a message of an agent that speaks the second protocol."""
+    return receive(conn, agent_id, connection_id, json.dumps({"type": "reports", "reports": reports}))
+
+
+def report_of(kind: str, command_id: str = "k1", attempt: int = 1, **fields: Any) -> dict[str, Any]:
+    """Return one report of the second protocol."""
+    return {"kind": kind, "commandId": command_id, "attempt": attempt, **fields}

@@ -24,7 +24,7 @@ from dispatcher.commands.sweep import sweep
 from dispatcher.platform.database import Connection, open_connection
 from dispatcher.protocol.handshake import DeliveryMode
 from tests.fakes import plenty
-from tests.rows import connect, provide, put, receive, statuses
+from tests.rows import connect, create_agent, put, receive, statuses
 from tests.simulation.killed_process import ANN, APPLICATION_NAME, POINTS, new
 from tests.simulation.recording_gateway import RecordingGateway, deliveries
 from tests.simulation.simulated_time import TimeShift
@@ -45,7 +45,7 @@ def gateway(database_url: str) -> Iterator[RecordingGateway]:
 @pytest.fixture(autouse=True)
 def _agent(conn: Connection) -> None:
     """An agent of protocol 2 is connected."""
-    provide(conn)
+    create_agent(conn)
     connect(conn, mode=DeliveryMode.BATCHING, window=10)
 
 

@@ -10,7 +10,7 @@ from dispatcher.platform.database import Connection
 from dispatcher.protocol.handshake import DeliveryMode
 from dispatcher.sessions import session_records
 from tests.fakes import FakeGateway, plenty
-from tests.rows import connect, provide, put, receive, statuses
+from tests.rows import connect, create_agent, put, receive, statuses
 from tests.simulation.faulty_gateway import commands_of, decode_exactly
 from tests.simulation.simulated_time import TimeShift
 from tests.simulation.table_columns import NULL_MEANS_DEFAULT, nullable_columns
@@ -46,7 +46,7 @@ SWEEPS = 2
 def connect_agent(conn: Connection, mode: str, agent_id: str = "a1") -> None:
     """Create and connect an agent with this delivery mode, and a window with room for everything."""
     delivery_mode, platform = MODES[mode]
-    provide(conn, agent_id, platform)
+    create_agent(conn, agent_id, platform)
     connect(conn, agent_id, f"c-{agent_id}", mode=delivery_mode, window=100)
 
 

@@ -7,7 +7,7 @@ import pytest
 from dispatcher.commands.loss_check import check_for_loss
 from dispatcher.platform.database import Connection
 from dispatcher.platform.migrations import REWORDED, migrate
-from tests.rows import provide, put
+from tests.rows import create_agent, put
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_a_database_of_the_first_release_gets_only_the_new_files(first_release: 
 
 def test_changes_by_hand_of_before_are_recorded_as_such(first_release: Connection) -> None:
     """They were inferred from the text of the cause; the loss check accepts them after the upgrade too."""
-    provide(first_release)
+    create_agent(first_release)
     put(first_release, "k1")
     first_release.execute("update agent_commands set status = 'completed'")
     first_release.execute("update agent_commands set status = 'pending', completed_at = null")

@@ -14,7 +14,7 @@ from dispatcher.commands.loss_check import check_for_loss
 from dispatcher.platform.database import Connection
 from local.tools.streamspace_import import Moved, move
 from tests.fakes import FakeGateway
-from tests.rows import connect, provide
+from tests.rows import connect, create_agent
 
 SOURCE = "streamspace.agent_commands"
 NULLABLE = (
@@ -157,7 +157,7 @@ def test_it_can_be_run_again(streamspace: Connection) -> None:
 
 def test_what_was_moved_is_delivered_in_the_order_in_which_it_was_accepted_there(streamspace: Connection) -> None:
     """Whatever order the rows lie in."""
-    provide(streamspace)
+    create_agent(streamspace)
     for number in (3, 1, 2):
         put(streamspace, f"k{number}", payload=f'{{"n": {number}}}')
         streamspace.execute(

@@ -1,0 +1,59 @@
+"""Agents' keys: at most two at a time, and nothing to learn from timing."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from dispatcher.access.roles import Operator, Role
+from dispatcher.agents import agent_keys
+from dispatcher.errors import Conflict
+from dispatcher.platform.database import Connection, open_connection
+from tests.rows import create_agent
+
+ADMIN = Operator(username="admin", role=Role.ADMIN)
+
+
+def test_of_two_requests_at_once_only_one_gets_the_second_key(database_url: str, conn: Connection) -> None:
+    """The other request waits until the first one has committed, and finds two keys."""
+    create_agent(conn)
+    agent_keys.issue(conn, "a1", ADMIN)
+
+    with (
+        open_connection(database_url) as first,
+        open_connection(database_url) as second,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        with first.transaction():
+            agent_keys.issue(first, "a1", ADMIN)
+            other = pool.submit(agent_keys.issue, second, "a1", ADMIN)
+            while not (other.done() or waits_for_lock(conn, second)):
+                time.sleep(0.01)
+
+        with pytest.raises(Conflict):
+            other.result()
+
+
+def waits_for_lock(conn: Connection, other: Connection) -> bool:
+    """Tell whether another session waits for a lock."""
+    row = conn.execute(
+        "select wait_event_type = 'Lock' from pg_stat_activity where pid = %s", (other.info.backend_pid,)
+    ).fetchone()
+    return row is not None and row[0] is True
+
+
+def test_a_wrong_key_takes_as_long_for_an_agent_that_exists_as_for_one_that_does_not(conn: Connection) -> None:
+    """The look-up is by the key's hash and does not depend on the agent's id: the fastest of many rounds take as long."""
+    create_agent(conn)
+    agent_keys.issue(conn, "a1", ADMIN)
+    wrong = "f" * 64
+    seconds: dict[str, list[float]] = {"a1": [], "nobody": []}
+
+    for _ in range(300):
+        for agent_id, taken in seconds.items():
+            begun = time.perf_counter()
+            assert agent_keys.owner_of(conn, wrong, agent_id) is None
+            taken.append(time.perf_counter() - begun)
+
+    # Other work on this machine only adds to a round, so the minimum is what a look-up takes.
+    assert 0.5 < min(seconds["a1"]) / min(seconds["nobody"]) < 2

@@ -1,0 +1,137 @@
+"""Presence: signs of life, disconnections, and connections that say nothing any more."""
+
+import json
+from typing import Any
+
+import pytest
+
+from dispatcher.access.roles import Operator, Role
+from dispatcher.agents import presence, registry
+from dispatcher.agents.presence import IDLE_SECONDS
+from dispatcher.commands.delivery import deliver
+from dispatcher.commands.sweep import sweep
+from dispatcher.platform.database import Connection
+from tests.fakes import FakeGateway, plenty
+from tests.rows import connect, connect_new_agent, current_connection, put, receive, say
+
+
+def presence_of(conn: Connection) -> str:
+    """Read the agent's presence, as operators see it."""
+    agent = registry.find(conn, "a1", None)
+    assert agent is not None
+    return agent.presence
+
+
+def silent_for(conn: Connection, seconds: int) -> None:
+    """Let the agent's last sign of life be so old."""
+    conn.execute("update agents set last_seen_at = now() - %s * interval '1 second'", (seconds,))
+
+
+def test_one_lost_heartbeat_flaps_nothing_and_the_next_one_brings_an_agent_back(conn: Connection) -> None:
+    """R21, R22: online, degraded and offline follow from the last sign of life, which a heartbeat renews."""
+    connect_new_agent(conn)
+    seen: list[str] = []
+
+    for seconds in (31, 61, 100, 200):
+        silent_for(conn, seconds)
+        seen.append(presence_of(conn))
+    say(conn, "heartbeat", status="online", activeSessions=2)
+
+    assert seen == ["online", "online", "degraded", "offline"]
+    assert presence_of(conn) == "online"
+
+
+@pytest.mark.parametrize("timestamp", [1795420436, "2026-11-23T07:53:57.074677236Z", None, "yesterday"])
+@pytest.mark.parametrize("flat", [True, False])
+def test_a_heartbeat_counts_in_whatever_shape_it_comes(conn: Connection, timestamp: Any, *, flat: bool) -> None:
+    """R23: flat or wrapped, with a timestamp of any form."""
+    connect_new_agent(conn)
+    fields = {"status": "online", "activeSessions": 2, "capacity": {"maxSessions": 5}}
+    frame = {"type": "heartbeat", "timestamp": timestamp, **(fields if flat else {"payload": fields})}
+
+    receive(conn, "a1", "c1", json.dumps(frame))
+
+    assert conn.execute("select active_sessions, capacity from agents").fetchone() == (2, {"maxSessions": 5})
+
+
+def test_a_heartbeat_of_an_older_connection_is_no_sign_of_life_of_the_newer(conn: Connection) -> None:
+    """I8: otherwise a newer connection that is half open would not be noticed."""
+    connect_new_agent(conn)
+    connect(conn, connection_id="c2")
+    silent_for(conn, 3600)
+
+    say(conn, "heartbeat")
+
+    assert presence_of(conn) == "offline"
+
+
+def test_a_disconnect_of_the_current_connection_takes_its_agent_offline(conn: Connection) -> None:
+    """From then on its queue waits."""
+    connect_new_agent(conn)
+
+    presence.record_disconnect(conn, "a1", "c1")
+
+    assert presence_of(conn) == "offline"
+
+
+def test_a_late_disconnect_of_the_older_connection_leaves_the_newer_one_alone(conn: Connection) -> None:
+    """R17, I8: the event may also come twice."""
+    connect_new_agent(conn)
+    connect(conn, connection_id="c2")
+    put(conn, "k1")
+    gateway = FakeGateway()
+
+    for _ in range(2):
+        presence.record_disconnect(conn, "a1", "c1")
+    deliver(conn, gateway, "a1", plenty)
+
+    assert presence_of(conn) == "online"
+    assert gateway.connection_ids == ["c2"]
+
+
+def test_a_connection_that_is_silent_for_too_long_is_forgotten(conn: Connection) -> None:
+    """Its $disconnect event may never come."""
+    connect_new_agent(conn)
+    silent_for(conn, IDLE_SECONDS + 1)
+    gateway = FakeGateway()
+
+    swept = sweep(conn, gateway, deadline=plenty)
+
+    assert swept.absent == 1
+    assert gateway.closed == ["c1"]
+    assert current_connection(conn) is None
+
+
+def test_an_agent_that_was_dropped_as_idle_and_speaks_again_gets_its_commands(conn: Connection) -> None:
+    """I15: the database lost its signs of life, and its connection could not be closed, so it does not reconnect."""
+    connect_new_agent(conn)
+    silent_for(conn, IDLE_SECONDS + 1)
+    gateway = FakeGateway()
+    swept = sweep(conn, gateway, deadline=plenty)
+    put(conn, "k1")
+
+    moved = say(conn, "heartbeat")
+    sent = deliver(conn, gateway, "a1", plenty).sent
+
+    assert swept.absent == 1
+    assert moved
+    assert sent == 1
+    assert gateway.connection_ids == ["c1"]
+
+
+@pytest.mark.parametrize("end", ["closed", "superseded", "deleted"])
+def test_no_other_connection_becomes_current_by_speaking(conn: Connection, end: str) -> None:
+    """I8: not a closed one, not an older one while the newer one is offline, not one of a deleted agent."""
+    connect_new_agent(conn)
+    if end == "closed":
+        presence.record_disconnect(conn, "a1", "c1")
+    elif end == "superseded":
+        connect(conn, connection_id="c2")
+        presence.record_disconnect(conn, "a1", "c2")
+    else:
+        registry.delete(conn, FakeGateway(), "a1", Operator(username="admin", role=Role.ADMIN))
+
+    moved = say(conn, "heartbeat")
+
+    assert not moved
+    assert current_connection(conn) is None

@@ -1,0 +1,63 @@
+"""Cancellation: a pending command ends at once; one that is under way ends with its attempt."""
+
+import pytest
+
+from dispatcher.commands import cancellation
+from dispatcher.commands.delivery import deliver
+from dispatcher.commands.sweep import sweep
+from dispatcher.platform.database import Connection
+from dispatcher.protocol.handshake import DeliveryMode
+from tests.fakes import FakeGateway, plenty
+from tests.rows import connect_new_agent, find, move_into_past, put, report, report_of, statuses
+
+
+def test_a_cancel_while_it_is_under_way_ends_it_instead_of_sending_it_again(conn: Connection) -> None:
+    """I14: nothing is delivered after a committed cancel, also where the agent does not answer."""
+    connect_new_agent(conn)
+    put(conn, "k1")
+    deliver(conn, FakeGateway(), "a1", plenty)
+    under_way = cancellation.request_cancel(conn, "k1", "ann")
+
+    move_into_past(conn, "ack_deadline")
+    sweep(conn, FakeGateway(), deadline=plenty)
+
+    assert under_way == "sent"
+    assert statuses(conn) == {"k1": "cancelled"}
+
+
+@pytest.mark.parametrize("status", ["completed", "failed", "expired", "dead", "timed_out"])
+def test_an_ended_command_is_not_marked_as_to_be_cancelled(conn: Connection, status: str) -> None:
+    """I6: an end is final, in every column."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
+    put(conn, "k1", status=status, attempt=1)
+
+    answer = cancellation.request_cancel(conn, "k1", "operator")
+
+    assert answer is None
+    assert find(conn).cancel_requested_at is None
+
+
+def test_a_cancel_is_confirmed_only_where_it_was_asked_for(conn: Connection) -> None:
+    """An agent cannot cancel a command by itself."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=32)
+    gateway = FakeGateway()
+    put(conn, "k1")
+    put(conn, "k2")
+    deliver(conn, gateway, "a1", plenty)
+    conn.execute("update agent_commands set cancel_requested_at = now() where command_id = 'k1'")
+
+    report(conn, report_of("cancelled", "k1"), report_of("cancelled", "k2"))
+
+    assert statuses(conn) == {"k1": "cancelled", "k2": "sent"}
+
+
+def test_a_retryable_failure_of_a_command_that_is_to_be_cancelled_ends_it(conn: Connection) -> None:
+    """I14: the command is not sent again."""
+    connect_new_agent(conn, window=10)
+    put(conn, "k1")
+    deliver(conn, FakeGateway(), "a1", plenty)
+    conn.execute("update agent_commands set cancel_requested_at = now()")
+
+    report(conn, report_of("failed", error="busy", retryable=True))
+
+    assert statuses(conn) == {"k1": "failed"}

@@ -1,0 +1,166 @@
+"""Claims: which commands a worker takes, until when the agent must answer, and what it gives back."""
+
+import pytest
+
+from dispatcher.commands import claims, settlement
+from dispatcher.commands.claims import Outcome
+from dispatcher.commands.delivery import deliver
+from dispatcher.commands.settlement import Reporter
+from dispatcher.platform.database import Connection
+from dispatcher.protocol.handshake import DeliveryMode
+from tests.fakes import FakeGateway, plenty
+from tests.rows import FUTURE, PAST, connect, connect_new_agent, create_agent, find, put, report, report_of, statuses
+
+
+def seconds_for_the_ack(conn: Connection) -> float:
+    """Return how many seconds the agent has for the ack of the only command."""
+    row = conn.execute("select extract(epoch from ack_deadline - sent_at)::float8 from agent_commands").fetchone()
+    assert row is not None
+    seconds: float = row[0]
+    return seconds
+
+
+def test_an_agent_gets_its_own_commands_and_nobody_elses(conn: Connection) -> None:
+    """The command of another agent is older and has a higher priority."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
+    create_agent(conn, "a2")
+    put(conn, "k-other", "a2", priority=9)
+    put(conn, "k1")
+
+    claims.claim(conn, "a1")
+
+    assert statuses(conn) == {"k-other": "pending", "k1": "sent"}
+
+
+def test_a_command_whose_time_is_over_is_not_claimed_before_any_sweep(conn: Connection) -> None:
+    """I14: the claim checks `deliver_by` itself."""
+    connect_new_agent(conn, window=10)
+    put(conn, "k1", deliver_by=PAST)
+    gateway = FakeGateway()
+
+    deliver(conn, gateway, "a1", plenty)
+
+    assert gateway.command_ids == []
+    assert statuses(conn) == {"k1": "pending"}
+
+
+def test_a_rejected_agent_gets_nothing_more_over_the_socket_that_it_still_has(conn: Connection) -> None:
+    """Closing a connection may fail, so the claim checks the approval."""
+    connect_new_agent(conn, window=10)
+    put(conn, "k1")
+    conn.execute("update agents set approval = 'rejected'")
+
+    assert deliver(conn, FakeGateway(), "a1", plenty).claimed == 0
+
+
+def test_one_unacknowledged_command_at_a_time_and_the_next_after_the_ack(conn: Connection) -> None:
+    """An agent of the first protocol has a window of one."""
+    epoch = connect_new_agent(conn)
+    for number in range(3):
+        put(conn, f"k{number}")
+    gateway = FakeGateway()
+
+    deliver(conn, gateway, "a1", plenty)
+    before_the_ack = list(gateway.command_ids)
+    settlement.acknowledge(conn, Reporter(agent_id="a1", epoch=epoch), [("k0", None)])
+    deliver(conn, gateway, "a1", plenty)
+
+    assert before_the_ack == ["k0"]
+    assert gateway.command_ids == ["k0", "k1"]
+
+
+@pytest.mark.parametrize(("attempts", "expected"), [(0, 20), (1, 40), (3, 160), (9, 300)])
+def test_each_attempt_gives_the_agent_longer_for_its_ack(conn: Connection, attempts: int, expected: float) -> None:
+    """20 s, doubled with each attempt up to 5 minutes, with 10 % jitter."""
+    connect_new_agent(conn, window=10)
+    put(conn, "k1", attempt=attempts, max_attempts=20)
+
+    claims.claim(conn, "a1")
+
+    assert 0.89 * expected < seconds_for_the_ack(conn) < 1.11 * expected
+
+
+def test_an_agent_that_never_acknowledges_has_the_execution_timeout_for_its_answer(conn: Connection) -> None:
+    """Its first word is the outcome."""
+    connect_new_agent(conn, mode=DeliveryMode.UNACKNOWLEDGED)
+    put(conn, "k1", execution_timeout=3000)
+
+    claims.claim(conn, "a1")
+
+    assert seconds_for_the_ack(conn) == pytest.approx(3000, abs=1)
+
+
+def test_a_slow_worker_changes_nothing_that_was_claimed_after_it(conn: Connection) -> None:
+    """The agent reconnected and another worker claimed: neither its lease nor its attempt changes."""
+    connect_new_agent(conn, window=10)
+    put(conn, "k1")
+    old = claims.claim(conn, "a1")
+    connect(conn, connection_id="c2", window=10)
+    new = claims.claim(conn, "a1")
+    assert old is not None
+    assert new is not None
+
+    claims.release(conn, old, Outcome(unsent=old.commands, unsent_cause="too slow", gone=True))
+
+    lease = conn.execute("select lease_token::text from agents").fetchone()
+    command = find(conn)
+    assert lease == (new.token,)
+    assert command.status == "sent"
+    assert command.attempt == 2
+
+
+@pytest.mark.parametrize("status", ["sent", "acknowledged"])
+def test_what_could_not_be_sent_in_an_older_attempt_says_nothing_of_the_newer(conn: Connection, status: str) -> None:
+    """I7: a slow worker's 413 comes after another worker has delivered the command."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
+    put(conn, "k1")
+    old = claims.claim(conn, "a1")
+    connect(conn, connection_id="c2", mode=DeliveryMode.BATCHING, window=10)
+    claims.claim(conn, "a1")
+    if status == "acknowledged":
+        report(conn, report_of("ack", attempt=2), connection_id="c2")
+    assert old is not None
+
+    claims.release(conn, old, Outcome(unsendable=[(old.commands[0], "too large")]))
+
+    assert statuses(conn) == {"k1": status}
+
+
+def test_what_was_acknowledged_meanwhile_is_not_failed_as_unsendable(conn: Connection) -> None:
+    """I6: the agent has the command, whatever the gateway answered."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
+    put(conn, "k1")
+    claim = claims.claim(conn, "a1")
+    report(conn, report_of("ack"))
+    assert claim is not None
+
+    claims.release(conn, claim, Outcome(unsendable=[(claim.commands[0], "too large")]))
+
+    assert statuses(conn) == {"k1": "acknowledged"}
+
+
+def test_a_claim_takes_no_more_than_the_window_has_left(conn: Connection) -> None:
+    """I5: two of three places are taken, so one of four waiting commands goes out."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=3)
+    for number in range(2):
+        put(conn, f"sent-{number}", status="sent", attempt=1)
+    for number in range(4):
+        put(conn, f"waiting-{number}")
+
+    claim = claims.claim(conn, "a1")
+
+    assert claim is not None
+    assert [command.command_id for command in claim.commands] == ["waiting-0"]
+
+
+def test_a_claim_leaves_out_what_is_too_late_and_what_is_too_early(conn: Connection) -> None:
+    """I14: another command is due, so the agent is posted to; these two are not."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
+    put(conn, "late")
+    put(conn, "early", not_before=FUTURE)
+    put(conn, "due")
+    conn.execute("update agent_commands set deliver_by = now() where command_id = 'late'")
+
+    claims.claim(conn, "a1")
+
+    assert statuses(conn) == {"late": "pending", "early": "pending", "due": "sent"}

@@ -1,0 +1,384 @@
+"""Delivery: one post after another under the agent's lease, and what each answer of the gateway means."""
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import psycopg
+import pytest
+
+from dispatcher.commands import cancellation, claims, delivery
+from dispatcher.commands.claims import ACK_SECONDS, LEASE_SECONDS, Claim
+from dispatcher.commands.delivery import Delivered, deliver
+from dispatcher.commands.sweep import sweep
+from dispatcher.platform.database import Connection, open_connection
+from dispatcher.platform.gateway import Posted
+from dispatcher.protocol.frames import MESSAGE_BYTES
+from dispatcher.protocol.handshake import DeliveryMode
+from tests.fakes import FakeGateway, plenty
+from tests.rows import connect, connect_new_agent, create_agent, current_connection, find, put, statuses
+
+
+def reconnecting(database_url: str) -> Callable[[str], None]:
+    """Let the agent reconnect as c2 while the first frame is on its way to c1."""
+    done: list[bool] = []
+
+    def reconnect(_frame: str) -> None:
+        if not done:
+            done.append(True)
+            with open_connection(database_url) as other:
+                connect(other, connection_id="c2", window=10)
+
+    return reconnect
+
+
+def test_a_row_of_plain_sql_is_delivered_once_its_agent_connects(conn: Connection) -> None:
+    """All other columns are left to NULL or their defaults."""
+    create_agent(conn)
+    conn.execute(
+        "insert into agent_commands (command_id, agent_id, action, payload) values ('k1', 'a1', 'stop_session', '{\"n\": 1}')"
+    )
+    gateway = FakeGateway()
+
+    assert deliver(conn, gateway, "a1", plenty).sent == 0
+    connect(conn)
+    assert deliver(conn, gateway, "a1", plenty).sent == 1
+
+    assert gateway.connection_ids == ["c1"]
+    assert gateway.messages == [
+        {"type": "command", "payload": {"commandId": "k1", "action": "stop_session", "payload": {"n": 1}}}
+    ]
+    assert statuses(conn) == {"k1": "sent"}
+
+
+@pytest.mark.parametrize(
+    ("posted", "status", "connected"),
+    [
+        (Posted.GONE, "pending", False),
+        (Posted.REFUSED, "pending", True),
+        (Posted.TOO_LARGE, "failed", True),
+        (Posted.UNKNOWN, "sent", True),
+        (Posted.TAKEN, "sent", True),
+    ],
+)
+def test_each_outcome_of_a_post_is_treated_as_what_it_is(
+    conn: Connection, posted: Posted, status: str, *, connected: bool
+) -> None:
+    """410 forgets the connection, 413 fails the command, 429 and 5xx wait, a timeout waits for the ack."""
+    connect_new_agent(conn)
+    put(conn, "k1")
+
+    deliver(conn, FakeGateway(outcomes=[posted]), "a1", plenty)
+
+    lease = conn.execute("select lease_token from agents").fetchone()
+    assert statuses(conn) == {"k1": status}
+    assert lease == (None,)
+    assert (current_connection(conn) is not None) == connected
+
+
+def test_what_fits_the_window_goes_in_one_message_in_order(conn: Connection) -> None:
+    """The rest waits for acks."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=32)
+    gateway = FakeGateway()
+    for number in range(40):
+        put(conn, f"k{number}", priority=number // 20)
+
+    deliver(conn, gateway, "a1", plenty)
+
+    (message,) = gateway.messages
+    ids = [command["commandId"] for command in message["commands"]]
+    assert ids == [f"k{number}" for number in [*range(20, 40), *range(12)]]
+    assert message["commands"][0] == {
+        "commandId": "k20",
+        "attempt": 1,
+        "action": "noop",
+        "sessionId": None,
+        "payload": {},
+        "executionTimeoutSeconds": 600,
+    }
+
+
+@pytest.mark.parametrize("character", ["x", "é"])
+def test_a_batch_is_split_by_its_bytes(conn: Connection, character: str) -> None:
+    """1009: no message has more than 128 KB, in whatever characters, and no command is lost."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=32)
+    for number in range(5):
+        put(conn, f"k{number}", payload=json.dumps(character * (50_000 // len(character.encode())), ensure_ascii=False))
+    gateway = FakeGateway()
+
+    deliver(conn, gateway, "a1", plenty)
+
+    assert [len(message["commands"]) for message in gateway.messages] == [2, 2, 1]
+    assert all(len(text.encode()) <= MESSAGE_BYTES for _, text in gateway.frames)
+
+
+def test_a_row_that_no_frame_can_carry_is_failed_without_a_post(conn: Connection) -> None:
+    """1009: its bytes count, not its characters."""
+    connect_new_agent(conn, window=10)
+    put(conn, "k1", payload=json.dumps("é" * (MESSAGE_BYTES // 2), ensure_ascii=False))
+    put(conn, "k2")
+    gateway = FakeGateway()
+
+    deliver(conn, gateway, "a1", plenty)
+
+    assert gateway.command_ids == ["k2"]
+    assert statuses(conn) == {"k1": "failed", "k2": "sent"}
+
+
+def test_a_throttled_post_holds_the_whole_queue_and_kills_no_connection(conn: Connection) -> None:
+    """No command overtakes the one that was refused."""
+    connect_new_agent(conn)
+    put(conn, "k1")
+    put(conn, "k2")
+    gateway = FakeGateway(outcomes=[Posted.REFUSED])
+
+    deliver(conn, gateway, "a1", plenty)
+    held = deliver(conn, gateway, "a1", plenty).claimed
+    conn.execute("update agents set throttled_until = now()")
+    deliver(conn, gateway, "a1", plenty)
+
+    assert held == 0
+    assert gateway.command_ids == ["k1"]
+
+
+@pytest.mark.parametrize("mode", [DeliveryMode.ACKNOWLEDGING, DeliveryMode.BATCHING])
+def test_one_refused_post_is_one_post(conn: Connection, mode: DeliveryMode) -> None:
+    """429, I3: the same call does not try again until the attempts are used up."""
+    connect_new_agent(conn, mode=mode, window=10)
+    put(conn, "k1")
+    put(conn, "k2")
+    posts: list[str] = []
+    gateway = FakeGateway(outcomes=[Posted.REFUSED] * 5, before_post=posts.append)
+
+    done = deliver(conn, gateway, "a1", plenty)
+
+    attempts = conn.execute("select attempt, status from agent_commands order by seq").fetchall()
+    assert len(posts) == 1
+    assert done.sent == 0
+    assert attempts == [(1, "pending"), (1, "pending")]
+
+
+def test_what_can_never_be_sent_fails_and_holds_nobody_back(conn: Connection) -> None:
+    """A 413 concerns one message only."""
+    connect_new_agent(conn, window=10)
+    put(conn, "k1")
+    put(conn, "k2")
+    gateway = FakeGateway(outcomes=[Posted.TOO_LARGE])
+
+    deliver(conn, gateway, "a1", plenty)
+
+    assert statuses(conn) == {"k1": "failed", "k2": "sent"}
+    assert gateway.command_ids == ["k2"]
+
+
+def test_nothing_overtakes_a_command_whose_post_got_no_answer(conn: Connection) -> None:
+    """It may have arrived and waits for its ack; the commands behind it return to the queue and wait too."""
+    connect_new_agent(conn, window=10)
+    put(conn, "k1")
+    put(conn, "k2")
+    gateway = FakeGateway(outcomes=[Posted.UNKNOWN])
+
+    deliver(conn, gateway, "a1", plenty)
+    again = deliver(conn, gateway, "a1", plenty).claimed
+
+    assert statuses(conn) == {"k1": "sent", "k2": "pending"}
+    assert again == 0
+    assert gateway.command_ids == ["k1"]
+
+
+def test_no_transaction_is_open_while_a_post_is_under_way(conn: Connection, database_url: str) -> None:
+    """I13: other connections see the committed claim meanwhile."""
+    connect_new_agent(conn, window=10)
+    put(conn, "k1")
+    seen: list[object] = []
+
+    def look(_frame: str) -> None:
+        with open_connection(database_url) as other:
+            seen.append((conn.info.transaction_status, statuses(other)))
+
+    deliver(conn, FakeGateway(before_post=look), "a1", plenty)
+
+    assert seen == [(psycopg.pq.TransactionStatus.IDLE, {"k1": "sent"})]
+
+
+def test_a_gone_connection_is_forgotten_and_not_the_one_that_replaced_it_meanwhile(
+    conn: Connection, database_url: str
+) -> None:
+    """The 410 is about the connection that was tried."""
+    connect_new_agent(conn, window=10)
+    put(conn, "k1")
+    gateway = FakeGateway(outcomes=[Posted.GONE], before_post=reconnecting(database_url))
+
+    deliver(conn, gateway, "a1", plenty)
+
+    assert current_connection(conn) == "c2"
+    assert gateway.connection_ids == ["c2"]
+    assert conn.execute("select connection_id from agent_connections").fetchall() == [("c2",)]
+
+
+def test_a_worker_whose_agent_reconnects_posts_nothing_more(conn: Connection, database_url: str) -> None:
+    """I14: the rest of its claim is pending again, and may be cancelled before it would be posted."""
+    connect_new_agent(conn, window=10)
+    put(conn, "k1")
+    put(conn, "k2")
+
+    def reconnect_and_cancel(_frame: str) -> None:
+        gateway.before_post = None
+        with open_connection(database_url) as other:
+            connect(other, connection_id="c2", window=10)
+            cancellation.request_cancel(other, "k2", "ann")
+
+    gateway = FakeGateway(before_post=reconnect_and_cancel)
+
+    deliver(conn, gateway, "a1", plenty)
+
+    posted = list(zip(gateway.connection_ids, gateway.command_ids, strict=True))
+    assert posted == [("c1", "k1"), ("c2", "k1")]
+    assert statuses(conn) == {"k1": "sent", "k2": "cancelled"}
+
+
+def test_a_command_whose_time_runs_out_behind_a_slow_post_is_not_posted(
+    conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I14: although it was claimed in time; the next sweep expires it."""
+    connect_new_agent(conn, window=10)
+    put(conn, "k1")
+    put(conn, "k2")
+    conn.execute("update agent_commands set deliver_by = clock_timestamp() + interval '7 s' where command_id = 'k2'")
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(delivery, "time", SimpleNamespace(monotonic=lambda: clock.now))
+
+    def take_eight_seconds(_frame: str) -> None:
+        clock.now += 8
+        conn.execute("update agent_commands set deliver_by = now() where command_id = 'k2'")
+
+    gateway = FakeGateway(before_post=take_eight_seconds)
+
+    deliver(conn, gateway, "a1", plenty)
+    swept = sweep(conn, gateway, deadline=plenty)
+
+    assert gateway.command_ids == ["k1"]
+    assert swept.expired == 1
+    assert statuses(conn) == {"k1": "sent", "k2": "expired"}
+
+
+def test_a_worker_stops_posting_before_its_lease_ends(conn: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise two workers would post to one agent; what was not posted is claimed again."""
+    connect_new_agent(conn, window=10)
+    put(conn, "k1")
+    put(conn, "k2")
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(delivery, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    attempts: list[dict[str, int]] = []
+
+    def take_long(_frame: str) -> None:
+        attempts.append(dict(conn.execute("select command_id, attempt from agent_commands").fetchall()))
+        clock.now += delivery.POSTING_SECONDS
+
+    gateway = FakeGateway(before_post=take_long)
+
+    deliver(conn, gateway, "a1", plenty)
+
+    assert gateway.command_ids == ["k1", "k2"]
+    assert attempts == [{"k1": 1, "k2": 1}, {"k1": 1, "k2": 2}]
+
+
+@pytest.mark.parametrize("seconds", [LEASE_SECONDS, ACK_SECONDS])
+def test_what_was_claimed_too_long_ago_is_not_posted(
+    conn: Connection, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    """I3: the function's environment stood still; another worker may have posted the command with a larger attempt."""
+    connect_new_agent(conn)
+    put(conn, "k1")
+    stood_still = 0
+    claim = claims.claim
+    monkeypatch.setattr(delivery, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + stood_still))
+
+    def claim_and_stand_still(conn: Connection, agent_id: str) -> Claim | None:
+        nonlocal stood_still
+        claimed = claim(conn, agent_id)
+        stood_still = stood_still or seconds
+        return claimed
+
+    monkeypatch.setattr(claims, "claim", claim_and_stand_still)
+    posted: list[int] = []
+    gateway = FakeGateway(before_post=lambda _frame: posted.append(find(conn).attempt))
+
+    deliver(conn, gateway, "a1", plenty)
+
+    assert posted == [2]
+    assert statuses(conn) == {"k1": "sent"}
+
+
+def test_nothing_is_claimed_when_no_time_is_left_to_post_it(conn: Connection) -> None:
+    """A function that is about to end uses no attempt."""
+    connect_new_agent(conn, window=10)
+    put(conn, "k1")
+
+    done = deliver(conn, FakeGateway(), "a1", lambda: delivery.POST_SECONDS)
+
+    assert done.claimed == 0
+    assert statuses(conn) == {"k1": "pending"}
+
+
+def test_a_command_that_comes_while_another_holds_the_lease_is_delivered_by_the_holder(
+    conn: Connection, database_url: str
+) -> None:
+    """No lost wake-up: a worker that finds the lease held relies on its holder."""
+    connect_new_agent(conn, window=10)
+    put(conn, "k1")
+    refused: list[object] = []
+
+    def submit_meanwhile(_frame: str) -> None:
+        gateway.before_post = None
+        with open_connection(database_url) as other:
+            put(other, "k2")
+            refused.append(claims.claim(other, "a1"))
+
+    gateway = FakeGateway(before_post=submit_meanwhile)
+
+    deliver(conn, gateway, "a1", plenty)
+
+    assert refused == [None]
+    assert gateway.command_ids == ["k1", "k2"]
+
+
+def test_many_deliverers_at_once_send_each_command_once_and_in_order(conn: Connection, database_url: str) -> None:
+    """Ten threads, one agent, one lease."""
+    connect_new_agent(conn, window=100)
+    for number in range(60):
+        put(conn, f"k{number:02}")
+    gateway = FakeGateway()
+    barrier = threading.Barrier(10)
+
+    def work(_number: int) -> int:
+        with open_connection(database_url) as other:
+            barrier.wait()
+            return deliver(other, gateway, "a1", plenty).sent
+
+    with ThreadPoolExecutor(10) as pool:
+        sent = list(pool.map(work, range(10)))
+
+    assert sum(sent) == 60
+    assert gateway.command_ids == [f"k{number:02}" for number in range(60)]
+
+
+def test_delivery_does_not_try_a_locked_row_again_and_again(conn: Connection, database_url: str) -> None:
+    """The command is due and cannot be claimed; delivery ends after two empty claims."""
+    connect_new_agent(conn)
+    put(conn, "k1")
+    looks: list[float] = []
+
+    def time_left() -> float:
+        looks.append(60.0)
+        assert len(looks) < 100, "delivery goes on for ever"
+        return 60.0
+
+    with open_connection(database_url) as other, other.transaction():
+        other.execute("select from agent_commands where command_id = 'k1' for update")
+        delivered = deliver(conn, FakeGateway(), "a1", time_left)
+
+    assert delivered == Delivered(sent=0, claimed=0)

@@ -1,0 +1,133 @@
+"""Flush: after the handshake the agent's queue is delivered, in an invocation of its own."""
+
+from dataclasses import dataclass
+
+from dispatcher.agents import connections
+from dispatcher.agents.connections import Origin
+from dispatcher.commands import flush
+from dispatcher.commands.delivery import Delivered, deliver
+from dispatcher.commands.flush import FlushRequest, record_connection
+from dispatcher.platform.database import Connection
+from dispatcher.platform.gateway import Posted
+from dispatcher.protocol.handshake import Handshake
+from tests.fakes import FakeGateway, plenty
+from tests.rows import connect, connect_new_agent, create_agent, put, say, statuses
+
+REQUEST = FlushRequest(agent_id="a1", connection_id="c1", epoch=1)
+
+
+@dataclass(slots=True)
+class SlowGateway(FakeGateway):
+    """A gateway whose connection is live only at the n-th look, because `$connect` has not returned before."""
+
+    live_at: int = 3
+    looks: int = 0
+
+    def is_live(self, connection_id: str) -> bool:
+        """Count the look."""
+        del connection_id
+        self.looks += 1
+        return self.looks >= self.live_at
+
+    def post(self, connection_id: str, frame: str) -> Posted:
+        """Say gone to a post that comes too early."""
+        if self.looks < self.live_at:
+            return Posted.GONE
+        return FakeGateway.post(self, connection_id, frame)
+
+
+def record(conn: Connection, gateway: FakeGateway, connection_id: str = "c1") -> FlushRequest:
+    """Record a connection whose handshake is not over."""
+    request = record_connection(conn, gateway, "a1", connection_id, handshake=Handshake(), origin=Origin())
+    assert request is not None
+    return request
+
+
+def test_flush_waits_until_the_handshake_is_over_and_then_delivers(conn: Connection) -> None:
+    """R10 to R12: the queue is delivered on reconnect, and not before the agent can be reached."""
+    create_agent(conn)
+    put(conn, "k1")
+    gateway = SlowGateway()
+    request = record(conn, gateway)
+
+    delivered = flush.flush(conn, gateway, request, plenty)
+
+    assert delivered.sent == 1
+    assert gateway.command_ids == ["k1"]
+    assert statuses(conn) == {"k1": "sent"}
+
+
+def test_nothing_is_posted_while_the_handshake_is_under_way(conn: Connection) -> None:
+    """A post would find the connection gone and forget it."""
+    create_agent(conn)
+    request = record(conn, FakeGateway())
+    put(conn, "k1")
+    gateway = FakeGateway()
+
+    during = deliver(conn, gateway, "a1", plenty)
+    after = flush.flush(conn, gateway, request, plenty)
+
+    assert during.claimed == 0
+    assert after.sent == 1
+
+
+def test_flush_gives_up_at_once_where_a_newer_connection_is_there(conn: Connection) -> None:
+    """The newer connection has a flush of its own."""
+    connect_new_agent(conn)
+    connect(conn, connection_id="c2")
+    gateway = SlowGateway(live_at=99)
+
+    flush.flush(conn, gateway, REQUEST, lambda: 1.0)
+
+    assert gateway.looks == 1
+
+
+def test_flush_does_not_wait_for_ever_for_a_handshake(conn: Connection) -> None:
+    """The client may have disconnected meanwhile; the sweep delivers the rest."""
+    connect_new_agent(conn)
+    gateway = SlowGateway(live_at=1000)
+
+    delivered = flush.flush(conn, gateway, REQUEST, lambda: 0.2)
+
+    assert delivered == Delivered()
+    assert 1 < gateway.looks < 9
+
+
+def test_of_several_processes_with_one_agent_id_the_last_to_connect_gets_the_commands(conn: Connection) -> None:
+    """R35: each connection has its own epoch, and the older ones are closed."""
+    create_agent(conn)
+    put(conn, "k1")
+    gateway = FakeGateway()
+
+    requests = [record(conn, gateway, f"c{number}") for number in range(3)]
+    for request in requests:
+        flush.flush(conn, gateway, request, plenty)
+
+    assert [request.epoch for request in requests] == [1, 2, 3]
+    assert gateway.connection_ids == ["c2"]
+    assert set(gateway.closed) == {"c0", "c1"}
+
+
+def test_a_connect_event_that_comes_twice_is_one_connection(conn: Connection) -> None:
+    """The second event closes no connection, and acks over it go on counting."""
+    connect_new_agent(conn)
+    gateway = FakeGateway()
+    again = record(conn, gateway)
+    connections.mark_live(conn, "a1", again.epoch)
+    put(conn, "k1")
+    deliver(conn, FakeGateway(), "a1", plenty)
+
+    say(conn, "ack", commandId="k1")
+
+    assert gateway.closed == []
+    assert statuses(conn) == {"k1": "acknowledged"}
+
+
+def test_a_flush_that_comes_late_says_nothing_of_the_newer_connection(conn: Connection) -> None:
+    """I8: the handshake of the newer connection may still be under way."""
+    connect_new_agent(conn)
+    record(conn, FakeGateway(), "c2")
+
+    connections.mark_live(conn, "a1", 1)
+
+    assert conn.execute("select live, epoch from agents").fetchone() == (False, 2)

@@ -1,0 +1,165 @@
+"""No statement reads rows that it is not about, however old the planner's statistics are.
+
+An outage fills the table before it is analyzed; an agent may have done more than the planner expects.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+import pytest
+
+from dispatcher.access.roles import Operator, Role
+from dispatcher.commands import cancellation, claims, command_records, deadlines, explanation, redelivery, submission
+from dispatcher.commands.command_records import Filter
+from dispatcher.commands.delivery import deliver
+from dispatcher.commands.lifecycle import Status
+from dispatcher.commands.submission import NewCommand
+from dispatcher.commands.sweep import sweep
+from dispatcher.platform.database import Connection, open_connection
+from tests.fakes import FakeGateway, plenty
+from tests.rows import connect, connect_new_agent, create_agent, put, receive, say
+
+BACKLOG = 30_000
+OPERATOR = Operator(username="ann", role=Role.ADMIN)
+
+
+Databases = Callable[[], AbstractContextManager[str]]
+
+
+@pytest.fixture(scope="module")
+def database_with_backlog(new_database: Databases) -> Iterator[str]:
+    """The URL of a table that was analyzed when everything had ended, and filled up since."""
+    with new_database() as url:
+        with open_connection(url) as conn:
+            conn.execute("alter table agent_commands set (autovacuum_enabled = off)")
+            conn.execute(
+                """insert into agent_commands (agent_id, action, status, completed_at)
+                   select 'offline-' || n % 10, 'noop', 'completed', now() from generate_series(1, 2000) n"""
+            )
+            conn.execute("vacuum analyze agent_commands")
+            for number in range(10):
+                create_agent(conn, f"offline-{number}")
+            conn.execute(
+                """insert into agent_commands (agent_id, action, deliver_by)
+                   select 'offline-' || n %% 10, 'noop', now() + interval '1 day' from generate_series(1, %s) n""",
+                (BACKLOG,),
+            )
+            connect_new_agent(conn)
+            put(conn, "k1")
+        yield url
+
+
+@pytest.fixture(scope="module", params=["never", "before", "since"])
+def database_with_past(request: pytest.FixtureRequest, new_database: Databases) -> Iterator[str]:
+    """The URL of a table that was analyzed never, before, or since an agent executed many commands; it has one due."""
+    with new_database() as url:
+        with open_connection(url) as conn:
+            conn.execute("alter table agent_commands set (autovacuum_enabled = off)")
+            connect_new_agent(conn)
+            if request.param == "before":
+                _add_backlog_and_analyze(conn)
+            conn.execute(
+                """insert into agent_commands (agent_id, action, status, session_id, completed_at)
+                   select 'a1', 'noop', 'completed', 's' || n %% 10, now() from generate_series(1, %s) n""",
+                (BACKLOG,),
+            )
+            if request.param == "since":
+                _add_backlog_and_analyze(conn)
+            put(conn, "k1")
+        yield url
+
+
+def _add_backlog_and_analyze(conn: Connection) -> None:
+    conn.execute(
+        """insert into agent_commands (agent_id, action)
+           select 'offline-' || n %% 30, 'noop' from generate_series(1, %s) n""",
+        (BACKLOG,),
+    )
+    conn.execute("vacuum analyze agent_commands")
+
+
+@pytest.fixture
+def backlog(database_with_backlog: str) -> Iterator[Connection]:
+    """A connection of the test's own to that table."""
+    with open_connection(database_with_backlog) as conn:
+        yield conn
+
+
+@pytest.fixture
+def past(database_with_past: str) -> Iterator[Connection]:
+    """A connection of the test's own to that table."""
+    with open_connection(database_with_past) as conn:
+        yield conn
+
+
+WORK: dict[str, Callable[[Connection], object]] = {
+    "expire": lambda conn: deadlines.expire(conn, 1000),
+    "time out": lambda conn: deadlines.time_out(conn, 1000),
+    "release": lambda conn: redelivery.return_unacknowledged(conn, 1000),
+    "prune": lambda conn: deadlines.prune(conn, 30, 1000),
+    "find what is due": lambda conn: claims.due_agents(conn, 1000),
+    "deliver": lambda conn: deliver(conn, FakeGateway(), "a1", plenty),
+    "cancel": lambda conn: cancellation.request_cancel(conn, "k1", "admin"),
+    "sweep": lambda conn: sweep(conn, FakeGateway(), deadline=plenty),
+    "accept": lambda conn: submission.submit(conn, [NewCommand(agent_id="a1", action="noop", payload={})], OPERATOR),
+    "settle": lambda conn: say(conn, "ack", commandId="k1"),
+    "answer of a session": lambda conn: receive(
+        conn, "a1", "c1", '{"type": "command_response", "payload": {"sessionId": "t"}}'
+    ),
+    "tell why": lambda conn: explanation.diagnostics(conn, "k1"),
+    "come back": lambda conn: connect(conn, "a1", "c2"),
+    "list": lambda conn: command_records.list_page(
+        conn, scope=None, wanted=Filter(status=Status.DEAD), before=None, limit=20
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WORK)
+def test_no_statement_walks_the_backlog(backlog: Connection, what: str) -> None:
+    """The database counts the rows that were read, whatever the index."""
+    assert _rows_read_by(WORK[what], backlog) < 5000
+
+
+@pytest.mark.parametrize("what", WORK)
+def test_no_statement_walks_an_agents_past(past: Connection, what: str) -> None:
+    """Ended commands are kept for 30 days; an agent may have many."""
+    assert _rows_read_by(WORK[what], past) < 5000
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        Filter(),
+        Filter(agent_id="a1"),
+        Filter(session_id="s1"),
+        Filter(status=Status.COMPLETED),
+        Filter(status=Status.PENDING),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("before", [None, 1000])
+def test_a_list_reads_no_more_than_its_page(past: Connection, filters: Filter, before: int | None) -> None:
+    """The newest commands: all, of one agent, of one session, in one status."""
+
+    def read(conn: Connection) -> object:
+        return command_records.list_page(conn, scope=None, wanted=filters, before=before, limit=20)
+
+    assert _rows_read_by(read, past) < 5000
+
+
+def _rows_read_by(work: Callable[[Connection], object], conn: Connection) -> int:
+    """Roll back, because the tests share the table: its rows take seconds to insert."""
+    with conn.transaction(force_rollback=True):
+        before = _rows_read(conn)
+        work(conn)
+        return _rows_read(conn) - before
+
+
+def _rows_read(conn: Connection) -> int:
+    row = conn.execute(
+        """select seq_tup_read + coalesce(idx_tup_fetch, 0) from pg_stat_xact_user_tables
+           where relname = 'agent_commands'"""
+    ).fetchone()
+    assert row is not None
+    rows: int = row[0]
+    return rows

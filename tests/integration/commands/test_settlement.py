@@ -1,0 +1,180 @@
+"""Settlement: which reports move a command, and which change nothing."""
+
+import pytest
+
+from dispatcher.agents import presence
+from dispatcher.commands import deadlines
+from dispatcher.commands.delivery import deliver
+from dispatcher.platform.database import Connection
+from dispatcher.protocol.handshake import DeliveryMode
+from tests.fakes import FakeGateway, plenty
+from tests.rows import (
+    FUTURE,
+    PAST,
+    answer_session,
+    connect,
+    connect_new_agent,
+    find,
+    move_into_past,
+    put,
+    report,
+    report_of,
+    say,
+    statuses,
+)
+
+
+def seconds_to_execute(conn: Connection) -> float:
+    """Return how many seconds the only command has left to be executed."""
+    row = conn.execute(
+        "select extract(epoch from execution_deadline - clock_timestamp())::float8 from agent_commands"
+    ).fetchone()
+    assert row is not None
+    seconds: float = row[0]
+    return seconds
+
+
+def test_a_report_of_an_old_attempt_settles_the_newer_one_only_where_it_is_a_result(conn: Connection) -> None:
+    """I7: an old ack or failure says nothing about the newer attempt; a late result counts."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=32)
+    gateway = FakeGateway()
+    put(conn, "k1")
+    deliver(conn, gateway, "a1", plenty)
+    conn.execute("update agent_commands set status = 'pending', ack_deadline = null, cause = 'again'")
+    deliver(conn, gateway, "a1", plenty)
+
+    report(conn, report_of("ack"), report_of("failed", error="no"), report_of("progress"))
+    after_old_reports = statuses(conn)
+    report(conn, report_of("complete"))
+
+    assert after_old_reports == {"k1": "sent"}
+    assert statuses(conn) == {"k1": "completed"}
+
+
+def test_an_ack_over_a_connection_that_is_forgotten_stops_no_redelivery(conn: Connection) -> None:
+    """I7: nobody knows which attempt it means; a result counts."""
+    connect_new_agent(conn)
+    put(conn, "k1")
+    deliver(conn, FakeGateway(), "a1", plenty)
+    presence.record_disconnect(conn, "a1", "c1")
+
+    say(conn, "ack", commandId="k1")
+    after_ack = statuses(conn)
+    say(conn, "complete", commandId="k1")
+
+    assert after_ack == {"k1": "sent"}
+    assert statuses(conn) == {"k1": "completed"}
+
+
+def test_a_late_result_replaces_a_time_out_and_no_other_end(conn: Connection) -> None:
+    """I6: `timed_out` is only the service's guess, and nothing of it stays."""
+    connect_new_agent(conn)
+    put(conn, "k1")
+    deliver(conn, FakeGateway(), "a1", plenty)
+    say(conn, "ack", commandId="k1")
+    move_into_past(conn, "execution_deadline")
+    deadlines.time_out(conn, 10)
+    before = find(conn)
+
+    say(conn, "complete", commandId="k1")
+    say(conn, "failed", commandId="k1", error="late")
+
+    after = find(conn)
+    assert before.status == "timed_out"
+    assert before.error_message == "no result within 600 seconds of the ack"
+    assert after.status == "completed"
+    assert after.error_message is None
+
+
+def test_the_time_of_an_execution_begins_with_the_ack_and_again_with_each_progress(conn: Connection) -> None:
+    """Not with the acceptance, which may be days ago."""
+    connect_new_agent(conn, window=10)
+    put(conn, "k1", created_at=PAST, execution_timeout=100)
+    deliver(conn, FakeGateway(), "a1", plenty)
+
+    say(conn, "ack", commandId="k1")
+    after_ack = seconds_to_execute(conn)
+    conn.execute("update agent_commands set execution_deadline = now() + interval '1 s'")
+    report(conn, report_of("progress", progress=1))
+
+    assert 50 < after_ack <= 100
+    assert 50 < seconds_to_execute(conn) <= 100
+
+
+@pytest.mark.parametrize("kind", ["ack", "complete", "failed"])
+def test_an_agent_settles_nothing_that_it_was_never_sent(conn: Connection, kind: str) -> None:
+    """I9: the agent can only have guessed the id."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
+    put(conn, "k1", not_before=FUTURE)
+
+    moved = report(conn, report_of(kind, error="no"))
+
+    assert not moved
+    assert statuses(conn) == {"k1": "pending"}
+
+
+def test_an_agent_acknowledges_nothing_that_was_written_as_never_sent(conn: Connection) -> None:
+    """I9: a row that was inserted by hand has an epoch and no attempt."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
+    put(conn, "k1", epoch=1, not_before=FUTURE)
+
+    moved = say(conn, "ack", commandId="k1")
+
+    assert not moved
+    assert statuses(conn) == {"k1": "pending"}
+
+
+def test_no_agent_asks_for_another_attempt_of_another_agents_command(conn: Connection) -> None:
+    """I9: a retryable failure has a statement of its own."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
+    connect_new_agent(conn, "a2", "c-a2", mode=DeliveryMode.BATCHING)
+    put(conn, "k1")
+    deliver(conn, FakeGateway(), "a1", plenty)
+
+    failure = report_of("failed", error="busy", retryable=True)
+    moved = report(conn, failure, agent_id="a2", connection_id="c-a2")
+
+    assert not moved
+    assert statuses(conn) == {"k1": "sent"}
+
+
+def test_an_answer_over_an_old_connection_settles_nothing_that_went_only_over_a_newer_one(conn: Connection) -> None:
+    """I7: the docker-agent's answer names only the session, and the command that it belongs to is cancelled by now."""
+    connect_new_agent(conn, platform="docker")
+    put(conn, "k1", session_id="s1")
+    deliver(conn, FakeGateway(), "a1", plenty)
+    connect(conn, connection_id="c2")
+    conn.execute("update agent_commands set status = 'cancelled', cause = 'cancelled', completed_at = now()")
+    put(conn, "k2", session_id="s1")
+    deliver(conn, FakeGateway(), "a1", plenty)
+
+    answer_session(conn, "s1")
+    after_the_late_answer = statuses(conn)
+    answer_session(conn, "s1", connection_id="c2")
+
+    assert after_the_late_answer == {"k1": "cancelled", "k2": "sent"}
+    assert statuses(conn) == {"k1": "cancelled", "k2": "completed"}
+
+
+def test_an_answer_that_its_disconnect_overtook_still_counts(conn: Connection) -> None:
+    """I7: there is no newer connection that it could be about."""
+    connect_new_agent(conn, platform="docker")
+    put(conn, "k1", session_id="s1")
+    deliver(conn, FakeGateway(), "a1", plenty)
+    presence.record_disconnect(conn, "a1", "c1")
+
+    answer_session(conn, "s1")
+
+    assert statuses(conn) == {"k1": "completed"}
+
+
+def test_a_docker_agents_answer_is_about_what_is_under_way_and_not_about_what_timed_out(conn: Connection) -> None:
+    """The answer names only the session; the command that was sent first is meant."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
+    for number in (1, 2, 3):
+        put(conn, f"k{number}", session_id="s1", status="sent", attempt=1, epoch=1)
+    conn.execute("update agent_commands set status = 'timed_out', cause = 'no result' where command_id = 'k1'")
+
+    answer_session(conn, "s1")
+
+    assert statuses(conn) == {"k1": "timed_out", "k2": "completed", "k3": "sent"}

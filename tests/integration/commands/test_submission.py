@@ -1,0 +1,25 @@
+"""Submission: an ended command is submitted once more as it was."""
+
+import pytest
+
+from dispatcher.access.roles import Operator, Role
+from dispatcher.commands import submission
+from dispatcher.commands.delivery import deliver
+from dispatcher.platform.database import Connection
+from tests.fakes import FakeGateway, plenty
+from tests.rows import connect_new_agent, put
+
+
+@pytest.mark.parametrize("payload", ["null", "1e400", '{"n": 12345678901234567890.50}', "[]"])
+def test_what_is_redriven_goes_out_with_the_payload_that_was_stored(conn: Connection, payload: str) -> None:
+    """The payload is not decoded between the two commands: null stays null, and a number keeps its digits."""
+    connect_new_agent(conn, window=10)
+    put(conn, "k1", payload=payload, status="dead")
+
+    again = submission.redrive(conn, "k1", Operator(username="ann", role=Role.ADMIN)).command
+    gateway = FakeGateway()
+    deliver(conn, gateway, "a1", plenty)
+
+    stored = conn.execute("select payload::text from agent_commands order by seq").fetchall()
+    assert stored[0] == stored[1]
+    assert gateway.command_ids == [again.command_id]

@@ -1,0 +1,64 @@
+"""The tables: what they accept and what they refuse, whoever writes."""
+
+from typing import Any
+
+import pytest
+from psycopg import errors
+
+from dispatcher.commands.delivery import deliver
+from dispatcher.platform.database import Connection
+from tests.fakes import FakeGateway, plenty
+from tests.rows import connect_new_agent, create_agent, put
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "status = 'zzz'",
+        "status = 'pending', attempt = max_attempts",
+        "status = 'dead', attempt = max_attempts + 1",
+        "status = 'sent', sent_at = now()",
+        "status = 'sent', ack_deadline = now()",
+        "status = 'acknowledged'",
+        "idempotency_key = 'k'",
+    ],
+)
+def test_the_table_itself_refuses_what_must_never_be(conn: Connection, change: str) -> None:
+    """I1, I3, I10: also with psql."""
+    create_agent(conn)
+    put(conn, "k1")
+
+    with pytest.raises(errors.CheckViolation):
+        conn.execute(f"update agent_commands set {change}".encode())
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("created_at", "infinity"), ("deliver_by", "4713-01-01 BC"), ("not_before", "infinity"), ("priority", 1000)],
+)
+def test_what_no_client_could_decode_is_refused_where_it_is_inserted(conn: Connection, column: str, value: Any) -> None:
+    """The error names the constraint, so that an operator with psql learns why."""
+    create_agent(conn)
+
+    with pytest.raises((errors.CheckViolation, errors.NumericValueOutOfRange)):
+        put(conn, "k1", **{column: value})
+
+
+def test_a_lease_without_an_end_is_refused(conn: Connection) -> None:
+    """I5: no other worker could ever take it."""
+    create_agent(conn)
+
+    with pytest.raises(errors.CheckViolation):
+        conn.execute("update agents set lease_token = gen_random_uuid()")
+
+
+def test_a_null_number_of_moves_means_none(conn: Connection) -> None:
+    """Whoever inserts may put NULL in any column, and the command is delivered."""
+    connect_new_agent(conn)
+    put(conn, "k1", moves=None)
+    accepted = conn.execute("select moves from agent_commands").fetchone()
+
+    deliver(conn, FakeGateway(), "a1", plenty)
+
+    assert accepted == (0,)
+    assert conn.execute("select status, moves from agent_commands").fetchone() == ("sent", 1)

@@ -1,0 +1,92 @@
+"""Each function as it is deployed: its one file, run with a true event, on a real database."""
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from dispatcher.access.credentials import key_hash
+from dispatcher.access.operators import ensure_admin, set_password
+from dispatcher.access.roles import Role
+from dispatcher.platform import database
+from dispatcher.platform.database import Connection
+from dispatcher.platform.gateway import ApiGateway
+from tests.fakes import FakeGateway
+from tests.integration.functions.events import AGENT, KEY, KEY_ID, Run, sample
+from tests.rows import create_agent
+
+
+class Context:
+    """What Lambda tells a function about its invocation."""
+
+    function_name = "function"
+    memory_limit_in_mb = 512
+    invoked_function_arn = "arn:aws:lambda:eu-central-1:123456789012:function:function"
+    aws_request_id = "8f507cfc-xmpl-4697-b07a-ac58fc914c95"
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Leave a minute."""
+        return 60_000
+
+
+@pytest.fixture
+def gateway(monkeypatch: pytest.MonkeyPatch) -> FakeGateway:
+    """The gateway that the functions post to."""
+    fake = FakeGateway()
+    monkeypatch.setattr(ApiGateway, "from_environment", staticmethod(lambda: fake))
+    return fake
+
+
+@pytest.fixture
+def run(database_url: str, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch, root: Path) -> Iterator[Run]:
+    """Run a function by name, with its sample event unless another is given."""
+    del gateway
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("TOKEN_SECRET", "7" * 64)
+    monkeypatch.setenv("ADMIN_PASSWORD", "correct horse")
+    monkeypatch.setenv("FLUSH_FUNCTION", "FlushFunction")
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "Test")
+    monkeypatch.setattr(database, "_kept", None)
+    modules: dict[str, ModuleType] = {}
+
+    def call(function: str, event: Any = None) -> Any:
+        if function not in modules:
+            modules[function] = load(root / "functions" / function / "app.py")
+        return modules[function].handler(sample(function) if event is None else event, Context())
+
+    yield call
+    kept = database._kept  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - the environment ends here
+    if kept is not None:
+        kept.close()
+
+
+def load(path: Path) -> ModuleType:
+    """Load a function's file, as Lambda does."""
+    spec = importlib.util.spec_from_file_location(f"function_{path.parent.name}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def agent(conn: Connection) -> str:
+    """An approved agent with a key, offline."""
+    create_agent(conn, AGENT)
+    conn.execute(
+        "insert into agent_keys (key_id, agent_id, key_hash, created_by) values (%s, %s, %s, 'admin')",
+        (KEY_ID, AGENT, key_hash(KEY)),
+    )
+    return AGENT
+
+
+@pytest.fixture
+def operators(conn: Connection) -> None:
+    """One operator of each role, with the role as password, and the admin."""
+    ensure_admin(conn, "correct horse")
+    for role in Role:
+        set_password(conn, f"the-{role}", role, role)

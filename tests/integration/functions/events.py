@@ -1,0 +1,91 @@
+"""The events that the functions are run with."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dispatcher.access.roles import Role
+
+SAMPLES = Path(__file__).resolve().parents[3] / "events"
+AGENT = "k8s-dev-1"
+KEY = "0123456789abcdef" * 4
+KEY_ID = "1b4e28ba-2fa1-41d2-883f-0016d3cca427"
+COMMANDS = f"/api/v1/agents/{AGENT}/commands"
+LIST = "/api/v1/commands"
+LOGIN = "/api/v1/auth/login"
+REGISTER = "/api/v1/agents/register"
+Run = Callable[..., Any]
+"""Runs a function by name, with its sample event unless another is given."""
+
+
+def sample(function: str) -> Any:
+    """Read a function's sample event."""
+    return json.loads((SAMPLES / f"{function}.json").read_text())
+
+
+def connection_of_sample() -> str:
+    """Return the id of the connection that the sample event of `connect` opens."""
+    connection_id: str = sample("connect")["requestContext"]["connectionId"]
+    return connection_id
+
+
+def message_event(connection_id: str, body: dict[str, Any] | str) -> dict[str, Any]:
+    """Build the event of an agent's message; a dictionary is sent as JSON."""
+    event: dict[str, Any] = sample("message")
+    event["requestContext"]["connectionId"] = connection_id
+    return {**event, "body": body if isinstance(body, str) else json.dumps(body)}
+
+
+def request(
+    method: str,
+    path: str,
+    body: Any = None,
+    *,
+    role: Role | None = Role.ADMIN,
+    raw: str | None = None,
+    labels: Any = None,
+    **headers: str,
+) -> dict[str, Any]:
+    """Build an HTTP event as API Gateway does, of an operator with this role."""
+    context: dict[str, Any] = {"http": {"method": method, "path": path, "sourceIp": "192.0.2.1"}, "stage": "$default"}
+    if role is not None:
+        context["authorizer"] = {
+            "lambda": {"username": f"the-{role}", "role": str(role)}
+            | ({"labels": json.dumps(labels)} if labels else {})
+        }
+    path, _, query = path.partition("?")
+    return {
+        "version": "2.0",
+        "rawPath": path,
+        "rawQueryString": query,
+        "queryStringParameters": dict(pair.split("=", 1) for pair in query.split("&")) if query else None,
+        "headers": {"content-type": "application/json"}
+        | {name.replace("_", "-"): text for name, text in headers.items()},
+        "requestContext": context,
+        "body": raw if raw is not None else None if body is None else json.dumps(body),
+        "isBase64Encoded": False,
+    }
+
+
+def ask(run: Run, function: str, method: str, path: str, body: Any = None, **options: Any) -> tuple[int, Any]:
+    """Send a request to a function; return the status and the decoded body."""
+    answer = run(function, request(method, path, body, **options))
+    return answer["statusCode"], json.loads(answer["body"]) if answer.get("body") else None
+
+
+def operator_of(run: Run, token: str) -> dict[str, Any]:
+    """Ask the HTTP authorizer who a token belongs to; a token that is nobody's has no username."""
+    context: dict[str, Any] = run("authorize_operator", {"headers": {"authorization": f"Bearer {token}"}})["context"]
+    return context
+
+
+def admission(run: Run, key: str, agent_id: str = AGENT) -> str:
+    """Ask the WebSocket authorizer about a key; return the policy's effect."""
+    event = sample("authorize_agent")
+    event["headers"]["X-Agent-Api-Key"] = key
+    event["queryStringParameters"] = {"agent_id": agent_id}
+    answer = run("authorize_agent", event)
+    effect: str = answer["policyDocument"]["Statement"][0]["Effect"]
+    assert (answer["context"].get("agentId") == agent_id) == ("keyId" in answer["context"]) == (effect == "Allow")
+    return effect

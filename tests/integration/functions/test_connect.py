@@ -1,0 +1,51 @@
+"""The functions `connect` and `disconnect`: an agent comes and goes."""
+
+import pytest
+
+from dispatcher.commands import flush
+from dispatcher.commands.flush import FlushRequest
+from dispatcher.platform.database import Connection
+from tests.integration.functions.events import AGENT, Run, connection_of_sample
+from tests.rows import connect, current_connection, interrupt_once
+
+
+@pytest.mark.usefixtures("agent")
+def test_a_connection_is_handed_over_to_flush_with_its_epoch(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R11, R12: nothing waits for a restart, and nothing is sent before the handshake is over."""
+    handed: list[FlushRequest] = []
+    monkeypatch.setattr(flush, "invoke_flush", handed.append)
+
+    run("connect")
+
+    assert handed == [FlushRequest(agent_id=AGENT, connection_id=connection_of_sample(), epoch=1)]
+
+
+@pytest.mark.usefixtures("agent")
+def test_a_flush_that_cannot_be_invoked_is_no_reason_to_refuse_an_agent(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sweep delivers what flush did not."""
+    flush._lambda_client.cache_clear()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", "http://127.0.0.1:9")
+
+    answer = run("connect")
+
+    flush._lambda_client.cache_clear()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    assert answer == {"statusCode": 200}
+
+
+@pytest.mark.parametrize(("function", "connected"), [("connect", True), ("disconnect", False)])
+def test_an_agent_that_comes_or_goes_while_the_database_is_interrupted_is_noted(
+    run: Run, agent: str, conn: Connection, function: str, *, connected: bool
+) -> None:
+    """The gateway sends each event once."""
+    if function == "disconnect":
+        connect(conn, agent, connection_of_sample())
+    interrupt_once(conn, "agents", "40P01")
+
+    run(function)
+
+    assert (current_connection(conn, agent) is not None) == connected

@@ -1,0 +1,149 @@
+"""The function `deploy`: CloudFormation's custom resource, against a Lambda API and an address that answer."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
+
+from dispatcher.platform import deployment
+from tests.integration.functions.events import Run
+
+
+@dataclass
+class Cloud:
+    """Lambda's Invoke, and the address at which CloudFormation waits for the report."""
+
+    url: str
+    error: str = ""
+    asleep: int = 0
+    invoked: int = 0
+    reports: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    content_types: list[str] = field(default_factory=list[str])
+
+    def event(self, request_type: str) -> dict[str, Any]:
+        """Return the event of a custom resource."""
+        return {
+            "RequestType": request_type,
+            "ResponseURL": f"{self.url}/report",
+            "StackId": "arn:stack",
+            "RequestId": "request-1",
+            "LogicalResourceId": "Migration",
+            "ResourceProperties": {"Function": "acd-migrate"},
+        }
+
+    def invoke(self, _request: Request) -> Response:
+        """Run `migrate`."""
+        self.invoked += 1
+        if self.invoked <= self.asleep:
+            return Response("{}", status=502, headers={"X-Amzn-ErrorType": "ResourceNotReadyException"})
+        if self.error:
+            return Response(json.dumps({"errorMessage": self.error}), headers={"X-Amz-Function-Error": "Unhandled"})
+        return Response('{"applied": []}')
+
+    def take_report(self, request: Request) -> Response:
+        """Take the report."""
+        self.content_types.append(request.headers.get("Content-Type", ""))
+        self.reports.append(json.loads(request.data))
+        return Response()
+
+
+@pytest.fixture
+def cloud(httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> Cloud:
+    """A cloud on this machine."""
+    cloud = Cloud(httpserver.url_for("").rstrip("/"))
+    invocations = "/2015-03-31/functions/acd-migrate/invocations"
+    httpserver.expect_request(invocations, method="POST").respond_with_handler(cloud.invoke)
+    httpserver.expect_request("/report", method="PUT").respond_with_handler(cloud.take_report)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", cloud.url)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    return cloud
+
+
+@pytest.mark.parametrize("request_type", ["Create", "Update"])
+def test_a_deployment_migrates_and_reports(run: Run, cloud: Cloud, request_type: str) -> None:
+    """With the ids of the request, and without a content type, because the address was signed without one."""
+    run("deploy", cloud.event(request_type))
+
+    assert cloud.invoked == 1
+    [report] = cloud.reports
+    assert report["Status"] == "SUCCESS"
+    assert report["PhysicalResourceId"] == "migration"
+    assert report["StackId"] == "arn:stack"
+    assert report["RequestId"] == "request-1"
+    assert report["LogicalResourceId"] == "Migration"
+    assert cloud.content_types == [""]
+
+
+def test_a_migration_that_fails_fails_the_deployment_and_says_why(run: Run, cloud: Cloud) -> None:
+    """CloudFormation then rolls back; the old code never stopped serving."""
+    cloud.error = "The schema file 0001_dispatcher.sql was changed after it had been applied."
+
+    run("deploy", cloud.event("Update"))
+
+    [report] = cloud.reports
+    assert report["Status"] == "FAILED"
+    assert cloud.error in report["Reason"]
+
+
+def test_a_migrate_that_nobody_invoked_for_weeks_is_waited_for(
+    run: Run, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lambda makes an idle function in a VPC ready again when it is invoked, and refuses until then."""
+    monkeypatch.setattr(deployment, "WAKING_PAUSES", (0.01, 0.01))
+    cloud.asleep = 2
+
+    run("deploy", cloud.event("Update"))
+
+    assert [report["Status"] for report in cloud.reports] == ["SUCCESS"]
+    assert cloud.invoked == 3
+
+
+def test_a_migrate_that_stays_asleep_fails_the_deployment(
+    run: Run, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In time for the report to CloudFormation."""
+    assert sum(deployment.WAKING_PAUSES) + deployment.MIGRATE_SECONDS + deployment.REPORT_SECONDS < 390
+    monkeypatch.setattr(deployment, "WAKING_PAUSES", (0.01,))
+    cloud.asleep = 9
+
+    run("deploy", cloud.event("Update"))
+
+    [report] = cloud.reports
+    assert report["Status"] == "FAILED"
+    assert "ResourceNotReady" in report["Reason"]
+
+
+def test_an_unexpected_error_is_reported_too(run: Run, cloud: Cloud) -> None:
+    """In less than the 4 KB that CloudFormation takes."""
+    event = cloud.event("Update")
+    event["ResourceProperties"] = {}
+    run("deploy", event)
+    cloud.error = "\N{ROCKET}" * 10_000
+    run("deploy", cloud.event("Update"))
+
+    assert [report["Status"] for report in cloud.reports] == ["FAILED", "FAILED"]
+    assert max(len(json.dumps(report)) for report in cloud.reports) < 4096
+
+
+def test_a_lambda_that_cannot_be_reached_fails_the_deployment(
+    run: Run, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a report the stack would wait for its whole timeout."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", "http://127.0.0.1:9")
+
+    run("deploy", cloud.event("Create"))
+
+    assert [report["Status"] for report in cloud.reports] == ["FAILED"]
+
+
+def test_a_stack_that_is_deleted_takes_no_data_along(run: Run, cloud: Cloud) -> None:
+    """Nothing is invoked, and the deletion goes on."""
+    run("deploy", cloud.event("Delete") | {"PhysicalResourceId": "something-else"})
+
+    assert cloud.invoked == 0
+    assert [(r["Status"], r["PhysicalResourceId"]) for r in cloud.reports] == [("SUCCESS", "something-else")]

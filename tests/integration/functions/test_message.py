@@ -1,0 +1,156 @@
+"""The function `message`: what an agent says is settled, and its next command goes out."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from dispatcher.platform.database import Connection
+from tests.fakes import FakeGateway
+from tests.integration.functions.events import AGENT, Run, connection_of_sample, message_event
+from tests.rows import (
+    connect,
+    connect_new_agent,
+    interrupt_once,
+    put,
+    report_of,
+    statuses,
+)
+
+
+def test_an_ack_opens_the_window_for_the_next_command(
+    run: Run, agent: str, conn: Connection, gateway: FakeGateway
+) -> None:
+    """In the same invocation: the next command does not wait for a sweep."""
+    connect(conn, agent, "c1")
+    put(conn, "k1", agent)
+    put(conn, "k2", agent)
+    run("message", message_event("c1", {"type": "heartbeat"}))
+
+    run("message", message_event("c1", {"type": "ack", "payload": {"commandId": "k1"}}))
+
+    assert gateway.command_ids == ["k1", "k2"]
+    assert statuses(conn) == {"k1": "acknowledged", "k2": "sent"}
+
+
+@pytest.mark.parametrize("code", ["40P01", "40001", "57P01"])
+def test_a_report_that_the_database_interrupts_is_settled_all_the_same(
+    run: Run, agent: str, conn: Connection, code: str
+) -> None:
+    """R25: an agent of the first protocol says everything once."""
+    connect(conn, agent, "c1")
+    put(conn, "k1", agent, status="acknowledged", attempt=1, epoch=1)
+    interrupt_once(conn, "agent_commands", code)
+
+    run("message", message_event("c1", {"type": "complete", "payload": {"commandId": "k1"}}))
+
+    assert statuses(conn) == {"k1": "completed"}
+
+
+def test_a_bad_frame_is_no_error_and_changes_nothing(run: Run, agent: str, conn: Connection) -> None:
+    """The connection stays open."""
+    connect(conn, agent, "c1")
+    put(conn, "k1", agent, status="sent", attempt=1, epoch=1)
+
+    for body in ("", "{", "[]", '{"type": 1}', '{"type": "ack", "payload": {"commandId": 1}}', "\0", "[" * 9999):
+        assert run("message", message_event("c1", body)) == {"statusCode": 200}
+    assert run("message", message_event("c1", "//4=") | {"isBase64Encoded": True}) == {"statusCode": 200}
+
+    assert statuses(conn) == {"k1": "sent"}
+
+
+def test_a_message_of_bytes_says_the_same_as_one_of_text(run: Run, agent: str, conn: Connection) -> None:
+    """API Gateway encodes it with base64."""
+    connect(conn, agent, "c1")
+    put(conn, "k1", agent, status="sent", attempt=1, epoch=1)
+    body = json.dumps({"type": "ack", "payload": {"commandId": "k1"}})
+
+    encoded = base64.b64encode(body.encode()).decode()
+    run("message", message_event("c1", encoded) | {"isBase64Encoded": True})
+
+    assert statuses(conn) == {"k1": "acknowledged"}
+
+
+@pytest.mark.usefixtures("agent")
+def test_whatever_an_agent_says_is_a_sign_of_life(run: Run, conn: Connection) -> None:
+    """R21: an agent that only acknowledges stays online; a disconnection is the last sign of life."""
+    run("connect")
+    ack = message_event(connection_of_sample(), {"type": "ack", "payload": {"commandId": "k"}})
+    for function, event in (("message", ack), ("disconnect", None)):
+        conn.execute("update agents set last_seen_at = now() - interval '10 minutes'")
+
+        run(function, event)
+
+        seen = conn.execute("select now() - last_seen_at < interval '5 minutes' from agents").fetchone()
+        assert seen == (True,), function
+
+
+@pytest.mark.usefixtures("agent")
+def test_an_agent_over_its_rate_loses_its_connection_and_no_report(
+    run: Run, conn: Connection, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its reports are settled; it reconnects after a pause."""
+    monkeypatch.setenv("AGENT_RATE", "2")
+    run("connect")
+
+    def minute() -> object:
+        return conn.execute("select date_trunc('minute', clock_timestamp())").fetchone()
+
+    def complete_four_commands(prefix: str) -> list[int]:
+        gateway.closed.clear()
+        for number in range(4):
+            put(conn, f"{prefix}{number}", AGENT, status="sent", attempt=1, epoch=1)
+        closed: list[int] = []
+        for number in range(4):
+            report = {"type": "complete", "payload": {"commandId": f"{prefix}{number}"}}
+            run("message", message_event(connection_of_sample(), report))
+            closed.append(len(gateway.closed))
+        return closed
+
+    begun = minute()
+    closed = complete_four_commands("a")
+    if minute() != begun:  # the count starts again with each minute
+        conn.execute("update agent_connections set messages = 0")
+        closed = complete_four_commands("b")
+
+    assert closed == [0, 0, 1, 2]
+    assert set(statuses(conn).values()) == {"completed"}
+
+
+REPORTS: list[dict[str, Any]] = [
+    {"type": "ack", "payload": {"commandId": "k1"}},
+    {"type": "complete", "payload": {"commandId": "k1"}},
+    {"type": "failed", "payload": {"commandId": "k1", "error": "no"}},
+    {"type": "command_error", "commandId": "k1", "error": "no"},
+    {"type": "command_response", "sessionId": "s1", "success": True},
+    {"type": "command_response", "sessionId": "s1", "success": False},
+    *(
+        {"type": "reports", "reports": [report]}
+        for report in (
+            report_of("ack"),
+            report_of("progress", progress=1),
+            report_of("complete"),
+            report_of("cancelled"),
+            report_of("failed"),
+            report_of("failed", retryable=True),
+        )
+    ),
+]
+
+
+@pytest.mark.usefixtures("agent")
+@pytest.mark.parametrize("status", ["sent", "acknowledged"])
+@pytest.mark.parametrize("frame", REPORTS, ids=lambda frame: json.dumps(frame)[:70])
+def test_no_agent_settles_another_agents_command(
+    run: Run, conn: Connection, frame: dict[str, Any], status: str
+) -> None:
+    """I9: only the authenticated id counts, whatever the message says."""
+    connect(conn, AGENT, "c-agent")
+    connect_new_agent(conn, "other", "c-other")
+    put(conn, "k1", "other", session_id="s1", status=status, attempt=1, epoch=1, cancel_requested_at="2026-01-01")
+    before = conn.execute("select * from agent_commands").fetchall()
+
+    run("message", message_event("c-agent", frame))
+
+    assert conn.execute("select * from agent_commands").fetchall() == before

@@ -1,0 +1,66 @@
+"""Roles: what each role may do, at every path."""
+
+from typing import Any
+
+import pytest
+
+from dispatcher.access.roles import Role
+from tests.integration.functions.events import AGENT, LIST, Run, ask
+
+READERS = [
+    ("agents", "GET", "/api/v1/agents"),
+    ("commands", "GET", LIST),
+    ("sessions", "GET", "/api/v1/sessions"),
+    ("operators", "GET", "/api/v1/tokens"),
+]
+SENDERS = [
+    ("commands", "POST", "/api/v1/agents/none/commands"),
+    ("commands", "POST", "/api/v1/commands/none/cancel"),
+    ("commands", "POST", "/api/v1/commands/none/redrive"),
+    ("sessions", "DELETE", "/api/v1/sessions/none"),
+    ("sessions", "POST", "/api/v1/sessions/none/wake"),
+]
+ADMINS = [
+    ("agents", "DELETE", "/api/v1/agents/none"),
+    ("agents", "POST", "/api/v1/agents/none/approve"),
+    ("agents", "GET", "/api/v1/agents/none/keys"),
+    ("agents", "POST", "/api/v1/agents/none/keys"),
+    ("agents", "DELETE", "/api/v1/agents/none/keys/x"),
+    ("operators", "GET", "/api/v1/operators"),
+    ("operators", "DELETE", "/api/v1/operators/none"),
+    ("operators", "GET", "/api/v1/audit"),
+]
+
+
+@pytest.mark.parametrize(
+    ("needed", "function", "method", "path"),
+    [(role, *route) for role, routes in zip(Role, (READERS, SENDERS, ADMINS), strict=True) for route in routes],
+)
+def test_each_route_wants_its_role_and_nobody_gets_in_without_one(
+    run: Run, needed: Role, function: str, method: str, path: str
+) -> None:
+    """401 without an operator, 403 for a lower role, and something else for those who may."""
+    body = {"action": "noop"} if path.endswith("/commands") and method == "POST" else None
+
+    answers = {role: ask(run, function, method, path, body, role=role)[0] for role in (None, *Role)}
+
+    assert answers[None] == 401
+    for role in Role:
+        assert (answers[role] == 403) == (not role.allows(needed)), role
+
+
+@pytest.mark.usefixtures("agent")
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/api/v1/agents", {"agentId": "a9", "platform": "docker"}),
+        ("POST", f"/api/v1/agents/{AGENT}/keys", None),
+        ("POST", f"/api/v1/agents/{AGENT}/approve", None),
+        ("DELETE", f"/api/v1/agents/{AGENT}", None),
+    ],
+)
+def test_only_an_admin_decides_about_agents(run: Run, method: str, path: str, body: Any) -> None:
+    """A role may do what the lower ones may, and no more."""
+    for role in Role:
+        status, _ = ask(run, "agents", method, path, body, role=role)
+        assert (status == 403) == (role is not Role.ADMIN), role

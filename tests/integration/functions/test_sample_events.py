@@ -1,0 +1,49 @@
+"""Each function answers its sample event."""
+
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+
+from tests.integration.functions.events import Run
+
+
+@pytest.mark.usefixtures("agent")
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        ("commands", {"statusCode": 202}),
+        ("sessions", {"statusCode": 201}),
+        ("agents", {"statusCode": 200}),
+        ("operators", {"statusCode": 200}),
+        ("pages", {"statusCode": 200}),
+        ("authorize_operator", {"isAuthorized": True, "context": {"reason": "The token is not valid."}}),
+        ("authorize_agent", {"principalId": "k8s-dev-1"}),
+        ("connect", {"statusCode": 200}),
+        ("message", {"statusCode": 200}),
+        ("disconnect", {"statusCode": 200}),
+        ("flush", {"sent": 0, "claimed": 0}),
+        ("sweeper", {"loaded": 0, "failed_passes": 0}),
+        ("audit", {"lost_commands": 0, "stuck_commands": 0}),
+        ("migrate", {"applied": []}),
+        ("deploy", {"Status": "SUCCESS", "PhysicalResourceId": "migration"}),
+    ],
+)
+def test_a_function_answers_its_sample_event(
+    run: Run, monkeypatch: pytest.MonkeyPatch, function: str, expected: dict[str, Any]
+) -> None:
+    """A newcomer tries the samples first."""
+    for outside in ("commands.flush.invoke_flush", "platform.deployment.run_migration", "platform.deployment.put"):
+        monkeypatch.setattr(f"dispatcher.{outside}", Mock())
+
+    answer = run(function)
+
+    assert {name: answer[name] for name in expected} == expected
+
+
+def test_every_function_has_a_sample_event(root: Path) -> None:
+    """A new function comes with its event."""
+    functions = {path.parent.name for path in root.glob("functions/*/app.py")}
+
+    assert {path.stem for path in root.glob("events/*.json")} == functions

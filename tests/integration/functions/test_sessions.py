@@ -1,0 +1,109 @@
+"""The function `sessions`: start, stop, hibernate and wake, and start again with the same Idempotency-Key."""
+
+from typing import Any
+
+import pytest
+
+from dispatcher.platform.database import Connection
+from tests.fakes import FakeGateway
+from tests.integration.functions.events import AGENT, Run, ask
+from tests.rows import connect, create_agent, statuses
+
+SESSIONS = "/api/v1/sessions"
+BODY = {"user": "ann.b", "template": "firefox-browser", "resources": {"memory": "1Gi"}}
+
+
+def start(run: Run, **options: Any) -> tuple[int, Any]:
+    """Ask for a session."""
+    return ask(run, "sessions", "POST", SESSIONS, {**BODY, **options.pop("body", {})}, **options)
+
+
+@pytest.mark.usefixtures("agent")
+@pytest.mark.parametrize(
+    ("method", "path", "action"),
+    [("DELETE", "", "stop_session"), ("POST", "/hibernate", "hibernate_session"), ("POST", "/wake", "wake_session")],
+)
+def test_what_is_done_to_a_session_is_sent_to_its_agent(
+    run: Run, conn: Connection, gateway: FakeGateway, *, method: str, path: str, action: str
+) -> None:
+    """R30: the original answered success and sent nothing."""
+    _, session = ask(run, "sessions", "POST", "/api/v1/sessions", {"user": "u", "template": "t", "agentId": AGENT})
+    conn.execute("update agent_commands set status = 'completed', cause = 'done'")
+    connect(conn, AGENT, "c1")
+
+    status, command = ask(run, "sessions", method, f"/api/v1/sessions/{session['name']}{path}")
+
+    (frame,) = [message["payload"] for message in gateway.messages]
+    assert status == 202
+    assert frame["action"] == action
+    assert frame["commandId"] == command["commandId"]
+    assert frame["payload"]["sessionId"] == session["name"]
+
+
+@pytest.mark.usefixtures("agent")
+def test_one_key_is_one_session(run: Run, conn: Connection) -> None:
+    """And one command that starts it, although another agent would be chosen now."""
+    first = start(run, idempotency_key="k1")
+    create_agent(conn, "idle")
+    again = start(run, idempotency_key="k1")
+
+    assert first == again
+    assert first[0] == 201
+    assert list(statuses(conn).values()) == ["pending"]
+    assert conn.execute("select count(*) from sessions").fetchone() == (1,)
+
+
+@pytest.mark.usefixtures("agent")
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"template": "vscode"},
+        {"user": "bob"},
+        {"resources": {"memory": "2Gi"}},
+        {"persistentHome": True},
+        {"agentId": "a2"},
+    ],
+    ids=str,
+)
+def test_a_key_of_another_request_starts_nothing(run: Run, conn: Connection, other: dict[str, Any]) -> None:
+    """It stores no session either."""
+    create_agent(conn, "a2")
+    start(run, idempotency_key="k1", body={"agentId": AGENT})
+
+    status, problem = start(run, idempotency_key="k1", body={"agentId": AGENT, **other})
+
+    assert status == 409
+    assert problem["type"].rpartition(":")[2] == "idempotency-key-reused"
+    assert len(statuses(conn)) == 1
+    assert conn.execute("select count(*) from sessions").fetchone() == (1,)
+
+
+@pytest.mark.usefixtures("agent")
+def test_a_key_that_outlived_its_command_starts_no_old_session_anew(run: Run, conn: Connection) -> None:
+    """Ended commands are pruned after RetentionDays; sessions are kept longer."""
+    start(run, idempotency_key="nightly")
+    conn.execute("delete from agent_commands")
+
+    assert start(run, idempotency_key="nightly")[0] == 409
+    assert statuses(conn) == {}
+
+
+def test_a_repeated_request_gets_its_answer_although_its_agent_was_deleted(
+    run: Run, agent: str, conn: Connection
+) -> None:
+    """As for commands."""
+    first = start(run, idempotency_key="k1")
+    conn.execute("update agents set deleted_at = now() where agent_id = %s", (agent,))
+
+    assert start(run, idempotency_key="k1") == first
+
+
+@pytest.mark.usefixtures("agent")
+def test_without_a_key_or_with_another_one_each_request_is_a_session_of_its_own(run: Run, conn: Connection) -> None:
+    """Their names differ."""
+    names = {
+        start(run, **options)[1]["name"] for options in ({}, {}, {"idempotency_key": "k1"}, {"idempotency_key": "k2"})
+    }
+
+    assert len(names) == 4
+    assert len(statuses(conn)) == 4

@@ -1,0 +1,55 @@
+"""A backup that is restored is a dispatcher that goes on: what docs/deploy.md tells operators to do."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from dispatcher.commands.delivery import deliver
+from dispatcher.commands.loss_check import check_for_loss
+from dispatcher.platform.database import Connection, open_connection
+from dispatcher.platform.migrations import migrate
+from local.postgres.server import find_binaries
+from tests.fakes import FakeGateway, plenty
+from tests.rows import connect, create_agent, put, statuses
+
+
+def test_a_dump_that_is_restored_over_a_database_goes_on_where_it_was(
+    conn: Connection, database_url: str, tmp_path: Path
+) -> None:
+    """With the commands of the backup, their history and their order; new commands get new numbers."""
+    binaries, dump = find_binaries(), tmp_path / "dump"
+    if "PG_BIN" in os.environ and not (binaries / "pg_dump").exists():
+        pytest.skip(f"{binaries} has no pg_dump")
+    create_agent(conn)
+    put(conn, "k1")
+    put(conn, "k2")
+    restored = f"{database_url}_restored"
+    name = sql.Identifier(restored.rpartition("/")[2])
+    conn.execute(sql.SQL("create database {}").format(name))
+    try:
+        with open_connection(restored) as other:
+            migrate(other)
+            put(other, "after the backup")
+        subprocess.run([binaries / "pg_dump", "-Fc", "-f", dump, "-d", database_url], check=True)
+        into = ["--clean", "--if-exists", "--no-owner", "--exit-on-error", "-d", restored]
+        subprocess.run([binaries / "pg_restore", *into, dump], check=True)
+
+        with open_connection(restored) as other:
+            assert migrate(other) == []
+            assert statuses(other) == {"k1": "pending", "k2": "pending"}
+            put(other, "k3")
+            connect(other)
+            gateway = FakeGateway()
+            deliver(other, gateway, "a1", plenty)
+            assert gateway.command_ids == ["k1"]
+            order = other.execute("select command_id from agent_commands order by seq").fetchall()
+            assert order == [("k1",), ("k2",), ("k3",)]
+            assert check_for_loss(other).clean
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                other.execute("delete from audit_log")
+    finally:
+        conn.execute(sql.SQL("drop database if exists {} with (force)").format(name))

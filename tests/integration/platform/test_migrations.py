@@ -1,0 +1,84 @@
+"""Migrations: each schema file is applied once, and the roles get what they need and no more."""
+
+import contextlib
+from urllib.parse import quote, urlsplit
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from dispatcher.platform import migrations
+from dispatcher.platform.database import Connection, open_connection
+from dispatcher.platform.migrations import migrate
+from tests.rows import create_agent, put, statuses
+
+
+def test_the_schema_is_applied_once_and_again_changes_nothing(conn: Connection) -> None:
+    """R6, R7: the same function on every installation; existing rows stay."""
+    create_agent(conn)
+    put(conn, "k1")
+
+    assert migrate(conn) == []
+    assert statuses(conn) == {"k1": "pending"}
+
+
+def test_a_schema_file_that_was_changed_after_it_had_been_applied_is_refused(conn: Connection) -> None:
+    """Otherwise two installations with the same list of files would differ."""
+    conn.execute("update schema_migrations set checksum = 'other'")
+
+    with pytest.raises(RuntimeError, match="was changed after"):
+        migrate(conn)
+
+
+def test_a_migration_sets_the_timeouts_of_the_role(conn: Connection, server: str) -> None:
+    """Whatever the role had before; rolled back, because all databases of a server share it."""
+    with psycopg.connect(server, autocommit=True) as admin, conn.transaction(force_rollback=True):
+        # One at a time, as in conftest: two transactions cannot alter a role at once.
+        admin.execute("select pg_advisory_lock(1)")
+        conn.execute("alter role current_user reset all")
+        migrate(conn)
+        row = conn.execute("select rolconfig from pg_roles where rolname = current_user").fetchone()
+
+    assert row is not None
+    assert {"lock_timeout=5s", "statement_timeout=30s", "idle_in_transaction_session_timeout=30s"} <= set(row[0] or [])
+
+
+def test_a_role_that_is_granted_access_works_on_rows_and_changes_nothing_else(
+    server: str, database_url: str, conn: Connection
+) -> None:
+    """What an attacker has who takes over a function: no schema, no audit log to rewrite, no other role."""
+    url = urlsplit(database_url)
+    role = "granted_" + url.path[1:]
+    name = sql.Identifier(role)
+    with contextlib.ExitStack() as stack:
+        # One at a time, where several runs share a server: the role rds_iam is the server's.
+        admin = stack.enter_context(psycopg.connect(server, autocommit=True))
+        admin.execute("select pg_advisory_lock(2)")
+        created = conn.execute("select from pg_roles where rolname = 'rds_iam'").fetchone() is None
+        if created:
+            conn.execute("create role rds_iam")
+            stack.callback(conn.execute, "drop role rds_iam")
+        stack.callback(conn.execute, sql.SQL("drop owned by {0}; drop role {0}").format(name))
+        migrations.grant_to(conn, role)
+        migrations.grant_to(conn, role)
+        conn.execute(sql.SQL("alter role {0} password 'in place of IAM'; grant {0} to current_user").format(name))
+        create_agent(conn)
+
+        password = quote("in place of IAM")
+        with open_connection(f"postgresql://{role}:{password}@127.0.0.1:{url.port}{url.path}") as function:
+            put(function, "k1")
+            function.execute("update agent_commands set priority = 1")
+            assert statuses(function) == {"k1": "pending"}
+            function.execute("insert into audit_log (actor, action) values ('a', 'b')")
+            assert function.execute("show statement_timeout").fetchone() == ("30s",)
+            for forbidden in (
+                "create table mine (id int)",
+                "drop table agents",
+                "alter table agents add mine int",
+                "update audit_log set actor = 'other'",
+                "delete from audit_log",
+                "delete from schema_migrations",
+                "create role another",
+            ):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    function.execute(forbidden)

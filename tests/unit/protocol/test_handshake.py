@@ -1,0 +1,29 @@
+"""The handshake: the protocol and the window that an agent asks for."""
+
+import pytest
+
+from dispatcher.errors import InvalidRequest
+from dispatcher.protocol.handshake import DeliveryMode, Handshake
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"protocol": "3"},
+        {"protocol": "2", "window": "0"},
+        {"protocol": "2", "window": "-1"},
+        {"protocol": "2", "window": "101"},
+        {"protocol": "2", "window": "9" * 400},
+        {"protocol": "2", "window": "x"},
+    ],
+)
+def test_a_protocol_or_window_that_does_not_exist_is_refused(query: dict[str, str]) -> None:
+    """I5: an agent has at most a hundred commands in flight; a protocol is refused rather than spoken wrongly."""
+    with pytest.raises(InvalidRequest):
+        Handshake.from_query(query)
+
+
+def test_the_first_protocol_is_what_an_agent_gets_that_asks_for_nothing() -> None:
+    """As existing agents do."""
+    assert Handshake.from_query({"agent_id": "a1"}) == Handshake()
+    assert Handshake.from_query({"protocol": "2", "window": "100"}) == Handshake(mode=DeliveryMode.BATCHING, window=100)

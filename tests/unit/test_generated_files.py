@@ -1,0 +1,13 @@
+"""The files that are made from the code are up to date."""
+
+from pathlib import Path
+
+import pytest
+
+from local.tools import generate
+
+
+@pytest.mark.parametrize("path", generate.files())
+def test_what_is_generated_is_up_to_date(path: Path) -> None:
+    """`make generated` writes them."""
+    assert path.read_text() == generate.files()[path]
