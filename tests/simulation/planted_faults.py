@@ -206,7 +206,7 @@ PLANTED_FAULTS = (
         "a holder of the lease does not look again",
         "I15",
         scenarios.submission_during_post,
-        Edit(delivery, "deliver", "while deadline() > POST_SECONDS + SETTLE_SECONDS:", "for _ in range(1):"),
+        Edit(delivery, "deliver", "while deadline() > POST_SECONDS + RELEASE_SECONDS:", "for _ in range(1):"),
     ),
     PlantedFault(
         "the sweep delivers nothing",
