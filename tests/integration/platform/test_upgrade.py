@@ -1,4 +1,4 @@
-"""A database of an earlier release takes the new schema files, and keeps its data."""
+"""A database that has only the first schema files is upgraded, and keeps its data."""
 
 from importlib import resources
 
@@ -11,8 +11,8 @@ from tests.rows import create_agent, put
 
 
 @pytest.fixture
-def first_release(conn: Connection) -> Connection:
-    """A database with the schema of the first release."""
+def earlier_database(conn: Connection) -> Connection:
+    """A database with the first two schema files, applied before their comments were reworded."""
     conn.execute("drop schema public cascade")
     conn.execute("create schema public")
     conn.execute(
@@ -26,29 +26,29 @@ def first_release(conn: Connection) -> Connection:
     return conn
 
 
-def test_a_database_of_the_first_release_gets_only_the_new_files(first_release: Connection) -> None:
-    """The comments of its files were reworded since; their statements are the same."""
-    assert migrate(first_release) == ["0003_readable.sql"]
-    assert migrate(first_release) == []
+def test_an_earlier_database_gets_only_the_new_files(earlier_database: Connection) -> None:
+    """The comments of its files were reworded since; the statements are the same."""
+    assert migrate(earlier_database) == ["0003_readable.sql"]
+    assert migrate(earlier_database) == []
 
 
-def test_changes_by_hand_of_before_are_recorded_as_such(first_release: Connection) -> None:
+def test_changes_by_hand_of_before_are_recorded_as_such(earlier_database: Connection) -> None:
     """They were inferred from the text of the cause; the loss check accepts them after the upgrade too."""
-    create_agent(first_release)
-    put(first_release, "k1")
-    first_release.execute("update agent_commands set status = 'completed'")
-    first_release.execute("update agent_commands set status = 'pending', completed_at = null")
+    create_agent(earlier_database)
+    put(earlier_database, "k1")
+    earlier_database.execute("update agent_commands set status = 'completed'")
+    earlier_database.execute("update agent_commands set status = 'pending', completed_at = null")
 
-    migrate(first_release)
+    migrate(earlier_database)
 
-    history = first_release.execute("select to_status, by_hand from command_history order by history_id").fetchall()
+    history = earlier_database.execute("select to_status, by_hand from command_history order by history_id").fetchall()
     assert history == [("pending", False), ("completed", True), ("pending", True)]
-    assert check_for_loss(first_release).clean
+    assert check_for_loss(earlier_database).clean
 
 
-def test_a_file_that_was_changed_after_it_had_been_applied_stops_the_migration(first_release: Connection) -> None:
+def test_a_file_that_was_changed_after_it_had_been_applied_stops_the_migration(earlier_database: Connection) -> None:
     """Only the checksums that are known are accepted."""
-    first_release.execute("update schema_migrations set checksum = 'another' where name = '0001_dispatcher.sql'")
+    earlier_database.execute("update schema_migrations set checksum = 'another' where name = '0001_dispatcher.sql'")
 
     with pytest.raises(RuntimeError, match=r"0001_dispatcher\.sql was changed"):
-        migrate(first_release)
+        migrate(earlier_database)

@@ -23,7 +23,7 @@ ROLE_SETTINGS = {
 }
 
 
-# Files whose comments were reworded after the first release, with their checksums of before: the statements are the same.
+# Files whose comments were reworded after databases had applied them, with the old checksums: the statements are the same.
 REWORDED = {
     "0001_dispatcher.sql": "b1f05d18a2ca270e1ff11a92c1bb4abbe17c698ab59f059c0d32885077729fb5",  # pragma: allowlist secret
     "0002_security.sql": "a2ed9d0db3e8a775986f5a096596bf13d5983e4b67c1317c660598a81e97fe81",  # pragma: allowlist secret
