@@ -122,7 +122,8 @@ def _signalled() -> asyncio.Event:
     """Return an event that is set when a signal asks this process to end."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
+        # nohup ignores SIGHUP.  A shell ignores SIGINT for what it starts with `&`, but `kill -INT` must still end it.
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             # More signals change nothing: make passes a SIGTERM on, even one that its whole group got.
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
     return stop

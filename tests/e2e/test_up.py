@@ -194,6 +194,13 @@ def test_it_ends_when_its_database_does(home: Path) -> None:
     assert "Stopped: PostgreSQL has ended" in run.errors
 
 
+def test_it_ends_on_sigint_although_it_was_started_with_sigint_ignored(home: Path) -> None:
+    """A shell without job control ignores SIGINT for what it starts in the background."""
+    ignoring = ("bash", "-c", 'trap "" INT; exec "$@"', "bash", sys.executable, "-m", "local.up")
+    with up(home, *ignoring) as run:
+        assert run.stop(signal.SIGINT) == 0
+
+
 @with_make
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_the_whole_group_of_make_ends_it_in_order(home: Path, number: signal.Signals) -> None:
