@@ -1,4 +1,4 @@
-"""Loss check: the invariants are checked on the live rows and published as metrics.  Runs every five minutes."""
+"""The loss check (not the audit log): checks the invariants on the live rows, publishes metrics.  Runs every five minutes."""
 
 from typing import Any
 

@@ -38,9 +38,10 @@ def submit(
 ) -> Response[CommandDocument]:
     """Submit a command for one agent."""
     by = api.operator_with(Role.SENDER)
+    gateway = ApiGateway.from_environment()  # before the commit: nothing fails after it
     with database.connect() as conn:
         (submitted,) = submission.submit(conn, [request.to_command(agent_id, idempotency_key)], by)
-        deliver_at_once(conn, ApiGateway.from_environment(), [submitted.command], api.deadline)
+        deliver_at_once(conn, gateway, [submitted.command], api.deadline)
     return _accepted(submitted.command)
 
 
@@ -52,9 +53,10 @@ def submit_many(
     """Submit a list of commands, all or none; an idempotency key covers the whole list."""
     by = api.operator_with(Role.SENDER)
     new = [request.to_command(request.agent_id) for request in requests]
+    gateway = ApiGateway.from_environment()  # before the commit: nothing fails after it
     with database.connect() as conn:
         submitted = [each.command for each in submission.submit_list(conn, new, idempotency_key, by)]
-        deliver_at_once(conn, ApiGateway.from_environment(), submitted, api.deadline)
+        deliver_at_once(conn, gateway, submitted, api.deadline)
     return accepted([CommandDocument.model_validate(command) for command in submitted], COMMANDS)
 
 
@@ -116,9 +118,10 @@ def cancel(command_id: str) -> Response[CommandDocument]:
 def redrive(command_id: str) -> Response[CommandDocument]:
     """Submit a command that ended without success again, as a new command."""
     by = api.operator_with(Role.SENDER)
+    gateway = ApiGateway.from_environment()  # before the commit: nothing fails after it
     with database.connect() as conn:
         command = submission.redrive(conn, command_id, by).command
-        deliver_at_once(conn, ApiGateway.from_environment(), [command], api.deadline)
+        deliver_at_once(conn, gateway, [command], api.deadline)
     return _accepted(command)
 
 

@@ -1,4 +1,4 @@
-"""Operators, their API tokens, and the audit log."""
+"""Operators: their log-ins and accounts, their API tokens, and the audit log."""
 
 from dataclasses import asdict
 from http import HTTPStatus
@@ -8,7 +8,7 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher.access import api_tokens, audit_log, operators
+from dispatcher.access import api_tokens, audit_log, login, operators
 from dispatcher.access.roles import Role
 from dispatcher.api import cursors
 from dispatcher.api.operator_schemas import (
@@ -17,16 +17,27 @@ from dispatcher.api.operator_schemas import (
     ApiTokenRequest,
     AuditEntryDocument,
     AuditPage,
+    LoginRequest,
     NewApiTokenDocument,
     OperatorDocument,
     OperatorList,
     OperatorRequest,
+    TokenDocument,
 )
 from dispatcher.api.resolver import Api, Cursor, Limit, answer_with, no_content
 from dispatcher.platform import database
 from dispatcher.platform.observability import logger
 
-api = Api()
+LOGIN = "/api/v1/auth/login"
+api = Api(public=frozenset({f"POST {LOGIN}"}))
+
+
+@api.post(LOGIN)
+def log_in(request: Annotated[LoginRequest, Body()]) -> TokenDocument:
+    """Exchange a password for a token."""
+    with database.connect() as conn:
+        token = login.log_in(conn, request.username, request.password, api.source_ip)
+    return TokenDocument.model_validate(token)
 
 
 @api.get("/api/v1/operators")

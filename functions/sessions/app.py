@@ -1,4 +1,4 @@
-"""StreamSpace's API: log in; start, stop, hibernate and wake a session, each with a command."""
+"""StreamSpace's sessions: start, stop, hibernate and wake one, each with a command."""
 
 from dataclasses import asdict
 from http import HTTPStatus
@@ -8,11 +8,9 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Body
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher.access import login
 from dispatcher.access.roles import Role
 from dispatcher.api import cursors
 from dispatcher.api.command_schemas import CommandDocument
-from dispatcher.api.operator_schemas import LoginRequest, TokenDocument
 from dispatcher.api.resolver import Api, Cursor, IdempotencyKey, Limit, accepted, answer_with
 from dispatcher.api.session_schemas import SessionDocument, SessionPage, SessionRequest, StartedSessionDocument
 from dispatcher.commands.delivery import deliver_at_once
@@ -21,16 +19,7 @@ from dispatcher.platform.gateway import ApiGateway
 from dispatcher.platform.observability import logger
 from dispatcher.sessions import session_records, streamspace
 
-LOGIN = "/api/v1/auth/login"
-api = Api(public=frozenset({f"POST {LOGIN}"}))
-
-
-@api.post(LOGIN)
-def log_in(request: Annotated[LoginRequest, Body()]) -> TokenDocument:
-    """Exchange a password for a token."""
-    with database.connect() as conn:
-        token = login.log_in(conn, request.username, request.password, api.source_ip)
-    return TokenDocument.model_validate(token)
+api = Api()
 
 
 @api.post("/api/v1/sessions", status_code=HTTPStatus.CREATED)
@@ -39,9 +28,10 @@ def start(
 ) -> Response[StartedSessionDocument]:
     """Start a session at an agent; without an agent's id one is chosen."""
     by = api.operator_with(Role.SENDER)
+    gateway = ApiGateway.from_environment()  # before the commit: nothing fails after it
     with database.connect() as conn:
         session, command = streamspace.start(conn, request.to_session(), by, idempotency_key)
-        deliver_at_once(conn, ApiGateway.from_environment(), [command], api.deadline)
+        deliver_at_once(conn, gateway, [command], api.deadline)
     document = StartedSessionDocument.model_validate({**asdict(session), "command_id": command.command_id})
     return answer_with(HTTPStatus.CREATED, document, location=f"/api/v1/sessions/{session.name}")
 
@@ -87,9 +77,10 @@ def wake(name: str) -> Response[CommandDocument]:
 
 def _command(name: str, action: str) -> Response[CommandDocument]:
     by = api.operator_with(Role.SENDER)
+    gateway = ApiGateway.from_environment()  # before the commit: nothing fails after it
     with database.connect() as conn:
         command = streamspace.command(conn, name, action, by)
-        deliver_at_once(conn, ApiGateway.from_environment(), [command], api.deadline)
+        deliver_at_once(conn, gateway, [command], api.deadline)
     return accepted(CommandDocument.model_validate(command), f"/api/v1/commands/{command.command_id}")
 
 

@@ -64,10 +64,9 @@ PLANTED_FAULTS = (
         Edit(
             submission,
             "submit",
-            "return [_submit(conn, new[0], request_hash, by)]",
+            "accepted = [_submit(conn, new[0], request_hash, by)]  # a single statement is a transaction",
             """accepted = [_submit(conn, new[0], request_hash, by)]
-        conn.execute("delete from agent_commands where command_id = %s and attempt = 0", (accepted[0].command.command_id,))
-        return accepted""",
+        conn.execute("delete from agent_commands where command_id = %s and attempt = 0", (accepted[0].command.command_id,))""",
         ),
     ),
     PlantedFault(
@@ -142,7 +141,7 @@ PLANTED_FAULTS = (
         Edit(
             presence,
             "record_disconnect",
-            "connections.forget(conn, connection_id)",
+            "connections.forget(conn, agent_id, connection_id)",
             'conn.execute("update agents set connection_id = null where agent_id = %s", (agent_id,))',
         ),
     ),

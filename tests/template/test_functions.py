@@ -35,9 +35,9 @@ FRONT_DOOR, TOKENS = "secretsmanager:GetSecretValue OriginSecret", "secretsmanag
 FLUSH, FAILED = "lambda:InvokeFunction FlushFunction", "sqs:SendMessage FailedEvents"
 RIGHTS = {
     "CommandsFunction": {*DATABASE, FRONT_DOOR, POST},
-    "SessionsFunction": {*DATABASE, FRONT_DOOR, POST, TOKENS},
+    "SessionsFunction": {*DATABASE, FRONT_DOOR, POST},
     "AgentsFunction": {*DATABASE, FRONT_DOOR, CLOSE},
-    "OperatorsFunction": {*DATABASE, FRONT_DOOR},
+    "OperatorsFunction": {*DATABASE, FRONT_DOOR, TOKENS},
     "PagesFunction": {*DATABASE, FRONT_DOOR},
     "AuthorizeOperatorFunction": {*DATABASE, TOKENS},
     "AuthorizeAgentFunction": {*DATABASE, FRONT_DOOR},
@@ -148,7 +148,7 @@ def test_every_function_is_told_the_settings_that_its_code_asks_for(template: Te
     special = {
         "ConnectFunction": {"FLUSH_FUNCTION"},
         "SweeperFunction": {"FLUSH_FUNCTION", "RETENTION_DAYS"},
-        "SessionsFunction": {"TOKEN_SECRET_ARN"},
+        "OperatorsFunction": {"TOKEN_SECRET_ARN"},
         "AuthorizeOperatorFunction": {"TOKEN_SECRET_ARN", "OIDC_ISSUER", "OIDC_AUDIENCE", "OIDC_ROLE_CLAIM"},
         "MigrateFunction": {"ADMIN_SECRET_ARN"},
     }

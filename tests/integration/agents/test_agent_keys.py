@@ -6,10 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from dispatcher.access.roles import Operator, Role
-from dispatcher.agents import agent_keys
+from dispatcher.agents import agent_keys, registry
+from dispatcher.agents.connections import Origin
+from dispatcher.commands import claims, flush
 from dispatcher.errors import Conflict
 from dispatcher.platform.database import Connection, open_connection
-from tests.rows import create_agent
+from dispatcher.protocol.handshake import Handshake
+from tests.fakes import FakeGateway
+from tests.rows import create_agent, put
 
 ADMIN = Operator(username="admin", role=Role.ADMIN)
 
@@ -57,3 +61,26 @@ def test_a_wrong_key_takes_as_long_for_an_agent_that_exists_as_for_one_that_does
 
     # Other work on this machine only adds to a round, so the minimum is what a look-up takes.
     assert 0.5 < min(seconds["a1"]) / min(seconds["nobody"]) < 2
+
+
+@pytest.mark.parametrize("right", ["key", "approval", "agent"])
+def test_a_worker_that_is_posting_loses_its_lease_with_the_agents_rights(conn: Connection, right: str) -> None:
+    """Closing the connection may fail; no further message of the claim goes out."""
+    create_agent(conn)
+    key, _ = agent_keys.issue(conn, "a1", ADMIN)
+    origin = Origin(key_id=str(key.key_id))
+    flush.record_connection(conn, FakeGateway(), "a1", "c1", handshake=Handshake(), origin=origin)
+    conn.execute("update agents set live = true")
+    put(conn, "k1")
+    claim = claims.claim(conn, "a1")
+    assert claim is not None
+    assert claims.is_held(conn, claim)
+
+    if right == "key":
+        agent_keys.revoke(conn, FakeGateway(), "a1", str(key.key_id), ADMIN)
+    elif right == "approval":
+        registry.decide(conn, FakeGateway(), "a1", "rejected", ADMIN)
+    else:
+        registry.delete(conn, FakeGateway(), "a1", ADMIN)
+
+    assert not claims.is_held(conn, claim)

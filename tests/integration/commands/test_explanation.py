@@ -63,7 +63,7 @@ SITUATIONS: list[tuple[str, dict[str, Any], str, str, str]] = [
         {},
         f"update agents set throttled_until = {LATER}",
         "throttled",
-        f"The gateway refused the last post; the next try is {MOMENT}.",
+        f"The last post to the agent did not succeed; the next try is {MOMENT}.",
     ),
     (
         "pending",

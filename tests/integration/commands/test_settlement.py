@@ -178,3 +178,27 @@ def test_a_docker_agents_answer_is_about_what_is_under_way_and_not_about_what_ti
     answer_session(conn, "s1")
 
     assert statuses(conn) == {"k1": "timed_out", "k2": "completed", "k3": "sent"}
+
+
+def test_a_retryable_failure_that_is_reported_twice_does_not_end_the_command(conn: Connection) -> None:
+    """Agents repeat what they are not sure of: the command is pending again, and another attempt is to come."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=1)
+    put(conn, "k1")
+    deliver(conn, FakeGateway(), "a1", plenty)
+    failure = report_of("failed", error="busy", retryable=True)
+
+    for _ in range(2):
+        report(conn, failure)
+
+    assert statuses(conn) == {"k1": "pending"}
+
+
+def test_a_retryable_failure_of_the_last_attempt_ends_the_command(conn: Connection) -> None:
+    """There is no attempt to come."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=1)
+    put(conn, "k1", max_attempts=1)
+    deliver(conn, FakeGateway(), "a1", plenty)
+
+    report(conn, report_of("failed", error="busy", retryable=True))
+
+    assert statuses(conn) == {"k1": "failed"}

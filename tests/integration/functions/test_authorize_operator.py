@@ -21,9 +21,9 @@ EU = {"region": "eu"}
 @pytest.mark.usefixtures("operators")
 def test_a_password_gives_a_token_that_the_authorizer_knows(run: Run) -> None:
     """A wrong name and a wrong password get the same 401."""
-    status, body = ask(run, "sessions", "POST", LOGIN, {"username": "admin", "password": "correct horse"}, role=None)
-    wrong = ask(run, "sessions", "POST", LOGIN, {"username": "admin", "password": "wrong"}, role=None)
-    unknown = ask(run, "sessions", "POST", LOGIN, {"username": "nobody", "password": "wrong"}, role=None)
+    status, body = ask(run, "operators", "POST", LOGIN, {"username": "admin", "password": "correct horse"}, role=None)
+    wrong = ask(run, "operators", "POST", LOGIN, {"username": "admin", "password": "wrong"}, role=None)
+    unknown = ask(run, "operators", "POST", LOGIN, {"username": "nobody", "password": "wrong"}, role=None)
 
     assert status == 200
     assert operator_of(run, body["token"]) == {"username": "admin", "role": "admin"}
@@ -37,11 +37,11 @@ def test_a_name_that_fails_again_and_again_has_to_wait(run: Run, conn: Connectio
     wrong = {"username": "admin", "password": "wrong"}
     right = {"username": "admin", "password": "correct horse"}
     for _ in range(FREE_ATTEMPTS):
-        assert ask(run, "sessions", "POST", LOGIN, wrong, role=None)[0] == 401
+        assert ask(run, "operators", "POST", LOGIN, wrong, role=None)[0] == 401
     # The first lock lasts for 2 s, and a busy machine may take longer for the next request.
     conn.execute("update login_failures set last_at = last_at + interval '1 minute'")
 
-    locked = run("sessions", request("POST", LOGIN, right, role=None))
+    locked = run("operators", request("POST", LOGIN, right, role=None))
 
     headers = {name.lower(): value for name, value in locked.get("headers", {}).items()}
     assert locked["statusCode"] == 429
@@ -101,13 +101,13 @@ def test_an_expired_api_token_is_nobodys(run: Run, conn: Connection) -> None:
 def test_a_disabled_operator_cannot_log_in_and_their_tokens_are_invalid(run: Run) -> None:
     """Log-in tokens too, from the next request on."""
     right = {"username": "the-sender", "password": "sender"}
-    token = ask(run, "sessions", "POST", LOGIN, right, role=None)[1]["token"]
+    token = ask(run, "operators", "POST", LOGIN, right, role=None)[1]["token"]
     made = ask(run, "operators", "POST", "/api/v1/tokens", {"name": "ci", "role": "reader"}, role=Role.SENDER)[1]
 
     disabled = ask(run, "operators", "DELETE", "/api/v1/operators/the-sender")[0]
     themselves = ask(run, "operators", "DELETE", "/api/v1/operators/the-admin")[0]
 
-    login = ask(run, "sessions", "POST", LOGIN, right, role=None)[0]
+    login = ask(run, "operators", "POST", LOGIN, right, role=None)[0]
     assert disabled == 204
     assert themselves == 409
     assert login == 401
@@ -118,7 +118,9 @@ def test_a_disabled_operator_cannot_log_in_and_their_tokens_are_invalid(run: Run
 @pytest.mark.usefixtures("operators")
 def test_an_operator_who_is_given_a_lesser_role_has_it_at_once(run: Run) -> None:
     """Whatever tokens the operator holds; the labels come with the role."""
-    token = ask(run, "sessions", "POST", LOGIN, {"username": "the-sender", "password": "sender"}, role=None)[1]["token"]
+    token = ask(run, "operators", "POST", LOGIN, {"username": "the-sender", "password": "sender"}, role=None)[1][
+        "token"
+    ]
     made = ask(run, "operators", "POST", "/api/v1/tokens", {"name": "ci", "role": "sender"}, role=Role.SENDER)[1]
     less = {"password": "long enough it is", "role": "reader", "labels": EU}
 
@@ -158,6 +160,8 @@ def test_a_token_of_an_issuer_counts_if_signature_audience_issuer_and_role_are_r
 
     assert known(good) == "oidc:u1"
     assert known({**good, "labels": EU}) == "oidc:u1"
+    for labels in (["region=eu"], "eu", None):
+        assert known({**good, "labels": labels}) is None, "a label limit that cannot be read is no permission"
     for bad in ({"aud": "other"}, {"iss": "https://other"}, {"exp": now - 1}, {"role": "owner"}, {"role": None}):
         assert known({**good, **bad}) is None, bad
     assert known(good, stranger) is None

@@ -53,7 +53,7 @@ def test_a_request_must_carry_the_secret_of_the_edge(run: Run, headers: dict[str
 @pytest.mark.parametrize(
     ("method", "path", "function"),
     [
-        ("POST", LOGIN, "sessions"),
+        ("POST", LOGIN, "operators"),
         ("POST", REGISTER, "agents"),
         ("GET", LIST, "commands"),
         ("GET", "/api/v1/operators", "operators"),

@@ -96,3 +96,19 @@ def test_an_admin_of_one_region_revokes_no_key_of_another(run: Run, conn: Connec
 
     assert answers == [404, 404]
     assert conn.execute("select count(*) from agent_keys where revoked_at is not null").fetchone() == (0,)
+
+
+@pytest.mark.usefixtures("fleet")
+def test_a_deleted_agent_of_another_region_is_not_taken_over_by_its_id(run: Run) -> None:
+    """Its commands and results would become visible with it."""
+    ask(run, "agents", "DELETE", "/api/v1/agents/us-1")
+    again = {"agentId": "us-1", "platform": "kubernetes", "labels": EU}
+
+    limited, _ = ask(run, "agents", "POST", "/api/v1/agents", again, labels=EU)
+    hidden, _ = ask(run, "commands", "GET", "/api/v1/commands/cmd-us-1", labels=EU)
+    unlimited, agent = ask(run, "agents", "POST", "/api/v1/agents", again)
+
+    assert limited == 409
+    assert hidden == 404
+    assert unlimited == 201
+    assert agent["registeredAt"] is None

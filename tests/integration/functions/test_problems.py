@@ -165,7 +165,7 @@ def test_a_database_that_cannot_be_asked_about_an_operator_is_a_503_and_no_401(
 ) -> None:
     """A client that is told 401 gives up; it should try again."""
     password = {"username": "the-reader", "password": "reader"}
-    token = ask(run, "sessions", "POST", LOGIN, password, role=None)[1]["token"]
+    token = ask(run, "operators", "POST", LOGIN, password, role=None)[1]["token"]
 
     def unreachable() -> None:
         raise psycopg.OperationalError

@@ -14,6 +14,8 @@ from dispatcher.protocol.handshake import DeliveryMode, Handshake
         {"protocol": "2", "window": "-1"},
         {"protocol": "2", "window": "101"},
         {"protocol": "2", "window": "9" * 400},
+        {"protocol": "2", "window": "0099999"},
+        {"protocol": "2", "window": "٣"},
         {"protocol": "2", "window": "x"},
     ],
 )

@@ -63,9 +63,7 @@ class Issuer:
         said = [said] if isinstance(said, str) else said
         for role in ROLES:
             if isinstance(said, list) and role in said:
-                labels = as_object(claims.get("labels"))
-                named = None if labels is None else {str(name): str(value) for name, value in labels.items()}
-                return Who(username=f"oidc:{claims['sub']}", role=role, labels=named)
+                return Who(username=f"oidc:{claims['sub']}", role=role, labels=_labels_of(claims))
         raise NotAuthenticated(
             f"The token names none of the roles {', '.join(ROLES)} in the claim {self._role_claim!r}."
         )
@@ -73,9 +71,21 @@ class Issuer:
     def _key_client(self) -> jwt.PyJWKClient:
         if self._keys is None:
             with urlopen(f"{self._url}/.well-known/openid-configuration", timeout=FETCH_SECONDS) as answer:  # noqa: S310 - the deployment names it
-                where: str = json.loads(answer.read())["jwks_uri"]
+                where = json.loads(answer.read()).get("jwks_uri")
+            if not isinstance(where, str):
+                raise Unavailable("The issuer of this token does not say where its keys are.")
             self._keys = jwt.PyJWKClient(where, cache_jwk_set=True, lifespan=KEYS_SECONDS, timeout=FETCH_SECONDS)
         return self._keys
+
+
+def _labels_of(claims: dict[str, Any]) -> dict[str, str] | None:
+    """Read the label limit; a claim that is not an object admits nobody, because without a limit it would admit too much."""
+    if "labels" not in claims:
+        return None
+    labels = as_object(claims["labels"])
+    if labels is None:
+        raise NotAuthenticated("The token's claim 'labels' is not an object.")
+    return {str(name): str(value) for name, value in labels.items()}
 
 
 def configured() -> Issuer | None:

@@ -30,8 +30,8 @@ def record_opened(
 ) -> Opened | None:
     """Record a connection as the agent's current one; None where the agent may not have any.
 
-    Call it in a transaction.  The new epoch ends the lease of a worker that posts to the older connection, so that this
-    worker changes nothing that is claimed from now on.  Without a delivery mode the platform decides: docker-agents never
+    Call it in a transaction.  A worker that posts to the older connection loses its lease, and stops before its next post.
+    Without a delivery mode the platform decides: docker-agents never
     acknowledge.
     """
     if origin.key_id and not _lock_key(conn, agent_id, origin.key_id):
@@ -132,10 +132,12 @@ def open_ids(conn: Connection, agent_id: str, key_id: str | None = None) -> list
     return [connection_id for (connection_id,) in rows]
 
 
-def forget(conn: Connection, connection_id: str) -> None:
+def forget(conn: Connection, agent_id: str, connection_id: str) -> None:
     """Forget this connection; the agent's current connection is forgotten only where it is this one."""
     conn.execute("delete from agent_connections where connection_id = %s", (connection_id,))
-    conn.execute("update agents set connection_id = null where connection_id = %s", (connection_id,))
+    conn.execute(
+        "update agents set connection_id = null where agent_id = %s and connection_id = %s", (agent_id, connection_id)
+    )
 
 
 def forget_all(conn: Connection, agent_id: str) -> list[str]:
@@ -143,7 +145,10 @@ def forget_all(conn: Connection, agent_id: str) -> list[str]:
     rows = conn.execute(
         "delete from agent_connections where agent_id = %s returning connection_id", (agent_id,)
     ).fetchall()
-    conn.execute("update agents set connection_id = null where agent_id = %s", (agent_id,))
+    conn.execute(
+        "update agents set connection_id = null, lease_token = null, lease_expires_at = null where agent_id = %s",
+        (agent_id,),
+    )
     return [connection_id for (connection_id,) in rows]
 
 
@@ -152,7 +157,9 @@ def stop_posting(conn: Connection, agent_id: str, key_id: str) -> None:
     conn.execute(
         """
         update agents
-        set connection_id = null
+        set connection_id = null,
+            lease_token = null,
+            lease_expires_at = null
         where agent_id = %(agent_id)s
           and connection_id in (
             select connection_id

@@ -1,4 +1,4 @@
-"""How agents come in: an operator creates one, or it enrols with a token; then it registers itself."""
+"""Creating agents, enrolling them with a token, and registering them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -92,6 +92,7 @@ def create_agent(conn: Connection, new: NewAgent, by: Operator) -> tuple[Agent, 
             region=new.region,
             labels=new.labels,
             approval="approved",
+            scope=by.scope,
         )
         if agent is None:
             raise Conflict(
@@ -186,6 +187,7 @@ def _enrol(conn: Connection, token: str | None, registration: Registration, sour
             region=registration.region,
             labels=used.labels,
             approval="approved" if used.approved else "pending",
+            scope=used.labels,
         )
         if agent is None:
             # A token creates agents; it gives no access to an existing one.

@@ -1,5 +1,6 @@
 """Signs of life: which agents are there, and which connections may still be used."""
 
+from collections.abc import Callable
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -71,16 +72,19 @@ def record_heartbeat(
 def record_disconnect(conn: Connection, agent_id: str, connection_id: str) -> None:
     """Forget this connection and no other: a late event of an older connection changes nothing of the newer one."""
     with conn.transaction():
-        conn.execute("update agents set last_seen_at = now() where connection_id = %s", (connection_id,))
-        connections.forget(conn, connection_id)
+        conn.execute(
+            "update agents set last_seen_at = now() where agent_id = %s and connection_id = %s",
+            (agent_id, connection_id),
+        )
+        connections.forget(conn, agent_id, connection_id)
     logger.info("Agent disconnected", extra={"agent_id": agent_id, "connection_id": connection_id})
 
 
-def drop_idle(conn: Connection, gateway: Gateway, limit: int) -> int:
-    """Send no more commands to connections that have been silent for IDLE_SECONDS, and close them; return how many.
+def drop_idle(conn: Connection, gateway: Gateway, limit: int, has_time: Callable[[], bool]) -> int:
+    """Send no more commands to connections that have been silent for IDLE_SECONDS; return how many.
 
-    Their $disconnect event may never come.  They stay in `agent_connections`: when a failure of ours lost all signs of life,
-    the next heartbeat makes the connection current again.
+    They are closed while `has_time`.  Their $disconnect event may never come.  They stay in `agent_connections`: when a failure
+    of ours lost all signs of life, the next heartbeat makes the connection current again.
     """
     dropped = conn.execute(
         """
@@ -99,7 +103,8 @@ def drop_idle(conn: Connection, gateway: Gateway, limit: int) -> int:
         (IDLE_SECONDS, limit),
     ).fetchall()
     for agent_id, connection_id in dropped:
-        gateway.close(connection_id)
+        if has_time():
+            gateway.close(connection_id)
         logger.warning("Connection idle", extra={"agent_id": agent_id, "connection_id": connection_id})
     return len(dropped)
 

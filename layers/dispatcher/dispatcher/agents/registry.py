@@ -48,25 +48,50 @@ COLUMNS = """a.agent_id, a.platform, a.region, a.labels, a.capacity, a.metadata,
 
 
 def insert(
-    conn: Connection, *, agent_id: str, platform: str, region: str | None, labels: Mapping[str, str], approval: str
+    conn: Connection,
+    *,
+    agent_id: str,
+    platform: str,
+    region: str | None,
+    labels: Mapping[str, str],
+    approval: str,
+    scope: Scope,
 ) -> Agent | None:
-    """Insert an agent; None where the id is taken.  An id that was deleted can be used again."""
+    """Insert an agent; None where the id is taken.
+
+    The id of a deleted agent can be used again, if the deleted agent was in scope: its commands are visible through the id.
+    """
     return fetch_one(
         conn,
         Agent,
         f"""
         insert into agents as a (agent_id, platform, region, labels, approval)
-        values (%s, %s, %s, %s, %s)
+        values (%(agent_id)s, %(platform)s, %(region)s, %(labels)s, %(approval)s)
         on conflict (agent_id) do update
         set platform = excluded.platform,
             region = excluded.region,
             labels = excluded.labels,
             approval = excluded.approval,
+            capacity = null,
+            metadata = null,
+            active_sessions = null,
+            created_at = now(),
+            registered_at = null,
+            connected_at = null,
+            last_seen_at = null,
             deleted_at = null
         where a.deleted_at is not null
+          and {AGENT_IN_SCOPE}
         returning {COLUMNS}
         """,
-        (agent_id, platform, region, Jsonb(dict(labels)), approval),
+        {
+            "agent_id": agent_id,
+            "platform": platform,
+            "region": region,
+            "labels": Jsonb(dict(labels)),
+            "approval": approval,
+            "scope": as_parameter(scope),
+        },
     )
 
 
@@ -111,7 +136,18 @@ def decide(conn: Connection, gateway: Gateway, agent_id: str, approval: str, by:
     """Approve or reject an agent; a rejected agent loses its connections.  Raises UnknownAgent."""
     with conn.transaction():
         find(conn, agent_id, by.scope)
-        conn.execute("update agents set approval = %s where agent_id = %s and deleted_at is null", (approval, agent_id))
+        # The lease ends, so that a worker that is posting to the agent stops before its next post.
+        conn.execute(
+            """
+            update agents
+            set approval = %s,
+                lease_token = null,
+                lease_expires_at = null
+            where agent_id = %s
+              and deleted_at is null
+            """,
+            (approval, agent_id),
+        )
         audit_log.record(conn, by.actor, f"agent {approval}", agent_id=agent_id)
     if approval != "approved":
         _close_all(gateway, connections.open_ids(conn, agent_id))

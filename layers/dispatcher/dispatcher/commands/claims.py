@@ -72,8 +72,8 @@ _CLAIM = statement(__package__, "claim")
 def claim(conn: Connection, agent_id: str) -> Claim | None:
     """Take the agent's lease and claim what is due and fits its window, in one round trip and one transaction.
 
-    None where the agent is not connected, another worker holds the lease, the agent is throttled, or nothing is due.  These
-    are two statements: the second one's snapshot is younger than the lease, so it counts what the last holder sent.
+    None where the agent is not connected, another worker holds the lease, the agent is throttled, or nothing is due.  There
+    are two statements because the second needs a newer snapshot: it must see what the last holder sent.
     """
     token = str(uuid4())
     parameters = {
@@ -142,13 +142,13 @@ def release(conn: Connection, claim: Claim, outcome: Outcome) -> None:
                 {"reason": reason, "command_id": command.command_id, "attempt": command.attempt},
             )
         if outcome.gone:
-            connections.forget(conn, claim.connection_id)
+            connections.forget(conn, claim.agent_id, claim.connection_id)
         conn.execute(
             """
             update agents
             set lease_token = null,
                 lease_expires_at = null,
-                throttled_until = clock_timestamp() + %s::float8 * interval '1 second'
+                throttled_until = clock_timestamp() + %s::float8 * interval '1 second'  -- null where nothing throttles
             where agent_id = %s
               and lease_token = %s
             """,

@@ -24,8 +24,8 @@ POST_SECONDS = CONNECT_SECONDS + READ_SECONDS
 RELEASE_SECONDS = 2.0
 """Kept for the release after the last post."""
 POSTING_SECONDS = min(LEASE_SECONDS, 0.9 * ACK_SECONDS)
-"""How long after the begin of a claim its posts may last: until the lease ends, or the first ack deadline less its jitter.
-Later the sweep may have given the commands to another worker."""
+"""How long a claim may post: after that its lease has ended, or the first ack deadline (less its jitter) has passed and the
+sweep may have returned the commands to the queue."""
 THROTTLE_SECONDS_MOST = 60.0
 EMPTY_CLAIMS = 2
 """Empty claims in a row after which delivery stops; the sweep tries again."""

@@ -89,7 +89,7 @@ def _of_pending(row: dict[str, Any]) -> tuple[str, str]:
         (
             row["throttled"],
             "throttled",
-            f"The gateway refused the last post; the next try is {_at(row['throttled_until'])}.",
+            f"The last post to the agent did not succeed; the next try is {_at(row['throttled_until'])}.",
         ),
         (row["window_full"], "behind", f"The agent has not yet answered command {row['in_flight']}."),
         (row["ahead"], "behind", f"Command {row['first']} goes before it{_and_more(row['ahead'] - 1)}."),

@@ -85,14 +85,13 @@ def invoke_flush(request: FlushRequest) -> None:
 
 def flush(conn: Connection, gateway: Gateway, request: FlushRequest, deadline: Deadline) -> Delivered:
     """Wait until the connection is live, then deliver the agent's queue; do nothing where a newer connection exists."""
-    patience = min(LIVE_PATIENCE_SECONDS, deadline() / 2)
-    pause, waited = FIRST_LOOK_SECONDS, 0.0
+    end = time.monotonic() + min(LIVE_PATIENCE_SECONDS, deadline() / 2)
+    pause = FIRST_LOOK_SECONDS
     while not gateway.is_live(request.connection_id):
-        if waited > patience or not connections.is_current(conn, request.agent_id, request.epoch):
+        if time.monotonic() > end or not connections.is_current(conn, request.agent_id, request.epoch):
             logger.info("Flush found no connection", extra={"agent_id": request.agent_id, "epoch": request.epoch})
             return Delivered()
         time.sleep(pause)
-        waited += pause
         pause = min(2 * pause, LAST_LOOK_SECONDS)
     connections.mark_live(conn, request.agent_id, request.epoch)
     return deliver(conn, gateway, request.agent_id, deadline)

@@ -1,6 +1,7 @@
 """The life of a command as data: its statuses, and every move between them.
 
-The SQL of a move writes its source statuses out; a test proves over all pairs that the SQL and TRANSITIONS agree.
+The SQL of a move writes its source statuses out, and counts the move (`moves = moves + 1`): a status that changes without it
+was changed by hand.  A test proves over all pairs that the SQL and TRANSITIONS agree.
 """
 
 from dataclasses import dataclass

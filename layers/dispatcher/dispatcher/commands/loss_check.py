@@ -1,6 +1,6 @@
 """The loss check: the invariants, checked on the live rows.
 
-Each check is one bounded query for rows that break an invariant; no row anywhere is what the service promises.
+Each check is one query for rows that break an invariant.  If a query returns a row, an invariant is broken.
 """
 
 from collections.abc import Mapping
@@ -63,7 +63,7 @@ def _run(conn: Connection, check: str) -> Finding:
 _OVERDUE: LiteralString = "now() - interval '2 minutes'"
 
 CHECKS: Mapping[str, LiteralString] = {
-    # I2: accepted, not ended, and gone.
+    # I2: accepted within a day, and gone: nothing deletes a command so soon.
     "lost_commands": """
         select h.command_id
         from command_history h

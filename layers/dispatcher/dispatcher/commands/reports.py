@@ -29,7 +29,7 @@ FORGOTTEN = -1
 class SessionObserver(Protocol):
     """Who is told, in the transaction of the settlement, what a report means for a session (see `sessions`)."""
 
-    def ended(self, conn: Connection, agent_id: str, settled: Settled, result: Any) -> None:
+    def completed(self, conn: Connection, agent_id: str, settled: Settled, result: Any) -> None:
         """Take note: a command was completed with this result."""
         ...
 
@@ -91,14 +91,19 @@ def _settle(
         if results:
             completed = settlement.complete(conn, reporter, list(results.items()))
             for settled in completed:
-                observer.ended(conn, agent_id, settled, results[settled.command_id])
+                observer.completed(conn, agent_id, settled, results[settled.command_id])
             moved += completed
     _log(conn, reporter, reports, moved)
     return len(moved)
 
 
-def _settle_one(conn: Connection, reporter: Reporter, report: Report, observer: SessionObserver) -> list[Settled]:
-    """Settle a report that is not settled together with others."""
+def _settle_one(
+    conn: Connection,
+    reporter: Reporter,
+    report: Ack | Progress | Completed | Failed | Cancelled,
+    observer: SessionObserver,
+) -> list[Settled]:
+    """Settle one report."""
     match report:
         case Progress():
             return settlement.record_progress(
@@ -111,8 +116,8 @@ def _settle_one(conn: Connection, reporter: Reporter, report: Report, observer: 
             if report.retryable:
                 again = settlement.retry(conn, reporter, report.command_id, report.error, attempt=report.attempt)
             return again or _fail(conn, reporter, report, observer)
-        case _:
-            return []
+        case Ack() | Completed():
+            return []  # settled together with others
 
 
 def _settle_answer(
@@ -129,7 +134,14 @@ def _settle_answer(
 
 
 def _fail(conn: Connection, reporter: Reporter, failure: Failed, observer: SessionObserver) -> list[Settled]:
-    failed = settlement.fail(conn, reporter, failure.command_id, failure.error, attempt=failure.attempt)
+    failed = settlement.fail(
+        conn,
+        reporter,
+        failure.command_id,
+        failure.error,
+        attempt=failure.attempt,
+        retryable=failure.retryable,
+    )
     for settled in failed:
         observer.failed(conn, reporter.agent_id, settled)
     return failed
@@ -146,10 +158,12 @@ def _log(conn: Connection, reporter: Reporter, reports: Sequence[Report], moved:
             },
         )
     named = {report.command_id for report in reports if not isinstance(report, SessionAnswer)}
-    for command_id in sorted(named - {each.command_id for each in moved}):
+    unmoved = sorted(named - {each.command_id for each in moved})
+    statuses = settlement.statuses_of(conn, reporter.agent_id, unmoved) if unmoved else {}
+    for command_id in unmoved:
         # Never logged as a success: the command has ended, belongs to another agent, or does not exist.
-        status = settlement.status_of(conn, reporter.agent_id, command_id)
-        fields = {"agent_id": reporter.agent_id, "command_id": command_id, "status": status or "not of this agent"}
+        status = statuses.get(command_id, "not of this agent")
+        fields = {"agent_id": reporter.agent_id, "command_id": command_id, "status": status}
         logger.warning("Report moved nothing", extra=fields)
     answers = sum(isinstance(report, SessionAnswer) for report in reports)
     if answers and not moved:

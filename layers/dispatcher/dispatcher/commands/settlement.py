@@ -10,7 +10,6 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from dispatcher.commands.lifecycle import Status
 from dispatcher.platform.database import Connection, fetch_all
 from dispatcher.platform.json_text import dumps
 
@@ -20,7 +19,7 @@ RETRY_SECONDS_MOST = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
-    """A command that a report moved."""
+    """A command that a report changed."""
 
     command_id: str
     action: str
@@ -95,8 +94,20 @@ def complete(conn: Connection, reporter: Reporter, results: Sequence[tuple[str, 
     )
 
 
-def fail(conn: Connection, reporter: Reporter, command_id: str, error: str, *, attempt: int | None) -> list[Settled]:
-    """Settle a failure; one of an older attempt does not count while a newer attempt is under way."""
+def fail(
+    conn: Connection,
+    reporter: Reporter,
+    command_id: str,
+    error: str,
+    *,
+    attempt: int | None,
+    retryable: bool = False,
+) -> list[Settled]:
+    """Settle a failure; one of an older attempt does not count while a newer attempt is under way.
+
+    A retryable failure ends a command only where no attempt is left or a cancel was requested (see `retry`): where the command
+    is pending, another attempt is to come.
+    """
     return fetch_all(
         conn,
         Settled,
@@ -113,11 +124,12 @@ def fail(conn: Connection, reporter: Reporter, command_id: str, error: str, *, a
           and c.agent_id = %(agent_id)s
           and c.status in ('pending', 'sent', 'acknowledged', 'timed_out')
           and c.attempt > 0
+          and (c.status <> 'pending' or not %(retryable)s)
           and (c.status not in ('sent', 'acknowledged')
             or case when %(attempt)s::int is null then c.epoch <= %(epoch)s else c.attempt = %(attempt)s end)
         returning c.command_id, c.action, c.session_id
         """,
-        {**_parameters(reporter, command_id, attempt), "error": error},
+        {**_parameters(reporter, command_id, attempt), "error": error, "retryable": retryable},
     )
 
 
@@ -224,12 +236,13 @@ def command_of_session(conn: Connection, reporter: Reporter, session_id: str) ->
     return row[0] if row else None
 
 
-def status_of(conn: Connection, agent_id: str, command_id: str) -> Status | None:
-    """Return the status of one of the agent's own commands; None for a command that is not the agent's."""
-    row = conn.execute(
-        "select status from agent_commands where command_id = %s and agent_id = %s", (command_id, agent_id)
-    ).fetchone()
-    return Status(row[0]) if row else None
+def statuses_of(conn: Connection, agent_id: str, command_ids: Sequence[str]) -> dict[str, str]:
+    """Return the statuses of those commands that are the agent's own."""
+    rows = conn.execute(
+        "select command_id, status from agent_commands where command_id = any(%s) and agent_id = %s",
+        (list(command_ids), agent_id),
+    ).fetchall()
+    return dict(rows)
 
 
 def _parameters(reporter: Reporter, command_id: str, attempt: int | None) -> dict[str, Any]:

@@ -63,9 +63,14 @@ def submit(conn: Connection, new: Sequence[NewCommand], by: Operator) -> list[Ac
     # One hash for the whole list: an idempotency key that covers a list covers no other list.
     request_hash = _request_hash(new) if any(each.idempotency_key for each in new) else None
     if len(new) == 1:
-        return [_submit(conn, new[0], request_hash, by)]  # a single statement is a transaction
-    with conn.transaction():
-        return [_submit(conn, each, request_hash, by) for each in new]
+        accepted = [_submit(conn, new[0], request_hash, by)]  # a single statement is a transaction
+    else:
+        with conn.transaction():
+            accepted = [_submit(conn, each, request_hash, by) for each in new]
+    for command in (each.command for each in accepted if not each.replayed):
+        fields = {"command_id": command.command_id, "agent_id": command.agent_id, "operator": command.submitted_by}
+        logger.info("Accepted command", extra=fields)
+    return accepted
 
 
 def submit_list(
@@ -82,7 +87,8 @@ def submit_list(
 def redrive(conn: Connection, command_id: str, by: Operator) -> Accepted:
     """Submit an ended command again, as a new command that names the old one: an end is final.
 
-    Raises UnknownCommand, Conflict for a command that is still alive or was completed, and what `submit` raises.
+    The payload is copied by the statement, unchanged; a time limit for the delivery (`ttlSeconds`) is not repeated.  Raises
+    UnknownCommand, Conflict for a command that is still alive or was completed, and what `submit` raises.
     """
     command = command_records.find(conn, command_id, by.scope)
     if command.status not in ENDED - {Status.COMPLETED}:
@@ -90,7 +96,6 @@ def redrive(conn: Connection, command_id: str, by: Operator) -> Accepted:
     again = NewCommand(
         agent_id=command.agent_id,
         action=command.action,
-        payload=command.payload,
         session_id=command.session_id,
         priority=command.priority,
         execution_timeout=command.execution_timeout,
@@ -105,10 +110,6 @@ def _submit(conn: Connection, new: NewCommand, request_hash: bytes | None, by: O
     command = fetch_one(conn, Command.from_row, _SUBMIT, _parameters(new, request_hash, by))
     if command is None:
         return _replay(conn, new, request_hash, by) or _refuse(conn, new, by)
-    logger.info(
-        "Accepted command",
-        extra={"command_id": command.command_id, "agent_id": command.agent_id, "operator": command.submitted_by},
-    )
     return Accepted(command=command)
 
 

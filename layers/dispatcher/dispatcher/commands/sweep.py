@@ -28,15 +28,19 @@ INLINE = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swept:
-    """What one sweep did, in commands, connections and agents."""
+    """What one sweep did.  The names are those of the metrics: never change one."""
 
     expired: int = 0
     released: int = 0
+    """Attempts that were not acknowledged in time."""
     timed_out: int = 0
     absent: int = 0
+    """Idle connections that were dropped."""
     loaded: int = 0
+    """Commands that were claimed."""
     sent: int = 0
     handed_over: int = 0
+    """Agents that `flush` was invoked for."""
     pruned: int = 0
     failed_passes: int = 0
 
@@ -53,18 +57,20 @@ def sweep(
     expired = passes.run("expire", lambda: _repeat(partial(deadlines.expire, conn), deadline), 0)
     released = passes.run("release", lambda: _repeat(partial(redelivery.return_unacknowledged, conn), deadline), 0)
     timed_out = passes.run("time out", lambda: _repeat(partial(deadlines.time_out, conn), deadline), 0)
-    dropped = passes.run("drop idle connections", lambda: presence.drop_idle(conn, gateway, BATCH), 0)
+    has_time = partial(_has_time, deadline)
+    dropped = passes.run("drop idle connections", lambda: presence.drop_idle(conn, gateway, BATCH, has_time), 0)
     due = passes.run("find due agents", lambda: claims.due_agents(conn, BATCH), list[DueAgent]())
+    handed_over = 0
     for agent in due[INLINE:]:
-        if deadline() > POST_SECONDS:
+        if has_time():
             hand_over(FlushRequest(agent_id=agent.agent_id, connection_id=agent.connection_id, epoch=agent.epoch))
+            handed_over += 1
     delivered = [
         passes.run("deliver", partial(deliver, conn, gateway, agent.agent_id, deadline), Delivered())
         for agent in due[:INLINE]
     ]
     loaded = sum(each.claimed for each in delivered)
     sent = sum(each.sent for each in delivered)
-    handed_over = len(due[INLINE:])
     logger.info(
         f"Loaded {loaded} pending commands", extra={"agents": len(due), "sent": sent, "handed_over": handed_over}
     )
@@ -82,6 +88,11 @@ def sweep(
         pruned=pruned,
         failed_passes=passes.failed,
     )
+
+
+def _has_time(deadline: Deadline) -> bool:
+    """Tell whether there is time for one more call of AWS."""
+    return deadline() > POST_SECONDS
 
 
 class _Passes:

@@ -6,7 +6,7 @@ Decoded values are storable: what PostgreSQL cannot store is replaced here, and 
 import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from dispatcher.platform.json_text import as_object, as_text, is_array, loads_of_agent, storable
 
@@ -184,7 +184,7 @@ def _heartbeat(fields: Mapping[str, Any]) -> Heartbeat:
     sessions = fields.get("activeSessions")
     return Heartbeat(
         capacity=storable(as_object(fields.get("capacity"))),
-        active_sessions=sessions if isinstance(sessions, int) and 0 <= sessions < 2**31 else None,
+        active_sessions=sessions if _is_integer(sessions) else None,
     )
 
 
@@ -220,9 +220,14 @@ def _attempt(fields: Mapping[str, Any]) -> int | None:
     attempt = fields.get("attempt")
     if attempt is None:
         return None
-    if not isinstance(attempt, int) or not 0 < attempt < 2**31:
+    if not _is_integer(attempt) or attempt == 0:
         raise BadFrame("attempt is not the number that came with the command")
     return attempt
+
+
+def _is_integer(value: object) -> TypeGuard[int]:
+    """Tell whether the value is an integer from 0 that fits its column; JSON's true is none, although Python's is."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
 
 
 def _error(fields: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The messages that agents get."""
+"""The messages that agents get: texts that SQL built (`command_frame` and `command_entry` in schema/0001), put together."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

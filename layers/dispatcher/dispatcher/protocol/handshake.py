@@ -36,6 +36,8 @@ class Handshake:
             return cls()
         if protocol != "2":
             raise InvalidRequest("There are the protocols 1 and 2.")
-        if not (window.isascii() and window.isdecimal() and 1 <= int(window[:4]) <= WINDOW_MOST):
+        is_short = window.isascii() and window.isdecimal() and len(window) <= len(str(WINDOW_MOST))
+        number = int(window) if is_short else 0
+        if not 1 <= number <= WINDOW_MOST:
             raise InvalidRequest(f"The window is a number from 1 to {WINDOW_MOST}.")
-        return cls(mode=DeliveryMode.BATCHING, window=int(window))
+        return cls(mode=DeliveryMode.BATCHING, window=number)

@@ -14,6 +14,7 @@ begin
         a.status,
         a.attempt,
         a.epoch,
+        -- A change by hand may give a cause of its own.
         case when a.cause is distinct from b.cause then a.cause else 'changed by hand' end,
         a.moves = b.moves
     from after_update a
@@ -34,8 +35,8 @@ create trigger agent_commands_admit_moves before insert on agent_commands
 
 -- The planner believes its statistics.  While they are older than an outage, it takes an index of pending commands for empty
 -- and may walk a million of its entries to answer a query that has nothing to do with them.  So each of these queries has an
--- index of its own (0001), on an expression that no other query uses; then no other index fits.  This view is the only place
--- that knows the expressions.
+-- index of its own (0001), on an expression that no other query uses; then no other index fits.  Queries find the expressions
+-- only in this view.  It shows the columns of today: a migration that adds a column to the table makes the view anew.
 --   expiring_status   the deadlines: pending commands by deliver_by
 --   listed_*          the lists that people read, and docker-agents' answers, which name only the session
 create view commands_by_own_index as

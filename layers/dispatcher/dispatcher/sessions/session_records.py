@@ -144,7 +144,7 @@ def set_state(conn: Connection, agent_id: str, name: str, state: str | None, det
 class SessionStates:
     """Keeps sessions up to date with what agents report (a `SessionObserver`)."""
 
-    def ended(self, conn: Connection, agent_id: str, settled: Settled, result: Any) -> None:
+    def completed(self, conn: Connection, agent_id: str, settled: Settled, result: Any) -> None:
         """Store the state that the result names, or that the command's action implies."""
         reported = as_text((as_object(result) or {}).get("state"))
         state = reported if reported in REPORTED_STATES else _STATE_AFTER.get(settled.action)
