@@ -82,7 +82,7 @@ class Post:
     queue: tuple[QueuedCommand, ...]
     arrived: bool = False
     answer: Posted | None = None
-    """None where the process did not live to see it."""
+    """None if the process was killed before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,11 +38,11 @@ class LogCounter:
     warnings: int = 0
 
     def info(self, _message: str, **_fields: Any) -> None:
-        """Count a report that is said to have moved a command."""
+        """Count a report that is logged as having moved a command."""
         self.successes += 1
 
     def warning(self, _message: str, **_fields: Any) -> None:
-        """Count a report that is said to have had no effect."""
+        """Count a report that is logged as having had no effect."""
         self.warnings += 1
 
 

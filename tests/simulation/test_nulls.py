@@ -1,4 +1,4 @@
-"""An odd row stops no other: NULL wherever the tables allow it, payloads of every JSON type, unknown statuses."""
+"""Odd rows do not stop other rows: NULL in every nullable column, payloads of every JSON type, unknown statuses."""
 
 from typing import Any
 

@@ -32,8 +32,8 @@ def test_a_database_of_the_first_release_gets_only_the_new_files(first_release: 
     assert migrate(first_release) == []
 
 
-def test_changes_by_hand_of_before_are_recorded_as_such(first_release: Connection) -> None:
-    """They were inferred from the text of the cause; the loss check accepts them after the upgrade too."""
+def test_earlier_changes_by_hand_are_marked_as_made_by_hand(first_release: Connection) -> None:
+    """The first release inferred them from the text of the cause; the loss check accepts them after the upgrade too."""
     create_agent(first_release)
     put(first_release, "k1")
     first_release.execute("update agent_commands set status = 'completed'")
