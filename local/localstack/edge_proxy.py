@@ -1,4 +1,4 @@
-"""One host for both APIs, as CloudFront is on AWS (the parameter `FrontDoor` of the template).
+"""One host for both APIs, like CloudFront on AWS (the parameter `FrontDoor` of the template).
 
 `/api/v1/agents/connect` leads to the WebSocket API's stage, everything else to the HTTP API.  Existing agents know only
 one URL.  It changes a request's first line and passes the rest on, both ways, byte for byte.
@@ -73,7 +73,7 @@ async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, orig
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):  # a killed client resets its connection
+    with contextlib.suppress(OSError):  # the connection of a killed client is reset
         while data := await reader.read(65536):
             writer.write(data)
             await writer.drain()

@@ -20,7 +20,7 @@ PROBLEM = {
 
 
 def document() -> dict[str, Any]:
-    """Make the document from the functions' own resolvers."""
+    """Build the document from the functions' own resolvers."""
     paths: dict[str, Any] = {}
     schemas: dict[str, Any] = {"Problem": PROBLEM}
     for name in FUNCTIONS:
