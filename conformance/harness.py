@@ -111,7 +111,7 @@ class Harness:
         return bool(condition())
 
     async def start_and_connect(self, check: str | None = None) -> AgentConnection:
-        """Start the agent, again if need be, and wait for its connection."""
+        """Start the agent, or restart it, and wait for its connection."""
         await self.agent.kill()
         before = len(self.service.connections)
         await self.agent.start()
