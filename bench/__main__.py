@@ -1,6 +1,6 @@
 """`make bench`: the cost of the dispatcher's statements beside the raw database, in one run on one machine.
 
-Absolute figures move with the machine; the ratios count.  fsync is on, as `make up` has it.
+Absolute figures depend on the machine; the ratios count.  fsync is on, as in `make up`.
 """
 
 import argparse

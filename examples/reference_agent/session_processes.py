@@ -41,7 +41,7 @@ class Sessions:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._grace = grace
-        self._probing = threading.Lock()  # start must not take the lock of a probe for that of a session
+        self._probing = threading.Lock()  # start must not confuse the lock of a probe with that of a session
 
     def active(self) -> list[str]:
         """Return the ids of the sessions that run."""
