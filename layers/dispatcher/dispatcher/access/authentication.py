@@ -1,4 +1,4 @@
-"""Who calls the HTTP API: the operator that an `Authorization` header stands for."""
+"""Authenticates callers of the HTTP API: finds the operator of an `Authorization` header."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager

@@ -69,7 +69,7 @@ def username_of(token: str) -> str:
 
 
 def prune_failures(conn: Connection, limit: int) -> int:
-    """Delete failures that are older than a day and count no more; return how many."""
+    """Delete failures that are older than a day and no longer count; return how many."""
     return conn.execute(
         """
         delete from login_failures

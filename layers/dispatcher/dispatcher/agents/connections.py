@@ -6,7 +6,7 @@ from dispatcher.platform.database import Connection
 from dispatcher.protocol.handshake import Handshake
 
 LIFE_HOURS = 3
-"""No connection lives longer: the gateway closes each after 2 h."""
+"""The longest life of a connection: the gateway closes each after 2 h."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,9 +86,9 @@ def record_opened(
 
 
 def _lock_key(conn: Connection, agent_id: str, key_id: str) -> bool:
-    """Keep a key from being revoked until this transaction ends; False where it is revoked already.
+    """Lock a key against revocation until this transaction ends; False if it is revoked already.
 
-    Whoever revokes the key afterwards sees the new connection and closes it.
+    A later revocation sees the new connection and closes it.
     """
     row = conn.execute(
         "select 1 from agent_keys where key_id::text = %s and agent_id = %s and revoked_at is null for share",
@@ -133,7 +133,7 @@ def open_ids(conn: Connection, agent_id: str, key_id: str | None = None) -> list
 
 
 def forget(conn: Connection, connection_id: str) -> None:
-    """Forget this connection; the agent's current connection is forgotten only where it is this one."""
+    """Forget this connection; the agent then has no current connection, if it was this one."""
     conn.execute("delete from agent_connections where connection_id = %s", (connection_id,))
     conn.execute("update agents set connection_id = null where connection_id = %s", (connection_id,))
 

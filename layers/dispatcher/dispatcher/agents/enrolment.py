@@ -1,4 +1,4 @@
-"""How agents come in: an operator creates one, or it enrols with a token; then it registers itself."""
+"""New agents: an operator creates one, or it enrols with a token; then it registers itself."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -138,9 +138,9 @@ def create_token(conn: Connection, new: NewEnrolmentToken, by: Operator) -> tupl
 
 
 def register(conn: Connection, key: str | None, registration: Registration, source_ip: str | None) -> Registered:
-    """Record what an agent says about itself; an enrolment token in the place of its key gives it a key of its own.
+    """Record what an agent says about itself; with an enrolment token instead of a key, create the agent and its key.
 
-    Raises NotAuthenticated alike for an unknown agent, a wrong key and a token that is not valid for the id.
+    Raises the same NotAuthenticated for an unknown agent, a wrong key and a token that is not valid for the id.
     """
     issued = None
     if agent_keys.owner_of(conn, key, registration.agent_id) is None:
@@ -198,7 +198,7 @@ def _enrol(conn: Connection, token: str | None, registration: Registration, sour
 
 
 def _use_token(conn: Connection, token_hash: bytes, agent_id: str) -> EnrolmentToken | None:
-    """Use a token once for an agent id; None where it is not valid for this id, or not any more."""
+    """Use a token once for an agent id; None if it is not valid for this id, used up or expired."""
     return fetch_one(
         conn,
         EnrolmentToken,

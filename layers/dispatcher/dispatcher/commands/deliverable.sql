@@ -1,4 +1,4 @@
--- `a` is an agent that can be posted to now and has a command to be posted.  Until its $connect event has been answered, a
+-- `a` is an agent that can be posted to now and has a command to post.  Until its $connect event has been answered, a
 -- post would find the connection gone: `live` says that it was; without `live`, no agent waits longer than 10 s for its
 -- handshake.  The probe of the queue is ordered like its index and has an offset, so that the planner does not turn it into
 -- a join with the queues of all agents.

@@ -14,7 +14,7 @@ MAX_DIGITS = 4300
 
 
 def loads_strict(text: str) -> Any:
-    """Decode a request body; raises InvalidRequest for anything that cannot be stored and delivered unchanged.
+    """Decode a request body; raises InvalidRequest for values that cannot be stored and delivered unchanged.
 
     That is: text that is not JSON, NaN and Infinity, numbers that do not fit, nesting deeper than MAX_DEPTH, duplicate
     keys, U+0000 and lone surrogates (PostgreSQL stores neither).

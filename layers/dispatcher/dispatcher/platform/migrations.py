@@ -13,7 +13,7 @@ from dispatcher.platform.database import Connection
 LOCK = 7_305_211_904
 LOCK_PATIENCE_SECONDS = 120.0
 
-# A statement that runs, or waits for a lock, for longer than this meets something broken; the sweep tries again later.  The
+# If a statement runs, or waits for a lock, for longer than this, something is broken; the sweep tries again later.  The
 # role carries the settings, because a SET would pin a session of RDS Proxy.
 ROLE_SETTINGS = {
     "lock_timeout": "5s",
@@ -62,7 +62,7 @@ def migrate(conn: Connection) -> list[str]:
 
 
 def grant_to(conn: Connection, role: str) -> None:
-    """Let a role that logs in with IAM read and write rows, and change nothing else.
+    """Let a role that logs in with IAM read and write rows, but not change the schema or other roles.
 
     Needs the owner of the schema, who may create roles.  Safe to repeat.
     """

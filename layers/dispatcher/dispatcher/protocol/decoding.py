@@ -11,7 +11,7 @@ from typing import Any
 from dispatcher.platform.json_text import as_object, as_text, is_array, loads_of_agent, storable
 
 REPORTS_MOST = 1000
-"""Reports that one message may hold; more meaningful ones do not fit into 128 KB."""
+"""The most reports in one message; more valid ones do not fit into 128 KB."""
 
 
 class BadFrame(Exception):

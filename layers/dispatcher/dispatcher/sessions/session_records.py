@@ -22,7 +22,7 @@ _STATE_AFTER = {
     "hibernate_session": "hibernated",
     "wake_session": "running",
 }
-"""What the success of a command means for its session, where the agent does not say it."""
+"""The state of a session after a successful command, if the agent reports none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +152,7 @@ class SessionStates:
             set_state(conn, agent_id, settled.session_id, state, result)
 
     def failed(self, conn: Connection, agent_id: str, settled: Settled) -> None:
-        """Mark the session failed whose start failed; a failure of another action says nothing about its session."""
+        """Mark a session as failed if its start failed; a failure of another action does not change its session."""
         if settled.action == "start_session" and settled.session_id:
             set_state(conn, agent_id, settled.session_id, "failed")
 
