@@ -31,7 +31,7 @@ from tests.rows import (
 )
 
 
-def test_null_in_any_nullable_column_stops_no_command(conn: Connection) -> None:
+def test_null_in_any_nullable_column_does_not_stop_commands(conn: Connection) -> None:
     """R1 to R4: the database itself names the columns; each command reaches its agent, in order."""
     connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=100)
     columns = conn.execute(

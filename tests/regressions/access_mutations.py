@@ -86,7 +86,7 @@ MUTATIONS = (
         stands_for=("S10",),
         find="if not self.role.allows(needed):",
         replace="if False:",
-        caught_by="test_only_an_admin_decides_about_agents",
+        caught_by="test_only_an_admin_manages_agents",
     ),
     Mutation(
         name="tokens-are-not-verified",

@@ -2,7 +2,7 @@
 
 from tests.regressions.mutation import Mutation
 
-NULLS = "test_null_in_any_nullable_column_stops_no_command"
+NULLS = "test_null_in_any_nullable_column_does_not_stop_commands"
 FRESH = "test_a_fresh_installation_has_the_indexes_and_columns_that_it_needs"
 
 MUTATIONS = (

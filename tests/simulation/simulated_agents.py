@@ -58,7 +58,7 @@ class SimulatedAgents:
     sessions: dict[str, str | None] = field(default_factory=dict[str, str | None])
     """The session of each action: an agent that never acknowledges names it in its answer."""
     key_ids: dict[str, str] = field(default_factory=dict[str, str])
-    """The keys that agents connect with, where they have one."""
+    """The keys that agents connect with, if they have one."""
     answered: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
 
     def receive(self, connection: AgentConnection, commands: tuple[PostedCommand, ...]) -> None:

@@ -239,7 +239,7 @@ def broken(history: History, **changes: Any) -> set[str]:
     return {violation.partition(":")[0] for violation in violations}
 
 
-def test_a_correct_history_breaks_nothing_and_every_invariant_checks_it(correct: History) -> None:
+def test_a_correct_history_breaks_no_invariant_and_each_one_checks_it(correct: History) -> None:
     """One command, delivered and completed."""
     checks: Counter[str] = Counter()
 

@@ -90,7 +90,7 @@ def test_an_agent_that_never_acknowledges_has_the_execution_timeout_for_its_answ
     assert seconds_for_the_ack(conn) == pytest.approx(3000, abs=1)
 
 
-def test_a_slow_worker_changes_nothing_that_was_claimed_after_it(conn: Connection) -> None:
+def test_a_slow_worker_does_not_change_a_later_claim(conn: Connection) -> None:
     """The agent reconnected and another worker claimed: the lease and the attempt of the other worker do not change."""
     connect_new_agent(conn, window=10)
     put(conn, "k1")

@@ -125,7 +125,7 @@ def test_an_agent_cannot_acknowledge_an_inserted_row_that_was_never_sent(conn: C
 
 
 def test_an_agent_cannot_request_a_retry_of_another_agents_command(conn: Connection) -> None:
-    """I9: a retryable failure has a statement of its own."""
+    """I9: a retryable failure has its own statement."""
     connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
     connect_new_agent(conn, "a2", "c-a2", mode=DeliveryMode.BATCHING)
     put(conn, "k1")

@@ -32,7 +32,7 @@ def test_a_password_gives_a_token_that_the_authorizer_knows(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("operators")
-def test_a_name_that_fails_again_and_again_has_to_wait(run: Run, conn: Connection) -> None:
+def test_a_name_has_to_wait_after_repeated_failures(run: Run, conn: Connection) -> None:
     """At that address; the answer does not reveal whether the password was right."""
     wrong = {"username": "admin", "password": "wrong"}
     right = {"username": "admin", "password": "correct horse"}

@@ -81,7 +81,9 @@ def test_a_command_for_a_full_queue_is_refused_and_not_stored(
 
 
 @pytest.mark.usefixtures("agent")
-def test_the_rate_of_one_operator_limits_no_other(run: Run, monkeypatch: pytest.MonkeyPatch, conn: Connection) -> None:
+def test_the_rate_of_one_operator_does_not_limit_the_others(
+    run: Run, monkeypatch: pytest.MonkeyPatch, conn: Connection
+) -> None:
     """The last minute counts, separately for each operator."""
     monkeypatch.setenv("OPERATOR_RATE", "3")
     mine = [ask(run, "commands", "POST", COMMANDS, {"action": "noop"}, role=Role.SENDER)[0] for _ in range(4)]

@@ -96,7 +96,7 @@ def test_an_agents_connection_needs_the_secret_of_the_edge_and_its_key(
     ],
 )
 @pytest.mark.parametrize("shown_secret", [None, "", "n"])
-def test_an_empty_value_in_the_secret_admits_nobody(
+def test_an_empty_value_in_the_secret_is_never_accepted(
     run: Run, monkeypatch: pytest.MonkeyPatch, secret: str, shown_secret: str | None
 ) -> None:
     """An operator may blank the previous value at the end of a rotation."""
@@ -108,7 +108,7 @@ def test_an_empty_value_in_the_secret_admits_nobody(
 
 
 @pytest.mark.parametrize("secret", [SECRET, "[]", "null", "1", '"x"'])
-def test_a_secret_of_another_form_is_a_server_error_and_admits_nobody(
+def test_a_malformed_secret_is_a_server_error_for_every_request(
     run: Run, monkeypatch: pytest.MonkeyPatch, secret: str
 ) -> None:
     """The deployment is wrong; the log says what the secret must hold."""

@@ -62,7 +62,7 @@ def test_two_operators_with_the_same_key_have_two_commands(run: Run, conn: Conne
 
 
 @pytest.mark.usefixtures("agent")
-def test_an_idempotency_key_of_a_list_covers_no_other_list(run: Run, conn: Connection) -> None:
+def test_an_idempotency_key_of_a_list_is_refused_for_another_list(run: Run, conn: Connection) -> None:
     """I10: not a shorter or longer list, not another order, and not a single command."""
 
     def submit(*actions: str) -> int:

@@ -48,7 +48,7 @@ def test_a_report_is_settled_although_the_database_interrupts_it(
     assert statuses(conn) == {"k1": "completed"}
 
 
-def test_a_bad_frame_is_no_error_and_changes_nothing(run: Run, agent: str, conn: Connection) -> None:
+def test_a_bad_frame_raises_no_error_and_changes_nothing(run: Run, agent: str, conn: Connection) -> None:
     """The connection stays open."""
     connect(conn, agent, "c1")
     put(conn, "k1", agent, status="sent", attempt=1, epoch=1)

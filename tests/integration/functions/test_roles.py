@@ -57,7 +57,7 @@ def test_each_route_requires_its_role(run: Run, needed: Role, function: str, met
         ("DELETE", f"/api/v1/agents/{AGENT}", None),
     ],
 )
-def test_only_an_admin_decides_about_agents(run: Run, method: str, path: str, body: Any) -> None:
+def test_only_an_admin_manages_agents(run: Run, method: str, path: str, body: Any) -> None:
     """Lower roles are refused."""
     for role in Role:
         status, _ = ask(run, "agents", method, path, body, role=role)

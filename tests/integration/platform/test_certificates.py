@@ -19,7 +19,7 @@ ACCEPTED = "whoever reads this has accepted the certificate"
 
 @pytest.fixture
 def authority() -> trustme.CA:
-    """A certificate authority that nobody trusts yet."""
+    """A new certificate authority, which is not trusted yet."""
     return trustme.CA()
 
 

@@ -55,7 +55,7 @@ def test_work_that_the_database_interrupts_is_repeated(conn: Connection) -> None
     assert len(tries) == 2
 
 
-def test_after_a_failover_work_goes_to_the_server_that_writes(conn: Connection) -> None:
+def test_after_a_failover_work_goes_to_the_new_writer(conn: Connection) -> None:
     """The old writer answers but is read-only: the connection to it is not kept."""
     create_agent(conn)
     put(conn, "k1")

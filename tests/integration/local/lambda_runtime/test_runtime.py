@@ -122,7 +122,7 @@ def test_every_line_that_was_printed_is_logged(tmp_path: Path) -> None:
     assert lines[-1] == ("Act", "on standard error, without an end")
 
 
-def test_a_caller_that_goes_away_leaves_the_function_running(tmp_path: Path) -> None:
+def test_a_function_runs_on_after_its_caller_is_cancelled(tmp_path: Path) -> None:
     """Its process takes the next event when it is done."""
 
     async def test(running: Running) -> None:

@@ -35,7 +35,7 @@ def test_an_exception_is_an_error_without_a_trace(tmp_path: Path) -> None:
 
 
 def test_a_function_that_takes_too_long_is_killed(tmp_path: Path) -> None:
-    """At once, whatever it does; the next event gets a new process."""
+    """It is killed at its timeout; the next event gets a new process."""
 
     async def test(running: Running) -> None:
         pid, _ = (await running.act("pid")).json()

@@ -103,7 +103,7 @@ def test_a_second_start_keeps_data_password_and_port(tmp_path: Path) -> None:
         assert ask(second.url, "select number from kept") == "7"
 
 
-def test_by_default_what_is_committed_is_on_the_disk(tmp_path: Path) -> None:
+def test_by_default_commits_are_on_the_disk(tmp_path: Path) -> None:
     """The settings fsync and synchronous_commit are on, because a 202 must survive a crash."""
     with postgres.running(tmp_path) as server:
         assert ask(server.url, "show fsync") == "on"
@@ -141,7 +141,7 @@ def test_a_port_that_another_program_has_taken_is_not_used(tmp_path: Path) -> No
         assert ask(second.url) == "1"
 
 
-def test_a_home_in_use_is_not_taken_from_its_holder(tmp_path: Path) -> None:
+def test_a_home_in_use_is_refused(tmp_path: Path) -> None:
     """The error names the holder and what to do next, and the holder's server goes on."""
     with program(tmp_path) as (holder, url):
         with (

@@ -59,7 +59,7 @@ Conditions:
     ],
 )
 def test_an_intrinsic_function_is_resolved(tmp_path: Path, expression: str, expected: str) -> None:
-    """Short and long forms alike."""
+    """Both short and long forms."""
     assert values(tmp_path, expression, HEAD, Name="moon") == expected
 
 
