@@ -55,7 +55,7 @@ def add(conn: Connection, agent_id: str, created_by: str) -> tuple[AgentKey, str
 def issue(conn: Connection, agent_id: str, by: Operator) -> tuple[AgentKey, str]:
     """Give an agent one more key; return it with its secret.
 
-    Raises UnknownAgent, and Conflict where it has KEYS_AT_ONCE valid keys already.
+    Raises UnknownAgent, and Conflict if it has KEYS_AT_ONCE valid keys already.
     """
     with conn.transaction():
         registry.find(conn, agent_id, by.scope)
@@ -77,7 +77,7 @@ def list_valid(conn: Connection, agent_id: str, by: Operator) -> list[AgentKey]:
 def revoke(conn: Connection, gateway: Gateway, agent_id: str, key_id: str, by: Operator) -> None:
     """Revoke a key and close the connections that it opened, which would last for 2 h.
 
-    Raises UnknownAgent, and NotFound where the agent has no such valid key.
+    Raises UnknownAgent, and NotFound if the agent has no such valid key.
     """
     with conn.transaction():
         registry.find(conn, agent_id, by.scope)

@@ -28,7 +28,7 @@ class Opened:
 def record_opened(
     conn: Connection, agent_id: str, connection_id: str, handshake: Handshake, origin: Origin
 ) -> Opened | None:
-    """Record a connection as the agent's current one; None where the agent may not have any.
+    """Record a connection as the agent's current one; None if the agent may not have any.
 
     Call it in a transaction.  The new epoch ends the lease of a worker that posts to the older connection, so that this
     worker changes nothing that is claimed from now on.  Without a delivery mode the platform decides: docker-agents never
@@ -98,7 +98,7 @@ def _lock_key(conn: Connection, agent_id: str, key_id: str) -> bool:
 
 
 def mark_live(conn: Connection, agent_id: str, epoch: int) -> None:
-    """Record that the handshake of a connection is over; changes nothing where a newer connection exists."""
+    """Record that the handshake of a connection is over; changes nothing if a newer connection exists."""
     conn.execute("update agents set live = true where agent_id = %s and epoch = %s", (agent_id, epoch))
 
 

@@ -68,7 +68,7 @@ class Registration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registered:
-    """An agent that has registered; `key` is set where it has just enrolled."""
+    """An agent that has registered; `key` is set if it has just enrolled."""
 
     agent: Agent
     key: str | None = None
@@ -81,7 +81,7 @@ _WRONG_KEY = "The agent's id and key do not belong together."
 def create_agent(conn: Connection, new: NewAgent, by: Operator) -> tuple[Agent, str]:
     """Create an agent with its first key; return both.
 
-    Raises Conflict where the id is taken, and NotAllowed where the operator could not see the agent afterwards.
+    Raises Conflict if the id is taken, and NotAllowed if the operator could not see the agent afterwards.
     """
     _require_own_labels(new.labels, by)
     with conn.transaction():
@@ -105,7 +105,7 @@ def create_agent(conn: Connection, new: NewAgent, by: Operator) -> tuple[Agent, 
 def create_token(conn: Connection, new: NewEnrolmentToken, by: Operator) -> tuple[EnrolmentToken, str]:
     """Create an enrolment token; return it with its secret, which is shown once.
 
-    Raises NotAllowed where the operator could not see the agents that enrol with it.
+    Raises NotAllowed if the operator could not see the agents that enrol with it.
     """
     _require_own_labels(new.labels, by)
     secret, token_hash = new_key()

@@ -36,7 +36,7 @@ def admit_message(conn: Connection, gateway: Gateway, agent_id: str, connection_
 def record_heartbeat(
     conn: Connection, agent_id: str, connection_id: str, *, capacity: Any = None, active_sessions: int | None = None
 ) -> bool:
-    """Record a heartbeat; False where it comes over an older connection, which changes nothing.
+    """Record a heartbeat; False if it comes over an older connection, which changes nothing.
 
     A connection that was dropped as idle, but still exists, becomes the agent's current connection again.
     """

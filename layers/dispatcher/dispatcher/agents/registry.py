@@ -50,7 +50,7 @@ COLUMNS = """a.agent_id, a.platform, a.region, a.labels, a.capacity, a.metadata,
 def insert(
     conn: Connection, *, agent_id: str, platform: str, region: str | None, labels: Mapping[str, str], approval: str
 ) -> Agent | None:
-    """Insert an agent; None where the id is taken.  An id that was deleted can be used again."""
+    """Insert an agent; None if the id is taken.  An id that was deleted can be used again."""
     return fetch_one(
         conn,
         Agent,

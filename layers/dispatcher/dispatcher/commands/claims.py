@@ -72,7 +72,7 @@ _CLAIM = statement(__package__, "claim")
 def claim(conn: Connection, agent_id: str) -> Claim | None:
     """Take the agent's lease and claim due commands that fit its window, in one round trip and one transaction.
 
-    None where the agent is not connected, another worker holds the lease, the agent is throttled, or nothing is due.  These
+    None if the agent is not connected, another worker holds the lease, the agent is throttled, or nothing is due.  These
     are two statements: the second one's snapshot is younger than the lease, so it counts what the last holder sent.
     """
     token = str(uuid4())

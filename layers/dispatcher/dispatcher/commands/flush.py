@@ -51,7 +51,7 @@ class FlushRequest:
 def record_connection(
     conn: Connection, gateway: Gateway, agent_id: str, connection_id: str, *, handshake: Handshake, origin: Origin
 ) -> FlushRequest | None:
-    """Record a new connection and close the older ones; None where the agent may not connect.
+    """Record a new connection and close the older ones; None if the agent may not connect.
 
     Commands that were sent over an older connection and not acknowledged return to the queue, in order.
     """

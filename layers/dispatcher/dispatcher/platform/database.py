@@ -91,7 +91,7 @@ def _open() -> Connection:
 
 
 def persistently(work: Callable[[Connection], T]) -> T:
-    """Do the work; repeat it where the database interrupted it (a deadlock, a failover, a lost connection).
+    """Do the work; repeat it if the database interrupted it (a deadlock, a failover, a lost connection).
 
     Only for guarded moves, which change nothing the second time.  Never for an insert: its commit may have happened.
     """

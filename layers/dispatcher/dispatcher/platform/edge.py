@@ -1,4 +1,4 @@
-"""The edge: CloudFront in front of both APIs, where the deployment has it.
+"""The edge: CloudFront in front of both APIs, if the deployment has it.
 
 The edge sends a secret header with each request, so that no caller can bypass it, and a header with the caller's address.
 """
@@ -21,7 +21,7 @@ def headers_of(event: Mapping[str, Any]) -> dict[str, str]:
 
 
 def came_through(headers: Mapping[str, str]) -> bool:
-    """Tell whether a request with these headers (lower-case names) came through the edge; true where there is no edge.
+    """Tell whether a request with these headers (lower-case names) came through the edge; true if there is no edge.
 
     A request that bypasses the edge bypasses its firewall too.
     """

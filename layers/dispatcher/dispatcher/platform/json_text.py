@@ -36,7 +36,7 @@ def loads_strict(text: str) -> Any:
 def loads_of_agent(text: str) -> Any:
     """Decode an agent's message; a number that Python cannot hold becomes the text of its digits.
 
-    Raises ValueError, and RecursionError where the nesting is too deep to be read.
+    Raises ValueError, and RecursionError if the nesting is too deep to be read.
     """
     return json.loads(text, parse_int=_integer_or_text, parse_float=_float_or_text)
 

@@ -33,8 +33,8 @@ REWORDED = {
 def migrate(conn: Connection) -> list[str]:
     """Apply each schema file that is not applied yet, in a transaction of its own; return the names of the new ones.
 
-    Needs a direct connection, not one through a proxy.  Raises Unavailable where another migration has been running for two
-    minutes, and RuntimeError where a file was changed after it had been applied.
+    Needs a direct connection, not one through a proxy.  Raises Unavailable if another migration has been running for two
+    minutes, and RuntimeError if a file was changed after it had been applied.
     """
     conn.execute("set statement_timeout = 0")
     _lock(conn)

@@ -54,7 +54,7 @@ def insert(
     resources: dict[str, str],
     persistent_home: bool,
 ) -> Session | None:
-    """Insert a session that is about to be started; None where the name is taken."""
+    """Insert a session that is about to be started; None if the name is taken."""
     return fetch_one(
         conn,
         Session,
@@ -157,7 +157,7 @@ class SessionStates:
             set_state(conn, agent_id, settled.session_id, "failed")
 
     def reported(self, conn: Connection, agent_id: str, status: SessionStatus) -> None:
-        """Store what the agent says about a session of its own."""
+        """Store the agent's report about one of its own sessions."""
         state = status.state if status.state in REPORTED_STATES else None
         if not set_state(conn, agent_id, status.session_id, state, status.details):
             logger.warning(
