@@ -60,7 +60,7 @@ class Figure:
 
 
 def main() -> int:
-    """Measure and print; return 1 where a ratio exceeds its limit."""
+    """Measure and print; return 1 if a ratio exceeds its limit."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--backlog", type=int, default=1_000_000, help="pending commands for offline agents")
     backlog: int = parser.parse_args().backlog

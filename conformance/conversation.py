@@ -75,7 +75,7 @@ async def _connect(harness: Harness) -> None:
 
 
 async def _first_command(harness: Harness) -> None:
-    """Send a command that every agent can answer; raises ScenarioAborted where no answer comes."""
+    """Send a command that every agent can answer; raises ScenarioAborted if no answer comes."""
     findings, limits, connection = harness.findings, harness.limits, harness.connection
     connection.send_ping(b"conformance")
     command = harness.unknown_command(attempt=3)

@@ -96,7 +96,7 @@ class Sessions:
         return process.pid
 
     def stop(self, session_id: object) -> None:
-        """End a session and everything that it started; does nothing where there is none."""
+        """End a session and everything that it started; does nothing if there is none."""
         path = self._file(session_id)
         for number in (signal.SIGTERM, signal.SIGKILL):
             pid = self._pid(path)

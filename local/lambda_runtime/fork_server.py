@@ -65,7 +65,7 @@ class Worker:
 
     identity: int
     ended: asyncio.Future[int]
-    """The exit status, negative for a signal; 0 also where it is not known."""
+    """The exit status, negative for a signal; 0 also if it is not known."""
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     end_process: Callable[[], None]
@@ -89,7 +89,7 @@ class Worker:
         return Result(payload=line[1:-1], failed=line[:1] == worker.FAILURE)
 
     def kill(self) -> None:
-        """End the process at once, whatever it is doing."""
+        """End the process at once."""
         self.end_process()
         self.writer.close()
 

@@ -26,7 +26,7 @@ class Origins:
 
 @contextlib.contextmanager
 def opened(origins: Origins) -> Generator[str]:
-    """Serve on a free port of 127.0.0.1 in a thread of its own; yield the URL."""
+    """Serve on a free port of 127.0.0.1 in a new thread; yield the URL."""
     loop = asyncio.new_event_loop()
     server = loop.run_until_complete(
         asyncio.start_server(lambda reader, writer: _pass(reader, writer, origins), "127.0.0.1", 0, limit=HEAD_BYTES)

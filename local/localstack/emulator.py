@@ -25,7 +25,7 @@ VENV = Path(__file__).resolve().parents[2] / ".venv-ministack"
 """The folder into which `make localstack` installs it."""
 PORT = 4566
 START_SECONDS = 60.0
-MEMORY = "/dev/shm"  # noqa: S108 - a new folder of its own in there
+MEMORY = "/dev/shm"  # noqa: S108 - a new folder is created there
 MEMORY_NEEDED = 4 * 1024**3
 """Bytes that must be free there: some 15 functions, each with 75 MB of layer, and as much again."""
 
@@ -73,7 +73,7 @@ def runtime() -> str:
 def running(folder: Path, *, port: int = PORT) -> Generator[Emulator]:
     """Run ministack on 127.0.0.1 until the block ends, its log in `folder`.
 
-    Takes another port where the given one is taken.  Raises EmulatorError.
+    Uses another port if the given one is taken.  Raises EmulatorError.
     """
     port = ports.free(port)
     emulator = Emulator(url=f"http://127.0.0.1:{port}", log=folder / "emulator.log")
