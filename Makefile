@@ -18,7 +18,7 @@ SAM := .venv-sam
 POLICY := .venv-policy
 OLDEST := $(VENV)/oldest-postgres
 LAYER := layers/dispatcher
-# The tests that need a database and nothing else.
+# The tests that need only a database.
 DATABASE_TESTS := $(addprefix tests/integration/,commands agents access sessions platform functions \
 	test_original_bugs.py local/tools/test_streamspace_import.py)
 
@@ -89,12 +89,12 @@ mutations: $(VENV)/.dev ## put each bug of the original back, and show the test 
 faults: $(VENV)/.dev ## simulate N=1000 histories of faults from SEED=1 and check the invariants (N=1 replays one)
 	@$(RUN) -m tests.simulation --n $(N) --seed $(SEED)
 
-# Other histories each night; the output names the seed.
+# New histories each night; the output contains the seed.
 nightly: SEED = $(shell date +%Y%m%d)
 nightly: ARGS = --report .nightly/mutations.txt
 nightly: mutations faults ## run what is too long for each change: all mutations, and N=1000 histories with the date as the seed
 
-# Passed by the environment: the command may have quotes.
+# Passed through the environment, because the command may contain quotes.
 conformance: export AGENT := $(AGENT)
 conformance: $(VENV)/.local ## check an agent against docs/protocol.md: AGENT="command that starts it" (ARGS="--slow" and others)
 	@$(RUN) -m conformance $(ARGS)

@@ -1,6 +1,6 @@
 """`make bench`: the cost of the dispatcher's statements beside the raw database, in one run on one machine.
 
-Absolute figures move with the machine; the ratios count.  fsync is on, as `make up` has it.
+Absolute figures depend on the machine; the ratios count.  fsync is on, as in `make up`.
 """
 
 import argparse
@@ -60,7 +60,7 @@ class Figure:
 
 
 def main() -> int:
-    """Measure and print; return 1 where a ratio exceeds its limit."""
+    """Measure and print; return 1 if a ratio exceeds its limit."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--backlog", type=int, default=1_000_000, help="pending commands for offline agents")
     backlog: int = parser.parse_args().backlog

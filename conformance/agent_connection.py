@@ -80,7 +80,7 @@ class AgentConnection:
 
     @contextlib.contextmanager
     def _writing(self) -> Generator[ServerProtocol]:
-        """Write what is sent; over a connection that is closing nothing is."""
+        """Write what is sent; write nothing over a closing connection."""
         with contextlib.suppress(InvalidState):
             yield self._websocket
         self.flush()
@@ -109,7 +109,7 @@ class AgentConnection:
         if self._wrote_eof:
             return
         self._writer.write(b"".join(pieces))
-        # websockets asks for the end of the stream with an empty piece.
+        # websockets requests the end of the stream with an empty piece.
         if b"" in pieces and self._writer.can_write_eof() and not self._writer.is_closing():
             self._wrote_eof = True
             self._writer.write_eof()

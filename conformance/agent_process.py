@@ -27,7 +27,7 @@ class AgentProcess:
         return self._process.returncode if self._process is not None else None
 
     async def start(self) -> None:
-        """Start it in a process group of its own; raises NotStartedError."""
+        """Start it in its own process group; raises NotStartedError."""
         variables = {"DISPATCHER_URL": "url", "AGENT_ID": "id", "AGENT_API_KEY": "key"}
         with self._output.open("ab") as output:
             try:

@@ -18,7 +18,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One requirement; `sentence` is quoted from the protocol, or None where the protocol does not mention it."""
+    """One requirement; `sentence` is quoted from the protocol, or None if the protocol does not mention it."""
 
     name: str
     level: Level

@@ -75,7 +75,7 @@ async def _connect(harness: Harness) -> None:
 
 
 async def _first_command(harness: Harness) -> None:
-    """Send a command that every agent can answer; raises ScenarioAborted where no answer comes."""
+    """Send a command that every agent can answer; raises ScenarioAborted if no answer comes."""
     findings, limits, connection = harness.findings, harness.limits, harness.connection
     connection.send_ping(b"conformance")
     command = harness.unknown_command(attempt=3)
@@ -172,7 +172,7 @@ async def _cancel(harness: Harness) -> str | None:
     return await harness.wait_for_ends(*commands)
 
 
-# By the name of its check: each step returns None when the agent behaved, else what it did instead.
+# By the name of its check: each step returns None if the agent behaved, else what it did instead.
 _STEPS: dict[str, Callable[[Harness], Awaitable[str | None]]] = {
     "outcomes": lambda harness: harness.execute(*harness.known_commands(), seconds=harness.limits.execution),
     "ping-message": _ping_message,

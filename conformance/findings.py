@@ -33,7 +33,7 @@ class Findings:
         self._found: dict[str, Finding] = {}
 
     def add(self, name: str, verdict: Verdict, seen: str = "") -> None:
-        """Keep a verdict; the first of the worst ones stays.  KeyError where there is no such check."""
+        """Keep a verdict; the first of the worst ones stays.  KeyError if there is no such check."""
         finding = Finding(check=BY_NAME[name], verdict=verdict, seen=seen)
         known = self._found.get(name)
         if name in self._wanted and (known is None or verdict > known.verdict):

@@ -111,7 +111,7 @@ class Harness:
         return bool(condition())
 
     async def start_and_connect(self, check: str | None = None) -> AgentConnection:
-        """Start the agent, again if need be, and wait for its connection."""
+        """Start the agent, or restart it, and wait for its connection."""
         await self.agent.kill()
         before = len(self.service.connections)
         await self.agent.start()
@@ -120,7 +120,7 @@ class Harness:
     async def connected(self, check: str | None, *, after: int, seconds: float) -> AgentConnection:
         """Use the newest connection once there are more than `after`, and judge the check by that.
 
-        Raises ScenarioAborted where no connection comes.
+        Raises ScenarioAborted if no connection comes.
         """
         came = await self.until(lambda: len(self.service.connections) > after, seconds)
         if check is not None:

@@ -1,4 +1,4 @@
-"""The checks that apply to everything an agent said, whatever the scenario was."""
+"""The checks that apply to all messages of an agent, in every scenario."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Runs the scenarios, each with an agent process of its own, all at once or one after the other."""
+"""Runs the scenarios, each with its own agent process, all at once or one after the other."""
 
 import asyncio
 import tempfile
@@ -25,7 +25,7 @@ async def run(
     at_once: bool = True,
     on_finished: Callable[[str], None] = lambda scenario: None,  # noqa: ARG005 - the name is part of the signature
 ) -> None:
-    """Run every scenario with a wanted check; raises NotStartedError where the agent is not a program."""
+    """Run every scenario with a wanted check; raises NotStartedError if the agent is not a program."""
     scenarios = [name for name in SCENARIOS if findings.of_scenario(name)]
     limit = asyncio.Semaphore(len(scenarios) if at_once else 1)
 

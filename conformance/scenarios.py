@@ -167,7 +167,7 @@ async def connection_loss(harness: Harness) -> None:
     """Cut the connection, let some attempts fail, and accept the agent again."""
     findings, service = harness.findings, harness.service
     connection = await harness.start_and_connect()
-    await asyncio.sleep(0.3)  # the agent shall see a connection that was open for a while
+    await asyncio.sleep(0.3)  # so that the connection was open for a while
     service.outage = True
     cut_at = time.monotonic()
     connection.abort()

@@ -21,7 +21,7 @@ from conformance.agent_connection import AgentConnection, reset
 REGISTER, CONNECT = "/api/v1/agents/register", "/api/v1/agents/connect"
 _READ_BYTES = 65536
 _READABLE_MESSAGE_BYTES = 2**24
-"""Far more than the protocol allows: too large a message must be read to be measured."""
+"""Far more than the protocol allows: a message that is too large must be read to be measured."""
 _DISCARDED_LOG = logging.getLogger("conformance.websockets")
 _DISCARDED_LOG.addHandler(logging.NullHandler())
 _DISCARDED_LOG.propagate = False

@@ -1,4 +1,4 @@
-"""What a run shows: its steps, its first screen, and the functions' log, raw in a file and readable on the terminal."""
+"""The output of a run: its steps, its first screen, and the functions' log, raw in a file and readable on the terminal."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ STANDARD = {
     *("level", "location", "message", "timestamp", "service", "cold_start", "xray_trace_id", "sampling_rate"),
     *("function_name", "function_memory_size", "function_arn", "function_request_id"),
 }
-"""What Powertools writes into every line: of no use on a terminal."""
+"""Fields that Powertools writes into every line, and that are not useful on a terminal."""
 
 
 class Console:
@@ -29,7 +29,7 @@ class Console:
         self._colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
     def line(self, text: str = "") -> None:
-        """Print a line; when nobody reads any more, go on without."""
+        """Print a line; ignore a closed standard output."""
         with contextlib.suppress(OSError):
             print(text, flush=True)  # noqa: T201
 
@@ -51,7 +51,7 @@ class Console:
             self.line(f"  {self.coloured(name.ljust(width), '1')}  {value}")
 
     def coloured(self, text: str, code: str) -> str:
-        """Return the text in a colour, or as it is where there are none."""
+        """Return the text in a colour, or unchanged if the output has no colours."""
         return f"\x1b[{code}m{text}\x1b[0m" if self._colours else text
 
     def event(self, function: str, line: str) -> None:

@@ -1,4 +1,4 @@
-"""The folder that keeps what outlives a dispatcher, and the lock that gives it to one process at a time."""
+"""The folder for a dispatcher's data, and the lock that gives it to one process at a time."""
 
 import contextlib
 import fcntl
@@ -73,7 +73,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def secret(path: Path, make: Callable[[], str] = lambda: secrets.token_urlsafe(24)) -> str:
-    """Return the secret that the file keeps; make it the first time."""
+    """Return the secret in the file; create it the first time."""
     kept = path.read_text(encoding="utf-8").strip() if path.exists() else ""
     if not kept:
         kept = make()

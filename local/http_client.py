@@ -5,7 +5,7 @@ from typing import Any, Self
 
 import urllib3
 
-_pool = urllib3.PoolManager(retries=False, timeout=30.0)  # knows no proxy of the environment
+_pool = urllib3.PoolManager(retries=False, timeout=30.0)  # ignores a proxy in the environment
 
 
 class Refused(Exception):

@@ -1,4 +1,4 @@
-"""What the environment tells `make up`."""
+"""The options of `make up`, read from the environment."""
 
 import math
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ class OptionError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """The options of a run; None stands for what is generated or what the template says."""
+    """The options of a run; None means a generated value or the template's value."""
 
     port: int = 8000
     home: Path = Path(".dispatcher")

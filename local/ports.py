@@ -1,4 +1,4 @@
-"""TCP ports of 127.0.0.1: listen on one, find a free one, tell who has one."""
+"""TCP ports of 127.0.0.1: listen on one, find a free one, find the process that uses one."""
 
 import errno
 import socket
@@ -43,7 +43,7 @@ def free(preferred: int = 0) -> int:
 
 
 def _owner(port: int) -> psutil.Process | None:
-    """Return who listens on the port; None where that cannot be seen."""
+    """Return the process that listens on the port; None if it is not visible."""
     try:
         for connection in psutil.net_connections("tcp"):
             if (

@@ -2,8 +2,8 @@
 
     python -m local.up
 
-DISPATCHER_PORT, DISPATCHER_HOME, DISPATCHER_ADMIN_PASSWORD and DISPATCHER_SWEEP_SECONDS change what it does; so do the
-parameters of template.yaml, such as DISPATCHER_QUEUE_LIMIT.
+DISPATCHER_PORT, DISPATCHER_HOME, DISPATCHER_ADMIN_PASSWORD, DISPATCHER_SWEEP_SECONDS and the parameters of
+template.yaml, such as DISPATCHER_QUEUE_LIMIT, configure it.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ PATIENCE = 8.0
 """Seconds that an earlier run on the same home, and its PostgreSQL, may take to end."""
 WATCH_SECONDS = 0.5
 WITHOUT_TIMEOUT = "?options=-c%20statement_timeout%3D0"
-"""What the database's URL ends with outside of the functions.
+"""The end of the database's URL outside of the functions.
 
 The functions' role cancels a statement after 30 s; an operator who inserts a million rows with psql may take longer.
 """
@@ -86,7 +86,7 @@ async def _run(console: Console, began: float) -> None:
         listener = stack.enter_context(ports.listen(options.port))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         env = options.home / "env"
-        env.unlink(missing_ok=True)  # of a run that was killed: programs that wait for the file wait for this run
+        env.unlink(missing_ok=True)  # it is left from a killed run: programs must wait for the file of this run
         stack.callback(env.unlink, missing_ok=True)
         with console.step("PostgreSQL"):
             database = postgres.started(options.home, patience=PATIENCE, log=console.line)
@@ -151,7 +151,7 @@ class _Up:
         }
 
     def event(self, function: str, line: str) -> None:
-        """Take a line of a function's log."""
+        """Handle a line of a function's log."""
         self.log.write(line)
         self.console.event(function, line)
 
@@ -167,7 +167,7 @@ class _Up:
         await gateway.serve(listener, ready=lambda: self._welcome(began))
 
     async def watch(self) -> None:
-        """Return when the make that started this process is gone; raise StoppedError when PostgreSQL is."""
+        """Return when the make that started this process has ended; raise StoppedError when PostgreSQL has ended."""
         parent = os.getppid()
         # Any other parent may end and leave this process running, as a shell does after nohup.
         by_make = psutil.Process(parent).name() in {"make", "gmake"}

@@ -1,4 +1,4 @@
-"""A real PostgreSQL for every test, and in it a database of the test's own."""
+"""A real PostgreSQL for all tests; each test gets its own database."""
 
 import contextlib
 import os
@@ -30,7 +30,7 @@ _MIGRATED = f"{_PREFIX}_migrated"
 
 @contextlib.contextmanager
 def scratch() -> Generator[Path]:
-    """Make a folder for a database that nobody keeps: in memory where there is room, as a database a test costs files."""
+    """Make a folder for a temporary database: in memory if there is room, because each test's database has many files."""
     memory = Path("/dev/shm")  # noqa: S108 - no name in it is guessed
     roomy = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > ROOM
     with tempfile.TemporaryDirectory(prefix="dispatcher-", dir=memory if roomy else None) as folder:
@@ -61,7 +61,7 @@ def _drop(conn: Connection, name: str) -> None:
             conn.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
         except (
             psycopg.errors.InsufficientPrivilege
-        ):  # PostgreSQL 15: an autovacuum worker is at it, and not ours to end
+        ):  # PostgreSQL 15: an autovacuum worker uses it, and this role may not end that worker
             time.sleep(pause)
         else:
             return
@@ -73,7 +73,7 @@ def _url_of(server: str, database: str) -> str:
 
 @pytest.fixture(scope="session")
 def new_database(server: str) -> Callable[[], AbstractContextManager[str]]:
-    """Makes a database with the schema and nothing in it, and gives its URL."""
+    """Create databases with the schema and without rows; each call returns a URL."""
 
     @contextlib.contextmanager
     def create() -> Generator[str]:
@@ -89,14 +89,14 @@ def new_database(server: str) -> Callable[[], AbstractContextManager[str]]:
 
 @pytest.fixture
 def database_url(new_database: Callable[[], AbstractContextManager[str]]) -> Iterator[str]:
-    """The URL of the test's own database."""
+    """The URL of the database of this test."""
     with new_database() as url:
         yield url
 
 
 @pytest.fixture
 def conn(database_url: str) -> Iterator[Connection]:
-    """A connection to the test's own database."""
+    """A connection to the database of this test."""
     with open_connection(database_url) as connection:
         yield connection
 

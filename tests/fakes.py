@@ -1,4 +1,4 @@
-"""A stand-in for API Gateway, the only thing that the product does not own."""
+"""A fake of API Gateway, the only part that does not belong to the product."""
 
 import json
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from dispatcher.platform.gateway import Posted
 
 @dataclass(slots=True)
 class FakeGateway:
-    """Records what is posted; `outcomes` scripts the answers, in order, before it says taken to everything."""
+    """Records posts; `outcomes` has the answers to the first ones, in order; all later ones are accepted."""
 
     outcomes: list[Posted] = field(default_factory=list[Posted])
     frames: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
@@ -18,7 +18,7 @@ class FakeGateway:
     before_post: Callable[[str], None] | None = None
 
     def post(self, connection_id: str, frame: str) -> Posted:
-        """Answer as scripted; what was taken is recorded."""
+        """Answer as scripted; record an accepted post."""
         if self.before_post:
             self.before_post(frame)
         posted = self.outcomes.pop(0) if self.outcomes else Posted.TAKEN
@@ -27,7 +27,7 @@ class FakeGateway:
         return posted
 
     def is_live(self, connection_id: str) -> bool:
-        """Say yes to every connection that was not closed."""
+        """Return True for every connection that was not closed."""
         return connection_id not in self.closed
 
     def close(self, connection_id: str) -> None:
@@ -36,7 +36,7 @@ class FakeGateway:
 
     @property
     def command_ids(self) -> list[str]:
-        """The ids of the commands that were taken, in order; each frame holds one (first protocol)."""
+        """The ids of the accepted commands, in order; each frame has one (first protocol)."""
         return [json.loads(frame)["payload"]["commandId"] for _, frame in self.frames]
 
     @property
@@ -46,10 +46,10 @@ class FakeGateway:
 
     @property
     def messages(self) -> list[Any]:
-        """The frames that were taken, decoded, in order."""
+        """The accepted frames, decoded, in order."""
         return [json.loads(frame) for _, frame in self.frames]
 
 
 def plenty() -> float:
-    """Return the seconds that are left: a minute."""
+    """Return the remaining time: 60 seconds."""
     return 60.0

@@ -1,4 +1,4 @@
-"""Rows as tests want them, inserted as an operator with psql does, and what agents say about them."""
+"""Helpers that insert rows, as an operator with psql does, and that play agents' messages."""
 
 import json
 from typing import Any
@@ -33,7 +33,7 @@ def connect(
     mode: DeliveryMode | None = None,
     window: int = 1,
 ) -> int:
-    """Connect an agent, to the end of its handshake, and return the epoch."""
+    """Connect an agent, finish its handshake, and return the epoch."""
     recorded = flush.record_connection(
         conn,
         FakeGateway(),
@@ -96,13 +96,13 @@ def statuses(conn: Connection) -> dict[str, str]:
 
 
 def move_into_past(conn: Connection, column: str) -> None:
-    """Let a deadline of every command that has one have passed."""
+    """Move a deadline into the past for every command that has it."""
     statement = sql.SQL("update agent_commands set {0} = now() - interval '1 s' where {0} is not null")
     conn.execute(statement.format(sql.Identifier(column)))
 
 
 def interrupt_once(conn: Connection, table: str, code: str) -> None:
-    """Let the database end the next statement that updates a table, as a deadlock or a failover does."""
+    """Make the database fail the next update of a table, as a deadlock or a failover does."""
     conn.execute("create sequence tries")
     conn.execute(
         f"""create function interrupt() returns trigger language plpgsql as $$ begin

@@ -1,4 +1,4 @@
-"""Secrets Manager as moto plays it: what the functions read there is what was put there."""
+"""Secrets Manager, simulated by moto."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -13,22 +13,22 @@ REGION = "eu-central-1"
 
 @contextmanager
 def secrets_manager(monkeypatch: pytest.MonkeyPatch) -> Generator["SecretsManager"]:
-    """Play Secrets Manager, and let functions find nothing of an earlier one in their cache."""
+    """Simulate Secrets Manager, and empty the cache of the functions."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     with mock_aws():
-        # The provider of an earlier test keeps what it read, and a client of what played then.
+        # The provider of an earlier test keeps the values that it read, and a client of the earlier simulation.
         monkeypatch.setattr(secrets, "DEFAULT_PROVIDERS", {})
         yield SecretsManager()
 
 
 class SecretsManager:
-    """The operator's side of it."""
+    """The operator's side of Secrets Manager."""
 
     def __init__(self) -> None:
         self._client = boto3.client("secretsmanager", region_name=REGION)
 
     def put(self, name: str, text: str) -> str:
-        """Make a secret, or give an existing one another value, as a rotation does; return its ARN."""
+        """Create a secret, or change the value of an existing one, as a rotation does; return its ARN."""
         try:
             return self._client.create_secret(Name=name, SecretString=text)["ARN"]
         except self._client.exceptions.ResourceExistsException:

@@ -2,9 +2,9 @@
 
     python -m examples.reference_agent --url http://127.0.0.1:8000 --id ID --key KEY --state FOLDER [--protocol 2]
 
-It executes one command at a time, in order.  It acknowledges a command when its turn has come, executes it, and reports
-its end, over the next connection if need be.  It keeps reading meanwhile, and answers a command that is delivered again
-with the end that it had before.
+It executes one command at a time, in order.  It acknowledges a command before it executes it, and reports its end, over
+the next connection if the first one was lost.  It reads messages while it executes, and answers a command that is
+delivered again with its first end.
 """
 
 import argparse

@@ -41,7 +41,7 @@ class Sessions:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._grace = grace
-        self._probing = threading.Lock()  # start must not take the lock of a probe for that of a session
+        self._probing = threading.Lock()  # start must not confuse the lock of a probe with that of a session
 
     def active(self) -> list[str]:
         """Return the ids of the sessions that run."""
@@ -96,7 +96,7 @@ class Sessions:
         return process.pid
 
     def stop(self, session_id: object) -> None:
-        """End a session and everything that it started; does nothing where there is none."""
+        """End a session and everything that it started; does nothing if there is none."""
         path = self._file(session_id)
         for number in (signal.SIGTERM, signal.SIGKILL):
             pid = self._pid(path)

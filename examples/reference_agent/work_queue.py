@@ -46,7 +46,7 @@ class WorkQueue:
         return self._running, _report(self._running, "ack")
 
     def progress(self, body: Any) -> Report:
-        """Return a report of progress of the running command; LookupError where none runs."""
+        """Return a report of progress of the running command; LookupError if none runs."""
         return _report(self._require_running(), "progress", body)
 
     def end(self, end: End) -> Report:

@@ -12,7 +12,7 @@ from dispatcher.platform.observability import logger, metrics
 @logger.inject_lambda_context
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, float]:
-    """Check once; `lost_commands` and the like are 0, or somebody must look."""
+    """Check once and return the metrics; `lost_commands` and the other counts of broken invariants must be 0."""
     del event, context
     with database.connect() as conn:
         report = check_for_loss(conn)

@@ -1,4 +1,4 @@
-"""Disconnect: forget this connection, and no other."""
+"""Disconnect: forget only this connection."""
 
 from typing import Any
 

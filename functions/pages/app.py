@@ -24,7 +24,7 @@ def health() -> HealthDocument:
 
 @api.get("/", include_in_schema=False)
 def root() -> Response[str]:
-    """Lead to the documentation."""
+    """Redirect to the documentation."""
     return Response(status_code=302, headers={"Location": "/docs"}, body="")
 
 

@@ -1,4 +1,4 @@
-"""What functions call with boto3: the @connections API and Lambda's Invoke."""
+"""The AWS APIs that functions call with boto3: @connections and Lambda's Invoke."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from local.lambda_runtime.runtime import Runtime
 
-MESSAGE_LIMIT = 128 * 1024  # bytes, for both directions of a socket
+MESSAGE_LIMIT = 128 * 1024  # bytes, for both directions of a WebSocket
 _INVOKE_LIMITS = {"RequestResponse": 6 * 1024 * 1024, "Event": 1024 * 1024, "DryRun": 6 * 1024 * 1024}
 _MANAGEMENT = "/@connections/"
 _FUNCTIONS = "/2015-03-31/functions/"
@@ -48,7 +48,7 @@ class AwsApi:
         return _MANAGEMENT in path or path.startswith(_FUNCTIONS)
 
     async def answer(self, request: Request) -> Response:
-        """Answer one call.  It must be signed, though with any key: no page in a browser can make it then."""
+        """Answer one call.  It must be signed with any key, so that no page in a browser can make it."""
         try:
             if not request.headers.get("authorization", "").startswith("AWS4-HMAC-SHA256 "):
                 raise Refused(403, "MissingAuthenticationTokenException", "Missing Authentication Token")  # noqa: TRY301

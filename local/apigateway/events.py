@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 API_ID = "local"
 
-# Checked on AWS by others: only these bodies arrive as text, everything else (forms too, or no type at all) as base64.
+# Others checked this on AWS: only these bodies arrive as text, all others as base64, also forms and bodies without a type.
 _TEXT_TYPES = ("application/json", "application/xml", "application/javascript")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """The region, account and domain that events name."""
+    """The region, account and domain in events."""
 
     region: str
     account: str
@@ -40,7 +40,7 @@ def request_id() -> str:
 def http_event(
     request: Request, route: HttpRoute, path_parameters: Mapping[str, str], place: Place, identity: str
 ) -> dict[str, Any]:
-    """Return what is common to an HTTP API's event of payload format 2.0 and to its authorizer's."""
+    """Return the common fields of an HTTP API's event of payload format 2.0 and of its authorizer's event."""
     now = datetime.now(UTC)
     headers: dict[str, str] = {}
     cookies: list[str] = []
@@ -92,7 +92,7 @@ def http_authorizer_event(event: Mapping[str, Any], route_arn: str, sources: lis
 
 
 def http_body(request: Request, body: bytes) -> dict[str, Any]:
-    """Return the body's part of the event: text if it is of a type that is text, else base64."""
+    """Return the body's fields of the event: as text if its type is text, else as base64."""
     if not body:
         return {"isBase64Encoded": False}
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -106,7 +106,7 @@ def http_body(request: Request, body: bytes) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SocketFacts:
-    """What stays the same in all events of one WebSocket connection."""
+    """The constant fields in all events of one WebSocket connection."""
 
     connection_id: str
     connected_at: datetime

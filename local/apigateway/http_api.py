@@ -59,7 +59,7 @@ class HttpApi:
             return refusal(503, "Service Unavailable")
         try:
             return _response_of(result)
-        except (AttributeError, TypeError, ValueError):  # it failed, or a field is of another type than it must be
+        except (AttributeError, TypeError, ValueError):  # it failed, or a field has a wrong type
             return refusal(500, "Internal Server Error")
 
     def _route(self, request: Request) -> tuple[HttpRoute, dict[str, str]] | None:
@@ -121,7 +121,7 @@ def _header(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str | int | float):
-        return str(value).encode("latin-1").decode("latin-1")  # or it could not be sent: an error of the function
+        return str(value).encode("latin-1").decode("latin-1")  # it must be possible to send it: else a function error
     raise TypeError(f"header {value!r}")
 
 

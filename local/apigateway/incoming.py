@@ -1,4 +1,4 @@
-"""What the HTTP API and AWS's own APIs share: reading a request's body, and refusing a request."""
+"""Common code of the HTTP API and of AWS's own APIs: reading a request's body, and refusing a request."""
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -25,5 +25,5 @@ async def read_body(request: Request, limit: int) -> bytes:
 
 
 def refusal(status: int, message: str, **more: str) -> Response:
-    """Return an error as API Gateway words it."""
+    """Return an error in the form of API Gateway."""
     return JSONResponse({"message": message, **more}, status)

@@ -96,7 +96,7 @@ class Gateway:
             await serving
 
     async def _run(self, schedule: Schedule, place: events.Place) -> None:
-        """Invoke a schedule's function now and then every so often, whether or not the last run has ended."""
+        """Invoke a schedule's function now and then periodically, whether or not the last run has ended."""
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:
@@ -126,19 +126,19 @@ def _app(http_api: HttpApi, connections: Connections, aws_api: AwsApi, websocket
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn that tells when it has started, and leaves signals to its caller."""
+    """A uvicorn server that reports when it has started, and leaves signals to its caller."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.has_started = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and say so."""
+        """Start, and report it."""
         await super().startup(sockets)
         self.has_started.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop, and drop the connections whose clients do not read what they are still sent."""
+        """Stop, and drop the connections whose clients do not read their last data."""
         await super().shutdown(sockets)
         for connection in list(self.server_state.connections):
             connection.transport.abort()

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from local.lambda_runtime.runtime import Result, Runtime
 
 INTEGRATION_SECONDS = 29.0
-_BACKLOG = 16  # messages of one connection that may wait for their function; then its socket is not read
+_BACKLOG = 16  # messages of one connection that may wait for their function; at this number its socket is not read
 _PATIENCE = 1.0  # seconds that a post waits for a client that does not read
 
 _SUBPROTOCOL = "sec-websocket-protocol"
 
-# What API Gateway calls a close that came without a reason.
+# API Gateway's reasons for a close without a reason.
 _REASONS = {1000: "Connection Closed Normally", 1001: "Going away", 1005: "Client-side close frame status not set"}
 
 
@@ -63,12 +63,12 @@ class Connection:
                 await self._send(message)
         except TimeoutError:
             raise SlowClientError from None
-        except (OSError, RuntimeError):  # closed meanwhile: by the client, or by us
+        except (OSError, RuntimeError):  # the client or this gateway has closed it meanwhile
             raise GoneError from None
         self.touch()
 
     async def close(self, code: int, reason: str) -> None:
-        """Start the closing handshake; from now on the connection is gone for everybody else."""
+        """Start the closing handshake; from now on every call about the connection gets 410."""
         if self.closing:
             return
         self.closing = True
@@ -87,7 +87,7 @@ class Connection:
 
 
 class Connections:
-    """All open sockets of the WebSocket API, and the handling of each."""
+    """All open connections of the WebSocket API, and the handling of each."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class Connections:
         self._shut = False
 
     def find(self, connection_id: str) -> Connection:
-        """Return a connection whose `$connect` has succeeded and that is open; else raise GoneError."""
+        """Return an open connection whose `$connect` has succeeded; otherwise raise GoneError."""
         connection = self._open.get(connection_id)
         if connection is None or connection.closing:
             raise GoneError
@@ -207,7 +207,7 @@ class Connections:
         return (1006, "") if connection.reading.cancelled() else connection.reading.result()
 
     async def _watch(self, connection: Connection) -> None:
-        """Close a connection that is idle for too long, or too old."""
+        """Close a connection that is idle for too long or too old."""
         while True:
             now = datetime.now(UTC)
             idle = self._idle_seconds - (now - connection.last_active_at).total_seconds()

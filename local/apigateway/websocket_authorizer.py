@@ -27,7 +27,7 @@ class HandshakeRefused(Exception):
 async def authorize(
     authorizer: Authorizer, runtime: Runtime, event: Mapping[str, Any], method_arn: str
 ) -> dict[str, str]:
-    """Ask the authorizer about a `$connect` event; return what later events carry of its answer.
+    """Call the authorizer with a `$connect` event; return the part of its answer that later events contain.
 
     Raises HandshakeRefused.
     """

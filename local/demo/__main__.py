@@ -1,6 +1,6 @@
-"""`make demo`: Integration Test 3.2, command retry during agent downtime, shown to people.
+"""`make demo`: Integration Test 3.2, command retry during agent downtime, for people to watch.
 
-A dispatcher of its own (free port, temporary home), and the steps of local/demo/scenario.py.  Ends with 1 where a check
+It starts a dispatcher (free port, temporary home) and runs the steps of local/demo/scenario.py.  It ends with 1 if a check
 fails.
 """
 
@@ -59,7 +59,7 @@ def _run(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _dispatcher(folder: Path) -> Generator[tuple[str, str, Path]]:
-    """Run a dispatcher of our own; yield its URL, its database's and its log."""
+    """Run a new dispatcher; yield its URL, the URL of its database, and its log."""
     home = folder / "home"
     environment = {
         **os.environ,

@@ -1,7 +1,7 @@
-"""Integration Test 3.2, command retry during agent downtime, step by step, wherever the dispatcher runs.
+"""Integration Test 3.2, command retry during agent downtime, step by step, on any dispatcher.
 
-The agent is in a process of its own that is killed with SIGKILL; each step of the bug report P1-COMMAND-SCAN-001 shows
-what it finds, and raises StepFailed where a check fails.
+The agent runs in its own process, which is killed with SIGKILL.  Each step of the bug report P1-COMMAND-SCAN-001 prints
+what it finds, and raises StepFailed if a check fails.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ class StepFailed(Exception):
 class Scenario:
     """A dispatcher, its database, its log, and a folder for the agent.
 
-    `patience` is how many seconds anything may take, `sweep_patience` how many a sweep may take to come.
+    `patience` is the limit in seconds for each event, `sweep_patience` the limit for the next sweep.
     """
 
     client: Client
@@ -67,7 +67,7 @@ class Scenario:
         until("its process is there", lambda: _pids_of(session), self.patience)
         show(f"process {_pids_of(session)[0]} is [b]{session}[/]")
 
-        step(3, "The agent is killed, without a chance to clean up")
+        step(3, "The agent is killed and cannot clean up")
         agent.kill()
         agent.wait()
         show(f"kill -9 {agent.pid}")
@@ -116,7 +116,7 @@ class Scenario:
             (AGENT,),
         )
         until("it is completed", lambda: self._status("cmd-by-hand") == "completed", self.sweep_patience)
-        # The log may come a moment after the delivery.
+        # The log line may appear a moment after the delivery.
         until(
             "the sweep has logged what it loaded",
             lambda: re.search(r"Loaded [1-9]\d* pending", self.log()),
@@ -159,7 +159,7 @@ def end(process: subprocess.Popen[bytes], *, patience: float = 10.0) -> None:
 
 
 def until(what: str, holds: Callable[[], object], patience: float) -> None:
-    """Wait until something holds; raises StepFailed after `patience` seconds."""
+    """Wait until a condition holds; raises StepFailed after `patience` seconds."""
     deadline = time.monotonic() + patience
     with console.status(f"Waiting until {what} …"):
         while not holds():
@@ -169,7 +169,7 @@ def until(what: str, holds: Callable[[], object], patience: float) -> None:
 
 
 def expect(holds: bool, what: str) -> None:  # noqa: FBT001 - reads as a sentence
-    """Raise StepFailed unless it holds."""
+    """Raise StepFailed unless the condition holds."""
     if not holds:
         raise StepFailed(f"Check failed: {what}")
 
@@ -181,7 +181,7 @@ def step(number: int | str, title: str) -> None:
 
 
 def show(line: str) -> None:
-    """Print one line of what was found."""
+    """Print one finding."""
     console.print(f"  {line}", soft_wrap=True)
 
 
@@ -196,7 +196,7 @@ def _pids_of(session: str) -> list[int]:
 
 
 def _show_row(names: tuple[str, ...], row: tuple[Any, ...] | None) -> None:
-    """Print a row with its columns below each other: 80 characters do not hold them side by side."""
+    """Print a row with its columns below each other, because they do not fit into 80 characters."""
     table = Table.grid(padding=(0, 2))
     for name, value in zip(names, row or (), strict=bool(row)):
         table.add_row(f"  [dim]{name}[/]", "[yellow]NULL[/]" if value is None else str(value))

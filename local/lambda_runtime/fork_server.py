@@ -24,7 +24,7 @@ _LINE_LIMIT = 64 * 1024 * 1024  # bytes, of an answer or of a line in the log
 
 
 class ExitedError(Exception):
-    """The process is gone; the text says why, in Lambda's words."""
+    """The process has ended; the text gives the reason in Lambda's words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSpec:
-    """What a new process is to be: its handler, import path, environment variables, and its part of the context."""
+    """The description of a new process: its handler, import path, environment variables, and its part of the context."""
 
     handler: str
     path: Sequence[str]
@@ -65,7 +65,7 @@ class Worker:
 
     identity: int
     ended: asyncio.Future[int]
-    """The exit status, negative for a signal; 0 also where it is not known."""
+    """The exit status, negative for a signal; 0 also if it is not known."""
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     end_process: Callable[[], None]
@@ -73,13 +73,13 @@ class Worker:
 
     async def handle(self, request_id: str, deadline: float, event: bytes) -> Result:
         """Have the function handle an event; `deadline` is on the monotonic clock.  Raises ExitedError."""
-        with contextlib.suppress(OSError):  # it has ended: answer() knows why
+        with contextlib.suppress(OSError):  # it has ended: answer() raises the reason
             self.writer.write(f"{request_id} {deadline} ".encode() + event + b"\n")
             await self.writer.drain()
         return await self.answer()
 
     async def answer(self) -> Result:
-        """Wait for the next answer; the first one tells whether the function is loaded.  Raises ExitedError."""
+        """Wait for the next answer; the first one says whether the function is loaded.  Raises ExitedError."""
         line = b""
         with contextlib.suppress(OSError):
             line = await self.reader.readline()
@@ -89,17 +89,17 @@ class Worker:
         return Result(payload=line[1:-1], failed=line[:1] == worker.FAILURE)
 
     def kill(self) -> None:
-        """End the process at once, whatever it is doing."""
+        """End the process at once."""
         self.end_process()
         self.writer.close()
 
     def dismiss(self) -> None:
-        """Let the process end by itself, once it has handled what it has."""
+        """Let the process end by itself after its current event."""
         self.writer.close()
 
 
 class ForkServer:
-    """A process that forks workers, started when the first one is wanted, and again if it has ended."""
+    """A process that forks workers; it is started for the first worker, and again if it has ended."""
 
     def __init__(self, *, environment: Mapping[str, str], layers: Sequence[str], modules: Sequence[str]) -> None:
         self._environment = dict(environment)
@@ -112,7 +112,7 @@ class ForkServer:
         self._last = 0
 
     async def fork(self, spec: WorkerSpec, log: Callable[[str], None]) -> Worker:
-        """Fork a worker; `log` gets each line that it prints.  Raises OSError where no process can be had."""
+        """Fork a worker; `log` gets each line that it prints.  Raises OSError if no process can be created."""
         async with self._starting:
             control = self._control or await self._start()
         self._last += 1
@@ -161,15 +161,15 @@ class ForkServer:
         control, theirs = socket.socketpair()
         reports, report_end = _pipe()
         with theirs, report_end:
-            # Not asyncio's: uvloop leaves descriptors of ours open in the child, also the end of the pipe itself.
+            # Not asyncio's: with uvloop the child inherits open descriptors of this process, also the end of the pipe itself.
             process = subprocess.Popen(  # noqa: ASYNC220 -- a few ms, once
-                # -P: what lies beside the script must not hide modules of the same name
+                # -P: files beside the script must not hide modules of the same name
                 [sys.executable, "-P", str(Path(worker.__file__)), str(theirs.fileno()), self._options],
                 stdin=subprocess.DEVNULL,
                 stdout=report_end,
                 pass_fds=[theirs.fileno()],
                 env=self._environment,
-                start_new_session=True,  # a Ctrl-C in the terminal is the parent's to handle
+                start_new_session=True,  # only the parent handles a Ctrl-C in the terminal
             )
         lines, transport = await _reader(reports)
         if not await lines.readline():
@@ -210,7 +210,7 @@ class ForkServer:
             ended.ended.set_result(report["status"])
 
     def _ended(self) -> None:
-        """Take the server's end for that of its workers; the next fork starts a new one."""
+        """Treat the workers as ended when the server ends; the next fork starts a new server."""
         if self._process is not None:
             self._process.wait()  # its last descriptor is closed: it is about to end
         if self._control is not None:
@@ -229,7 +229,7 @@ def _pipe() -> tuple[IO[bytes], IO[bytes]]:
 
 
 async def _reader(pipe: IO[bytes]) -> tuple[asyncio.StreamReader, asyncio.BaseTransport]:
-    """Return a reader of a pipe, and what closes it."""
+    """Return a reader of a pipe, and the function that closes it."""
     reader = asyncio.StreamReader(limit=_LINE_LIMIT)
     protocol = asyncio.StreamReaderProtocol(reader)
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, pipe)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from local.lambda_runtime.fork_server import ForkServer, Worker, WorkerSpec
     from local.sam_template.resources import Function
 
-_INIT_SECONDS = 10.0  # what Lambda grants a function to load, before its timeout counts
+_INIT_SECONDS = 10.0  # the time that Lambda gives a function to load, before its timeout counts
 
 
 class Pool:
@@ -29,7 +29,7 @@ class Pool:
         self._server = server
         self._log = log
         self._room = asyncio.Semaphore(limit)
-        self._idle: list[Worker] = []  # the one used last is used first, so that others can be ended
+        self._idle: list[Worker] = []  # the last used one is reused first, so that idle ones can end
 
     async def run(self, event: bytes, request_id: str) -> Result:
         """Run the function on an event; if the task is cancelled the process is killed."""
@@ -55,7 +55,7 @@ class Pool:
             return result
 
     def end_idle(self, idle_since_before: float = math.inf) -> None:
-        """End the processes that have had nothing to do since then."""
+        """End the processes that have been idle since then."""
         for worker in [worker for worker in self._idle if worker.idle_since < idle_since_before]:
             self._idle.remove(worker)
             worker.dismiss()

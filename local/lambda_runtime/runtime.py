@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Result", "Runtime", "UnknownFunctionError"]
 
-_INHERITED = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL")  # of our own environment: what any process needs
+_INHERITED = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL")  # variables of this process that every process needs
 _CLOSED = Result.failure("Runtime.Closed", "The runtime is closed")
 
 
@@ -77,8 +77,8 @@ class Runtime:
     async def invoke(self, name: str, event: object, *, request_id: str | None = None) -> Result:
         """Run a function on an event and return its outcome; a failure of the function is an outcome, not an exception.
 
-        Waits for a free process if the function may have no more.  A caller that goes away leaves the function running,
-        as it would in Lambda.
+        Waits for a free process if the function may have no more.  If the caller is cancelled, the function runs on,
+        as Lambda does.
         """
         pool = self._pool(name)
         if self._closed:
@@ -94,7 +94,7 @@ class Runtime:
         return request_id
 
     async def close(self, *, patience: float = 1.0) -> None:
-        """End all processes; what runs has `patience` seconds, what waits for a retry is dropped."""
+        """End all processes; running events have `patience` seconds, waiting retries are dropped."""
         self._closed = True
         for task in self._background:
             task.cancel()
@@ -186,6 +186,6 @@ def _spec(deployment: Deployment, function: Function, *, gateway_url: str, overr
 
 
 def _shared(environments: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """Return what all functions have in common: what a module of the layer may read when it is imported."""
+    """Return the variables that all functions have in common; a module of the layer may read them when it is imported."""
     first, *others = environments or [{}]
     return {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}

@@ -1,4 +1,4 @@
-"""What runs inside the processes that run functions: the fork server, and the execution environments that it forks.
+"""The code inside the processes that run functions: the fork server, and the execution environments that it forks.
 
 The fork server has imported what functions import, so an environment starts within milliseconds and shares memory with
 the others.  Measured with the 15 functions of template.yaml: 7 ms and 130 MB in all; as plain processes 360 ms and
@@ -40,7 +40,7 @@ RESPONSE_LIMIT = 6_291_556  # bytes, as Lambda counts them
 
 @dataclass(slots=True, kw_only=True)
 class LambdaContext:
-    """What Lambda's Python runtime passes to a handler beside the event."""
+    """The context object that Lambda's Python runtime passes to a handler."""
 
     function_name: str
     memory_limit_in_mb: str
@@ -78,7 +78,7 @@ def serve(control: socket.socket) -> None:
         *lines, received = (received + data).split(b"\n")
         for line in lines:
             request = json.loads(line)
-            # No child is reported before it is known, and none that is about to be killed is replaced by another process.
+            # So no child is reported before it is known, and the id of a child that is about to be killed is not reused.
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
             if "fork" in request:
                 channel, log = descriptors.pop(0), descriptors.pop(0)
@@ -131,7 +131,7 @@ def _handle_events(request: dict[str, Any], channel: socket.socket) -> None:
     try:
         module, _, name = request["handler"].rpartition(".")
         handler = getattr(importlib.import_module(module), name)
-    except Exception as error:  # noqa: BLE001 -- whatever a module does when it is imported
+    except Exception as error:  # noqa: BLE001 -- a module may raise any exception when it is imported
         traceback.print_exc()
         reason = "Runtime.ImportModuleError" if isinstance(error, ImportError) else f"Runtime.{type(error).__name__}"
         channel.sendall(FAILURE + _error(f"Unable to import {request['handler']}: {error}", reason) + b"\n")
@@ -150,7 +150,7 @@ def _invoke(
 ) -> tuple[bytes, bytes]:
     try:
         answer = handler(json.loads(event), context)
-    except Exception as error:  # noqa: BLE001 -- whatever a handler raises
+    except Exception as error:  # noqa: BLE001 -- a handler may raise any exception
         print(f"[ERROR] {type(error).__name__}: {error}\n{traceback.format_exc()}", end="", flush=True)  # noqa: T201
         return FAILURE, _error(str(error), type(error).__name__)
     try:
@@ -166,7 +166,7 @@ def _invoke(
 
 
 def _plain(value: object) -> float:
-    """Do for json what Lambda's runtime does: a Decimal is a number, anything else unknown an error."""
+    """Encode unknown types as Lambda's runtime does: a Decimal becomes a number, all others are errors."""
     if isinstance(value, decimal.Decimal):
         return float(value)
     raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
@@ -177,7 +177,7 @@ def _error(message: str, kind: str) -> bytes:
 
 
 def _preload(modules: Iterable[str], layers: Iterable[str]) -> None:
-    """Import what functions are going to import; the functions report what cannot be imported."""
+    """Import the modules that functions need; the functions themselves report import errors."""
     names = list(modules)
     for layer in layers:
         packages = [module.name for module in pkgutil.iter_modules([layer]) if module.ispkg]
@@ -193,7 +193,7 @@ def _preload(modules: Iterable[str], layers: Iterable[str]) -> None:
 
 
 def main() -> None:
-    """Be the fork server: arguments are the control socket's descriptor and JSON of what to preload."""
+    """Run as the fork server; the arguments are the control socket's descriptor and a JSON list of modules to preload."""
     control = socket.socket(fileno=int(sys.argv[1]))
     options = json.loads(sys.argv[2])
     # Loggers keep the stream that they were made with: one object, made right before anything is imported.
@@ -203,7 +203,7 @@ def main() -> None:
     with contextlib.redirect_stdout(sys.stderr):  # standard output is for reports
         _preload(options["modules"], options["layers"])
     gc.collect()
-    gc.freeze()  # keeps the pages of what was imported shared between the forks
+    gc.freeze()  # keeps the memory pages of imported modules shared between the forks
     serve(control)
 
 

@@ -1,8 +1,8 @@
 """`make localstack`: template.yaml built and deployed with the SAM CLI on LocalStack's port, and Test 3.2 run there.
 
 ministack answers on that port, unless AWS_ENDPOINT_URL or LOCALSTACK_HOST names something else.  The database is the
-embedded PostgreSQL, unless DATABASE_URL names one that the functions can reach.  Ends with 1 where a
-check fails, and deletes what it made.
+embedded PostgreSQL, unless DATABASE_URL names one that the functions can reach.  Ends with 1 if a check fails, and
+deletes everything that it created.
 """
 
 import contextlib
@@ -32,12 +32,12 @@ from local.postgres import server as postgres
 
 ROOT = Path(__file__).resolve().parents[2]
 SWEEP_SECONDS = 90.0
-"""The schedule's minute, the emulator's look at it each 10 s, and a start of the function."""
+"""One minute of the schedule, 10 s until the emulator checks it, and a start of the function."""
 FAILURES = (StepFailed, Refused, EmulatorError, UnfitError, SamError, StackError, ClientError, BotoCoreError)
 INTRODUCTION = """\
-The template as it would go to AWS: built and deployed with the SAM CLI, its functions run by what answers on
-LocalStack's port, its agents on real WebSockets, its schedule firing each minute.  docs/local-aws.md says what
-that proves, and what only AWS can prove."""
+The template is built and deployed with the SAM CLI, as on AWS.  The emulator on LocalStack's port runs its
+functions, with agents on real WebSockets and a schedule that fires each minute.  docs/local-aws.md says what
+this proves, and what only AWS can prove."""
 
 
 def main() -> int:
@@ -84,7 +84,7 @@ def _run(running: Emulator, folder: Path) -> None:
 
 @contextlib.contextmanager
 def _emulator(folder: Path) -> Generator[Emulator]:
-    """Find the emulator that the environment names, or run ministack."""
+    """Find the emulator in the environment, or run ministack."""
     step("emulator", "The emulator on LocalStack's port")
     if url := emulator.named(os.environ):
         if not emulator.answers(url):
@@ -130,7 +130,7 @@ def _deployed(account: Account, running: Emulator, built: Path, database_url: st
         secret = account.create_database_secret(f"{name}-database", database_url)
         cleanup.callback(account.delete_secret, secret)
         show("Secrets Manager has the database's address")
-        cleanup.callback(_deleted, stack)  # also what a failed deployment leaves
+        cleanup.callback(_deleted, stack)  # also the remains of a failed deployment
         with _timed("created"):
             cli.deploy(built, {"DatabaseSecretArn": secret})
         with _timed("migrated"):

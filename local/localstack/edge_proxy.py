@@ -1,4 +1,4 @@
-"""One host for both APIs, as CloudFront is on AWS (the parameter `FrontDoor` of the template).
+"""One host for both APIs, like CloudFront on AWS (the parameter `FrontDoor` of the template).
 
 `/api/v1/agents/connect` leads to the WebSocket API's stage, everything else to the HTTP API.  Existing agents know only
 one URL.  It changes a request's first line and passes the rest on, both ways, byte for byte.
@@ -26,7 +26,7 @@ class Origins:
 
 @contextlib.contextmanager
 def opened(origins: Origins) -> Generator[str]:
-    """Serve on a free port of 127.0.0.1 in a thread of its own; yield the URL."""
+    """Serve on a free port of 127.0.0.1 in a new thread; yield the URL."""
     loop = asyncio.new_event_loop()
     server = loop.run_until_complete(
         asyncio.start_server(lambda reader, writer: _pass(reader, writer, origins), "127.0.0.1", 0, limit=HEAD_BYTES)
@@ -73,7 +73,7 @@ async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, orig
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):  # a killed client resets its connection
+    with contextlib.suppress(OSError):  # the connection of a killed client is reset
         while data := await reader.read(65536):
             writer.write(data)
             await writer.drain()

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
 VENV = Path(__file__).resolve().parents[2] / ".venv-ministack"
-"""Where `make localstack` installs it."""
+"""The folder into which `make localstack` installs it."""
 PORT = 4566
 START_SECONDS = 60.0
-MEMORY = "/dev/shm"  # noqa: S108 - a new folder of its own in there
+MEMORY = "/dev/shm"  # noqa: S108 - a new folder is created there
 MEMORY_NEEDED = 4 * 1024**3
 """Bytes that must be free there: some 15 functions, each with 75 MB of layer, and as much again."""
 
@@ -36,18 +36,18 @@ class EmulatorError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Emulator:
-    """A running emulator; `log` is None for one that is not ours."""
+    """A running emulator; `log` is None for one that was not started here."""
 
     url: str
     log: Path | None = None
 
     @property
     def host(self) -> str:
-        """Host and port, as localstack-client wants them."""
+        """Host and port, as localstack-client needs them."""
         return self.url.split("://", 1)[1]
 
     def log_end(self, lines: int = 30) -> str:
-        """Return the end of its log, if it is ours."""
+        """Return the end of its log, if it was started here."""
         if self.log is None or not self.log.exists():
             return ""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
@@ -63,7 +63,7 @@ def named(environment: Mapping[str, str]) -> str | None:
 
 
 def runtime() -> str:
-    """Return the Lambda runtime whose Python ministack has, and its functions with it."""
+    """Return the Lambda runtime of ministack's Python, on which its functions run."""
     asked = "import sys; print('python%d.%d' % sys.version_info[:2])"
     done = subprocess.run([str(VENV / "bin" / "python"), "-c", asked], capture_output=True, text=True, check=True)
     return done.stdout.strip()
@@ -73,7 +73,7 @@ def runtime() -> str:
 def running(folder: Path, *, port: int = PORT) -> Generator[Emulator]:
     """Run ministack on 127.0.0.1 until the block ends, its log in `folder`.
 
-    Takes another port where the given one is taken.  Raises EmulatorError.
+    Uses another port if the given one is taken.  Raises EmulatorError.
     """
     port = ports.free(port)
     emulator = Emulator(url=f"http://127.0.0.1:{port}", log=folder / "emulator.log")
@@ -100,7 +100,7 @@ def running(folder: Path, *, port: int = PORT) -> Generator[Emulator]:
 
 
 def _environment(scratch: str, port: int) -> dict[str, str]:
-    """Return the emulator's environment, which its functions inherit, without any of our variables."""
+    """Return the emulator's environment, which its functions inherit, without variables of this process."""
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "LC_ALL": "C.UTF-8",
@@ -133,7 +133,7 @@ def _wait(emulator: Emulator, process: subprocess.Popen[bytes]) -> None:
 
 
 def answers(url: str) -> bool:
-    """Tell whether an emulator answers there, by the path that LocalStack and ministack both have."""
+    """Tell whether an emulator answers at this URL, on a path that LocalStack and ministack both have."""
     try:
         answer = urllib3.request("GET", f"{url}/_localstack/health", timeout=5.0, retries=False)
     except urllib3.exceptions.HTTPError:

@@ -1,6 +1,6 @@
 """The template with this machine's processor and Python instead of Lambda's, for an emulator that runs functions here.
 
-Nothing else differs.  The layer holds compiled wheels, so the processor decides what `sam build` has to fetch.
+There are no other changes.  The layer contains compiled wheels, so `sam build` must fetch those of this processor.
 """
 
 import platform
@@ -40,7 +40,7 @@ def lay_out(root: Path, folder: Path, *, architecture: str, runtime: str) -> Pat
 
 
 def architecture() -> str:
-    """Return Lambda's name of this machine's processor; raises UnfitError where there are no wheels for it."""
+    """Return Lambda's name of this machine's processor; raises UnfitError if there are no wheels for it."""
     machine = platform.machine().lower()
     if platform.system() != "Linux" or machine not in ARCHITECTURES:
         raise UnfitError(

@@ -1,6 +1,6 @@
-"""What the scenario does not show: a handshake refused, one accepted, and one command over a WebSocket opened here.
+"""A refused handshake, an accepted one, and one command over it: the scenario does not show these.
 
-It comes first, since each function of an emulator takes seconds to start, longer than an agent waits.
+This runs first, because each function of an emulator takes seconds to start, longer than an agent waits.
 """
 
 import json
@@ -52,7 +52,7 @@ def _open(url: str, key: str | None) -> ClientConnection:
 
 
 def _refused(url: str, key: str | None) -> int:
-    """Return the status that a handshake is refused with, 101 if it is not."""
+    """Return the status of the refused handshake, 101 if it was accepted."""
     try:
         with _open(url, key):
             return HTTPStatus.SWITCHING_PROTOCOLS

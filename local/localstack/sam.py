@@ -1,4 +1,4 @@
-"""The SAM CLI: build, deploy, against one endpoint."""
+"""The SAM CLI: build and deploy with one endpoint."""
 
 import os
 import subprocess
@@ -56,7 +56,7 @@ def run(*arguments: str, endpoint: str = "") -> str:
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_DEFAULT_REGION": REGION,
-        # The CLI needs some; no emulator checks them.
+        # The CLI needs credentials; no emulator checks them.
         **dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "test"),
     }
     if endpoint:

@@ -109,7 +109,7 @@ class Stack:
         }
 
     def log(self, group: str, *, since: float = 0.0) -> list[str]:
-        """Return what was logged since a moment, as CloudWatch has it; a function that never ran may have no group."""
+        """Return the log since a moment, from CloudWatch; a function that never ran may have no log group."""
         logs = self.account.client("logs")
         pages = logs.get_paginator("filter_log_events").paginate(logGroupName=group, startTime=int(since * 1000))
         try:

@@ -1,4 +1,4 @@
-"""The data folder of PostgreSQL in a home: how it is made, and how a server is started on it and ended."""
+"""The data folder of PostgreSQL in a home: create it, start a server on it, end the server."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ from local.postgres.unprivileged import Identity
 
 ACCESS = "host all all 127.0.0.1/32 scram-sha-256\n"
 TEMPORARY = ("postmaster.pid", "shared memory", "could not bind", "Address already in use")
-"""What the log of a failed start says when another try may succeed."""
+"""Texts in the log of a failed start after which another try may succeed."""
 START_SECONDS = 120.0
 """How long a server may take until it serves: recovery after a crash takes time."""
 LOG_BYTES = 5_000_000
@@ -33,7 +33,7 @@ class PostgresError(RuntimeError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """The data folder of a home that the caller has claimed, and who runs which programs on it."""
+    """The data folder of a claimed home, the user who runs its programs, and the programs."""
 
     home: Path
     binaries: Path
@@ -133,7 +133,7 @@ class Cluster:
         return None
 
     def _port(self) -> int:
-        """Return the port of the last time, if it is free, else another; keep it for the next time."""
+        """Return the port of the last run if it is free, else another one; store it for the next run."""
         keeper = self.home / "postgres.port"
         kept = _read(keeper).strip()
         port = ports.free(int(kept) if kept.isdigit() else 0)
@@ -160,7 +160,7 @@ class Cluster:
         if self._serves(pid):
             raise PostgresError(f"the PostgreSQL of an earlier run does not end.\nNext: kill -9 {pid}")
         if psutil.pid_exists(pid):
-            # Another process has the number by now: PostgreSQL would take it for a living server.
+            # Another process has the number now: PostgreSQL would believe that its server still runs.
             status.unlink(missing_ok=True)
 
     def _serves(self, pid: int) -> bool:
@@ -193,7 +193,7 @@ class Cluster:
 
 def end(guard: subprocess.Popen[bytes]) -> None:
     """End the guard's server in order, and wait for both."""
-    # Both: a forked child may still hold a copy of our end of the pipe, and an end of file is noticed at once.
+    # Both: a forked child may still have a copy of this end of the pipe; without one, the end of file is noticed at once.
     guard.terminate()
     if guard.stdin is not None:
         guard.stdin.close()
@@ -201,7 +201,7 @@ def end(guard: subprocess.Popen[bytes]) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """Return an environment without PGDATA and its like, and in English: the log is read for its words."""
+    """Return an environment without PGDATA and similar variables, and in English, because the log is searched for texts."""
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
 
 

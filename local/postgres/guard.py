@@ -1,9 +1,9 @@
-"""Run one program for exactly as long as the process that started this one lives: the program must not outlive it.
+"""Run one program, and end it when the process that started this one ends.
 
     python -I -S guard.py PROGRAM ARGUMENT...
 
 The starter holds the other end of standard input.  When that closes, as it does also when the starter is killed, or on
-SIGTERM, the program gets SIGINT, later SIGQUIT, at last SIGKILL; for PostgreSQL these are a fast shutdown, an immediate
+SIGTERM, the program gets SIGINT, later SIGQUIT, finally SIGKILL; for PostgreSQL these are a fast shutdown, an immediate
 one, and a crash.  Imports nothing but the standard library, so that it starts within 30 ms.
 """
 
@@ -13,7 +13,7 @@ import subprocess
 import sys
 
 STEPS = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
-"""The signals that end the program, each with the seconds that it is given."""
+"""The signals that end the program, each with the seconds before the next one."""
 
 
 def main(program: list[str]) -> int:

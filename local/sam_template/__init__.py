@@ -1,1 +1,1 @@
-"""What template.yaml deploys, read from it."""
+"""Reads template.yaml: the resources that it deploys."""

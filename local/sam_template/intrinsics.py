@@ -16,7 +16,7 @@ _UNPREFIXED = ("Ref", "Condition")
 
 
 class TemplateError(ValueError):
-    """The template has something that is not supported here; the message names it."""
+    """The template contains something that is not supported here; the message names it."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -50,7 +50,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 class _NoValue:
-    """The value of `AWS::NoValue`: what holds it is left out."""
+    """The value of `AWS::NoValue`: a property or item with it is removed."""
 
 
 NO_VALUE = _NoValue()
@@ -82,7 +82,7 @@ class Resolver:
         }
 
     def resolve(self, value: Any) -> Any:
-        """Return `value` with every intrinsic function in it replaced by what it stands for."""
+        """Return `value` with every intrinsic function in it replaced by its result."""
         if isinstance(value, dict):
             return self._resolve_mapping(cast("dict[str, Any]", value))
         if not isinstance(value, list):

@@ -8,7 +8,7 @@ from typing import Any
 from local.options import OptionError
 
 OWN = {"DatabaseSecretArn"}
-"""What functions get, but `make up` decides: it has a database of its own."""
+"""Parameters that functions get, but that `make up` sets itself, because it has its own database."""
 _CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 
 
@@ -18,7 +18,7 @@ def variable(parameter: str) -> str:
 
 
 def settable(template: Mapping[str, Any]) -> list[str]:
-    """Return the parameters that functions get: any other, such as FrontDoor, is about what only AWS has."""
+    """Return the parameters that functions get; all others, such as FrontDoor, have an effect only on AWS."""
     functions = [each for each in template["Resources"].values() if each["Type"] == "AWS::Serverless::Function"]
     holders = [template.get("Globals", {}).get("Function", {}), *(each.get("Properties", {}) for each in functions)]
     used = [value for each in holders for value in each.get("Environment", {}).get("Variables", {}).values()]

@@ -1,4 +1,4 @@
-"""What template.yaml deploys, as values: functions, routes, authorizers, schedules."""
+"""The resources of template.yaml as values: functions, routes, authorizers, schedules."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class HttpRoute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """A function that runs every so many seconds; `input` is its event, None for the scheduler's own."""
+    """A function that runs periodically; `input` is its event, None for the scheduler's default event."""
 
     function: str
     seconds: int

@@ -1,1 +1,1 @@
-"""What maintainers run: generated documents, costs, certificates, checks."""
+"""Tools for maintainers: generated documents, costs, certificates, checks."""

@@ -1,4 +1,4 @@
-"""What a number of agents asks of each part, and what each part can do: the arithmetic of docs/scale.md."""
+"""The load that a number of agents makes on each part, and the limit of each part: the arithmetic of docs/scale.md."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ CONCURRENCY = 1_000  # functions at a time; a new account may have 10
 STAGE_RATE = 1_000  # RequestRate, this template's own
 ACU_CONNECTIONS = 2_000  # Aurora Serverless v2 from 8 ACU of maximum upwards; less below
 
-# ── What the database can do, measured on one machine of two cores with PostgreSQL 18 ────────────────────────────────────
+# ── Limits of the database, measured on one machine with two cores and PostgreSQL 18 ─────────────────────────────────────
 UPDATES = 2_500  # a second, one row a commit, fsync on
 SWEEP_PROBES = (
     100_000  # connected agents a second whose queues a sweep probes; 160,000 with 300,000 commands for others
@@ -24,7 +24,7 @@ COMMAND_REQUESTS = 4  # submit, post, ack, complete
 
 
 class Load(NamedTuple):
-    """One figure: what is asked for, the limit, and the setting that raises it."""
+    """One figure: the load, the limit, and the setting that raises the limit."""
 
     what: str
     asked: float
@@ -39,7 +39,7 @@ class Load(NamedTuple):
 
 
 def loads(agents: int) -> list[Load]:
-    """Return what agents ask of each part, the steady load and the worst moment."""
+    """Return the load on each part, steady and at the worst moment."""
     beats = agents / HEARTBEAT_SECONDS
     commands = agents * COMMANDS_AN_AGENT_A_DAY / 86_400
     reconnects = agents / SOCKET_SECONDS

@@ -3,7 +3,7 @@
     python -m local.tools.certificates [--source global-bundle.pem]
 
 The regional roots of RDS come from AWS's own bundle, or from a file with it; those of RDS Proxy, which every trust store has,
-from certifi.  Expired ones, intermediate ones, and those of AWS's own trials are left out.
+from certifi.  Expired and intermediate certificates and those of AWS's previews are left out.
 """
 
 import argparse

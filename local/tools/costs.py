@@ -40,7 +40,7 @@ NAT_HOUR = 0.045
 ENDPOINT_HOUR = 0.01  # an interface endpoint, in one zone
 CLOUDFRONT_REQUEST = 1.00 / MILLION  # per HTTPS request; a WebSocket is one
 
-# ── What this service has, and what it is taken to need ──────────────────────────────────────────────────────────────────
+# ── The parts of this service, and the assumed load ──────────────────────────────────────────────────────────────────────
 MEMORY_GB = 0.5
 HEARTBEAT_SECONDS = 30.0  # both real agents
 SOCKET_SECONDS = 7200.0  # the gateway cuts a socket after two hours
@@ -63,13 +63,13 @@ class Item(NamedTuple):
 
 
 def invocations(count: float, milliseconds: float, gigabytes: float = MEMORY_GB) -> float:
-    """Return what so many invocations cost: requests, time, logs and traces."""
+    """Return the cost of a number of invocations: requests, time, logs and traces."""
     time = count * milliseconds / 1000 * gigabytes * GB_SECOND
     return count * INVOCATION + time + count * LOG_BYTES / 1e9 * LOG_GB + count * TRACED * TRACE
 
 
 def standing(*, min_acu: float = 0.5, replica: bool = False, proxy: bool = False) -> list[Item]:
-    """Return what costs without any use."""
+    """Return the fixed costs of a stack without load."""
     instances, on = (2, "two instances") if replica else (1, "one instance")
     items = [
         Item(f"Aurora, {min_acu:g} ACU on {on}", min_acu * instances * ACU_HOUR * HOURS),
@@ -88,7 +88,7 @@ def standing(*, min_acu: float = 0.5, replica: bool = False, proxy: bool = False
 
 
 def agent_month(*, gateway_heartbeats: bool = False) -> list[Item]:
-    """Return what an agent costs that is connected all month and receives nothing."""
+    """Return the cost of an agent that is connected all month and receives no command."""
     beats, sockets = SECONDS / HEARTBEAT_SECONDS, SECONDS / SOCKET_SECONDS
     return [
         Item("Being connected", MINUTES * SOCKET_MINUTE),
@@ -105,7 +105,7 @@ def agent_month(*, gateway_heartbeats: bool = False) -> list[Item]:
 
 
 def million_commands() -> list[Item]:
-    """Return what a million commands cost that are submitted one by one, acknowledged and completed."""
+    """Return the cost of a million commands that are submitted one by one, acknowledged and completed."""
     n = MILLION
     return [
         Item(
@@ -119,7 +119,7 @@ def million_commands() -> list[Item]:
 
 
 def alternatives() -> list[Item]:
-    """Return what other ways out of the network would cost while they stand."""
+    """Return the fixed costs of other ways out of the network."""
     return [
         Item("An egress-only gateway for IPv6 (built)", 0.0),
         Item("NAT gateways in two zones", 2 * NAT_HOUR * HOURS),

@@ -1,4 +1,4 @@
-"""`make generated`: write the documents that are made from the code: the OpenAPI document, the states, the figures."""
+"""`make generated`: write the documents that are generated from the code: OpenAPI, states, figures."""
 
 import sys
 from pathlib import Path

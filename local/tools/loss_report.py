@@ -13,7 +13,7 @@ from dispatcher.platform.database import open_connection
 
 
 def main() -> int:
-    """Check and print; return 1 if a promise is broken, 2 if there is no database."""
+    """Check and print; return 1 if an invariant is broken, 2 if there is no database."""
     console = Console(highlight=False)
     url = os.environ.get("DATABASE_URL") or _of_home()
     if url is None:
@@ -38,11 +38,11 @@ def _of_home() -> str | None:
 
 
 def _show(console: Console, found: LossReport) -> None:
-    promises = Table("", "promise", "broken by", "for example", box=None, padding=(0, 2, 0, 0), header_style="dim")
+    invariants = Table("", "invariant", "broken by", "for example", box=None, padding=(0, 2, 0, 0), header_style="dim")
     for finding in found.findings:
         mark = "[red]✗[/]" if finding.offenders else "[green]✓[/]"
-        promises.add_row(mark, finding.check, str(finding.offenders), ", ".join(finding.some))
-    console.print(promises)
+        invariants.add_row(mark, finding.check, str(finding.offenders), ", ".join(finding.some))
+    console.print(invariants)
     console.print()
     figures = Table("figure", "", box=None, padding=(0, 2, 0, 2), header_style="dim")
     for name, value in found.figures.items():

@@ -20,7 +20,7 @@ PROBLEM = {
 
 
 def document() -> dict[str, Any]:
-    """Make the document from the functions' own resolvers."""
+    """Build the document from the functions' own resolvers."""
     paths: dict[str, Any] = {}
     schemas: dict[str, Any] = {"Problem": PROBLEM}
     for name in FUNCTIONS:
@@ -52,8 +52,8 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "Agent Command Dispatcher",
             "version": "1",
-            "description": "Command any agent at any time; a command for an agent that is away waits and reaches it, in"
-            " order, as soon as it is back.",
+            "description": "Command any agent at any time; a command for an offline agent waits and reaches it, in order,"
+            " as soon as it connects.",
         },
         "paths": dict(sorted(paths.items())),
         "components": {"schemas": dict(sorted(schemas.items())), "securitySchemes": SECURITY},

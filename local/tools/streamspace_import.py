@@ -2,8 +2,8 @@
 
     python -m local.tools.streamspace_import --source streamspace.agent_commands [--timezone UTC] [--deliver-hours 24]
 
-Both tables are in the database that DATABASE_URL names; docs/deploy.md tells how StreamSpace's comes there.  It is one
-transaction, the source is only read, and what was moved before is left alone, so that it can be run again.
+Both tables are in the database that DATABASE_URL names; docs/deploy.md explains how to copy StreamSpace's table there.
+The import is one transaction, only reads the source, and skips rows that it has moved before, so it can be run again.
 """
 
 import argparse
@@ -36,7 +36,7 @@ create or replace function pg_temp.moment_of(value timestamptz) returns timestam
 $$;
 """
 
-# StreamSpace sends nothing twice, and keeps what it never delivered as pending for ever.  Recent commands are delivered,
+# StreamSpace never sends a command twice, and keeps undelivered commands as pending for ever.  Recent commands are delivered,
 # older ones expire.  The agent may still report on an acknowledged command: it gets the usual time for its execution.
 MOVE = """
 insert into agent_commands (command_id, agent_id, session_id, action, payload, status, error_message,
@@ -75,7 +75,7 @@ returning status
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moved:
-    """How many of the source's rows were moved (by status), were there already, or could not be moved."""
+    """How many of the source's rows were moved (by status), were moved before, or could not be moved."""
 
     statuses: Mapping[str, int]
     known: int
@@ -85,9 +85,9 @@ class Moved:
 def move(conn: Connection, source: str, *, timezone: str = "UTC", deliver_hours: float = 24) -> Moved:
     """Move every command of the table `source` (`schema.table`) whose id is not known yet.
 
-    Times without a zone are read in `timezone`; what was never acknowledged is delivered unless it is older than
-    `deliver_hours`.  Rows without a command's id, an agent or an action name nothing that could be done: they are counted and
-    left behind.  Raises psycopg.Error, and then nothing was moved.
+    Times without a zone are read in `timezone`; commands that were never acknowledged are delivered unless they are older
+    than `deliver_hours`.  Rows without a command id, an agent or an action cannot be delivered: they are counted and not
+    moved.  Raises psycopg.Error, and then nothing was moved.
     """
     table = sql.Identifier(*source.split("."))
     with conn.transaction():

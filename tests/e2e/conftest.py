@@ -1,4 +1,4 @@
-"""One dispatcher for a module's tests, and an agent written for the tests: black box, through the contract."""
+"""One dispatcher for the tests of a module, and an agent written for the tests; both are used only from outside."""
 
 import contextlib
 import json
@@ -65,7 +65,7 @@ def ack_and_complete(command: dict[str, Any]) -> list[Any]:
 
 @pytest.fixture
 def home() -> Iterator[Path]:
-    """A home that does not exist yet, in memory where there is room."""
+    """A home that does not exist yet, in memory if there is room."""
     with scratch() as folder:
         yield folder
 
@@ -86,7 +86,7 @@ def client(dispatcher: Dispatcher) -> Client:
 
 @pytest.fixture
 def create_agent(client: Client, request: pytest.FixtureRequest) -> Callable[..., tuple[str, str]]:
-    """Create agents, each with an id of its own; return id and key."""
+    """Create agents, each with its own id; return id and key."""
 
     def create(platform: str = "kubernetes", suffix: str = "") -> tuple[str, str]:
         agent_id = f"{request.node.name.split('[')[0]}{suffix}"[:120]

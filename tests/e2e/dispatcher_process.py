@@ -1,4 +1,4 @@
-"""`make up` as a process of its own: started, ended, killed and started again on one home."""
+"""`make up` in its own process: started, ended, killed and started again on one home."""
 
 import contextlib
 import os
@@ -22,7 +22,7 @@ PATIENCE = 30.0
 
 
 def until(holds: Callable[[], object], seconds: float = PATIENCE) -> None:
-    """Wait until something holds."""
+    """Wait until a condition holds."""
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -85,27 +85,27 @@ class Dispatcher:
 
     @property
     def output(self) -> str:
-        """What it has written to standard output so far."""
+        """Its standard output so far."""
         return self._output.read_text()
 
     @property
     def errors(self) -> str:
-        """What it has written to standard error so far."""
+        """Its standard error so far."""
         return self._errors.read_text()
 
     @property
     def log(self) -> str:
-        """What its functions have logged so far."""
+        """The log of its functions so far."""
         return (self.home / "logs" / "dispatcher.log").read_text()
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the file `env` says."""
+        """The variables in the file `env`."""
         return dict(line.split("=", 1) for line in (self.home / "env").read_text().splitlines())
 
     @property
     def url(self) -> str:
-        """Where it serves."""
+        """Its URL."""
         return self.environment["DISPATCHER_URL"]
 
     @property
@@ -133,7 +133,7 @@ class Dispatcher:
 
 @contextlib.contextmanager
 def up(home: Path, *command: str, port: str = "0", **variables: str) -> Generator[Dispatcher]:
-    """Start a dispatcher and wait until it serves; after the block kill it, if it lives."""
+    """Start a dispatcher and wait until it serves; after the block kill it, if it still runs."""
     with launched(home, *command, port=port, **variables) as dispatcher:
         dispatcher.start()
         yield dispatcher
@@ -141,7 +141,7 @@ def up(home: Path, *command: str, port: str = "0", **variables: str) -> Generato
 
 @contextlib.contextmanager
 def launched(home: Path, *command: str, port: str = "0", **variables: str) -> Generator[Dispatcher]:
-    """Yield a dispatcher that is not started yet; after the block kill it, if it lives."""
+    """Yield a dispatcher that is not started yet; after the block kill it, if it still runs."""
     dispatcher = Dispatcher(home, *command, port=port, **variables)
     try:
         yield dispatcher

@@ -1,4 +1,4 @@
-"""The promises, from outside: HTTP, WebSocket and psql on a running dispatcher."""
+"""The contract, tested from outside: HTTP, WebSocket and psql on a running dispatcher."""
 
 import json
 import time
@@ -48,10 +48,10 @@ def test_a_command_for_an_offline_agent_reaches_it_when_it_is_back(
     back.close()
 
 
-def test_rows_written_with_psql_are_delivered_whatever_is_null_in_them(
+def test_rows_inserted_with_psql_are_delivered_with_null_in_any_column(
     dispatcher: Dispatcher, client: Client, create_agent: CreateAgent
 ) -> None:
-    """NULL in each nullable column in turn, every type of JSON, an unknown status in between."""
+    """NULL in each nullable column in turn, every type of JSON, and one row with an unknown status."""
     agent_id, key = create_agent()
     expected: list[str] = []
     with dispatcher.database() as conn:
@@ -89,10 +89,10 @@ def test_rows_written_with_psql_are_delivered_whatever_is_null_in_them(
     agent.close()
 
 
-def test_a_row_written_with_psql_for_a_connected_agent_is_found_by_the_sweep(
+def test_the_sweep_finds_a_row_inserted_with_psql_for_a_connected_agent(
     dispatcher: Dispatcher, client: Client, create_agent: CreateAgent
 ) -> None:
-    """Nothing announced the row; the log says what the sweep loaded."""
+    """No function call announced the row; the log contains what the sweep loaded."""
     agent_id, key = create_agent()
     agent = Agent(dispatcher.url, agent_id, key)
     with dispatcher.database() as conn:
@@ -107,10 +107,10 @@ def test_a_row_written_with_psql_for_a_connected_agent_is_found_by_the_sweep(
     agent.close()
 
 
-def test_a_bad_frame_is_logged_with_the_agents_id_and_its_socket_stays_open(
+def test_a_bad_frame_is_logged_with_the_agents_id_and_the_connection_stays_open(
     dispatcher: Dispatcher, client: Client, create_agent: CreateAgent
 ) -> None:
-    """An agent's mistake costs no connection."""
+    """An agent's mistake does not close its connection."""
     agent_id, key = create_agent()
     agent = Agent(dispatcher.url, agent_id, key)
 
@@ -129,7 +129,7 @@ def test_a_bad_frame_is_logged_with_the_agents_id_and_its_socket_stays_open(
 def test_a_wrong_key_neither_connects_nor_registers(
     dispatcher: Dispatcher, create_agent: CreateAgent, key: str
 ) -> None:
-    """Alike for an agent that exists and one that does not."""
+    """The answer is the same for an existing and for an unknown agent."""
     agent_id, _ = create_agent(suffix=f"-{len(key)}")
 
     for name in (agent_id, "unknown"):
@@ -143,10 +143,10 @@ def test_a_wrong_key_neither_connects_nor_registers(
         assert problem.value.status == 401
 
 
-def test_the_last_connection_wins_and_the_older_socket_is_closed(
+def test_the_last_connection_wins_and_the_older_one_is_closed(
     dispatcher: Dispatcher, client: Client, create_agent: CreateAgent
 ) -> None:
-    """The late close of the older one does not take the agent offline."""
+    """The late close of the older connection does not take the agent offline."""
     agent_id, key = create_agent()
     older = Agent(dispatcher.url, agent_id, key)
     newer = Agent(dispatcher.url, agent_id, key)
@@ -163,7 +163,7 @@ def test_the_last_connection_wins_and_the_older_socket_is_closed(
 def test_a_docker_agent_answers_by_session_and_gets_one_command_a_session(
     dispatcher: Dispatcher, client: Client, create_agent: CreateAgent
 ) -> None:
-    """It never acknowledges, and names no command."""
+    """It never acknowledges, and its answers contain no command id."""
     agent_id, key = create_agent("docker")
 
     def answer(command: dict[str, Any]) -> list[Any]:
@@ -188,7 +188,7 @@ def test_a_docker_agent_answers_by_session_and_gets_one_command_a_session(
     agent.close()
 
 
-def test_what_is_pending_survives_a_kill_of_the_whole_dispatcher(
+def test_pending_commands_survive_a_kill_of_the_whole_dispatcher(
     dispatcher: Dispatcher, client: Client, create_agent: CreateAgent
 ) -> None:
     """It starts again and delivers, in order."""

@@ -9,7 +9,7 @@ from tests.e2e.dispatcher_process import ROOT
 
 
 def test_the_scenario_passes_and_can_be_read_at_80_columns() -> None:
-    """No heading is cut, and not the name of the column that the scenario is about."""
+    """No heading is cut, and the name of the column that the scenario is about is not cut either."""
     shown = subprocess.run(
         [sys.executable, "-m", "local.demo"],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""What the OpenAPI document allows, and much that it does not, gets an answer that the document describes."""
+"""Valid and invalid requests get answers that the OpenAPI document describes."""
 
 import contextlib
 from typing import Any, cast
@@ -17,7 +17,7 @@ EXAMPLES = 8
 
 
 def test_no_request_is_a_server_error(dispatcher: Dispatcher) -> None:
-    """Property-based, over every operation, with what fits the document and with what does not."""
+    """Property-based tests of every operation, with valid and invalid requests."""
     token = dispatcher.client().token
     document = cast("Any", schemathesis.openapi.from_url(f"{dispatcher.url}/openapi.json"))
     probed = 0

@@ -1,4 +1,4 @@
-"""README.md and docs/quickstart.md: the commands do what the text says."""
+"""The commands in README.md and docs/quickstart.md work as described."""
 
 import contextlib
 import os
@@ -52,7 +52,7 @@ def test_the_commands_of_readme_and_quickstart_work_one_after_the_other(home: Pa
         try:
             said, complaints = shell.communicate(timeout=60)
         finally:
-            with contextlib.suppress(ProcessLookupError):  # of a script that failed, the agent is left
+            with contextlib.suppress(ProcessLookupError):  # the agent still runs if the script failed
                 os.killpg(shell.pid, signal.SIGTERM)
         with psycopg.connect(run.environment["DATABASE_URL"], autocommit=True) as conn:
             conn.execute(blocks("docs/quickstart.md", "Submit with SQL", "sql").encode())

@@ -18,7 +18,7 @@ from local.postgres.server import find_binaries
 from tests.e2e.dispatcher_process import PATIENCE, ROOT, Dispatcher, launched, until, up
 
 MAKE = ("make", "-o", ".venv/.local", "up")
-"""As a person calls it, but without an installation."""
+"""The command that a person calls, but without an installation."""
 with_make = pytest.mark.skipif(
     shutil.which("make") is None or not (ROOT / ".venv/bin/python").exists(), reason="no make, or no .venv for it"
 )
@@ -29,7 +29,7 @@ def serves(dispatcher: Dispatcher) -> bool:
     return urllib3.request("GET", f"{dispatcher.url}/healthz", timeout=PATIENCE, retries=False).status == 200
 
 
-def test_it_serves_and_ends_on_sigterm_without_a_trace(home: Path) -> None:
+def test_it_serves_and_ends_cleanly_on_sigterm(home: Path) -> None:
     """The file `env` exists as long as it serves, for its owner only; the exit code is 0."""
     with up(home) as run:
         mode = (run.home / "env").stat().st_mode & 0o777
@@ -84,7 +84,7 @@ def test_it_survives_kill_9_and_keeps_port_and_data(home: Path) -> None:
 
 
 def test_a_taken_port_is_reported_before_anything_is_started(home: Path) -> None:
-    """With the process that has it, and what to do next; no database is made."""
+    """The error names the process that listens there and what to do next; no database is created."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with launched(home, port=str(port)) as run:
@@ -99,7 +99,7 @@ def test_a_taken_port_is_reported_before_anything_is_started(home: Path) -> None
 
 
 def test_a_second_run_on_the_same_home_names_the_first(home: Path) -> None:
-    """And leaves it alone."""
+    """The first run goes on."""
     with up(home) as first, launched(home) as second:
         second.launch()
 
@@ -119,7 +119,7 @@ def test_a_run_waits_for_another_that_is_ending(home: Path) -> None:
 
 
 def test_the_log_is_raw_in_the_file_and_readable_on_the_terminal(home: Path) -> None:
-    """JSON lines there; time, level, function and message here."""
+    """JSON lines in the file; time, level, function and message on the terminal."""
     with up(home, DISPATCHER_SWEEP_SECONDS="0.2") as run:
         until(lambda: run.log.count('"message":"Loaded 0 pending commands"') > 2)
         run.stop()
@@ -128,7 +128,7 @@ def test_the_log_is_raw_in_the_file_and_readable_on_the_terminal(home: Path) -> 
 
 
 def test_an_operators_statements_have_no_timeout(home: Path) -> None:
-    """The URL of `env` lifts the role's 30 s, for psycopg, psql and `make audit`; the functions keep them."""
+    """The URL in `env` removes the role's 30 s timeout for psycopg, psql and `make audit`; the functions keep it."""
     query = "select setting from pg_settings where name = 'statement_timeout'"
     with up(home) as run:
         with run.database() as conn:
@@ -161,7 +161,7 @@ def test_a_parameter_of_the_template_reaches_the_functions(home: Path) -> None:
 
 @pytest.mark.parametrize("name", ["DISPATCHER_QUEUE_LIMIT", "DISPATCHER_SWEEP_SECONDS"])
 def test_a_wrong_setting_is_reported_before_anything_is_started(home: Path, name: str) -> None:
-    """With what to give instead; not even the home is made."""
+    """The error says which values are valid; the home is not created."""
     wrong = {name: "many"}
     with launched(home, **wrong) as run:
         run.launch()
@@ -173,7 +173,7 @@ def test_a_wrong_setting_is_reported_before_anything_is_started(home: Path, name
 
 
 def test_a_home_that_cannot_be_written_is_reported(home: Path) -> None:
-    """With its name, the reason, and what to do next."""
+    """The error has its name, the reason, and what to do next."""
     home.mkdir()
     (home / "file").touch()
     with launched(home, DISPATCHER_HOME=f"{home}/file/home") as run:
@@ -184,7 +184,7 @@ def test_a_home_that_cannot_be_written_is_reported(home: Path) -> None:
     assert re.match(r"\nStartup failed: .*/file/home cannot be written: .*\.\nNext: .*DISPATCHER_HOME=", run.errors)
 
 
-def test_it_ends_when_its_database_does(home: Path) -> None:
+def test_it_ends_when_its_database_ends(home: Path) -> None:
     """With an exit code and a reason, instead of serving errors."""
     with up(home) as run:
         os.kill(int((run.home / "postgres" / "postmaster.pid").read_text().partition("\n")[0]), signal.SIGKILL)
@@ -204,7 +204,7 @@ def test_it_ends_on_sigint_although_it_was_started_with_sigint_ignored(home: Pat
 @with_make
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_the_whole_group_of_make_ends_it_in_order(home: Path, number: signal.Signals) -> None:
-    """As Ctrl-C in a terminal and `timeout` send it, although make passes the latter on once more."""
+    """Ctrl-C in a terminal and `timeout` send such a signal; make passes the signal of `timeout` on once more."""
     with up(home, *MAKE) as run:
         os.killpg(run.process.pid, number)
         run.process.wait(PATIENCE)
@@ -217,8 +217,8 @@ def test_a_signal_to_the_whole_group_of_make_ends_it_in_order(home: Path, number
 
 @with_make
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_it_ends_with_its_make(home: Path, number: signal.Signals) -> None:
-    """Also when make is killed and can pass nothing on."""
+def test_it_ends_when_make_ends(home: Path, number: signal.Signals) -> None:
+    """Also if make is killed and cannot pass a signal on."""
     with up(home, *MAKE) as run:
         run.stop(number)
 

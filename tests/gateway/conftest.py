@@ -1,4 +1,4 @@
-"""The target: GATEWAY names it, the gateway of local/ if nothing does."""
+"""The target: the one that GATEWAY names, by default the gateway of local/."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Generator[Target]:
 
 @pytest.fixture
 def target(running: Target, request: pytest.FixtureRequest) -> Target:
-    """The gateway; what it is known to do otherwise is expected to fail."""
+    """The gateway; the tests of its known differences are expected to fail."""
     if difference := targets.DIFFERENCES[running.name].get(request.function.__name__):
         request.applymarker(pytest.mark.xfail(reason=difference, strict=True))
     return running

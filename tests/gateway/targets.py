@@ -1,4 +1,4 @@
-"""What the conformance tests run against: the gateway of local/, ministack, a deployment; and how each differs."""
+"""The targets of the conformance tests: the gateway of local/, ministack, a deployment; and how each differs from AWS."""
 
 from __future__ import annotations
 
@@ -28,44 +28,46 @@ if TYPE_CHECKING:
 
 STAGE = Path(__file__).with_name("stage")
 PATIENCE = 30.0
-"""Seconds for anything to come: a function's first start, on any of the targets."""
+"""Seconds to wait for an event: enough for the first start of a function on any target."""
 _connect: Any = connect  # its options are passed on
-ONCE = Config(retries={"total_max_attempts": 1})  # a refusal is to be seen, not waited out
+ONCE = Config(retries={"total_max_attempts": 1})  # a refusal must be seen, not repeated
 LOCAL: dict[str, Any] = {
     "region_name": sam.REGION,
     **dict.fromkeys(("aws_access_key_id", "aws_secret_access_key"), "test"),
     "config": ONCE,
 }
-"""How boto3 talks to what runs on this machine."""
+"""Settings of boto3 for targets on this machine."""
 
 DIFFERENCES: Mapping[str, Mapping[str, str]] = {
     "local": {},
     "ministack": {
-        "test_cookies_are_apart_from_the_headers": "An HTTP event has no `cookies`; they stay in a header.",
-        "test_an_http_authorizer_without_an_identity_source_is_asked_about_everyone": (
-            "An HTTP authorizer without an IdentitySource gets `Authorization` for one: 401 without that header."
+        "test_cookies_are_separate_from_the_headers": "An HTTP event has no `cookies`; they stay in a header.",
+        "test_an_http_authorizer_without_an_identity_source_gets_every_request": (
+            "An HTTP authorizer without an IdentitySource uses `Authorization` as its source: 401 without that header."
         ),
         "test_a_failing_function_is_an_internal_server_error": "A failing HTTP function is a 502.",
-        "test_a_failing_functions_words_do_not_reach_the_client": "Its exception's text reaches the client.",
+        "test_the_error_of_a_failing_function_does_not_reach_the_client": (
+            "The client gets the exception's text of a failing HTTP function."
+        ),
         "test_a_header_of_a_handshake_keeps_its_case": "It lower-cases the names of a handshake's headers.",
         "test_an_authorizer_that_raises_unauthorized_is_401": "An authorizer that raises `Unauthorized` gives 500.",
         "test_a_refusal_of_connect_keeps_its_status": "A status other than 2xx from `$connect` becomes 403.",
         "test_a_message_cannot_choose_the_route_of_a_handshake": (
             "A message of the type `$connect` or `$disconnect` runs that route's function."
         ),
-        "test_what_a_route_returns_is_not_for_the_client": "It sends a route's body to the client without a RouteResponse.",
-        "test_a_failing_route_is_told_to_the_client": "A failing route sends the exception's own text to the client.",
-        "test_a_post_of_128_kb_arrives_and_one_byte_more_is_too_large": "It knows no limit of a post.",
-        "test_a_message_of_more_than_128_kb_closes_with_1009": "It knows no limit of a message.",
-        "test_a_frame_of_more_than_32_kb_closes_with_1009": "It knows no limit of a frame.",
-        "test_get_connection_tells_when_it_was_last_active": "`get_connection` answers `{}`.",
-        "test_disconnect_is_told_the_clients_close_code": "`$disconnect` is always told 1006.",
-        "test_a_subprotocol_that_connect_chooses_is_agreed": "It agrees on no subprotocol.",
+        "test_what_a_route_returns_is_not_sent_to_the_client": "It sends a route's body to the client without a RouteResponse.",
+        "test_the_client_gets_a_message_when_a_route_fails": "The client gets the exception's text of a failing route.",
+        "test_a_post_of_128_kb_arrives_and_one_byte_more_is_too_large": "It does not limit the size of a post.",
+        "test_a_message_of_more_than_128_kb_closes_with_1009": "It does not limit the size of a message.",
+        "test_a_frame_of_more_than_32_kb_closes_with_1009": "It does not limit the size of a frame.",
+        "test_get_connection_returns_when_the_connection_was_last_active": "`get_connection` answers `{}`.",
+        "test_a_disconnect_event_contains_the_clients_close_code": "`$disconnect` always gets the code 1006.",
+        "test_a_subprotocol_that_connect_chooses_is_agreed": "It never agrees on a subprotocol.",
         "test_a_failed_invocation_names_the_exception": "The error type of every failed function is Runtime.HandlerError.",
     },
     "deployment": {},
 }
-"""What a target is known to do otherwise, by the test that shows it; the test fails once that is mended."""
+"""The known differences of a target, by the test that shows each; the run fails once a difference is gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +83,7 @@ class Target:
     functions: Any
     """A boto3 client of Lambda."""
     log: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
-    """Each line that a function printed, after the function's name; only for the gateway of local/."""
+    """Each function's name with a line that it printed; only for the gateway of local/."""
 
     def ask(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
@@ -107,13 +109,13 @@ class Target:
         return event
 
     def answer(self, answer: object) -> tuple[HTTPResponse, bytes]:
-        """Have the function return `answer`, and return what the gateway makes of it."""
+        """Let the function return `answer`, and return the gateway's response."""
         return self.ask("POST", "/answer", json.dumps(answer).encode(), {"content-type": "application/json"})
 
     def open(
         self, agent: str, *, wish: str = "", watcher: str = "", path: str | None = None, **options: Any
     ) -> ClientConnection:
-        """Open a WebSocket as an agent; raises what websockets raises, whose `options` are its `connect`'s."""
+        """Open a WebSocket as an agent; `options` and exceptions are those of `connect` of websockets."""
         query = {"agent_id": agent, "wish": wish, "watcher": watcher}
         sockets = self.sockets if path is None else self.sockets.removesuffix("/live") + path
         defaults: dict[str, Any] = {"open_timeout": PATIENCE, "close_timeout": 2, "max_size": None}
@@ -143,13 +145,13 @@ class Target:
         return [event for event in events if agent is None or _agent_of(event) == agent]
 
     def wait_for(self, function: str, agent: str | None = None, count: int = 1) -> list[dict[str, Any]]:
-        """Wait until a function got so many events; return them."""
+        """Wait until a function has got this number of events; return them."""
         self.until(lambda: len(self.recorded(function, agent)) >= count)
         return self.recorded(function, agent)
 
     @staticmethod
     def until(holds: Callable[[], object]) -> None:
-        """Wait until something holds."""
+        """Wait until a condition holds."""
         deadline = time.monotonic() + PATIENCE
         while not holds():
             assert time.monotonic() < deadline
@@ -192,7 +194,7 @@ def local_gateway(folder: Path | None = None, **settings: Any) -> Generator[Targ
 
 @contextlib.contextmanager
 def ministack(folder: Path) -> Generator[Target]:
-    """Deploy the stage with the SAM CLI to a ministack of our own, and take it down with it."""
+    """Deploy the stage with the SAM CLI to a new ministack, which ends after the tests."""
     shutil.copytree(STAGE, folder / "stage")
     template = folder / "stage" / "template.yaml"
     template.write_text(
@@ -210,7 +212,7 @@ def ministack(folder: Path) -> Generator[Target]:
 
 @contextlib.contextmanager
 def deployment(folder: Path) -> Generator[Target]:
-    """Find the stage where somebody has deployed it: the stack GATEWAY_STACK, on AWS or where AWS_ENDPOINT_URL says."""
+    """Find a stage that is deployed already: the stack GATEWAY_STACK, on AWS or at AWS_ENDPOINT_URL."""
     del folder
     endpoint = emulator.named(os.environ)
     apis = f"{endpoint}/_aws/execute-api" if endpoint else None
@@ -247,4 +249,4 @@ TARGETS: Mapping[str, Callable[[Path], contextlib.AbstractContextManager[Target]
     "ministack": ministack,
     "deployment": deployment,
 }
-"""What GATEWAY may name."""
+"""The values of GATEWAY."""

@@ -1,4 +1,4 @@
-"""What API Gateway does, tested on every gateway that imitates it, and on a real deployment.
+"""The behaviour of API Gateway, tested on every gateway that imitates it, and on a real deployment.
 
 GATEWAY=ministack asks a ministack, as `make localstack` does.  For AWS deploy the stage with
 `sam deploy --guided -t tests/gateway/stage/template.yaml`, set GATEWAY=deployment and name the stack in GATEWAY_STACK.
@@ -76,7 +76,7 @@ def test_an_http_event_has_payload_format_two(target: Target) -> None:
     assert asked["sourceIp"]
 
 
-def test_cookies_are_apart_from_the_headers(target: Target) -> None:
+def test_cookies_are_separate_from_the_headers(target: Target) -> None:
     """In the list `cookies`."""
     event = target.echo("GET", "/x", headers={"Cookie": "one=1; two=2"})
 
@@ -94,14 +94,14 @@ def test_a_body_of_json_is_text_and_one_of_bytes_is_base64(target: Target) -> No
 
 
 def test_an_http_authorizers_context_reaches_the_function(target: Target) -> None:
-    """Under `authorizer.lambda`, of the types that it had; the authorizer sees the route."""
+    """Under `authorizer.lambda`, with unchanged types; the authorizer sees the route."""
     event = target.echo("GET", "/keyed", headers={"X-Key": "yes"})
 
     assert event["requestContext"]["authorizer"]["lambda"] == {"role": "operator", "level": 3, "asked": "ANY /keyed"}
 
 
-def test_an_http_authorizer_without_an_identity_source_is_asked_about_everyone(target: Target) -> None:
-    """Also about a request that has no `Authorization`: the dispatcher answers those with a problem of its own."""
+def test_an_http_authorizer_without_an_identity_source_gets_every_request(target: Target) -> None:
+    """Also a request without `Authorization`: the dispatcher answers it with its own problem document."""
     event = target.echo("GET", "/guarded", headers={"X-Key": "yes"})
 
     assert event["requestContext"]["authorizer"]["lambda"]["role"] == "operator"
@@ -143,13 +143,13 @@ def test_an_answer_keeps_its_status_headers_cookies_and_bytes(target: Target) ->
 
 
 def test_a_failing_function_is_an_internal_server_error(target: Target) -> None:
-    """500, in API Gateway's own words."""
+    """500, with API Gateway's own message."""
     response, body = target.ask("GET", "/raise")
 
     assert (response.status, json.loads(body)) == (500, {"message": "Internal Server Error"})
 
 
-def test_a_failing_functions_words_do_not_reach_the_client(target: Target) -> None:
+def test_the_error_of_a_failing_function_does_not_reach_the_client(target: Target) -> None:
     """With any status of 500 or more."""
     response, body = target.ask("GET", "/raise")
 
@@ -160,8 +160,8 @@ def test_a_failing_functions_words_do_not_reach_the_client(target: Target) -> No
 # ── Handshakes ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_connect_event_tells_who_connects(target: Target) -> None:
-    """The context, the query, the headers, and what the authorizer has said, each as a string."""
+def test_a_connect_event_contains_the_client_and_its_authorization(target: Target) -> None:
+    """The context, the query, the headers, and the authorizer's values, each as a string."""
     with target.open("connecting", wish="nothing") as socket:
         hello = report(socket)
 
@@ -197,12 +197,12 @@ def test_a_header_of_a_handshake_keeps_its_case(target: Target) -> None:
     ],
 )
 def test_an_authorizer_refuses_a_handshake(target: Target, agent: str, status: int) -> None:
-    """And `$connect` does not run."""
+    """`$connect` does not run."""
     assert _refusal(target, agent) == status
 
 
 def test_an_authorizer_that_raises_unauthorized_is_401(target: Target) -> None:
-    """It is the only exception with a meaning."""
+    """It is the only exception with a special meaning."""
     assert _refusal(target, "unauthorized") == 401
 
 
@@ -218,7 +218,7 @@ def test_a_refusal_of_connect_keeps_its_status(target: Target) -> None:
 
 
 def test_a_subprotocol_that_connect_chooses_is_agreed(target: Target) -> None:
-    """In a header of its answer."""
+    """`$connect` chooses it in a header of its answer."""
     with target.open(
         "choosing", subprotocols=[Subprotocol("first"), Subprotocol("second")], wish="subprotocol"
     ) as socket:
@@ -228,7 +228,7 @@ def test_a_subprotocol_that_connect_chooses_is_agreed(target: Target) -> None:
 # ── Messages ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_message_event_tells_what_came_from_whom(target: Target) -> None:
+def test_a_message_event_contains_the_message_and_its_sender(target: Target) -> None:
     """The body as it was sent, the connection and its authorizer's context, an id of the message."""
     with target.connected("talking") as (socket, identity):
         socket.send('{"type": "unknown", "text": "grüße"}')
@@ -263,7 +263,7 @@ def test_a_message_cannot_choose_the_route_of_a_handshake(target: Target) -> Non
         assert report(socket)["event"]["body"] == '{"type": "$disconnect"}'
 
 
-def test_what_a_route_returns_is_not_for_the_client(target: Target) -> None:
+def test_what_a_route_returns_is_not_sent_to_the_client(target: Target) -> None:
     """It is sent only if there is a RouteResponse."""
     with target.connected("silent") as (socket, _):
         socket.send("answer")
@@ -272,8 +272,8 @@ def test_what_a_route_returns_is_not_for_the_client(target: Target) -> None:
         assert report(socket)["event"]["body"] == "after it"
 
 
-def test_a_failing_route_is_told_to_the_client(target: Target) -> None:
-    """In API Gateway's words; the socket stays open."""
+def test_the_client_gets_a_message_when_a_route_fails(target: Target) -> None:
+    """API Gateway's own message; the socket stays open."""
     with target.connected("failing") as (socket, identity):
         socket.send("raise")
         told = report(socket)
@@ -358,7 +358,7 @@ def test_posts_arrive_in_order_as_text(target: Target) -> None:
 
 
 def test_a_post_of_128_kb_arrives_and_one_byte_more_is_too_large(target: Target) -> None:
-    """413: it never fits."""
+    """413: the larger one can never be sent."""
     with target.connected("large") as (socket, identity):
         target.connections.post_to_connection(ConnectionId=identity, Data=b"x" * LIMIT)
         received = socket.recv(timeout=PATIENCE)
@@ -376,8 +376,8 @@ def test_a_post_of_100_kb_arrives(target: Target) -> None:
         assert len(socket.recv(timeout=PATIENCE)) == 100_000
 
 
-def test_get_connection_tells_when_it_was_last_active(target: Target) -> None:
-    """And when it was opened, and by which client."""
+def test_get_connection_returns_when_the_connection_was_last_active(target: Target) -> None:
+    """The answer also says when it was opened, and by which client."""
     with target.connected("asked") as (_, identity):
         found = target.connections.get_connection(ConnectionId=identity)
 
@@ -436,8 +436,8 @@ def test_disconnect_runs_once_the_connection_is_gone(target: Target) -> None:
     assert told["outcomes"] == {"post": 410, "get": 410, "delete": 410}
 
 
-def test_disconnect_is_told_the_clients_close_code(target: Target) -> None:
-    """And its reason."""
+def test_a_disconnect_event_contains_the_clients_close_code(target: Target) -> None:
+    """The event also has the reason."""
     with target.connected("watching-codes") as (watcher, watching):
         with target.connected("tired", watcher=watching) as (socket, _):
             socket.close(4321, "tired")
@@ -447,7 +447,7 @@ def test_disconnect_is_told_the_clients_close_code(target: Target) -> None:
 
 
 def test_a_connection_that_is_deleted_is_disconnected_too(target: Target) -> None:
-    """As if the client had closed it."""
+    """Its `$disconnect` runs, as if the client had closed it."""
     with (
         target.connected("watching-deleted") as (watcher, watching),
         target.connected("thrown-out", watcher=watching) as (_, identity),
@@ -469,7 +469,7 @@ def test_an_asynchronous_invocation_is_accepted_with_202(target: Target) -> None
 
 
 def test_a_synchronous_invocation_returns_what_the_function_returns(target: Target) -> None:
-    """If the function fails, the call succeeds and says so."""
+    """If the function fails, the call succeeds and returns the error."""
     good = target.functions.invoke(FunctionName=target.later, Payload=b'{"a": 1}')
     bad = target.functions.invoke(FunctionName=target.later, Payload=b'{"fail": true}')
 
@@ -478,14 +478,14 @@ def test_a_synchronous_invocation_returns_what_the_function_returns(target: Targ
 
 
 def test_a_failed_invocation_names_the_exception(target: Target) -> None:
-    """And its message."""
+    """The result also has the exception's message."""
     failed = _payload(target.functions.invoke(FunctionName=target.later, Payload=b'{"fail": true}'))
 
     assert (failed["errorType"], failed["errorMessage"]) == ("ValueError", "a secret")
 
 
 def test_an_unknown_function_is_not_found(target: Target) -> None:
-    """Before anything is accepted."""
+    """The call is refused before an event is accepted."""
     for kind in ("Event", "RequestResponse"):
         with pytest.raises(target.functions.exceptions.ResourceNotFoundException):
             target.functions.invoke(FunctionName="nobody", InvocationType=kind, Payload=b"{}")

@@ -1,4 +1,4 @@
-"""What broke in StreamSpace (R1 to R35): each situation again, and what happens here instead."""
+"""The bugs of StreamSpace (R1 to R35): each situation is repeated, and works here."""
 
 import json
 from functools import partial
@@ -31,7 +31,7 @@ from tests.rows import (
 )
 
 
-def test_null_in_any_nullable_column_stops_no_command(conn: Connection) -> None:
+def test_null_in_any_nullable_column_does_not_stop_commands(conn: Connection) -> None:
     """R1 to R4: the database itself names the columns; each command reaches its agent, in order."""
     connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=100)
     columns = conn.execute(
@@ -104,7 +104,7 @@ def test_a_command_for_an_offline_agent_waits_without_an_error(conn: Connection)
     assert gateway.command_ids == ["k1"]
 
 
-def test_an_ack_that_comes_before_the_post_has_returned_stands(conn: Connection, database_url: str) -> None:
+def test_an_ack_that_arrives_before_the_post_has_returned_is_kept(conn: Connection, database_url: str) -> None:
     """R15: `sent` is written before the post, and nothing writes it afterwards."""
     connect_new_agent(conn)
     put(conn, "k1")
@@ -120,7 +120,7 @@ def test_an_ack_that_comes_before_the_post_has_returned_stands(conn: Connection,
     assert history == ["pending", "sent", "acknowledged"]
 
 
-def test_each_frame_is_one_json_document_whatever_the_command_holds(conn: Connection) -> None:
+def test_each_frame_is_one_json_document_for_any_command(conn: Connection) -> None:
     """R18: two documents joined by a newline were dropped; no JSON is built by string formatting."""
     connect_new_agent(conn, window=10)
     put(conn, "k1", action='say "hello"\n', payload='{"text": "a\\nb \\"c\\" \\\\"}')
@@ -139,7 +139,7 @@ def test_each_frame_is_one_json_document_whatever_the_command_holds(conn: Connec
     }
 
 
-def test_a_post_that_nobody_took_is_not_counted_as_sent(conn: Connection) -> None:
+def test_a_post_that_was_not_accepted_is_not_counted_as_sent(conn: Connection) -> None:
     """R19: the command is pending again, and the next connection gets it with a larger attempt."""
     connect_new_agent(conn)
     put(conn, "k1")
@@ -172,7 +172,7 @@ def test_the_result_of_a_completed_command_is_kept(conn: Connection, result: Any
 
 
 def test_a_result_that_postgresql_cannot_store_completes_its_command(conn: Connection) -> None:
-    """R26: U+0000 and lone surrogates are replaced by another character."""
+    """R26: U+0000 and lone surrogates are replaced."""
     connect_new_agent(conn)
     put(conn, "k1")
     deliver(conn, FakeGateway(), "a1", plenty)
@@ -184,8 +184,8 @@ def test_a_result_that_postgresql_cannot_store_completes_its_command(conn: Conne
     assert command.result["text"] == "a\ufffdb"
 
 
-def test_commands_go_in_the_order_of_acceptance_whatever_their_clocks_say(conn: Connection) -> None:
-    """R27: a row that is inserted later goes later, even with an earlier created_at; a higher priority goes first."""
+def test_commands_go_in_the_order_of_acceptance_for_any_created_at(conn: Connection) -> None:
+    """R27: a row that is inserted later is sent later, even with an earlier created_at; a higher priority is sent first."""
     connect_new_agent(conn)
     put(conn, "k1")
     put(conn, "k2", created_at=PAST)
@@ -199,8 +199,8 @@ def test_commands_go_in_the_order_of_acceptance_whatever_their_clocks_say(conn: 
     assert gateway.command_ids == ["k3", "k1", "k2"]
 
 
-def test_a_command_from_the_future_is_created_when_it_comes(conn: Connection) -> None:
-    """I12: the client that inserts may have a wrong clock; only the database's counts."""
+def test_a_created_at_in_the_future_is_replaced_by_the_time_of_the_insert(conn: Connection) -> None:
+    """I12: the client's clock may be wrong; only the database's clock counts."""
     create_agent(conn)
     put(conn, "k1", created_at=FUTURE)
 
@@ -228,7 +228,7 @@ def test_a_docker_agents_answers_settle_the_command_of_their_session(conn: Conne
     assert states == [("s1", "running"), ("s2", "failed")]
 
 
-def test_a_report_that_moved_no_row_is_reported_and_never_logged_as_success(
+def test_a_report_that_moved_no_row_is_logged_as_a_warning_and_not_as_success(
     conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """I9: a failure after the end, and a command that does not exist."""
@@ -255,7 +255,7 @@ def test_a_report_that_moved_no_row_is_reported_and_never_logged_as_success(
 
 
 @pytest.mark.parametrize("name", ["agent_commands_due", "agent_commands_ack_due", "agent_commands_executing"])
-def test_a_fresh_installation_has_what_its_statements_name(conn: Connection, name: str) -> None:
+def test_a_fresh_installation_has_the_indexes_and_columns_that_it_needs(conn: Connection, name: str) -> None:
     """R6, R7: the same function applies the schema everywhere, and a status update finds its columns."""
     create_agent(conn)
     put_session(conn, "s1")

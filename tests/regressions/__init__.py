@@ -1,1 +1,1 @@
-"""The original's regressions, put back on purpose: each of them must turn a test red."""
+"""The original's regressions, put back on purpose: each of them must fail a test."""

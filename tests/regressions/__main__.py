@@ -21,7 +21,7 @@ from tests.regressions.selection import MUTATIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDTH = 160
-"""Columns of the table where there is no terminal."""
+"""Columns of the table if there is no terminal."""
 TEST_SECONDS = 60
 """A test that hangs for longer proves nothing."""
 TESTS_FAILED = 1
@@ -30,12 +30,12 @@ INVALID = re.compile(
     r"SyntaxError|NameError|UnboundLocalError|AttributeError|ImportError|Failed: Timeout"
     r"|missing FROM-clause|AmbiguousColumn|Indeterminate|query has \d+ place"
 )
-"""What a test says where the mutation is no valid code, or hangs: no proof."""
+"""Errors that prove nothing: the mutation is not valid code, or hangs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of a mutation, and what pytest said."""
+    """The verdict about a mutation, and the output of pytest."""
 
     verdict: str
     """caught: the test failed; survived: it passed; invalid: it failed for another reason than the mutation."""
@@ -44,19 +44,22 @@ class Outcome:
 
     @property
     def reason(self) -> str:
-        """The failed test's own words."""
+        """The message of the failed test."""
         said = re.search(r"^E +(.*)", self.output, re.MULTILINE)
         return said[1] if said else ""
 
 
 def main() -> int:
-    """Try the mutations; 0 where each of them was caught."""
+    """Try the mutations; return 0 if each of them was caught."""
     parser = argparse.ArgumentParser(prog="python -m tests.regressions", description=__doc__)
     parser.add_argument(
-        "--only", metavar="TEXT", default="", help="those with this in their name, or this reference (R16, I5)"
+        "--only",
+        metavar="TEXT",
+        default="",
+        help="those with this text in their name, or with this reference (R16, I5)",
     )
-    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="how many at a time (2)")
-    parser.add_argument("--report", type=Path, metavar="FILE", help="write the table into a file too")
+    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="number of mutations at a time (2)")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="also write the table to this file")
     asked = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     chosen = [each for each in MUTATIONS if asked.only in each.name or asked.only in each.stands_for]
@@ -91,7 +94,7 @@ def main() -> int:
     console.print(f"{caught} of {len(chosen)} caught in {time.monotonic() - begun:.0f} s")
     if unchanged.result().verdict != "survived":
         console.print(unchanged.result().output[-3000:], markup=False, highlight=False)
-        console.print("A test fails without any mutation, so nothing is proven.", style="red")
+        console.print("A test fails without a mutation, so nothing is proven.", style="red")
         return 1
     return 0 if chosen and caught == len(chosen) else 1
 
@@ -105,13 +108,13 @@ def _run(tests: Sequence[str], change: tuple[Path, str] | None) -> Outcome:
         if change:
             path, text = copy / change[0], change[1]
             path.write_text(text)
-            # A compiled file of the same second and size would be taken for the changed one's.
+            # Python would use a compiled file of the same second and size instead of the changed source.
             shutil.rmtree(path.parent / "__pycache__", ignore_errors=True)
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
         options = ["-x", "--tb=short", "-rf", "-o", f"timeout={TEST_SECONDS}"]
-        # In one process, whatever the repository's own options say.
+        # In one process; the repository's own options are ignored.
         options += ["-o", "addopts=--import-mode=importlib"]
-        # These take a second to import, and no named test needs them.
+        # These plugins take a second to import, and no named test needs them.
         options += ["-p", "no:schemathesis", "-p", "no:hypothesispytest", "-p", "no:cacheprovider"]
         run = subprocess.run(
             [sys.executable, "-m", "pytest", *options, *tests],
@@ -128,7 +131,7 @@ def _run(tests: Sequence[str], change: tuple[Path, str] | None) -> Outcome:
 
 
 def _show(chosen: Sequence[Mutation], outcomes: dict[str, Outcome], console: Console) -> None:
-    table = Table("mutation, and the test that caught it", "stands for", "puts back", "seconds")
+    table = Table("mutation, and the test that caught it", "reference", "puts back", "seconds")
     for each in chosen:
         outcome = outcomes[each.name]
         caught = outcome.verdict == "caught"

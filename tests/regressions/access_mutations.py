@@ -1,8 +1,8 @@
-"""Mutations of keys, approval, ownership and roles, and of what strangers learn."""
+"""Mutations of keys, approval, ownership and roles, and of what unauthenticated callers learn."""
 
 from tests.regressions.mutation import Mutation
 
-REVOKED = "test_a_revoked_key_opens_nothing_and_its_sockets_are_closed"
+REVOKED = "test_a_revoked_key_is_refused_and_its_connections_are_closed"
 
 MUTATIONS = (
     Mutation(
@@ -12,11 +12,11 @@ MUTATIONS = (
         find="return owner if owner and hmac.compare_digest(",
         replace='return KeyOwner(agent_id=agent_id, approval="approved", key_id=__import__("uuid").uuid4())\n'
         "return owner if owner and hmac.compare_digest(",
-        caught_by="test_a_key_opens_the_socket_of_the_very_agent_that_it_was_given_to",
+        caught_by="test_a_key_opens_connections_of_its_own_agent_only",
     ),
     Mutation(
         name="new-key-is-refused",
-        puts_back="An agent cannot have a second key, so that none can be replaced.",
+        puts_back="An agent cannot have a second key, so no key can be rotated.",
         stands_for=("R32",),
         find="KEYS_AT_ONCE = 2",
         replace="KEYS_AT_ONCE = 1",
@@ -28,7 +28,7 @@ MUTATIONS = (
         stands_for=("S2",),
         find="where agent_id = %(agent_id)s and approval = 'approved' and deleted_at is null",
         replace="where agent_id = %(agent_id)s and deleted_at is null",
-        caught_by="test_an_agent_that_is_not_approved_connects_neither_past_the_authorizer_nor_after_it",
+        caught_by="test_an_unapproved_agent_is_refused_by_the_authorizer_and_by_connect",
     ),
     Mutation(
         name="ack-of-anyones-command",
@@ -44,7 +44,7 @@ MUTATIONS = (
         stands_for=("S4",),
         find="where name = %s and agent_id = %s",
         replace="where name = %s and %s::text is not null",
-        caught_by="test_an_agents_status_changes_its_own_sessions_and_nobody_elses",
+        caught_by="test_an_agents_status_changes_only_its_own_sessions",
     ),
     Mutation(
         name="revoked-key-keeps-its-socket",
@@ -61,15 +61,15 @@ MUTATIONS = (
         find="agent_keys.owner_of(conn, key, registration.agent_id) is None",
         replace="registry.find(conn, registration.agent_id, None) "
         "and agent_keys.owner_of(conn, key, registration.agent_id) is None",
-        caught_by="test_registration_tells_nobody_which_agents_there_are",
+        caught_by="test_registration_does_not_reveal_which_agents_exist",
     ),
     Mutation(
         name="database-errors-are-sent",
-        puts_back="A client reads what PostgreSQL says.",
+        puts_back="A client gets PostgreSQL's error messages.",
         stands_for=("S7",),
         find='logger.exception("Unexpected error") known = DispatcherError(_UNEXPECTED)',
         replace="known = DispatcherError(str(error))",
-        caught_by="test_what_the_database_says_is_not_told_to_clients",
+        caught_by="test_database_errors_are_not_sent_to_clients",
     ),
     Mutation(
         name="history-is-deleted-with-the-agent",
@@ -78,15 +78,15 @@ MUTATIONS = (
         find='conn.execute("update agent_keys set revoked_at',
         replace='conn.execute("delete from agent_commands where agent_id = %s", (agent_id,))\n'
         'conn.execute("update agent_keys set revoked_at',
-        caught_by="test_an_agent_that_is_deleted_leaves_its_commands_and_their_history",
+        caught_by="test_deleting_an_agent_keeps_its_commands_and_their_history",
     ),
     Mutation(
         name="roles-mean-nothing",
-        puts_back="A reader decides about agents.",
+        puts_back="A reader approves and rejects agents.",
         stands_for=("S10",),
         find="if not self.role.allows(needed):",
         replace="if False:",
-        caught_by="test_only_an_admin_decides_about_agents",
+        caught_by="test_only_an_admin_manages_agents",
     ),
     Mutation(
         name="tokens-are-not-verified",
@@ -94,6 +94,6 @@ MUTATIONS = (
         stands_for=("S10",),
         find='issuer=ISSUER, options={"require":',
         replace='issuer=ISSUER,\noptions={"verify_signature": False, "require":',
-        caught_by="test_a_token_that_is_not_ours_or_over_is_nobodys",
+        caught_by="test_a_foreign_or_expired_token_is_not_accepted",
     ),
 )

@@ -2,8 +2,8 @@
 
 from tests.regressions.mutation import Mutation
 
-ANSWERS = "test_each_answer_is_taken_for_what_it_is_and_nothing_is_posted_twice"
-WAKE_UP = "test_a_command_that_comes_while_another_holds_the_lease_is_delivered_by_the_holder"
+ANSWERS = "test_each_answer_has_its_outcome_and_nothing_is_posted_twice"
+WAKE_UP = "test_a_command_submitted_while_the_lease_is_held_is_delivered_by_the_holder"
 HANDSHAKE = "test_flush_waits_until_the_handshake_is_over_and_then_delivers"
 
 MUTATIONS = (
@@ -22,7 +22,7 @@ MUTATIONS = (
         stands_for=("R14", "I1"),
         find='except psycopg.Error as error: logger.warning("Delivery postponed"',
         replace='except ZeroDivisionError as error:\n    logger.warning("Delivery postponed"',
-        caught_by="test_a_database_that_goes_away_after_the_commit_changes_nothing_about_the_202",
+        caught_by="test_a_database_failure_after_the_commit_does_not_change_the_202",
     ),
     Mutation(
         name="session-command-is-not-sent",
@@ -30,7 +30,7 @@ MUTATIONS = (
         stands_for=("R30",),
         find="command(conn, name, action, by) deliver_at_once(conn, gateway, [command],",
         replace="command(conn, name, action, by)\ndeliver_at_once(conn, gateway, [],",
-        caught_by="test_what_is_done_to_a_session_is_sent_to_its_agent",
+        caught_by="test_every_action_on_a_session_is_sent_to_its_agent",
     ),
     Mutation(
         name="list-is-not-dispatched",
@@ -71,7 +71,7 @@ MUTATIONS = (
         stands_for=("I2", "S3"),
         find="due.agent_id = a.agent_id and due.status = 'pending'",
         replace="due.status = 'pending'",
-        caught_by="test_an_agent_gets_its_own_commands_and_nobody_elses",
+        caught_by="test_an_agent_gets_only_its_own_commands",
     ),
     Mutation(
         name="window-is-ignored",
@@ -87,7 +87,7 @@ MUTATIONS = (
         stands_for=("R27", "I4"),
         find="order by due.priority desc, due.seq",
         replace="order by due.priority desc, due.created_at",
-        caught_by="test_commands_go_in_the_order_of_acceptance_whatever_their_clocks_say",
+        caught_by="test_commands_go_in_the_order_of_acceptance_for_any_created_at",
     ),
     Mutation(
         name="attempt-is-not-counted",
@@ -95,7 +95,7 @@ MUTATIONS = (
         stands_for=("I3",),
         find="attempt = c.attempt + 1",
         replace="attempt = greatest(c.attempt, 1)",
-        caught_by="test_a_post_that_nobody_took_is_not_counted_as_sent",
+        caught_by="test_a_post_that_was_not_accepted_is_not_counted_as_sent",
     ),
     Mutation(
         name="deliver-by-is-ignored",
@@ -103,7 +103,7 @@ MUTATIONS = (
         stands_for=("I14",),
         find="and (due.deliver_by is null or due.deliver_by > now())",
         replace="",
-        caught_by="test_a_claim_leaves_out_what_is_too_late_and_what_is_too_early",
+        caught_by="test_a_claim_skips_commands_that_are_overdue_or_not_yet_due",
     ),
     # The post
     Mutation(
@@ -120,7 +120,7 @@ MUTATIONS = (
         stands_for=("R9",),
         find="return sent, end(unsent=_commands(messages), unsent_cause=cause, gone=True)",
         replace="unsendable += [(each, cause) for each in message.commands]",
-        caught_by="test_each_outcome_of_a_post_is_treated_as_what_it_is",
+        caught_by="test_each_outcome_of_a_post_has_its_own_effect",
     ),
     Mutation(
         name="unanswered-post-is-posted-again",
@@ -140,7 +140,7 @@ MUTATIONS = (
         "    \"update agent_commands set status = 'sent', ack_deadline = now() where command_id = any(%s)\",\n"
         "    ([each.command_id for each in claim.commands],),\n"
         ")",
-        caught_by="test_an_ack_that_comes_before_the_post_has_returned_stands",
+        caught_by="test_an_ack_that_arrives_before_the_post_has_returned_is_kept",
     ),
     Mutation(
         name="transaction-open-across-a-post",
@@ -167,7 +167,7 @@ MUTATIONS = (
         stands_for=("R11",),
         find="for agent in due[:INLINE]",
         replace="for agent in due[:0]",
-        caught_by="test_a_sweep_delivers_around_what_cannot_be_read",
+        caught_by="test_a_sweep_sets_unreadable_rows_aside_and_delivers_the_others",
     ),
     Mutation(
         name="one-pass-stops-the-others",
@@ -175,7 +175,7 @@ MUTATIONS = (
         stands_for=("I11",),
         find="except psycopg.Error as error: self.failed += 1",
         replace="except ZeroDivisionError as error:\n    self.failed += 1",
-        caught_by="test_a_pass_that_fails_stops_no_other",
+        caught_by="test_a_failed_pass_does_not_stop_the_others",
     ),
     Mutation(
         name="sent-for-ever",
@@ -191,7 +191,7 @@ MUTATIONS = (
         stands_for=("R28",),
         find="and busy.execution_deadline > now()",
         replace="and false",
-        caught_by="test_the_silence_of_an_agent_that_executes_means_nothing",
+        caught_by="test_a_missing_ack_does_not_count_while_the_agent_executes",
     ),
     Mutation(
         name="cancelled-is-sent-again",
@@ -199,7 +199,7 @@ MUTATIONS = (
         stands_for=("I14",),
         find="when c.cancel_requested_at is not null then 'cancelled' when",
         replace="when",
-        caught_by="test_a_cancel_while_it_is_under_way_ends_it_instead_of_sending_it_again",
+        caught_by="test_a_cancelled_command_that_is_under_way_ends_and_is_not_sent_again",
     ),
     # Connect
     Mutation(

@@ -13,7 +13,7 @@ PRODUCT = (
     "template.yaml",
 )
 GAP = 600
-"""The most characters that `...` stands for."""
+"""The most characters that `...` can match."""
 CANDIDATES = 3
 _TOKEN = re.compile(r"\.\.\.|\w+|[^\w\s]")
 _SPACE = r"(?:\s|--[^\n]*\n|#[^\n]*\n)*"
@@ -38,8 +38,8 @@ class Place:
 class Mutation:
     """A regression that is put back: the code `find` becomes `replace`, and the test `caught_by` must fail.
 
-    `find` is compared token by token: all runs of white space are equal, comments and trailing commas do not count, and `...`
-    stands for any code between two parts (`replace` may repeat it).  No file is named: code may move.
+    `find` is compared token by token: all runs of white space are equal, comments and trailing commas do not count, and
+    `...` matches any code between two parts (`replace` may repeat it).  No file is named: code may move.
     """
 
     name: str

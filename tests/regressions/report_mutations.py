@@ -2,8 +2,8 @@
 
 from tests.regressions.mutation import Mutation
 
-STATES = "test_a_move_is_made_from_its_sources_and_from_nowhere_else"
-HEARTBEATS = "test_one_lost_heartbeat_flaps_nothing_and_the_next_one_brings_an_agent_back"
+STATES = "test_a_move_is_made_only_from_its_source_statuses"
+HEARTBEATS = "test_one_lost_heartbeat_changes_no_presence_and_the_next_one_restores_it"
 
 MUTATIONS = (
     Mutation(
@@ -44,7 +44,7 @@ MUTATIONS = (
         stands_for=("I7",),
         find="else c.attempt = ack.attempt end",
         replace="else true end",
-        caught_by="test_a_report_of_an_old_attempt_settles_the_newer_one_only_where_it_is_a_result",
+        caught_by="test_a_report_of_an_old_attempt_settles_the_newer_one_only_if_it_is_a_result",
     ),
     Mutation(
         name="report-that-moved-nothing-is-success",
@@ -52,7 +52,7 @@ MUTATIONS = (
         stands_for=("I9",),
         find='logger.warning("Report moved nothing"',
         replace='logger.info("Report taken"',
-        caught_by="test_a_report_that_moved_no_row_is_reported_and_never_logged_as_success",
+        caught_by="test_a_report_that_moved_no_row_is_logged_as_a_warning_and_not_as_success",
     ),
     Mutation(
         name="timestamp-must-be-text",
@@ -62,7 +62,7 @@ MUTATIONS = (
         replace='if isinstance(message.get("timestamp"), int):\n'
         '    raise BadFrame("timestamp")\n'
         'kind = as_text(message.get("type"))',
-        caught_by="test_a_heartbeat_counts_in_whatever_shape_it_comes",
+        caught_by="test_a_heartbeat_of_any_shape_counts",
     ),
     Mutation(
         name="report-is-lost-in-a-deadlock",
@@ -70,7 +70,7 @@ MUTATIONS = (
         stands_for=("R25",),
         find="for pause in RETRY_PAUSES:",
         replace="for pause in ():",
-        caught_by="test_a_report_that_the_database_interrupts_is_settled_all_the_same",
+        caught_by="test_a_report_is_settled_although_the_database_interrupts_it",
     ),
     Mutation(
         name="unacknowledged-stays-on-the-old-socket",
@@ -78,7 +78,7 @@ MUTATIONS = (
         stands_for=("R25", "R29"),
         find="redelivery.return_superseded(conn, agent_id, opened.epoch)",
         replace="pass",
-        caught_by="test_a_new_connection_gets_what_was_not_acknowledged_on_the_older_one",
+        caught_by="test_a_new_connection_gets_the_unacknowledged_commands_of_the_older_one",
     ),
     Mutation(
         name="disconnect-by-agent-id",
@@ -86,7 +86,7 @@ MUTATIONS = (
         stands_for=("R17", "I8"),
         find="connections.forget(conn, agent_id, connection_id)",
         replace='conn.execute("update agents set connection_id = null where agent_id = %s", (agent_id,))',
-        caught_by="test_a_late_disconnect_of_the_older_connection_leaves_the_newer_one_alone",
+        caught_by="test_a_late_disconnect_of_the_older_connection_does_not_change_the_newer_one",
     ),
     Mutation(
         name="one-epoch-for-all-connections",
@@ -94,7 +94,7 @@ MUTATIONS = (
         stands_for=("R35", "I8"),
         find="set epoch = epoch + 1,",
         replace="set epoch = greatest(epoch, 1),",
-        caught_by="test_of_several_processes_with_one_agent_id_the_last_to_connect_gets_the_commands",
+        caught_by="test_the_last_of_several_processes_with_one_agent_id_gets_the_commands",
     ),
     Mutation(
         name="heartbeat-without-effect",

@@ -2,8 +2,8 @@
 
 from tests.regressions.mutation import Mutation
 
-NULLS = "test_null_in_any_nullable_column_stops_no_command"
-FRESH = "test_a_fresh_installation_has_what_its_statements_name"
+NULLS = "test_null_in_any_nullable_column_does_not_stop_commands"
+FRESH = "test_a_fresh_installation_has_the_indexes_and_columns_that_it_needs"
 
 MUTATIONS = (
     Mutation(
@@ -37,7 +37,7 @@ MUTATIONS = (
         find="create trigger agent_commands_admit before insert on agent_commands"
         " for each row execute function agent_commands_admit();",
         replace="",
-        caught_by="test_a_sweep_delivers_around_what_cannot_be_read",
+        caught_by="test_a_sweep_sets_unreadable_rows_aside_and_delivers_the_others",
     ),
     Mutation(
         name="payload-is-not-encoded",
@@ -69,7 +69,7 @@ MUTATIONS = (
         stands_for=("R18",),
         find="for command in commands: yield Message(text=command.frame, commands=(command,))",
         replace='yield Message(text="\\n".join(command.frame for command in commands), commands=tuple(commands))',
-        caught_by="test_each_frame_is_one_json_document_whatever_the_command_holds",
+        caught_by="test_each_frame_is_one_json_document_for_any_command",
     ),
     Mutation(
         name="frame-is-built-by-formatting",
@@ -79,7 +79,7 @@ MUTATIONS = (
         "'commandId', command_id, 'action', action, 'payload', coalesce(payload, '{}')))::text",
         replace='return \'{"type": "command", "payload": {"commandId": "\' || command_id || \'", "action": "\' || action\n'
         "    || '\", \"payload\": ' || coalesce(payload, '{}')::text || '}}'",
-        caught_by="test_each_frame_is_one_json_document_whatever_the_command_holds",
+        caught_by="test_each_frame_is_one_json_document_for_any_command",
     ),
     Mutation(
         name="clock-of-the-client",
@@ -87,15 +87,15 @@ MUTATIONS = (
         stands_for=("I12",),
         find="least(coalesce(new.created_at, now()), now())",
         replace="coalesce(new.created_at, now())",
-        caught_by="test_a_command_from_the_future_is_created_when_it_comes",
+        caught_by="test_a_created_at_in_the_future_is_replaced_by_the_time_of_the_insert",
     ),
     Mutation(
         name="transition-leaves-no-history",
-        puts_back="A command changes its status and its history does not say so.",
+        puts_back="A command changes its status without a row of history.",
         stands_for=("I16",),
         find="a.moves = b.moves from ... where a.status is distinct from b.status",
         replace="a.moves = b.moves from ... where false",
-        caught_by="test_a_move_is_made_from_its_sources_and_from_nowhere_else",
+        caught_by="test_a_move_is_made_only_from_its_source_statuses",
     ),
     Mutation(
         name="pruned-too-early",
@@ -103,6 +103,6 @@ MUTATIONS = (
         stands_for=("I2",),
         find="completed_at < now() - %s * interval '1 day'",
         replace="completed_at < now() + %s * interval '1 day'",
-        caught_by="test_what_ended_long_ago_is_pruned_with_its_history",
+        caught_by="test_commands_that_ended_long_ago_are_pruned_with_their_history",
     ),
 )

@@ -34,7 +34,7 @@ def product(root: Path) -> dict[Path, str]:
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
 def test_a_mutation_changes_one_place_of_the_product(mutation: Mutation, product: Mapping[Path, str]) -> None:
-    """And what it makes of a Python file is Python."""
+    """A mutated Python file is still valid Python."""
     path, text = mutation.apply(product)
 
     assert text != product[path]
@@ -43,7 +43,7 @@ def test_a_mutation_changes_one_place_of_the_product(mutation: Mutation, product
 
 
 def test_each_mutation_names_one_test_that_exists(root: Path) -> None:
-    """By the function's name alone, so that a test may move to another file."""
+    """Only the function's name counts, so that a test may move to another file."""
     tests = find_tests(root)
 
     found = {each.caught_by: len(tests.get(each.caught_by, [])) for each in MUTATIONS}
@@ -52,7 +52,7 @@ def test_each_mutation_names_one_test_that_exists(root: Path) -> None:
 
 
 def test_each_regression_and_each_invariant_has_a_mutation() -> None:
-    """And no mutation stands for anything else, or has the name of another."""
+    """No mutation has another reference, and no two have the same name."""
     names = [each.name for each in MUTATIONS]
 
     assert {reference for each in MUTATIONS for reference in each.stands_for} == REGRESSIONS.keys() | INVARIANTS.keys()
@@ -92,7 +92,7 @@ def test_formatting_does_not_matter(find: str, replace: str, changed: str) -> No
 
 
 def test_code_that_was_changed_is_out_of_date_and_the_nearest_code_is_shown() -> None:
-    """With file and line, for whoever adapts the mutation."""
+    """With file and line, so that the mutation can be adapted."""
     mutation = _mutation("where approval = 'approved' and removed_at is null", "")
 
     with pytest.raises(OutOfDate, match=r"0 times(.|\n)*similar: a\.py:7: where approval = ' approved '"):
@@ -100,7 +100,7 @@ def test_code_that_was_changed_is_out_of_date_and_the_nearest_code_is_shown() ->
 
 
 def test_code_that_is_there_twice_is_out_of_date() -> None:
-    """Both places are shown."""
+    """The error shows both places."""
     mutation = _mutation("approval = 'approved'", "true")
 
     with pytest.raises(OutOfDate, match=r"2 times(.|\n)*a\.py:7(.|\n)*b\.py:7"):

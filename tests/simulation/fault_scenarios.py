@@ -1,4 +1,4 @@
-"""Short histories that are written by hand: in each, one of the planted faults shows."""
+"""Short histories that are written by hand: each one reveals one of the planted faults."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

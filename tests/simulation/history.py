@@ -22,7 +22,7 @@ class Submission:
     """accepted (a 202, or the commit of an inserted row), refused, or unknown: no answer came."""
     command_id: str | None = None
     reason: str | None = None
-    """The name of the error, where it was refused."""
+    """The name of the error, if it was refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +82,7 @@ class Post:
     queue: tuple[QueuedCommand, ...]
     arrived: bool = False
     answer: Posted | None = None
-    """None where the process did not live to see it."""
+    """None if the process was killed before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +128,7 @@ class AgentReport:
     epoch: int
     """The epoch of the connection that it came over; -1: the dispatcher does not know the connection."""
     command_id: str | None
-    """None where the report names a session that has no command under way."""
+    """None if the report names a session that has no command under way."""
     before: CommandRow | None
     after: CommandRow | None
     others_changed: tuple[str, ...]

@@ -21,7 +21,7 @@ _BATCH = 10
 
 @dataclass(slots=True)
 class Played:
-    """What one history, or several, came to."""
+    """The result of one history, or of several."""
 
     histories: int = 0
     commands: int = 0

@@ -8,7 +8,7 @@ _UNDER_WAY = ("sent", "acknowledged")
 def expected_status(report: AgentReport, before: CommandRow) -> str:
     """Return the status that a report leads to.
 
-    A report of an older attempt says nothing about the last one; but a result that was really reached counts.
+    A report of an older attempt does not count for the last one; but a real result counts.
     """
     of_last_attempt = (
         report.attempt == before.attempt if report.attempt is not None else (before.epoch or 0) <= report.epoch

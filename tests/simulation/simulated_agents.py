@@ -38,11 +38,11 @@ class LogCounter:
     warnings: int = 0
 
     def info(self, _message: str, **_fields: Any) -> None:
-        """Count a report that is said to have moved a command."""
+        """Count a report that is logged as having moved a command."""
         self.successes += 1
 
     def warning(self, _message: str, **_fields: Any) -> None:
-        """Count a report that is said to have had no effect."""
+        """Count a report that is logged as having had no effect."""
         self.warnings += 1
 
 
@@ -58,7 +58,7 @@ class SimulatedAgents:
     sessions: dict[str, str | None] = field(default_factory=dict[str, str | None])
     """The session of each action: an agent that never acknowledges names it in its answer."""
     key_ids: dict[str, str] = field(default_factory=dict[str, str])
-    """The keys that agents connect with, where they have one."""
+    """The keys that agents connect with, if they have one."""
     answered: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
 
     def receive(self, connection: AgentConnection, commands: tuple[PostedCommand, ...]) -> None:

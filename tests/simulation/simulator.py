@@ -122,9 +122,9 @@ class Simulation:
 
     # ── Functions ─────────────────────────────────────────────────────────────────────────────────────────────────────
     def run(self, function: str, work: Callable[[Connection], T], *, retried: bool = False) -> Outcome[T]:
-        """Run a function in a process of its own, perhaps with a fault.
+        """Run a function in its own process, perhaps with a fault.
 
-        `retried` runs it once more where the database was lost, like `database.persistently`.
+        `retried` runs it once more if the database was lost, like `database.persistently`.
         """
         outcome = self._run(
             function, work, self.choose(DELIVERY_FAULTS if function in DELIVERING else CONNECTION_FAULTS)

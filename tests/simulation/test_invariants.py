@@ -230,7 +230,7 @@ WRONG: list[tuple[str, Callable[[History], Changes]]] = [
     ("I16: the attempts of do-1 went back", lambda h: transition(h, attempt=0)),
     ("I16: there are transitions of commands that do not exist", lambda h: transition(h, command_id="k9")),
 ]
-"""What must be noticed, and in which history"""
+"""Which violation must be found, and in which history"""
 
 
 def broken(history: History, **changes: Any) -> set[str]:
@@ -239,7 +239,7 @@ def broken(history: History, **changes: Any) -> set[str]:
     return {violation.partition(":")[0] for violation in violations}
 
 
-def test_a_correct_history_breaks_nothing_and_every_invariant_checks_it(correct: History) -> None:
+def test_a_correct_history_breaks_no_invariant_and_each_one_checks_it(correct: History) -> None:
     """One command, delivered and completed."""
     checks: Counter[str] = Counter()
 
@@ -249,7 +249,7 @@ def test_a_correct_history_breaks_nothing_and_every_invariant_checks_it(correct:
 
 @pytest.mark.parametrize(("violation", "changes"), WRONG, ids=[violation for violation, _ in WRONG])
 def test_a_wrong_history_is_refused(correct: History, violation: str, changes: Callable[[History], Changes]) -> None:
-    """By the check that it is wrong for, whichever others it breaks too."""
+    """The expected check must refuse it; others may refuse it too."""
     violations = violations_of(replace(correct, **changes(correct)), Counter())
 
     assert [each for each in violations if each.startswith(violation)] != [], violations

@@ -31,7 +31,7 @@ from tests.simulation.simulated_time import TimeShift
 
 SUBMITTED_BY_PROCESS = {"after the commit of a submission": 2, "in the delivery after a submission": 2}
 SWEEPS = 2
-"""The first sweep after a minute sends what nobody held; the second one sends what the killed process held."""
+"""The first sweep sends the commands without a lease holder; the second one sends those of the killed process."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""An odd row stops no other: NULL wherever the tables allow it, payloads of every JSON type, unknown statuses."""
+"""Odd rows do not stop other rows: NULL in every nullable column, payloads of every JSON type, unknown statuses."""
 
 from typing import Any
 
@@ -71,7 +71,7 @@ def delivered(gateway: FakeGateway) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_null_in_each_nullable_column_of_a_command_stops_no_other(conn: Connection, mode: str) -> None:
+def test_null_in_each_nullable_column_of_a_command_does_not_stop_the_others(conn: Connection, mode: str) -> None:
     """The columns are read from the database: one that is added later is tested too."""
     connect_agent(conn, mode)
     names = [*nullable_columns(conn, "agent_commands"), *NULL_MEANS_DEFAULT]
@@ -84,7 +84,7 @@ def test_null_in_each_nullable_column_of_a_command_stops_no_other(conn: Connecti
     assert list(deliver_by_sweeps(conn)) == [f"{when}-{name}" for name in names for when in ("null", "after")]
 
 
-def test_a_row_of_nothing_but_null_is_delivered(conn: Connection) -> None:
+def test_a_row_with_only_nulls_is_delivered(conn: Connection) -> None:
     """Only its id, its agent and its action have values."""
     connect_agent(conn, "acknowledging")
     columns: dict[str, Any] = dict.fromkeys([*nullable_columns(conn, "agent_commands"), *NULL_MEANS_DEFAULT])
@@ -94,7 +94,7 @@ def test_a_row_of_nothing_but_null_is_delivered(conn: Connection) -> None:
 
 
 @pytest.mark.parametrize("table", ["agents", "agent_connections", "sessions", "agent_keys"])
-def test_null_in_each_nullable_column_of_another_table_stops_no_other(conn: Connection, table: str) -> None:
+def test_null_in_each_nullable_column_of_another_table_does_not_stop_the_others(conn: Connection, table: str) -> None:
     """In another agent's row, connection, session and key."""
     for agent_id in ("a1", "a2"):
         connect_agent(conn, "acknowledging", agent_id)

@@ -22,7 +22,7 @@ def violations(database: SimulationDatabase, fault: PlantedFault) -> list[str]:
 
 
 def test_every_invariant_has_a_planted_fault() -> None:
-    """No invariant is checked by something that cannot fail."""
+    """So the check of every invariant can fail."""
     assert {fault.breaks for fault in PLANTED_FAULTS} == set(INVARIANTS)
 
 
@@ -43,7 +43,7 @@ def test_a_planted_fault_breaks_its_invariant(
 def test_a_failure_prints_its_seed_and_the_simplest_history(
     simulation_database: SimulationDatabase, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And `make faults` ends with 1."""
+    """`make faults` ends with 1."""
     next(fault for fault in PLANTED_FAULTS if fault.name == "the order is reversed").plant(monkeypatch)
     monkeypatch.setattr(workload, "STEPS", 3)
 
@@ -59,7 +59,7 @@ def test_a_failure_prints_its_seed_and_the_simplest_history(
 
 
 def test_shrinking_removes_steps_and_faults() -> None:
-    """What does not matter for the failure goes: here only one step with its second choice does."""
+    """It removes everything that does not matter for the failure: here only one step with its second choice matters."""
 
     def replay(steps: list[list[int]]) -> list[list[int]] | None:
         return steps if any(len(step) > 1 and step[1] == 4 for step in steps[1:]) else None

@@ -95,7 +95,7 @@ class Workload:
                 agents.flush_requests.append(request)
 
     def _invoke_event(self) -> None:
-        """Invoke an outstanding flush and $disconnect; either may be lost, or come again."""
+        """Run an outstanding flush and $disconnect; each may be lost, or come twice."""
         agents, disconnects = self.simulation.agents, self.simulation.gateway.disconnects
         if agents.flush_requests:
             request = self._choose_latest(agents.flush_requests)

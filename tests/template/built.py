@@ -1,6 +1,6 @@
-"""Looks at what `sam build` made: `python -m tests.template.built`, part of `make build`.
+"""Checks the result of `sam build`: `python -m tests.template.built`, part of `make build`.
 
-A function of arm64 with the libraries of another processor, or for a later glibc, deploys without a word and fails at its
+A function of arm64 with libraries for another processor or for a later glibc deploys without an error and fails at its
 first import.
 """
 
@@ -18,7 +18,7 @@ MACHINES = {0xB7: "arm64", 0x3E: "x86_64"}
 GLIBC_MOST = 34
 """Lambda's python3.12 and later run on Amazon Linux 2023, whose glibc is 2.34."""
 UNZIPPED_MOST = 250 * 1024 * 1024
-"""Bytes that a function and its layers may have."""
+"""Largest size in bytes of a function with its layers."""
 NEEDED = (
     "dispatcher/platform/rds.pem",
     "dispatcher/api/openapi.json",
@@ -31,7 +31,7 @@ NEEDED = (
 
 
 def findings(layer: Path, machine: str, runtime: str) -> Iterator[str]:
-    """Yield what is wrong with a layer that was built for this processor and runtime."""
+    """Yield the errors of a layer that was built for this processor and runtime."""
     python = layer / "python"
     for pattern in NEEDED:
         if not list(python.glob(pattern)):
@@ -53,13 +53,13 @@ def findings(layer: Path, machine: str, runtime: str) -> Iterator[str]:
             yield f"{name} is not for {runtime}"
         newest = max((int(minor) for minor in re.findall(rb"GLIBC_2\.(\d+)", content)), default=0)
         if newest > GLIBC_MOST:
-            yield f"{name} wants glibc 2.{newest}; the runtime has 2.{GLIBC_MOST}"
+            yield f"{name} needs glibc 2.{newest}; the runtime has 2.{GLIBC_MOST}"
     if size > UNZIPPED_MOST:
         yield f"{size // 1024**2} MB unzipped; Lambda takes {UNZIPPED_MOST // 1024**2}"
 
 
 def main() -> int:
-    """Look, and say what was found."""
+    """Check the build, and print the findings."""
     template = read(BUILT / "template.yaml")
     function = template["Globals"]["Function"]
     wrong = list(findings(BUILT / "DispatcherLayer", function["Architectures"][0], function["Runtime"]))

@@ -1,4 +1,4 @@
-"""The template as CloudFormation gets it, and the stacks beside it."""
+"""The template as CloudFormation gets it, and the nested stacks."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -25,7 +25,7 @@ class Statement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """What AWS would be asked to make."""
+    """The resources that AWS would create."""
 
     resources: Resources
 
@@ -48,7 +48,7 @@ class Template:
         return variables
 
     def statements(self, function: str) -> Iterator[Statement]:
-        """Yield what a function's role may do, whichever condition it depends on."""
+        """Yield the statements of a function's role, with every condition both true and false."""
         role = self.of_type("AWS::IAM::Role")[f"{function}Role"]
         for policy in role["Policies"]:
             for statement in _every(policy["PolicyDocument"]["Statement"]):
@@ -60,7 +60,7 @@ class Template:
 
 
 def _every(value: Any) -> Iterator[Any]:
-    """Yield the items of a list, or a single one, of both sides of every condition."""
+    """Yield the items of a list, or a single item, from both branches of every condition."""
     match value:
         case [*items]:
             for item in items:

@@ -1,4 +1,4 @@
-"""What is found in a layer that was built wrongly."""
+"""The findings in a layer that was built wrongly."""
 
 import struct
 from pathlib import Path
@@ -12,7 +12,7 @@ ARM64, X86 = 0xB7, 0x3E
 
 @pytest.fixture
 def layer(tmp_path: Path) -> Path:
-    """A layer in which all is well."""
+    """A correct layer."""
     for pattern in NEEDED:
         name = pattern.replace("*", ".cpython-313-aarch64-linux-gnu")
         library(tmp_path, name) if name.endswith(".so") else put(tmp_path, name, b"text")
@@ -27,17 +27,17 @@ def put(layer: Path, name: str, content: bytes) -> None:
 
 
 def library(layer: Path, name: str, machine: int = ARM64, glibc: int = 28) -> None:
-    """Put a library into a layer, as far as it is looked at."""
+    """Put a library into a layer, with only the parts that are checked."""
     put(layer, name, ELF + bytes(14) + struct.pack("<H", machine) + f"\0GLIBC_2.{glibc}\0".encode())
 
 
-def test_a_layer_for_the_functions_processor_is_good(layer: Path) -> None:
+def test_a_layer_for_the_functions_processor_has_no_findings(layer: Path) -> None:
     """Nothing is found."""
     assert list(findings(layer, "arm64", "python3.13")) == []
 
 
 def test_a_library_of_another_processor_is_found(layer: Path) -> None:
-    """What `sam build` makes without BuildArchitecture, with no more than a warning."""
+    """`sam build` without BuildArchitecture makes such a layer, and only warns."""
     library(layer, "psycopg_binary/pq.cpython-313-x86_64-linux-gnu.so", X86)
 
     [found] = findings(layer, "arm64", "python3.13")
@@ -51,12 +51,12 @@ def test_a_library_of_another_python_or_a_later_system_is_found(layer: Path) -> 
 
     assert sorted(findings(layer, "arm64", "python3.13")) == [
         "a.cpython-312-aarch64-linux-gnu.so is not for python3.13",
-        "b.abi3.so wants glibc 2.38; the runtime has 2.34",
+        "b.abi3.so needs glibc 2.38; the runtime has 2.34",
     ]
 
 
 def test_a_file_that_was_not_packed_is_found(layer: Path) -> None:
-    """The certificates, say."""
+    """For example the certificates."""
     (layer / "python/dispatcher/platform/rds.pem").unlink()
 
     assert list(findings(layer, "arm64", "python3.13")) == ["dispatcher/platform/rds.pem is missing"]

@@ -1,4 +1,4 @@
-"""What no function could answer is kept: the template's queue, used as Lambda does, on moto."""
+"""Failed events are kept: the template's queue, on moto, used as Lambda uses it."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ REGION = "eu-central-1"
 
 @pytest.fixture
 def url(template: Template, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The URL of the queue, made of what the template says of it: CloudFormation's properties are SQS's attributes."""
+    """The URL of the queue, created with the template's properties, which are SQS's attributes."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     said = template.of_type("AWS::SQS::Queue")["FailedEvents"]
@@ -26,8 +26,8 @@ def url(template: Template, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield sqs.create_queue(QueueName="failed-events", Attributes=attributes)["QueueUrl"]
 
 
-def test_a_failed_event_can_be_read_again_and_again_until_somebody_purges_it(root: Path, url: str) -> None:
-    """Fourteen days are the most that SQS keeps: an alarm on a Friday is read on a Monday."""
+def test_a_failed_event_can_be_read_until_it_is_purged(root: Path, url: str) -> None:
+    """SQS keeps a message for 14 days at most."""
     sqs = boto3.client("sqs", region_name=REGION)
     # https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html
     failed = {

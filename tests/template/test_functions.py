@@ -1,4 +1,4 @@
-"""Every function as it would be deployed: what it is told, what it may do, how long it may take."""
+"""Every function as it would be deployed: its environment, its permissions, its timeout."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from dispatcher.commands.flush import INVOKE_CONNECT_SECONDS, INVOKE_READ_SECOND
 from dispatcher.platform.database import CONNECT_SECONDS
 from tests.template.conftest import Template
 
-# Who calls, and after how many seconds it gives up.
+# The caller, and after how many seconds it stops waiting.
 HTTP_API, HTTP_AUTHORIZER, SOCKET_ROUTE, SOCKET_AUTHORIZER, ASYNCHRONOUS, SCHEDULE = 30, 10, 29, 10, 900, 60
 CALLERS = {
     "CommandsFunction": HTTP_API,
@@ -20,13 +20,13 @@ CALLERS = {
     "PagesFunction": HTTP_API,
     "AuthorizeOperatorFunction": HTTP_AUTHORIZER,
     "AuthorizeAgentFunction": SOCKET_AUTHORIZER,
-    "ConnectFunction": 10,  # the agent's own patience with its handshake
+    "ConnectFunction": 10,  # an agent waits so long for its handshake
     "MessageFunction": SOCKET_ROUTE,
     "DisconnectFunction": SOCKET_ROUTE,
     "FlushFunction": ASYNCHRONOUS,
     "SweeperFunction": SCHEDULE,
     "AuditFunction": 300,
-    "MigrateFunction": 310,  # what deploy waits for its answer
+    "MigrateFunction": 310,  # deploy waits so long for its answer
     "DeployFunction": 420,  # the custom resource's ServiceTimeout
 }
 POST, LOOK, CLOSE = (f"execute-api:ManageConnections {method}" for method in ("POST", "GET", "DELETE"))
@@ -56,14 +56,14 @@ RIGHTS = {
 }
 # What SAM adds to every role.  Each is written by AWS and has a * in it, for this reason.
 MANAGED = {
-    "AWSLambdaBasicExecutionRole": "writes logs; in a function's first moments there is no log stream to name",
+    "AWSLambdaBasicExecutionRole": "writes logs; before a function runs there is no log stream to name",
     "AWSXrayWriteOnlyAccess": "traces belong to no resource",
-    "AWSLambdaVPCAccessExecutionRole": "network interfaces are made by Lambda under names that nobody knows before",
+    "AWSLambdaVPCAccessExecutionRole": "Lambda creates network interfaces, whose names are not known before",
 }
 
 
 def named(resource: Any) -> str:
-    """Say in a word what a policy's resource is."""
+    """Return a short name for a policy's resource."""
     text = str(resource)
     for method in ("POST", "GET", "DELETE"):
         if f"/live/{method}/@connections/*" in text:
@@ -82,8 +82,8 @@ def named(resource: Any) -> str:
 
 
 @pytest.mark.parametrize("function", RIGHTS)
-def test_a_function_may_do_what_it_does_and_nothing_else(template: Template, function: str) -> None:
-    """One role a function; posting, looking and closing are told apart."""
+def test_each_role_allows_only_what_its_function_does(template: Template, function: str) -> None:
+    """Each function has one role; posting, reading and closing are separate actions."""
     allowed = {
         f"{action} {named(resource)}"
         for statement in template.statements(function)
@@ -91,7 +91,7 @@ def test_a_function_may_do_what_it_does_and_nothing_else(template: Template, fun
         for resource in statement.resources
     }
 
-    # A condition on an action and one on its resource hold together: the pairs of one's then with the other's else are none.
+    # A condition on an action and one on its resource hold together: mixed pairs of their branches do not exist.
     impossible = {
         "rds-db:connect database secret",
         "rds-db:connect nothing",
@@ -102,12 +102,12 @@ def test_a_function_may_do_what_it_does_and_nothing_else(template: Template, fun
 
 
 def test_every_function_is_in_the_tables_of_this_file(template: Template) -> None:
-    """A new one says what it may do and how long it may take."""
+    """A new function must be added, with its permissions and its timeout."""
     assert set(template.functions) == set(RIGHTS) == set(CALLERS)
 
 
 def test_no_role_has_a_wildcard_without_a_reason(template: Template, stacks: dict[str, Template]) -> None:
-    """Only the connections of this stage, whose ids nobody knows before, and what AWS's own policies have."""
+    """Allowed are the connections of this stage, whose ids are not known before, and AWS's own policies."""
     allowed = "/live/(POST|GET|DELETE)/@connections/"
     for each in (template, *stacks.values()):
         for name, role in each.of_type("AWS::IAM::Role").items():
@@ -119,20 +119,20 @@ def test_no_role_has_a_wildcard_without_a_reason(template: Template, stacks: dic
 
 
 @pytest.mark.parametrize(("function", "patience"), CALLERS.items())
-def test_a_function_ends_before_its_caller_gives_up(template: Template, function: str, patience: int) -> None:
-    """Else the caller is told nothing, and the function works for nobody."""
+def test_a_function_ends_before_its_caller_stops_waiting(template: Template, function: str, patience: int) -> None:
+    """Otherwise the caller gets no answer, and the function works in vain."""
     assert template.functions[function]["Timeout"] < patience
 
 
-def test_the_handshake_ends_before_the_agent_gives_up(template: Template) -> None:
-    """Both agents wait 10 s: where the database or Lambda's API does not answer there is time left to say so."""
+def test_the_handshake_ends_before_the_agent_stops_waiting(template: Template) -> None:
+    """Both agents wait 10 s: if the database or Lambda's API does not answer, there is time left to report it."""
     assert template.functions["AuthorizeAgentFunction"]["Timeout"] > CONNECT_SECONDS
     handing_over = INVOKE_CONNECT_SECONDS + INVOKE_READ_SECONDS
     assert template.functions["ConnectFunction"]["Timeout"] > CONNECT_SECONDS + handing_over
 
 
 def test_the_schema_is_migrated_before_any_new_code_serves(template: Template) -> None:
-    """Whatever serves waits for the migration, and only what migrates does not."""
+    """Every function waits for the migration, except those that migrate."""
     waiting = {name for name in template.functions if template.resources[name].get("DependsOn") == "Migration"}
     assert set(template.functions) - waiting == {"MigrateFunction", "DeployFunction"}
     migration = template.resources["Migration"]["Properties"]
@@ -142,8 +142,8 @@ def test_the_schema_is_migrated_before_any_new_code_serves(template: Template) -
     assert migration["ServiceTimeout"] > template.functions["DeployFunction"]["Timeout"]
 
 
-def test_every_function_is_told_the_settings_that_its_code_asks_for(template: Template, root: Path) -> None:
-    """A variable that nobody sets is found here and not in production."""
+def test_every_function_gets_the_settings_that_its_code_reads(template: Template, root: Path) -> None:
+    """So a missing variable is found here and not in production."""
     everywhere = {"DATABASE_SECRET_ARN", "DATABASE_HOST", "DATABASE_ROLE", "CONNECTIONS_URL", "ORIGIN_SECRET_ARN"}
     special = {
         "ConnectFunction": {"FLUSH_FUNCTION"},
@@ -164,14 +164,14 @@ def test_every_function_is_told_the_settings_that_its_code_asks_for(template: Te
     assert asked - told == only_on_one_machine
 
 
-def test_no_function_is_told_a_secret(template: Template) -> None:
-    """Only where it is: whoever may read a function's configuration may not read its secrets."""
+def test_no_function_has_a_secret_in_its_environment(template: Template) -> None:
+    """It has only the secret's ARN: permission to read a function's configuration gives no access to secrets."""
     for function in template.functions:
         assert "resolve:secretsmanager" not in str(template.environment(function))
 
 
-def test_every_function_runs_where_its_layer_was_built_for(template: Template) -> None:
-    """arm64 and one version of Python; traced, with a log that is not kept for ever."""
+def test_every_function_runs_on_the_platform_of_its_layer(template: Template) -> None:
+    """arm64 and one version of Python; with tracing, and with limited log retention."""
     for name, function in template.functions.items():
         assert (function["Architectures"], function["Runtime"]) == (["arm64"], "python3.13"), name
         assert function["TracingConfig"] == {"Mode": "Active"}, name
@@ -180,8 +180,8 @@ def test_every_function_runs_where_its_layer_was_built_for(template: Template) -
         assert log["RetentionInDays"] == {"Ref": "LogRetentionDays"}
 
 
-def test_only_deploy_stands_outside_the_network(template: Template) -> None:
-    """It reports to an address that has no IPv6; every other one reaches the database."""
+def test_only_deploy_is_outside_the_network(template: Template) -> None:
+    """It reports to an address without IPv6; every other function reaches the database."""
     outside = {
         name for name, function in template.functions.items() if function["VpcConfig"] == {"Ref": "AWS::NoValue"}
     }
@@ -190,7 +190,7 @@ def test_only_deploy_stands_outside_the_network(template: Template) -> None:
     assert own["Ipv6AllowedForDualStack"] is True
 
 
-def test_what_nobody_waits_for_leaves_its_failures_in_a_queue(template: Template) -> None:
+def test_failed_asynchronous_and_scheduled_events_go_to_a_queue(template: Template) -> None:
     """The asynchronous functions and the schedules."""
     failed = {"Fn::GetAtt": ["FailedEvents", "Arn"]}
     invokes = template.of_type("AWS::Lambda::EventInvokeConfig").values()
@@ -205,8 +205,8 @@ def test_what_nobody_waits_for_leaves_its_failures_in_a_queue(template: Template
     assert all(schedule["Target"]["DeadLetterConfig"]["Arn"] == failed for schedule in schedules)
 
 
-def test_whoever_calls_a_function_may_and_only_from_these_apis(template: Template) -> None:
-    """Without a permission every call is a 500 that only the gateway's own log explains."""
+def test_each_caller_of_a_function_has_permission_for_these_apis_only(template: Template) -> None:
+    """Without the permission every call is a 500, and only the gateway's log has the reason."""
     permissions = template.of_type("AWS::Lambda::Permission").values()
     permitted = {
         permission["FunctionName"].get("Ref") or permission["FunctionName"]["Fn::GetAtt"][0]

@@ -1,4 +1,4 @@
-"""The front door's function, run as JavaScript: what it makes of a path."""
+"""The edge's function, run as JavaScript: how it rewrites a path."""
 
 import json
 import subprocess
@@ -22,8 +22,8 @@ from tests.template.conftest import Template
         ("/", "/"),
     ],
 )
-def test_a_path_becomes_what_the_api_behind_it_knows(stacks: dict[str, Template], asked: str, got: str) -> None:
-    """The query is kept: it names the agent.  And the API learns from where."""
+def test_a_path_is_rewritten_to_the_path_of_its_api(stacks: dict[str, Template], asked: str, got: str) -> None:
+    """The query is kept, because it names the agent.  A header passes the caller's address to the API."""
     code = stacks["front_door"].resources["Paths"]["Properties"]["FunctionCode"]["Fn::Sub"]
     said = {"x-caller-address": {"value": "whatever the caller says"}, "accept": {"value": "*/*"}}
     request: dict[str, Any] = {"uri": asked, "querystring": {"agent_id": {"value": "a1"}}, "headers": said}

@@ -1,4 +1,4 @@
-"""The APIs, the network, the database, the front door and the alarms."""
+"""The APIs, the network, the database, the edge and the alarms."""
 
 import json
 import re
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def flat(value: Any) -> str:
-    """Return a value as text, to look for things in it."""
+    """Return a value as text, to search in it."""
     return json.dumps(value, default=str)
 
 
@@ -26,12 +26,12 @@ def conditions(**parameters: str) -> dict[str, bool]:
 
 
 def test_a_deployment_without_parameters_has_a_database_of_its_own() -> None:
-    """And nothing that costs more while it stands."""
+    """It has nothing with an additional fixed cost."""
     assert {name for name, holds in conditions().items() if holds} == {"OwnDatabase"}
 
 
 def test_an_existing_database_replaces_the_network_too() -> None:
-    """With subnets or without; an emulator has no network at all."""
+    """With or without subnets; an emulator has no network."""
     arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:db-AbCdEf"
     assert not conditions(DatabaseSecretArn=arn)["OwnDatabase"]
     assert conditions(DatabaseSecretArn=arn, SubnetIds="subnet-1,subnet-2")["HasSubnets"]
@@ -48,7 +48,7 @@ def test_both_apis_are_throttled_and_answer_over_ipv6(template: Template) -> Non
     assert [api["IpAddressType"] for api in template.of_type("AWS::ApiGatewayV2::Api").values()] == ["dualstack"] * 2
 
 
-def test_the_access_log_is_one_line_of_json_without_what_people_send() -> None:
+def test_the_access_log_is_one_line_of_json_without_request_data() -> None:
     """No query, no header, no body: tokens and keys travel there."""
     written = read(ROOT / "template.yaml")["Resources"]["HttpStage"]["Properties"]["AccessLogSettings"]["Format"]
 
@@ -57,7 +57,7 @@ def test_the_access_log_is_one_line_of_json_without_what_people_send() -> None:
 
 
 def test_every_route_but_the_public_ones_has_the_authorizer(template: Template) -> None:
-    """And every agent's socket."""
+    """The agents' WebSocket has one too."""
     routes = template.of_type("AWS::ApiGatewayV2::Route").values()
     public = {route["RouteKey"] for route in routes if route.get("AuthorizationType", "NONE") == "NONE"}
     assert public == {
@@ -69,7 +69,7 @@ def test_every_route_but_the_public_ones_has_the_authorizer(template: Template) 
 
 
 def test_nothing_reaches_the_network_and_only_the_functions_reach_the_database(stacks: dict[str, Template]) -> None:
-    """No gateway that lets in, no address that is public, no rule for the world."""
+    """There is no inbound gateway, no public address, and no rule for all addresses."""
     network = stacks["database"]
     assert not network.of_type("AWS::EC2::InternetGateway")
     assert not network.of_type("AWS::EC2::NatGateway")
@@ -83,7 +83,7 @@ def test_nothing_reaches_the_network_and_only_the_functions_reach_the_database(s
     assert all((rule["FromPort"], rule["ToPort"]) == (5432, 5432) for rule in ingress.values())
 
 
-def test_the_functions_have_a_way_out_that_costs_nothing_while_it_stands(stacks: dict[str, Template]) -> None:
+def test_the_functions_have_a_way_out_without_a_fixed_cost(stacks: dict[str, Template]) -> None:
     """An egress-only gateway, a route to it from both subnets, and the port of HTTPS."""
     network = stacks["database"]
     [route] = network.of_type("AWS::EC2::Route").values()
@@ -112,8 +112,8 @@ def test_the_database_outlives_its_stack_and_is_reached_only_with_tls(stacks: di
     assert stacks["database"].resources["DatabaseProxy"]["Properties"]["RequireTLS"] is True
 
 
-def test_the_front_door_knows_both_apis_under_one_host(stacks: dict[str, Template]) -> None:
-    """The connect path goes to the sockets; nothing is cached; every origin sees the secret, over HTTPS only."""
+def test_the_edge_serves_both_apis_under_one_host(stacks: dict[str, Template]) -> None:
+    """The connect path leads to the WebSocket API; nothing is cached; every origin gets the secret, over HTTPS only."""
     settings = stacks["front_door"].resources["Distribution"]["Properties"]["DistributionConfig"]
     [sockets] = settings["CacheBehaviors"]
     assert (sockets["PathPattern"], sockets["TargetOriginId"]) == ("*/api/v1/agents/connect", "sockets")
@@ -123,20 +123,31 @@ def test_the_front_door_knows_both_apis_under_one_host(stacks: dict[str, Templat
         assert behaviour["OriginRequestPolicyId"] == "b689b0a8-53d0-40ab-baf2-68738e2966ac"
         assert "POST" in behaviour["AllowedMethods"]
     uncached = {answer["ErrorCode"] for answer in settings["CustomErrorResponses"] if answer["ErrorCachingMinTTL"] == 0}
-    assert uncached == {404, 405, 414, 500, 501, 502, 503, 504}  # what CloudFront caches though it caches nothing
+    assert uncached == {
+        404,
+        405,
+        414,
+        500,
+        501,
+        502,
+        503,
+        504,
+    }  # CloudFront caches errors even if it caches nothing else
     for origin in settings["Origins"]:
         assert origin["CustomOriginConfig"]["OriginProtocolPolicy"] == "https-only"
         assert "resolve:secretsmanager" in flat(origin["OriginCustomHeaders"])
 
 
-def test_every_function_has_its_alarms_and_every_alarm_tells(template: Template, stacks: dict[str, Template]) -> None:
-    """Errors and throttles; a function that is new gets them too."""
+def test_every_function_has_its_alarms_and_every_alarm_notifies(
+    template: Template, stacks: dict[str, Template]
+) -> None:
+    """Errors and throttles; a new function needs them too."""
     alarms = stacks["monitoring"].of_type("AWS::CloudWatch::Alarm")
     names = {
         name: function["FunctionName"]["Fn::Sub"].replace("${AWS::StackName}", "${Name}")
         for name, function in template.functions.items()
     }
-    deployed = {"MigrateFunction", "DeployFunction"}  # who deploys sees them fail
+    deployed = {"MigrateFunction", "DeployFunction"}  # their failures are visible at the deployment
     for metric in ("Errors", "Throttles"):
         watched = {
             alarm["Dimensions"][0]["Value"]["Fn::Sub"]
@@ -147,8 +158,8 @@ def test_every_function_has_its_alarms_and_every_alarm_tells(template: Template,
     assert all(alarm["AlarmActions"] == [{"Ref": "Alarms"}] for alarm in alarms.values())
 
 
-def test_the_alarms_and_the_dashboard_ask_for_metrics_that_are_published(stacks: dict[str, Template]) -> None:
-    """A metric under another name would be silent, and so would its alarm."""
+def test_the_alarms_and_the_dashboard_use_metrics_that_are_published(stacks: dict[str, Template]) -> None:
+    """An alarm for a metric with a wrong name would never ring."""
     published = {*CHECKS, *FIGURES, *Swept.__dataclass_fields__}
     monitoring = stacks["monitoring"]
     asked = {
@@ -182,14 +193,14 @@ def test_two_stacks_fit_into_one_account(template: Template, stacks: dict[str, T
     assert everywhere == [{"Fn::Sub": "${Name}-${AWS::Region}"}] * 2
 
 
-def test_a_slow_statement_is_logged_without_what_it_was_given(stacks: dict[str, Template]) -> None:
+def test_a_slow_statement_is_logged_without_its_parameters(stacks: dict[str, Template]) -> None:
     """Payloads and hashes are parameters."""
     parameters = stacks["database"].resources["Parameters"]["Properties"]["Parameters"]
     assert parameters["log_parameter_max_length"] == "0"
 
 
-def test_a_silent_sweeper_is_an_alarm(stacks: dict[str, Template]) -> None:
-    """What is missing counts as broken: a schedule that does not fire publishes nothing."""
+def test_a_silent_sweeper_raises_an_alarm(stacks: dict[str, Template]) -> None:
+    """Missing data counts as broken: a schedule that does not fire publishes nothing."""
     alarms = stacks["monitoring"].of_type("AWS::CloudWatch::Alarm")
     for name in ("SweeperSilent", "AuditSilent"):
         assert (alarms[name]["TreatMissingData"], alarms[name]["Statistic"]) == ("breaching", "SampleCount")

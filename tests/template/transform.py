@@ -1,6 +1,6 @@
 """Runs SAM's own transform over template.yaml, as CloudFormation would.
 
-`python -m tests.template.transform` says what it finds; with a folder it leaves there what came out, and the stacks beside it.
+`python -m tests.template.transform` prints its findings; with a folder it writes the result and the nested stacks there.
 """
 
 import json
@@ -22,9 +22,9 @@ TEMPLATE = Path(__file__).resolve().parents[2] / "template.yaml"
 
 def transformed() -> dict[str, Any]:
     """Return the template as CloudFormation gets it; raises InvalidDocumentException with SAM's findings."""
-    os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")  # it wants one, and asks nobody there
+    os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")  # the translator needs a region, and sends nothing there
     template = _with_packaged_code(read(TEMPLATE))
-    # The managed policies would be listed over the network; the template names none.
+    # The list of managed policies would come over the network; the template uses none.
     policies = Mock(spec=ManagedPolicyLoader)
     policies.load.return_value = {}
     resources: dict[str, Any] = transform(template, {}, policies)
@@ -32,7 +32,7 @@ def transformed() -> dict[str, Any]:
 
 
 def _with_packaged_code(template: dict[str, Any]) -> dict[str, Any]:
-    """Put addresses of S3 where `sam package` puts them."""
+    """Insert addresses of S3, as `sam package` does."""
     for resource in template["Resources"].values():
         for name in ("CodeUri", "ContentUri"):
             if name in resource.get("Properties", {}):
@@ -49,7 +49,7 @@ def write(folder: Path, template: dict[str, Any]) -> None:
 
 
 def main() -> int:
-    """Transform, and say what came out."""
+    """Transform, and print the result."""
     logging.disable(logging.WARNING)
     try:
         template = transformed()
@@ -61,7 +61,7 @@ def main() -> int:
         return 1
     if len(sys.argv) > 1:
         write(Path(sys.argv[1]), template)
-    sys.stdout.write(f"template.yaml: SAM makes {len(resources)} resources of it\n")
+    sys.stdout.write(f"template.yaml: SAM transforms it to {len(resources)} resources\n")
     return 0
 
 

@@ -30,7 +30,7 @@ def test_every_link_leads_to_a_file_and_a_heading(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_make_target_is_one_that_make_help_lists(document: Path) -> None:
-    """In code only: prose has the verb."""
+    """Only in code, because prose uses the verb "make"."""
     listed = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     text = document.read_text(encoding="utf-8")
     code = " ; ".join([*re.findall(r"```sh\n(.*?)```", text, re.DOTALL), *re.findall(r"`([^`\n]+)`", text)])
@@ -39,7 +39,7 @@ def test_every_make_target_is_one_that_make_help_lists(document: Path) -> None:
 
 
 def test_every_test_that_a_document_names_exists() -> None:
-    """Documents point to the proof of what they claim."""
+    """Documents name the tests that prove their claims."""
     defined = {
         name
         for path in (ROOT / "tests").rglob("test_*.py")

@@ -1,4 +1,4 @@
-"""The files that are made from the code are up to date."""
+"""The files that are generated from the code are up to date."""
 
 from pathlib import Path
 
@@ -8,6 +8,6 @@ from local.tools import generate
 
 
 @pytest.mark.parametrize("path", generate.files())
-def test_what_is_generated_is_up_to_date(path: Path) -> None:
+def test_generated_files_are_up_to_date(path: Path) -> None:
     """`make generated` writes them."""
     assert path.read_text() == generate.files()[path]

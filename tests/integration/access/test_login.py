@@ -1,4 +1,4 @@
-"""Log-ins: nothing to learn from timing."""
+"""Log-ins: their timing reveals nothing."""
 
 import argon2
 import pytest
@@ -12,7 +12,7 @@ from dispatcher.platform.database import Connection
 def test_a_wrong_password_takes_as_long_for_a_name_that_exists_as_for_one_that_does_not(
     conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both cost one verification with Argon2id, with the same parameters: that is the time a log-in takes."""
+    """Both need one verification with Argon2id, with the same parameters; this is nearly all of the time of a log-in."""
     ensure_admin(conn, "correct horse")
     verified: list[argon2.Parameters] = []
     verify = argon2.PasswordHasher.verify

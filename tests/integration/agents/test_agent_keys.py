@@ -1,4 +1,4 @@
-"""Agents' keys: at most two at a time, and nothing to learn from timing."""
+"""Agents' keys: at most two at a time; timing reveals nothing."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor

@@ -1,11 +1,11 @@
-"""Connections: which ones are remembered, and for how long."""
+"""Connections: which ones are stored, and for how long."""
 
 from dispatcher.platform.database import Connection
 from tests.rows import connect, create_agent
 
 
-def test_connections_whose_disconnect_was_lost_are_not_closed_at_every_handshake_for_ever(conn: Connection) -> None:
-    """The gateway closed them after 2 h; each one that is remembered costs every handshake a call."""
+def test_connections_whose_disconnect_was_lost_are_forgotten_after_some_hours(conn: Connection) -> None:
+    """The gateway closed them after 2 h; each one that is kept costs every handshake one call."""
     create_agent(conn)
     for number in range(3):
         connect(conn, connection_id=f"old{number}")

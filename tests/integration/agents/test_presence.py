@@ -1,4 +1,4 @@
-"""Presence: signs of life, disconnections, and connections that say nothing any more."""
+"""Presence: signs of life, disconnections, and silent connections."""
 
 import json
 from typing import Any
@@ -23,11 +23,11 @@ def presence_of(conn: Connection) -> str:
 
 
 def silent_for(conn: Connection, seconds: int) -> None:
-    """Let the agent's last sign of life be so old."""
+    """Set the age of the agent's last sign of life."""
     conn.execute("update agents set last_seen_at = now() - %s * interval '1 second'", (seconds,))
 
 
-def test_one_lost_heartbeat_flaps_nothing_and_the_next_one_brings_an_agent_back(conn: Connection) -> None:
+def test_one_lost_heartbeat_changes_no_presence_and_the_next_one_restores_it(conn: Connection) -> None:
     """R21, R22: online, degraded and offline follow from the last sign of life, which a heartbeat renews."""
     connect_new_agent(conn)
     seen: list[str] = []
@@ -43,8 +43,8 @@ def test_one_lost_heartbeat_flaps_nothing_and_the_next_one_brings_an_agent_back(
 
 @pytest.mark.parametrize("timestamp", [1795420436, "2026-11-23T07:53:57.074677236Z", None, "yesterday"])
 @pytest.mark.parametrize("flat", [True, False])
-def test_a_heartbeat_counts_in_whatever_shape_it_comes(conn: Connection, timestamp: Any, *, flat: bool) -> None:
-    """R23: flat or wrapped, with a timestamp of any form."""
+def test_a_heartbeat_of_any_shape_counts(conn: Connection, timestamp: Any, *, flat: bool) -> None:
+    """R23: flat or wrapped, with a timestamp in any form."""
     connect_new_agent(conn)
     fields = {"status": "online", "activeSessions": 2, "capacity": {"maxSessions": 5}}
     frame = {"type": "heartbeat", "timestamp": timestamp, **(fields if flat else {"payload": fields})}
@@ -54,8 +54,8 @@ def test_a_heartbeat_counts_in_whatever_shape_it_comes(conn: Connection, timesta
     assert conn.execute("select active_sessions, capacity from agents").fetchone() == (2, {"maxSessions": 5})
 
 
-def test_a_heartbeat_of_an_older_connection_is_no_sign_of_life_of_the_newer(conn: Connection) -> None:
-    """I8: otherwise a newer connection that is half open would not be noticed."""
+def test_a_heartbeat_over_an_older_connection_does_not_count_for_the_newer_one(conn: Connection) -> None:
+    """I8: otherwise a half-open newer connection would not be noticed."""
     connect_new_agent(conn)
     connect(conn, connection_id="c2")
     silent_for(conn, 3600)
@@ -66,7 +66,7 @@ def test_a_heartbeat_of_an_older_connection_is_no_sign_of_life_of_the_newer(conn
 
 
 def test_a_disconnect_of_the_current_connection_takes_its_agent_offline(conn: Connection) -> None:
-    """From then on its queue waits."""
+    """After that its queue waits."""
     connect_new_agent(conn)
 
     presence.record_disconnect(conn, "a1", "c1")
@@ -74,7 +74,7 @@ def test_a_disconnect_of_the_current_connection_takes_its_agent_offline(conn: Co
     assert presence_of(conn) == "offline"
 
 
-def test_a_late_disconnect_of_the_older_connection_leaves_the_newer_one_alone(conn: Connection) -> None:
+def test_a_late_disconnect_of_the_older_connection_does_not_change_the_newer_one(conn: Connection) -> None:
     """R17, I8: the event may also come twice."""
     connect_new_agent(conn)
     connect(conn, connection_id="c2")
@@ -102,8 +102,8 @@ def test_a_connection_that_is_silent_for_too_long_is_forgotten(conn: Connection)
     assert current_connection(conn) is None
 
 
-def test_an_agent_that_was_dropped_as_idle_and_speaks_again_gets_its_commands(conn: Connection) -> None:
-    """I15: the database lost its signs of life, and its connection could not be closed, so it does not reconnect."""
+def test_an_agent_that_was_dropped_as_idle_gets_its_commands_after_its_next_heartbeat(conn: Connection) -> None:
+    """I15: the agent does not reconnect, because its connection could not be closed."""
     connect_new_agent(conn)
     silent_for(conn, IDLE_SECONDS + 1)
     gateway = FakeGateway()
@@ -120,7 +120,7 @@ def test_an_agent_that_was_dropped_as_idle_and_speaks_again_gets_its_commands(co
 
 
 @pytest.mark.parametrize("end", ["closed", "superseded", "deleted"])
-def test_no_other_connection_becomes_current_by_speaking(conn: Connection, end: str) -> None:
+def test_a_heartbeat_over_any_other_connection_does_not_make_it_current(conn: Connection, end: str) -> None:
     """I8: not a closed one, not an older one while the newer one is offline, not one of a deleted agent."""
     connect_new_agent(conn)
     if end == "closed":

@@ -11,8 +11,8 @@ from tests.fakes import FakeGateway, plenty
 from tests.rows import connect_new_agent, find, move_into_past, put, report, report_of, statuses
 
 
-def test_a_cancel_while_it_is_under_way_ends_it_instead_of_sending_it_again(conn: Connection) -> None:
-    """I14: nothing is delivered after a committed cancel, also where the agent does not answer."""
+def test_a_cancelled_command_that_is_under_way_ends_and_is_not_sent_again(conn: Connection) -> None:
+    """I14: nothing is delivered after a committed cancel, even if the agent does not answer."""
     connect_new_agent(conn)
     put(conn, "k1")
     deliver(conn, FakeGateway(), "a1", plenty)
@@ -26,7 +26,7 @@ def test_a_cancel_while_it_is_under_way_ends_it_instead_of_sending_it_again(conn
 
 
 @pytest.mark.parametrize("status", ["completed", "failed", "expired", "dead", "timed_out"])
-def test_an_ended_command_is_not_marked_as_to_be_cancelled(conn: Connection, status: str) -> None:
+def test_an_ended_command_gets_no_cancel_request(conn: Connection, status: str) -> None:
     """I6: an end is final, in every column."""
     connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
     put(conn, "k1", status=status, attempt=1)
@@ -37,7 +37,7 @@ def test_an_ended_command_is_not_marked_as_to_be_cancelled(conn: Connection, sta
     assert find(conn).cancel_requested_at is None
 
 
-def test_a_cancel_is_confirmed_only_where_it_was_asked_for(conn: Connection) -> None:
+def test_an_agent_can_confirm_only_a_requested_cancel(conn: Connection) -> None:
     """An agent cannot cancel a command by itself."""
     connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=32)
     gateway = FakeGateway()
@@ -51,7 +51,7 @@ def test_a_cancel_is_confirmed_only_where_it_was_asked_for(conn: Connection) -> 
     assert statuses(conn) == {"k1": "cancelled", "k2": "sent"}
 
 
-def test_a_retryable_failure_of_a_command_that_is_to_be_cancelled_ends_it(conn: Connection) -> None:
+def test_a_retryable_failure_ends_a_command_with_a_requested_cancel(conn: Connection) -> None:
     """I14: the command is not sent again."""
     connect_new_agent(conn, window=10)
     put(conn, "k1")

@@ -1,4 +1,4 @@
-"""Claims: which commands a worker takes, until when the agent must answer, and what it gives back."""
+"""Claims: which commands a worker takes, until when the agent must answer, and what the worker returns."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def seconds_for_the_ack(conn: Connection) -> float:
     return seconds
 
 
-def test_an_agent_gets_its_own_commands_and_nobody_elses(conn: Connection) -> None:
+def test_an_agent_gets_only_its_own_commands(conn: Connection) -> None:
     """The command of another agent is older and has a higher priority."""
     connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
     create_agent(conn, "a2")
@@ -32,7 +32,7 @@ def test_an_agent_gets_its_own_commands_and_nobody_elses(conn: Connection) -> No
     assert statuses(conn) == {"k-other": "pending", "k1": "sent"}
 
 
-def test_a_command_whose_time_is_over_is_not_claimed_before_any_sweep(conn: Connection) -> None:
+def test_a_command_is_not_claimed_after_its_deliver_by(conn: Connection) -> None:
     """I14: the claim checks `deliver_by` itself."""
     connect_new_agent(conn, window=10)
     put(conn, "k1", deliver_by=PAST)
@@ -44,7 +44,7 @@ def test_a_command_whose_time_is_over_is_not_claimed_before_any_sweep(conn: Conn
     assert statuses(conn) == {"k1": "pending"}
 
 
-def test_a_rejected_agent_gets_nothing_more_over_the_socket_that_it_still_has(conn: Connection) -> None:
+def test_a_rejected_agent_gets_no_command_over_its_open_connection(conn: Connection) -> None:
     """Closing a connection may fail, so the claim checks the approval."""
     connect_new_agent(conn, window=10)
     put(conn, "k1")
@@ -81,7 +81,7 @@ def test_each_attempt_gives_the_agent_longer_for_its_ack(conn: Connection, attem
 
 
 def test_an_agent_that_never_acknowledges_has_the_execution_timeout_for_its_answer(conn: Connection) -> None:
-    """Its first word is the outcome."""
+    """Its first message about a command is the outcome."""
     connect_new_agent(conn, mode=DeliveryMode.UNACKNOWLEDGED)
     put(conn, "k1", execution_timeout=3000)
 
@@ -90,8 +90,8 @@ def test_an_agent_that_never_acknowledges_has_the_execution_timeout_for_its_answ
     assert seconds_for_the_ack(conn) == pytest.approx(3000, abs=1)
 
 
-def test_a_slow_worker_changes_nothing_that_was_claimed_after_it(conn: Connection) -> None:
-    """The agent reconnected and another worker claimed: neither its lease nor its attempt changes."""
+def test_a_slow_worker_does_not_change_a_later_claim(conn: Connection) -> None:
+    """The agent reconnected and another worker claimed: the lease and the attempt of the other worker do not change."""
     connect_new_agent(conn, window=10)
     put(conn, "k1")
     old = claims.claim(conn, "a1")
@@ -110,8 +110,8 @@ def test_a_slow_worker_changes_nothing_that_was_claimed_after_it(conn: Connectio
 
 
 @pytest.mark.parametrize("status", ["sent", "acknowledged"])
-def test_what_could_not_be_sent_in_an_older_attempt_says_nothing_of_the_newer(conn: Connection, status: str) -> None:
-    """I7: a slow worker's 413 comes after another worker has delivered the command."""
+def test_a_late_413_of_an_older_attempt_does_not_change_the_newer_one(conn: Connection, status: str) -> None:
+    """I7: the 413 of a slow worker comes after another worker has delivered the command."""
     connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
     put(conn, "k1")
     old = claims.claim(conn, "a1")
@@ -126,8 +126,8 @@ def test_what_could_not_be_sent_in_an_older_attempt_says_nothing_of_the_newer(co
     assert statuses(conn) == {"k1": status}
 
 
-def test_what_was_acknowledged_meanwhile_is_not_failed_as_unsendable(conn: Connection) -> None:
-    """I6: the agent has the command, whatever the gateway answered."""
+def test_an_acknowledged_command_is_not_failed_as_unsendable(conn: Connection) -> None:
+    """I6: the ack proves that the agent has the command."""
     connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
     put(conn, "k1")
     claim = claims.claim(conn, "a1")
@@ -140,7 +140,7 @@ def test_what_was_acknowledged_meanwhile_is_not_failed_as_unsendable(conn: Conne
 
 
 def test_a_claim_takes_no_more_than_the_window_has_left(conn: Connection) -> None:
-    """I5: two of three places are taken, so one of four waiting commands goes out."""
+    """I5: two of three places are taken, so one of four waiting commands is claimed."""
     connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=3)
     for number in range(2):
         put(conn, f"sent-{number}", status="sent", attempt=1)
@@ -153,8 +153,8 @@ def test_a_claim_takes_no_more_than_the_window_has_left(conn: Connection) -> Non
     assert [command.command_id for command in claim.commands] == ["waiting-0"]
 
 
-def test_a_claim_leaves_out_what_is_too_late_and_what_is_too_early(conn: Connection) -> None:
-    """I14: another command is due, so the agent is posted to; these two are not."""
+def test_a_claim_skips_commands_that_are_overdue_or_not_yet_due(conn: Connection) -> None:
+    """I14: a third command is due and is delivered; these two are not."""
     connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
     put(conn, "late")
     put(conn, "early", not_before=FUTURE)

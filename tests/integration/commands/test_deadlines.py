@@ -36,7 +36,7 @@ def test_a_pass_is_bounded_takes_the_longest_overdue_first_and_waits_for_no_lock
     assert rows == [("k1",), ("k4",)]
 
 
-def test_every_end_that_a_sweep_makes_has_its_time_and_no_deadline_left(conn: Connection) -> None:
+def test_a_command_that_a_sweep_ended_has_completed_at_and_no_deadline(conn: Connection) -> None:
     """Without `completed_at` a command would never be pruned."""
     create_agent(conn)
     put(conn, "expired", deliver_by=PAST)
@@ -54,7 +54,9 @@ def test_every_end_that_a_sweep_makes_has_its_time_and_no_deadline_left(conn: Co
     assert rows == [(end, end, True, None, None) for end in ends]
 
 
-def test_what_ended_long_ago_is_pruned_with_its_history(conn: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_that_ended_long_ago_are_pruned_with_their_history(
+    conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Everything else stays."""
     monkeypatch.setenv("RETENTION_DAYS", "7")
     for name, days in (("old", 8), ("young", 6)):

@@ -36,7 +36,7 @@ def reconnecting(database_url: str) -> Callable[[str], None]:
 
 
 def test_a_row_of_plain_sql_is_delivered_once_its_agent_connects(conn: Connection) -> None:
-    """All other columns are left to NULL or their defaults."""
+    """All other columns are NULL or have their defaults."""
     create_agent(conn)
     conn.execute(
         "insert into agent_commands (command_id, agent_id, action, payload) values ('k1', 'a1', 'stop_session', '{\"n\": 1}')"
@@ -64,7 +64,7 @@ def test_a_row_of_plain_sql_is_delivered_once_its_agent_connects(conn: Connectio
         (Posted.TAKEN, "sent", True),
     ],
 )
-def test_each_outcome_of_a_post_is_treated_as_what_it_is(
+def test_each_outcome_of_a_post_has_its_own_effect(
     conn: Connection, posted: Posted, status: str, *, connected: bool
 ) -> None:
     """410 forgets the connection, 413 fails the command, 429 and 5xx wait, a timeout waits for the ack."""
@@ -79,7 +79,7 @@ def test_each_outcome_of_a_post_is_treated_as_what_it_is(
     assert (current_connection(conn) is not None) == connected
 
 
-def test_what_fits_the_window_goes_in_one_message_in_order(conn: Connection) -> None:
+def test_commands_that_fit_the_window_go_in_one_message_in_order(conn: Connection) -> None:
     """The rest waits for acks."""
     connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=32)
     gateway = FakeGateway()
@@ -103,7 +103,7 @@ def test_what_fits_the_window_goes_in_one_message_in_order(conn: Connection) -> 
 
 @pytest.mark.parametrize("character", ["x", "é"])
 def test_a_batch_is_split_by_its_bytes(conn: Connection, character: str) -> None:
-    """1009: no message has more than 128 KB, in whatever characters, and no command is lost."""
+    """1009: no message has more than 128 KB, for any characters, and no command is lost."""
     connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=32)
     for number in range(5):
         put(conn, f"k{number}", payload=json.dumps(character * (50_000 // len(character.encode())), ensure_ascii=False))
@@ -115,8 +115,8 @@ def test_a_batch_is_split_by_its_bytes(conn: Connection, character: str) -> None
     assert all(len(text.encode()) <= MESSAGE_BYTES for _, text in gateway.frames)
 
 
-def test_a_row_that_no_frame_can_carry_is_failed_without_a_post(conn: Connection) -> None:
-    """1009: its bytes count, not its characters."""
+def test_a_row_that_is_too_large_for_a_frame_fails_without_a_post(conn: Connection) -> None:
+    """1009: the limit counts bytes, not characters."""
     connect_new_agent(conn, window=10)
     put(conn, "k1", payload=json.dumps("é" * (MESSAGE_BYTES // 2), ensure_ascii=False))
     put(conn, "k2")
@@ -128,7 +128,7 @@ def test_a_row_that_no_frame_can_carry_is_failed_without_a_post(conn: Connection
     assert statuses(conn) == {"k1": "failed", "k2": "sent"}
 
 
-def test_a_throttled_post_holds_the_whole_queue_and_kills_no_connection(conn: Connection) -> None:
+def test_a_throttled_post_pauses_the_whole_queue_and_closes_no_connection(conn: Connection) -> None:
     """No command overtakes the one that was refused."""
     connect_new_agent(conn)
     put(conn, "k1")
@@ -145,8 +145,8 @@ def test_a_throttled_post_holds_the_whole_queue_and_kills_no_connection(conn: Co
 
 
 @pytest.mark.parametrize("mode", [DeliveryMode.ACKNOWLEDGING, DeliveryMode.BATCHING])
-def test_one_refused_post_is_one_post(conn: Connection, mode: DeliveryMode) -> None:
-    """429, I3: the same call does not try again until the attempts are used up."""
+def test_a_refused_post_is_not_repeated_in_the_same_call(conn: Connection, mode: DeliveryMode) -> None:
+    """429, I3: otherwise one call would use up all attempts."""
     connect_new_agent(conn, mode=mode, window=10)
     put(conn, "k1")
     put(conn, "k2")
@@ -161,7 +161,7 @@ def test_one_refused_post_is_one_post(conn: Connection, mode: DeliveryMode) -> N
     assert attempts == [(1, "pending"), (1, "pending")]
 
 
-def test_what_can_never_be_sent_fails_and_holds_nobody_back(conn: Connection) -> None:
+def test_a_command_that_can_never_be_sent_fails_and_does_not_delay_others(conn: Connection) -> None:
     """A 413 concerns one message only."""
     connect_new_agent(conn, window=10)
     put(conn, "k1")
@@ -204,9 +204,7 @@ def test_no_transaction_is_open_while_a_post_is_under_way(conn: Connection, data
     assert seen == [(psycopg.pq.TransactionStatus.IDLE, {"k1": "sent"})]
 
 
-def test_a_gone_connection_is_forgotten_and_not_the_one_that_replaced_it_meanwhile(
-    conn: Connection, database_url: str
-) -> None:
+def test_a_gone_connection_is_forgotten_and_its_replacement_is_not(conn: Connection, database_url: str) -> None:
     """The 410 is about the connection that was tried."""
     connect_new_agent(conn, window=10)
     put(conn, "k1")
@@ -220,7 +218,7 @@ def test_a_gone_connection_is_forgotten_and_not_the_one_that_replaced_it_meanwhi
 
 
 def test_a_worker_whose_agent_reconnects_posts_nothing_more(conn: Connection, database_url: str) -> None:
-    """I14: the rest of its claim is pending again, and may be cancelled before it would be posted."""
+    """I14: the rest of its claim is pending again, and may be cancelled meanwhile."""
     connect_new_agent(conn, window=10)
     put(conn, "k1")
     put(conn, "k2")
@@ -240,10 +238,10 @@ def test_a_worker_whose_agent_reconnects_posts_nothing_more(conn: Connection, da
     assert statuses(conn) == {"k1": "sent", "k2": "cancelled"}
 
 
-def test_a_command_whose_time_runs_out_behind_a_slow_post_is_not_posted(
+def test_a_command_that_expires_during_a_slow_post_is_not_posted(
     conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """I14: although it was claimed in time; the next sweep expires it."""
+    """I14: it was claimed in time; the next sweep expires it."""
     connect_new_agent(conn, window=10)
     put(conn, "k1")
     put(conn, "k2")
@@ -287,10 +285,10 @@ def test_a_worker_stops_posting_before_its_lease_ends(conn: Connection, monkeypa
 
 
 @pytest.mark.parametrize("seconds", [LEASE_SECONDS, ACK_SECONDS])
-def test_what_was_claimed_too_long_ago_is_not_posted(
+def test_a_command_that_was_claimed_too_long_ago_is_not_posted(
     conn: Connection, monkeypatch: pytest.MonkeyPatch, seconds: int
 ) -> None:
-    """I3: the function's environment stood still; another worker may have posted the command with a larger attempt."""
+    """I3: the function was frozen; meanwhile another worker may have posted the command with a larger attempt."""
     connect_new_agent(conn)
     put(conn, "k1")
     stood_still = 0
@@ -324,7 +322,7 @@ def test_nothing_is_claimed_when_no_time_is_left_to_post_it(conn: Connection) ->
     assert statuses(conn) == {"k1": "pending"}
 
 
-def test_a_command_that_comes_while_another_holds_the_lease_is_delivered_by_the_holder(
+def test_a_command_submitted_while_the_lease_is_held_is_delivered_by_the_holder(
     conn: Connection, database_url: str
 ) -> None:
     """No lost wake-up: a worker that finds the lease held relies on its holder."""
@@ -366,7 +364,7 @@ def test_many_deliverers_at_once_send_each_command_once_and_in_order(conn: Conne
     assert gateway.command_ids == [f"k{number:02}" for number in range(60)]
 
 
-def test_delivery_does_not_try_a_locked_row_again_and_again(conn: Connection, database_url: str) -> None:
+def test_delivery_does_not_retry_a_locked_row_for_ever(conn: Connection, database_url: str) -> None:
     """The command is due and cannot be claimed; delivery ends after two empty claims."""
     connect_new_agent(conn)
     put(conn, "k1")
@@ -374,7 +372,7 @@ def test_delivery_does_not_try_a_locked_row_again_and_again(conn: Connection, da
 
     def time_left() -> float:
         looks.append(60.0)
-        assert len(looks) < 100, "delivery goes on for ever"
+        assert len(looks) < 100, "delivery does not end"
         return 60.0
 
     with open_connection(database_url) as other, other.transaction():

@@ -1,4 +1,4 @@
-"""The explanation: the one reason why a command is where it is."""
+"""The explanation: the one reason for a command's present state."""
 
 import re
 from typing import Any
@@ -117,10 +117,10 @@ SITUATIONS: list[tuple[str, dict[str, Any], str, str, str]] = [
 
 
 @pytest.mark.parametrize(("status", "columns", "then", "reason", "sentence"), SITUATIONS)
-def test_each_situation_has_a_word_for_programs_and_a_sentence_for_people(
+def test_each_situation_has_a_code_and_a_sentence(
     conn: Connection, *, status: str, columns: dict[str, Any], then: str, reason: str, sentence: str
 ) -> None:
-    """The sentence names a point in time where there is one."""
+    """The sentence contains a point in time if there is one."""
     connect_new_agent(conn)
     put(conn, "k1", status=status, **columns)
     for statement in filter(None, then.split(";")):
@@ -132,8 +132,8 @@ def test_each_situation_has_a_word_for_programs_and_a_sentence_for_people(
     assert re.fullmatch(sentence, why.sentence), why.sentence
 
 
-def test_a_command_behind_others_names_the_one_that_it_waits_for(conn: Connection) -> None:
-    """The command that the agent has; otherwise the first of the queue, and how many more."""
+def test_the_explanation_names_the_command_that_goes_first(conn: Connection) -> None:
+    """This is the command that the agent has; otherwise the first of the queue, with the number of further ones."""
     connect_new_agent(conn)
     for number in range(5):
         put(conn, f"k{number}")
@@ -146,8 +146,8 @@ def test_a_command_behind_others_names_the_one_that_it_waits_for(conn: Connectio
     assert explain(conn, "k3", None).sentence == "The agent has not yet answered command k0."
 
 
-def test_what_is_with_an_agent_that_takes_several_is_no_reason_to_wait(conn: Connection) -> None:
-    """Only a full window is."""
+def test_commands_in_flight_are_a_reason_to_wait_only_if_the_window_is_full(conn: Connection) -> None:
+    """The agent takes several commands at a time."""
     connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=2)
     put(conn, "k1", status="sent", attempt=1, epoch=1)
     put(conn, "k2")
@@ -158,8 +158,8 @@ def test_what_is_with_an_agent_that_takes_several_is_no_reason_to_wait(conn: Con
     assert explain(conn, "k2", None).reason == "behind"
 
 
-def test_a_docker_agents_command_is_behind_its_own_session_only(conn: Connection) -> None:
-    """A command of another session is no reason to wait."""
+def test_a_docker_agents_command_waits_only_for_its_own_session(conn: Connection) -> None:
+    """A command of another session does not delay it."""
     connect_new_agent(conn, mode=DeliveryMode.UNACKNOWLEDGED)
     put(conn, "k-other", session_id="s2", status="sent", attempt=1)
     put(conn, "k1", session_id="s1")

@@ -1,4 +1,4 @@
-"""Flush: after the handshake the agent's queue is delivered, in an invocation of its own."""
+"""Flush: after the handshake the agent's queue is delivered, in a separate invocation."""
 
 from dataclasses import dataclass
 
@@ -18,19 +18,19 @@ REQUEST = FlushRequest(agent_id="a1", connection_id="c1", epoch=1)
 
 @dataclass(slots=True)
 class SlowGateway(FakeGateway):
-    """A gateway whose connection is live only at the n-th look, because `$connect` has not returned before."""
+    """A gateway whose connection is live only from the n-th check on, because `$connect` has not returned before."""
 
     live_at: int = 3
     looks: int = 0
 
     def is_live(self, connection_id: str) -> bool:
-        """Count the look."""
+        """Count the check."""
         del connection_id
         self.looks += 1
         return self.looks >= self.live_at
 
     def post(self, connection_id: str, frame: str) -> Posted:
-        """Say gone to a post that comes too early."""
+        """Answer "gone" to a post that comes too early."""
         if self.looks < self.live_at:
             return Posted.GONE
         return FakeGateway.post(self, connection_id, frame)
@@ -71,8 +71,8 @@ def test_nothing_is_posted_while_the_handshake_is_under_way(conn: Connection) ->
     assert after.sent == 1
 
 
-def test_flush_gives_up_at_once_where_a_newer_connection_is_there(conn: Connection) -> None:
-    """The newer connection has a flush of its own."""
+def test_flush_stops_at_once_if_a_newer_connection_exists(conn: Connection) -> None:
+    """The newer connection has its own flush."""
     connect_new_agent(conn)
     connect(conn, connection_id="c2")
     gateway = SlowGateway(live_at=99)
@@ -93,7 +93,7 @@ def test_flush_does_not_wait_for_ever_for_a_handshake(conn: Connection) -> None:
     assert 1 < gateway.looks < 9
 
 
-def test_of_several_processes_with_one_agent_id_the_last_to_connect_gets_the_commands(conn: Connection) -> None:
+def test_the_last_of_several_processes_with_one_agent_id_gets_the_commands(conn: Connection) -> None:
     """R35: each connection has its own epoch, and the older ones are closed."""
     create_agent(conn)
     put(conn, "k1")
@@ -108,7 +108,7 @@ def test_of_several_processes_with_one_agent_id_the_last_to_connect_gets_the_com
     assert set(gateway.closed) == {"c0", "c1"}
 
 
-def test_a_connect_event_that_comes_twice_is_one_connection(conn: Connection) -> None:
+def test_a_doubled_connect_event_records_one_connection(conn: Connection) -> None:
     """The second event closes no connection, and acks over it go on counting."""
     connect_new_agent(conn)
     gateway = FakeGateway()
@@ -123,7 +123,7 @@ def test_a_connect_event_that_comes_twice_is_one_connection(conn: Connection) ->
     assert statuses(conn) == {"k1": "acknowledged"}
 
 
-def test_a_flush_that_comes_late_says_nothing_of_the_newer_connection(conn: Connection) -> None:
+def test_a_late_flush_does_not_mark_the_newer_connection_as_live(conn: Connection) -> None:
     """I8: the handshake of the newer connection may still be under way."""
     connect_new_agent(conn)
     record(conn, FakeGateway(), "c2")

@@ -16,7 +16,7 @@ from dispatcher.commands.flush import INVOKE_CONNECT_SECONDS, INVOKE_READ_SECOND
 
 @pytest.fixture(autouse=True)
 def _credentials(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What Lambda gives a function, and a client of this test alone."""
+    """Credentials as Lambda gives them to a function, and a client for this test only."""
     for name, value in {
         "AWS_DEFAULT_REGION": "eu-central-1",
         "AWS_ACCESS_KEY_ID": "testing",
@@ -30,12 +30,12 @@ def _credentials(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def refusals(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return why flush was not invoked, as the log says."""
+    """Return the logged reasons why flush was not invoked."""
     return [vars(record)["reason"] for record in caplog.records if record.getMessage() == "Flush not invoked"]
 
 
 @mock_aws()
-def test_a_flush_that_does_not_exist_is_logged_and_no_error(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_missing_flush_function_is_logged_and_raises_no_error(caplog: pytest.LogCaptureFixture) -> None:
     """The sweep delivers instead."""
     invoke_flush(FlushRequest(agent_id="a1", connection_id="c1", epoch=1))
 
@@ -70,10 +70,10 @@ def test_flush_is_invoked_asynchronously_with_its_event(caplog: pytest.LogCaptur
     assert answers == [(202, json.dumps(request.as_event()).encode())]  # moto's function answers with its event
 
 
-def test_a_lambda_api_that_does_not_answer_is_tried_once_and_given_up(
+def test_a_lambda_api_that_does_not_answer_is_tried_only_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An agent waits 10 s for its handshake, so the timeouts are short and there is no second try."""
+    """An agent waits 10 s for its handshake, so the timeouts are short and there is no retry."""
     assert INVOKE_CONNECT_SECONDS + INVOKE_READ_SECONDS <= 3
     monkeypatch.setattr(flush, "INVOKE_READ_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -1,4 +1,4 @@
-"""The life of a command: the SQL and TRANSITIONS agree, over every move and every status."""
+"""The life of a command: the SQL and TRANSITIONS agree for every move and every status."""
 
 from collections.abc import Callable
 from itertools import product
@@ -68,8 +68,8 @@ MOVES: dict[Move, Callable[[Connection], object]] = {
 
 
 @pytest.mark.parametrize(("move", "status"), list(product(Move, Status)))
-def test_a_move_is_made_from_its_sources_and_from_nowhere_else(conn: Connection, move: Move, status: Status) -> None:
-    """Each pair on a real row; the history has exactly the row that belongs to it, and it was not made by hand."""
+def test_a_move_is_made_only_from_its_source_statuses(conn: Connection, move: Move, status: Status) -> None:
+    """Each pair is tried on a real row; the history gets exactly one row, which is not marked as made by hand."""
     connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=5)
     put(conn, "k1", status=status, attempt=1, max_attempts=3, epoch=1)
 
@@ -107,7 +107,7 @@ def _cancel_unacknowledged(conn: Connection) -> None:
 def test_no_move_of_the_dispatcher_is_recorded_as_made_by_hand(
     conn: Connection, statement: Callable[[Connection], None], target: Status
 ) -> None:
-    """Some moves have a second statement besides the one above."""
+    """Some moves have a second statement, which the test above does not use."""
     connect_new_agent(conn)
     put(conn, "k1", status="sent", attempt=1, epoch=1)
 
@@ -122,7 +122,7 @@ def test_no_move_of_the_dispatcher_is_recorded_as_made_by_hand(
 def test_an_update_with_plain_sql_is_recorded_as_made_by_hand(
     conn: Connection, status: Status, cause: str | None
 ) -> None:
-    """Also where it states a cause, as the dispatcher's own moves do."""
+    """Also if it sets a cause, as the dispatcher's own moves do."""
     create_agent(conn)
     put(conn, "k1", status="sent", attempt=1)
 
@@ -138,7 +138,7 @@ def test_an_update_with_plain_sql_is_recorded_as_made_by_hand(
 
 
 def test_each_step_of_a_command_has_its_time_in_order(conn: Connection) -> None:
-    """I12: each time is the database's."""
+    """I12: every time comes from the database's clock."""
     connect_new_agent(conn)
     put(conn, "k1")
     deliver(conn, FakeGateway(), "a1", plenty)

@@ -1,4 +1,4 @@
-"""The loss check finds what is broken, and nothing else."""
+"""The loss check finds each kind of error, and raises no false alarm."""
 
 import pytest
 
@@ -34,7 +34,7 @@ def _history(conn: Connection) -> None:
     put(conn, "k2")
 
 
-def test_a_history_as_it_should_be_is_clean(conn: Connection) -> None:
+def test_a_correct_history_has_no_findings(conn: Connection) -> None:
     """No check raises a false alarm."""
     found = check_for_loss(conn)
 
@@ -44,7 +44,7 @@ def test_a_history_as_it_should_be_is_clean(conn: Connection) -> None:
 
 
 @pytest.mark.parametrize("check", CHECKS)
-def test_each_check_sees_what_it_is_there_for(conn: Connection, check: str) -> None:
+def test_each_check_finds_its_own_kind_of_error(conn: Connection, check: str) -> None:
     """And no other check finds anything."""
     for statement in BROKEN[check].split(";"):
         conn.execute(statement.encode())
@@ -54,7 +54,7 @@ def test_each_check_sees_what_it_is_there_for(conn: Connection, check: str) -> N
     assert {finding.check for finding in found.findings if finding.offenders} == {check}
 
 
-def test_a_history_that_was_deleted_is_seen(conn: Connection) -> None:
+def test_a_deleted_history_is_found(conn: Connection) -> None:
     """I16: a command without any history is broken too."""
     conn.execute("delete from command_history where command_id = 'k2'")
 
@@ -65,8 +65,8 @@ def test_a_history_that_was_deleted_is_seen(conn: Connection) -> None:
 
 
 @pytest.mark.parametrize("cause", [None, "an operator's reason"])
-def test_an_illegal_transition_by_hand_is_no_finding(conn: Connection, cause: str | None) -> None:
-    """The same transition that is a finding above; an operator may make it with SQL, and may state a cause."""
+def test_an_illegal_transition_made_by_hand_is_allowed(conn: Connection, cause: str | None) -> None:
+    """The same transition is a finding above; an operator may make it with SQL, and may set a cause."""
     conn.execute(
         "update agent_commands set status = 'pending', cause = coalesce(%s, cause) where command_id = 'k1'", (cause,)
     )

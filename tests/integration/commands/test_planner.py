@@ -1,4 +1,4 @@
-"""No statement reads rows that it is not about, however old the planner's statistics are.
+"""Statements read only the rows that they need, even with old planner statistics.
 
 An outage fills the table before it is analyzed; an agent may have done more than the planner expects.
 """
@@ -28,7 +28,7 @@ Databases = Callable[[], AbstractContextManager[str]]
 
 @pytest.fixture(scope="module")
 def database_with_backlog(new_database: Databases) -> Iterator[str]:
-    """The URL of a table that was analyzed when everything had ended, and filled up since."""
+    """The URL of a table that was analyzed when everything had ended, and then got a backlog."""
     with new_database() as url:
         with open_connection(url) as conn:
             conn.execute("alter table agent_commands set (autovacuum_enabled = off)")
@@ -51,7 +51,7 @@ def database_with_backlog(new_database: Databases) -> Iterator[str]:
 
 @pytest.fixture(scope="module", params=["never", "before", "since"])
 def database_with_past(request: pytest.FixtureRequest, new_database: Databases) -> Iterator[str]:
-    """The URL of a table that was analyzed never, before, or since an agent executed many commands; it has one due."""
+    """The URL of a table with many ended commands of an agent, never analyzed, analyzed before or after them; one is due."""
     with new_database() as url:
         with open_connection(url) as conn:
             conn.execute("alter table agent_commands set (autovacuum_enabled = off)")
@@ -80,14 +80,14 @@ def _add_backlog_and_analyze(conn: Connection) -> None:
 
 @pytest.fixture
 def backlog(database_with_backlog: str) -> Iterator[Connection]:
-    """A connection of the test's own to that table."""
+    """A connection of this test to that table."""
     with open_connection(database_with_backlog) as conn:
         yield conn
 
 
 @pytest.fixture
 def past(database_with_past: str) -> Iterator[Connection]:
-    """A connection of the test's own to that table."""
+    """A connection of this test to that table."""
     with open_connection(database_with_past) as conn:
         yield conn
 
@@ -115,13 +115,13 @@ WORK: dict[str, Callable[[Connection], object]] = {
 
 
 @pytest.mark.parametrize("what", WORK)
-def test_no_statement_walks_the_backlog(backlog: Connection, what: str) -> None:
-    """The database counts the rows that were read, whatever the index."""
+def test_no_statement_reads_the_whole_backlog(backlog: Connection, what: str) -> None:
+    """The database counts the rows that were read, with any index."""
     assert _rows_read_by(WORK[what], backlog) < 5000
 
 
 @pytest.mark.parametrize("what", WORK)
-def test_no_statement_walks_an_agents_past(past: Connection, what: str) -> None:
+def test_no_statement_reads_all_ended_commands_of_an_agent(past: Connection, what: str) -> None:
     """Ended commands are kept for 30 days; an agent may have many."""
     assert _rows_read_by(WORK[what], past) < 5000
 

@@ -1,4 +1,4 @@
-"""Redelivery: attempts that end without effect return to the queue, until none is left."""
+"""Redelivery: a command whose attempt had no effect returns to the queue, until no attempt is left."""
 
 from dispatcher.commands import claims, redelivery
 from dispatcher.commands.delivery import deliver
@@ -27,7 +27,7 @@ def test_an_unacknowledged_command_is_sent_again_with_a_larger_attempt_until_non
     assert command.error_message == "attempt 2 was not acknowledged in time; no attempt is left of 2"
 
 
-def test_an_attempt_whose_time_is_not_over_is_left_alone(conn: Connection) -> None:
+def test_an_attempt_is_not_ended_before_its_ack_deadline(conn: Connection) -> None:
     """I3: otherwise each sweep would send every command again."""
     connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
     put(conn, "k1")
@@ -37,8 +37,8 @@ def test_an_attempt_whose_time_is_not_over_is_left_alone(conn: Connection) -> No
     assert statuses(conn) == {"k1": "sent"}
 
 
-def test_the_silence_of_an_agent_that_executes_means_nothing(conn: Connection) -> None:
-    """The agent executes in its read loop, so the next command is not sent again meanwhile."""
+def test_a_missing_ack_does_not_count_while_the_agent_executes(conn: Connection) -> None:
+    """The agent executes in its read loop and cannot acknowledge, so the next command is not sent again."""
     connect_new_agent(conn)
     put(conn, "k1")
     put(conn, "k2")
@@ -57,7 +57,7 @@ def test_the_silence_of_an_agent_that_executes_means_nothing(conn: Connection) -
     assert gateway.command_ids == ["k1", "k2", "k2"]
 
 
-def test_what_an_older_connection_acknowledged_keeps_nothing_from_being_sent_again(conn: Connection) -> None:
+def test_an_ack_over_an_older_connection_does_not_stop_redelivery_of_the_next_command(conn: Connection) -> None:
     """I15: the agent may have been restarted and may not execute that command any more."""
     connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
     put(conn, "k1")
@@ -72,8 +72,8 @@ def test_what_an_older_connection_acknowledged_keeps_nothing_from_being_sent_aga
     assert statuses(conn) == {"k1": "acknowledged", "k2": "pending"}
 
 
-def test_a_new_connection_gets_what_was_not_acknowledged_on_the_older_one(conn: Connection) -> None:
-    """In order; a late ack over the older connection says nothing about the newer attempt."""
+def test_a_new_connection_gets_the_unacknowledged_commands_of_the_older_one(conn: Connection) -> None:
+    """In order; a late ack over the older connection does not count for the newer attempt."""
     connect_new_agent(conn)
     for number in range(2):
         put(conn, f"k{number}")
@@ -89,7 +89,7 @@ def test_a_new_connection_gets_what_was_not_acknowledged_on_the_older_one(conn: 
     assert gateway.connection_ids == ["c1", "c2"]
 
 
-def test_a_row_that_was_written_as_sent_goes_back_when_its_agent_reconnects(conn: Connection) -> None:
+def test_a_row_inserted_as_sent_returns_to_the_queue_when_its_agent_reconnects(conn: Connection) -> None:
     """I11: a row that was inserted by hand has no epoch."""
     connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
     put(conn, "k1", status="sent", attempt=1, ack_deadline=FUTURE)

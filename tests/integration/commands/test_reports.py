@@ -1,4 +1,4 @@
-"""Reports: whatever an agent sends is understood or logged, and touches only its own rows."""
+"""Reports: every message of an agent is understood or logged, and changes only its own rows."""
 
 import json
 from typing import Any
@@ -62,7 +62,7 @@ messages = st.builds(
     max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(text=messages | anything.map(json.dumps) | st.text())
-def test_no_message_is_an_error_or_touches_what_is_not_the_agents(conn: Connection, text: str) -> None:
+def test_no_message_raises_an_error_or_changes_another_agents_rows(conn: Connection, text: str) -> None:
     """Two agents, each with a command and a session under way; one of them sends anything."""
     if not statuses(conn):
         for agent_id, command_id in (("a1", "mine"), ("a2", "theirs")):
@@ -80,8 +80,8 @@ def test_no_message_is_an_error_or_touches_what_is_not_the_agents(conn: Connecti
     assert seen == (True,)
 
 
-def test_many_reports_in_one_message_settle_each_its_own(conn: Connection) -> None:
-    """One report that means nothing stops none of the others."""
+def test_each_report_in_a_message_settles_its_own_command(conn: Connection) -> None:
+    """A meaningless report does not stop the others."""
     connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=32)
     gateway = FakeGateway()
     for number in range(6):
@@ -112,7 +112,7 @@ def test_many_reports_in_one_message_settle_each_its_own(conn: Connection) -> No
 
 @pytest.mark.parametrize("command_id", ["a\nb", "a\tb", "a\u202eb", "x" * 300, "\N{HIGH VOLTAGE SIGN}"])
 def test_a_row_with_an_odd_id_can_be_reported(conn: Connection, command_id: str) -> None:
-    """Whoever inserts with psql chooses the id."""
+    """An operator with psql can choose any id."""
     connect_new_agent(conn)
     put(conn, command_id, status="sent", attempt=1, epoch=1)
 
@@ -127,7 +127,7 @@ def test_a_row_with_an_odd_id_can_be_reported(conn: Connection, command_id: str)
     ids=["300 levels", "600 levels", "6000 digits", "beyond a double", "250 objects"],
 )
 def test_a_result_that_cannot_be_decoded_is_stored_as_text(conn: Connection, result: str) -> None:
-    """The command is completed all the same."""
+    """The command is completed nevertheless."""
     connect_new_agent(conn)
     put(conn, "k1", status="acknowledged", attempt=1, epoch=1)
 

@@ -34,8 +34,8 @@ def seconds_to_execute(conn: Connection) -> float:
     return seconds
 
 
-def test_a_report_of_an_old_attempt_settles_the_newer_one_only_where_it_is_a_result(conn: Connection) -> None:
-    """I7: an old ack or failure says nothing about the newer attempt; a late result counts."""
+def test_a_report_of_an_old_attempt_settles_the_newer_one_only_if_it_is_a_result(conn: Connection) -> None:
+    """I7: an old ack or failure does not count for the newer attempt; a late result counts."""
     connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=32)
     gateway = FakeGateway()
     put(conn, "k1")
@@ -51,8 +51,8 @@ def test_a_report_of_an_old_attempt_settles_the_newer_one_only_where_it_is_a_res
     assert statuses(conn) == {"k1": "completed"}
 
 
-def test_an_ack_over_a_connection_that_is_forgotten_stops_no_redelivery(conn: Connection) -> None:
-    """I7: nobody knows which attempt it means; a result counts."""
+def test_an_ack_over_a_forgotten_connection_does_not_stop_redelivery(conn: Connection) -> None:
+    """I7: it is not known which attempt the ack means; a result counts."""
     connect_new_agent(conn)
     put(conn, "k1")
     deliver(conn, FakeGateway(), "a1", plenty)
@@ -67,7 +67,7 @@ def test_an_ack_over_a_connection_that_is_forgotten_stops_no_redelivery(conn: Co
 
 
 def test_a_late_result_replaces_a_time_out_and_no_other_end(conn: Connection) -> None:
-    """I6: `timed_out` is only the service's guess, and nothing of it stays."""
+    """I6: `timed_out` is only the service's guess; the result replaces all of it."""
     connect_new_agent(conn)
     put(conn, "k1")
     deliver(conn, FakeGateway(), "a1", plenty)
@@ -86,8 +86,8 @@ def test_a_late_result_replaces_a_time_out_and_no_other_end(conn: Connection) ->
     assert after.error_message is None
 
 
-def test_the_time_of_an_execution_begins_with_the_ack_and_again_with_each_progress(conn: Connection) -> None:
-    """Not with the acceptance, which may be days ago."""
+def test_the_execution_timeout_starts_with_the_ack_and_again_with_each_progress(conn: Connection) -> None:
+    """It does not start with the acceptance, which may be days ago."""
     connect_new_agent(conn, window=10)
     put(conn, "k1", created_at=PAST, execution_timeout=100)
     deliver(conn, FakeGateway(), "a1", plenty)
@@ -102,8 +102,8 @@ def test_the_time_of_an_execution_begins_with_the_ack_and_again_with_each_progre
 
 
 @pytest.mark.parametrize("kind", ["ack", "complete", "failed"])
-def test_an_agent_settles_nothing_that_it_was_never_sent(conn: Connection, kind: str) -> None:
-    """I9: the agent can only have guessed the id."""
+def test_an_agent_cannot_settle_a_command_that_was_never_sent(conn: Connection, kind: str) -> None:
+    """I9: the agent must have guessed the id."""
     connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
     put(conn, "k1", not_before=FUTURE)
 
@@ -113,7 +113,7 @@ def test_an_agent_settles_nothing_that_it_was_never_sent(conn: Connection, kind:
     assert statuses(conn) == {"k1": "pending"}
 
 
-def test_an_agent_acknowledges_nothing_that_was_written_as_never_sent(conn: Connection) -> None:
+def test_an_agent_cannot_acknowledge_an_inserted_row_that_was_never_sent(conn: Connection) -> None:
     """I9: a row that was inserted by hand has an epoch and no attempt."""
     connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
     put(conn, "k1", epoch=1, not_before=FUTURE)
@@ -124,8 +124,8 @@ def test_an_agent_acknowledges_nothing_that_was_written_as_never_sent(conn: Conn
     assert statuses(conn) == {"k1": "pending"}
 
 
-def test_no_agent_asks_for_another_attempt_of_another_agents_command(conn: Connection) -> None:
-    """I9: a retryable failure has a statement of its own."""
+def test_an_agent_cannot_request_a_retry_of_another_agents_command(conn: Connection) -> None:
+    """I9: a retryable failure has its own statement."""
     connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
     connect_new_agent(conn, "a2", "c-a2", mode=DeliveryMode.BATCHING)
     put(conn, "k1")
@@ -138,7 +138,7 @@ def test_no_agent_asks_for_another_attempt_of_another_agents_command(conn: Conne
     assert statuses(conn) == {"k1": "sent"}
 
 
-def test_an_answer_over_an_old_connection_settles_nothing_that_went_only_over_a_newer_one(conn: Connection) -> None:
+def test_an_answer_over_an_old_connection_does_not_settle_a_command_of_a_newer_one(conn: Connection) -> None:
     """I7: the docker-agent's answer names only the session, and the command that it belongs to is cancelled by now."""
     connect_new_agent(conn, platform="docker")
     put(conn, "k1", session_id="s1")
@@ -156,8 +156,8 @@ def test_an_answer_over_an_old_connection_settles_nothing_that_went_only_over_a_
     assert statuses(conn) == {"k1": "cancelled", "k2": "completed"}
 
 
-def test_an_answer_that_its_disconnect_overtook_still_counts(conn: Connection) -> None:
-    """I7: there is no newer connection that it could be about."""
+def test_an_answer_that_arrives_after_its_disconnect_still_counts(conn: Connection) -> None:
+    """I7: there is no newer connection that the answer could belong to."""
     connect_new_agent(conn, platform="docker")
     put(conn, "k1", session_id="s1")
     deliver(conn, FakeGateway(), "a1", plenty)
@@ -168,7 +168,7 @@ def test_an_answer_that_its_disconnect_overtook_still_counts(conn: Connection) -
     assert statuses(conn) == {"k1": "completed"}
 
 
-def test_a_docker_agents_answer_is_about_what_is_under_way_and_not_about_what_timed_out(conn: Connection) -> None:
+def test_a_docker_agents_answer_settles_the_command_under_way_and_not_the_timed_out_one(conn: Connection) -> None:
     """The answer names only the session; the command that was sent first is meant."""
     connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
     for number in (1, 2, 3):

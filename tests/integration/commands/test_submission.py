@@ -1,4 +1,4 @@
-"""Submission: an ended command is submitted once more as it was."""
+"""Submission: an ended command is submitted again unchanged."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from tests.rows import connect_new_agent, put
 
 
 @pytest.mark.parametrize("payload", ["null", "1e400", '{"n": 12345678901234567890.50}', "[]"])
-def test_what_is_redriven_goes_out_with_the_payload_that_was_stored(conn: Connection, payload: str) -> None:
+def test_a_redriven_command_has_the_stored_payload(conn: Connection, payload: str) -> None:
     """The payload is not decoded between the two commands: null stays null, and a number keeps its digits."""
     connect_new_agent(conn, window=10)
     put(conn, "k1", payload=payload, status="dead")

@@ -1,4 +1,4 @@
-"""The sweep: every pass runs, each is bounded, and none stops another."""
+"""The sweep: every pass runs, each is bounded, and a failed one does not stop the others."""
 
 import psycopg
 import pytest
@@ -56,7 +56,7 @@ def test_a_pass_with_full_batches_ends_when_the_time_is_up(conn: Connection, mon
 
 
 def test_without_time_no_pass_is_begun(conn: Connection) -> None:
-    """It would be killed in the middle."""
+    """The function would be killed in the middle of the pass."""
     connect_new_agent(conn)
     conn.execute("update agents set last_seen_at = now() - interval '1 hour'")
 
@@ -66,7 +66,7 @@ def test_without_time_no_pass_is_begun(conn: Connection) -> None:
     assert current_connection(conn) == "c1"
 
 
-def test_a_sweep_delivers_nothing_that_it_has_no_time_for(conn: Connection) -> None:
+def test_a_sweep_without_time_to_post_delivers_nothing(conn: Connection) -> None:
     """The next sweep delivers it; no command stays claimed."""
     connect_new_agent(conn)
     put(conn, "k1")
@@ -77,7 +77,7 @@ def test_a_sweep_delivers_nothing_that_it_has_no_time_for(conn: Connection) -> N
     assert statuses(conn) == {"k1": "pending"}
 
 
-def test_a_pass_that_fails_stops_no_other(conn: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_pass_does_not_stop_the_others(conn: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is counted, and the commands are delivered."""
 
     def fail(_conn: Connection, _limit: int) -> int:
@@ -93,10 +93,10 @@ def test_a_pass_that_fails_stops_no_other(conn: Connection, monkeypatch: pytest.
     assert swept.sent == 1
 
 
-def test_one_agent_that_cannot_be_delivered_to_stops_no_other(
+def test_a_failed_delivery_to_one_agent_does_not_stop_the_others(
     conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """I11: whatever error the database raises for its rows."""
+    """I11: for any error that the database raises for its rows."""
 
     def sometimes(conn: Connection, gateway: Gateway, agent_id: str, deadline: Deadline) -> Delivered:
         if agent_id == "a0":
@@ -115,7 +115,7 @@ def test_one_agent_that_cannot_be_delivered_to_stops_no_other(
 
 
 def test_agents_beyond_the_limit_of_one_sweep_are_handed_over_to_flush(conn: Connection) -> None:
-    """Each of them gets a run of its own."""
+    """Each of them gets its own invocation."""
     for number in range(INLINE + 7):
         connect_new_agent(conn, f"a{number}", f"c{number}")
         put(conn, f"k{number}", f"a{number}")
@@ -132,7 +132,7 @@ def test_agents_beyond_the_limit_of_one_sweep_are_handed_over_to_flush(conn: Con
     assert set(statuses(conn).values()) == {"sent"}
 
 
-def test_a_sweep_delivers_around_what_cannot_be_read(conn: Connection) -> None:
+def test_a_sweep_sets_unreadable_rows_aside_and_delivers_the_others(conn: Connection) -> None:
     """A command with an unknown status is set aside with its reason; the others are delivered."""
     connect_new_agent(conn, platform="docker")
     put(conn, "k1", session_id="s1")
@@ -162,8 +162,8 @@ def test_a_command_is_not_delivered_before_its_time_nor_after_it(conn: Connectio
     assert swept.expired == 1
 
 
-def test_a_sweep_goes_around_a_locked_row_and_delivers_it_when_it_is_free(conn: Connection, database_url: str) -> None:
-    """I11: one row stops no other."""
+def test_a_sweep_skips_a_locked_row_and_delivers_it_when_it_is_free(conn: Connection, database_url: str) -> None:
+    """I11: one row does not stop the others."""
     for agent_id in ("a1", "a2"):
         connect_new_agent(conn, agent_id, f"c-{agent_id}")
         put(conn, f"k-{agent_id}", agent_id)
@@ -198,8 +198,8 @@ def test_two_sweepers_at_once_send_each_command_once(conn: Connection, database_
     assert sum(second) == 0
 
 
-def test_a_connection_whose_flush_was_lost_is_delivered_to_by_the_sweep(conn: Connection) -> None:
-    """10 s after the connection, the handshake is taken to be over."""
+def test_the_sweep_delivers_to_a_connection_whose_flush_was_lost(conn: Connection) -> None:
+    """The sweep assumes that a handshake is over 10 s after the connection."""
     create_agent(conn)
     record_connection(conn, FakeGateway(), "a1", "c1", handshake=Handshake(), origin=Origin())
     put(conn, "k1")

@@ -1,4 +1,4 @@
-"""The tables: what they accept and what they refuse, whoever writes."""
+"""The tables: what they accept and refuse from every client."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ from tests.rows import connect_new_agent, create_agent, put
         "idempotency_key = 'k'",
     ],
 )
-def test_the_table_itself_refuses_what_must_never_be(conn: Connection, change: str) -> None:
+def test_the_table_refuses_illegal_rows(conn: Connection, change: str) -> None:
     """I1, I3, I10: also with psql."""
     create_agent(conn)
     put(conn, "k1")
@@ -36,8 +36,8 @@ def test_the_table_itself_refuses_what_must_never_be(conn: Connection, change: s
     ("column", "value"),
     [("created_at", "infinity"), ("deliver_by", "4713-01-01 BC"), ("not_before", "infinity"), ("priority", 1000)],
 )
-def test_what_no_client_could_decode_is_refused_where_it_is_inserted(conn: Connection, column: str, value: Any) -> None:
-    """The error names the constraint, so that an operator with psql learns why."""
+def test_a_value_that_clients_cannot_decode_is_refused_at_the_insert(conn: Connection, column: str, value: Any) -> None:
+    """The error names the constraint, so that an operator with psql sees the reason."""
     create_agent(conn)
 
     with pytest.raises((errors.CheckViolation, errors.NumericValueOutOfRange)):
@@ -52,8 +52,8 @@ def test_a_lease_without_an_end_is_refused(conn: Connection) -> None:
         conn.execute("update agents set lease_token = gen_random_uuid()")
 
 
-def test_a_null_number_of_moves_means_none(conn: Connection) -> None:
-    """Whoever inserts may put NULL in any column, and the command is delivered."""
+def test_null_moves_mean_zero(conn: Connection) -> None:
+    """An insert may put NULL in any column, and the command is delivered."""
     connect_new_agent(conn)
     put(conn, "k1", moves=None)
     accepted = conn.execute("select moves from agent_commands").fetchone()

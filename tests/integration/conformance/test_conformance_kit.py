@@ -1,4 +1,4 @@
-"""The conformance kit passes agents that are right, and finds exactly the fault of every other agent."""
+"""The conformance kit passes correct agents, and finds exactly the fault of every other agent."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ REFERENCE_AGENT = (
     f"{sys.executable} -m examples.reference_agent --url {{url}} --id {{id}} --key {{key}} --state {{dir}} --poll 1"
 )
 AGENTS_AT_ONCE = 24
-# For a busy machine: only a fault that is an absence takes that long.
+# For a busy machine: only a missing message takes that long.
 LIMITS = Limits(
     **dict.fromkeys(("answer", "execution", "resend", "outage"), 15.0),
     **dict.fromkeys(("start", "reconnect"), 60.0),
@@ -49,7 +49,7 @@ CORRECT = {
 }
 ACKS = {"acks", "ack-first", "redelivery-acked"}
 ONLY_PROTOCOL_2 = {check.name for check in CHECKS if check.protocol == 2}
-# What these checks look at has another form in each protocol.
+# These checks look at messages that differ between the protocols.
 BOTH_PROTOCOLS = {"outcomes", "command-ids", "reports", "one-document", "redelivery-same-end", "survives-garbage"}
 FAULTS = [
     *((check.name, 1) for check in CHECKS if check.name not in ONLY_PROTOCOL_2),
@@ -201,7 +201,7 @@ def test_make_passes_on_a_command_with_quotes_and_the_options() -> None:
             "ARGS=--only registers --json",
         ],
         cwd=ROOT,
-        # This make is not a part of the make that runs the tests.
+        # This make is independent of the make that runs the tests.
         env={name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))},
         capture_output=True,
         text=True,
@@ -233,7 +233,7 @@ def test_a_base_url_with_a_slash_at_its_end_works(capsys: pytest.CaptureFixture[
 def test_a_wrong_payload_is_explained_before_an_agent_is_started(
     capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
-    """As any other mistake in the command line."""
+    """Like any other mistake in the command line."""
     with pytest.raises(SystemExit) as exited:
         main(["--agent", "true", *arguments])
 
@@ -251,7 +251,7 @@ def test_a_wrong_payload_is_explained_before_an_agent_is_started(
     ],
 )
 def test_pauses_that_are_alike_or_doubled_are_regular(pauses: list[float], regular: bool) -> None:  # noqa: FBT001
-    """Pauses that were drawn at random are not."""
+    """Random pauses are not."""
     assert (regularity(pauses) is not None) is regular
 
 

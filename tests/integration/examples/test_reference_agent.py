@@ -1,6 +1,6 @@
 """The reference agent as a process, against the conformance kit's simulated service.
 
-What every agent must do is in the conformance kit's own tests, which this agent passes; here is what only this one does.
+The conformance kit's own tests show that this agent does what every agent must do; these tests are about the rest.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from examples.reference_agent.session_processes import Sessions
 
 ROOT = Path(__file__).parents[3]
 SECONDS = 60.0
-"""How long a test waits for what must come, on a busy machine too."""
+"""How long a test waits for an event, on a busy machine too."""
 START = {"sessionId": "sess-1", "template": "firefox-browser"}
 STOP = {"sessionId": "sess-1"}
 
@@ -150,7 +150,7 @@ async def test_a_session_survives_a_killed_agent_and_is_stopped_by_the_next(stat
 
 
 async def test_it_reports_the_number_of_its_sessions_in_heartbeats(state: Path) -> None:
-    """And answers a ping message."""
+    """It also answers a ping message."""
     async with harness_of(state, "--heartbeat", "0.2") as harness:
         connection = await harness.start_and_connect()
         connection.send('{"type": "ping"}')
@@ -162,7 +162,7 @@ async def test_it_reports_the_number_of_its_sessions_in_heartbeats(state: Path) 
         assert {"type": "pong"} in messages(harness)
 
 
-async def test_an_end_that_the_connection_lost_is_sent_over_the_next(state: Path) -> None:
+async def test_an_end_that_was_lost_with_its_connection_is_sent_over_the_next_one(state: Path) -> None:
     """The command is executed although its connection is closed at once."""
     async with harness_of(state) as harness:
         connection = await harness.start_and_connect()

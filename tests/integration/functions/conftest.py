@@ -1,4 +1,4 @@
-"""Each function as it is deployed: its one file, run with a true event, on a real database."""
+"""Each function as it is deployed: its one file, run with a complete event, on a real database."""
 
 import importlib.util
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from tests.rows import create_agent
 
 
 class Context:
-    """What Lambda tells a function about its invocation."""
+    """The context that Lambda passes to a function."""
 
     function_name = "function"
     memory_limit_in_mb = 512
@@ -28,7 +28,7 @@ class Context:
     aws_request_id = "8f507cfc-xmpl-4697-b07a-ac58fc914c95"
 
     def get_remaining_time_in_millis(self) -> int:
-        """Leave a minute."""
+        """Return one minute."""
         return 60_000
 
 

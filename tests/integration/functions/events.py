@@ -1,4 +1,4 @@
-"""The events that the functions are run with."""
+"""Events for the functions."""
 
 import json
 from collections.abc import Callable
@@ -75,7 +75,7 @@ def ask(run: Run, function: str, method: str, path: str, body: Any = None, **opt
 
 
 def operator_of(run: Run, token: str) -> dict[str, Any]:
-    """Ask the HTTP authorizer who a token belongs to; a token that is nobody's has no username."""
+    """Ask the HTTP authorizer who a token belongs to; the answer to an invalid token has no username."""
     context: dict[str, Any] = run("authorize_operator", {"headers": {"authorization": f"Bearer {token}"}})["context"]
     return context
 

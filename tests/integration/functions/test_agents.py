@@ -21,7 +21,7 @@ from tests.integration.functions.events import (
 from tests.rows import put, statuses
 
 
-def test_an_agent_is_created_once_and_its_key_is_good_for_itself_only(run: Run, agent: str) -> None:
+def test_an_agent_is_created_once_and_its_key_is_valid_for_this_agent_only(run: Run, agent: str) -> None:
     """The key is 64 hexadecimal digits and is shown once."""
     _, created = ask(run, "agents", "POST", "/api/v1/agents", {"agentId": "a2", "platform": "docker"})
     again, _ = ask(run, "agents", "POST", "/api/v1/agents", {"agentId": "a2", "platform": "docker"})
@@ -41,8 +41,8 @@ def test_an_agent_is_created_once_and_its_key_is_good_for_itself_only(run: Run, 
 
 
 @pytest.mark.usefixtures("agent")
-def test_a_revoked_key_opens_nothing_and_its_sockets_are_closed(run: Run, gateway: FakeGateway) -> None:
-    """Its connection would last for two hours; the key that replaces it works from the first moment."""
+def test_a_revoked_key_is_refused_and_its_connections_are_closed(run: Run, gateway: FakeGateway) -> None:
+    """Its connection would last for two hours; the new key works at once."""
     _, issued = ask(run, "agents", "POST", f"/api/v1/agents/{AGENT}/keys")
     before = [admission(run, key) for key in (KEY, issued["apiKey"])]
     run("connect")
@@ -58,7 +58,7 @@ def test_a_revoked_key_opens_nothing_and_its_sockets_are_closed(run: Run, gatewa
 
 @pytest.mark.usefixtures("agent")
 def test_the_connection_of_a_rejected_agent_is_closed(run: Run, gateway: FakeGateway) -> None:
-    """And the agent gets no other connection."""
+    """The agent cannot connect again."""
     run("connect")
 
     ask(run, "agents", "POST", f"/api/v1/agents/{AGENT}/reject")
@@ -76,15 +76,15 @@ DECISIONS = {
 
 @pytest.mark.usefixtures("agent")
 @pytest.mark.parametrize("decision", DECISIONS)
-def test_a_socket_that_could_not_be_closed_is_dead_all_the_same(
+def test_a_connection_that_could_not_be_closed_is_ignored(
     run: Run, conn: Connection, gateway: FakeGateway, decision: str
 ) -> None:
-    """API Gateway may fail to close the connection, which would last for two hours: it is ignored both ways."""
+    """API Gateway may fail to close the connection, which would last for two hours: it is ignored in both directions."""
     run("connect")
     conn.execute("update agents set live = true")
     put(conn, "k1", AGENT, status="acknowledged", attempt=1, epoch=1)
     ask(run, "agents", *DECISIONS[decision])
-    gateway.closed.clear()  # as if that had failed
+    gateway.closed.clear()  # as if closing it had failed
 
     message = {"type": "complete", "payload": {"commandId": "k1"}}
     run("message", message_event(connection_of_sample(), message))
@@ -95,8 +95,8 @@ def test_a_socket_that_could_not_be_closed_is_dead_all_the_same(
     assert gateway.closed == [connection_of_sample()]
 
 
-def test_an_agent_that_is_deleted_leaves_its_commands_and_their_history(run: Run, agent: str, conn: Connection) -> None:
-    """The original deleted them with the agent."""
+def test_deleting_an_agent_keeps_its_commands_and_their_history(run: Run, agent: str, conn: Connection) -> None:
+    """The original deleted the commands with the agent."""
     put(conn, "k1", agent, status="completed")
     run("connect")
 

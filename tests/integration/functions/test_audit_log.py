@@ -1,4 +1,4 @@
-"""The audit log: who did what to whom, and from where."""
+"""The audit log: who did what, and from which address."""
 
 import json
 
@@ -9,8 +9,8 @@ from dispatcher.platform.database import Connection
 from tests.integration.functions.events import Run, ask
 
 
-def test_the_audit_log_tells_who_did_what_to_whom_and_from_where_and_keeps_it(run: Run, conn: Connection) -> None:
-    """Entries are only ever added, and hold no secret."""
+def test_the_audit_log_records_every_action_and_refuses_changes(run: Run, conn: Connection) -> None:
+    """Entries are only added, never changed, and contain no secret."""
     created = ask(run, "agents", "POST", "/api/v1/agents", {"agentId": "a1", "platform": "p"})[1]
     command = ask(run, "commands", "POST", "/api/v1/agents/a1/commands", {"action": "noop", "payload": "secret"})[1]
     ask(run, "commands", "POST", f"/api/v1/commands/{command['commandId']}/cancel")

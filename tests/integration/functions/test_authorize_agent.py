@@ -33,18 +33,16 @@ def other(conn: Connection) -> str:
         (KEY, AGENT[:-1], "Deny"),
     ],
 )
-def test_a_key_opens_the_socket_of_the_very_agent_that_it_was_given_to(
-    run: Run, key: str, agent_id: str, effect: str
-) -> None:
-    """No prefix, no key of another agent, no bootstrap key for all."""
+def test_a_key_opens_connections_of_its_own_agent_only(run: Run, key: str, agent_id: str, effect: str) -> None:
+    """Not a prefix of the key, not the key of another agent, and there is no common bootstrap key."""
     assert admission(run, key, agent_id) == effect
 
 
 @pytest.mark.parametrize("approval", ["pending", "rejected"])
-def test_an_agent_that_is_not_approved_connects_neither_past_the_authorizer_nor_after_it(
+def test_an_unapproved_agent_is_refused_by_the_authorizer_and_by_connect(
     run: Run, agent: str, conn: Connection, approval: str
 ) -> None:
-    """It may be rejected between the authorizer and the connection."""
+    """An operator may reject it between the authorizer and `connect`."""
     conn.execute("update agents set approval = %s", (approval,))
 
     answer = run("connect")
@@ -56,7 +54,7 @@ def test_an_agent_that_is_not_approved_connects_neither_past_the_authorizer_nor_
 
 
 @pytest.mark.usefixtures("agent")
-def test_a_key_that_is_revoked_during_the_handshake_opens_nothing(run: Run, conn: Connection) -> None:
+def test_a_key_that_is_revoked_during_the_handshake_opens_no_connection(run: Run, conn: Connection) -> None:
     """After the authorizer has allowed it and before the connection is recorded."""
     conn.execute("update agent_keys set revoked_at = now()")
 

@@ -32,8 +32,8 @@ def test_a_password_gives_a_token_that_the_authorizer_knows(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("operators")
-def test_a_name_that_fails_again_and_again_has_to_wait(run: Run, conn: Connection) -> None:
-    """At that address; the answer does not tell whether the password was right."""
+def test_a_name_has_to_wait_after_repeated_failures(run: Run, conn: Connection) -> None:
+    """At that address; the answer does not reveal whether the password was right."""
     wrong = {"username": "admin", "password": "wrong"}
     right = {"username": "admin", "password": "correct horse"}
     for _ in range(FREE_ATTEMPTS):
@@ -52,8 +52,8 @@ def test_a_name_that_fails_again_and_again_has_to_wait(run: Run, conn: Connectio
 @pytest.mark.parametrize(
     "change", [{"exp": 1}, {"iss": "somebody"}, {"sub": "stranger"}, {"key": "8" * 64}, {"algorithm": "none"}]
 )
-def test_a_token_that_is_not_ours_or_over_is_nobodys(run: Run, change: dict[str, Any]) -> None:
-    """Expired, of another issuer, of a stranger, signed with another key, or not signed."""
+def test_a_foreign_or_expired_token_is_not_accepted(run: Run, change: dict[str, Any]) -> None:
+    """Expired, of another issuer, of an unknown operator, signed with another key, or not signed."""
     claims = {"iss": "agent-command-dispatcher", "sub": "admin", "iat": 1, "exp": 32503680000}
     key, algorithm = change.get("key", "7" * 64), change.get("algorithm", "HS256")
     token = jwt.encode({**claims, **change}, "" if algorithm == "none" else key, algorithm=algorithm)
@@ -62,8 +62,8 @@ def test_a_token_that_is_not_ours_or_over_is_nobodys(run: Run, change: dict[str,
 
 
 @pytest.mark.usefixtures("operators")
-def test_an_api_token_works_until_it_is_revoked_and_can_do_no_more_than_its_maker(run: Run) -> None:
-    """It is shown once; afterwards its secret is nowhere."""
+def test_an_api_token_works_until_it_is_revoked_and_can_do_no_more_than_its_owner(run: Run) -> None:
+    """Its secret is shown once and is not stored."""
     above = ask(run, "operators", "POST", "/api/v1/tokens", {"name": "ci", "role": "admin"}, role=Role.SENDER)[0]
     status, made = ask(run, "operators", "POST", "/api/v1/tokens", {"name": "ci", "role": "reader"}, role=Role.SENDER)
 
@@ -84,7 +84,7 @@ def test_an_api_token_works_until_it_is_revoked_and_can_do_no_more_than_its_make
 
 
 @pytest.mark.usefixtures("operators")
-def test_an_expired_api_token_is_nobodys(run: Run, conn: Connection) -> None:
+def test_an_expired_api_token_is_not_accepted(run: Run, conn: Connection) -> None:
     """It is not listed either."""
     body = {"name": "ci", "role": "reader"}
     made = ask(run, "operators", "POST", "/api/v1/tokens", body, role=Role.SENDER)[1]
@@ -116,7 +116,7 @@ def test_a_disabled_operator_cannot_log_in_and_their_tokens_are_invalid(run: Run
 
 
 @pytest.mark.usefixtures("operators")
-def test_an_operator_who_is_given_a_lesser_role_has_it_at_once(run: Run) -> None:
+def test_a_lower_role_takes_effect_immediately(run: Run) -> None:
     """Whatever tokens the operator holds; the labels come with the role."""
     token = ask(run, "operators", "POST", LOGIN, {"username": "the-sender", "password": "sender"}, role=None)[1][
         "token"
@@ -145,7 +145,7 @@ def issuer(httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> tuple[str
     return url, private
 
 
-def test_a_token_of_an_issuer_counts_if_signature_audience_issuer_and_role_are_right(
+def test_a_token_of_an_issuer_is_accepted_if_signature_audience_issuer_and_role_are_right(
     run: Run, issuer: tuple[str, rsa.RSAPrivateKey]
 ) -> None:
     """The labels of the token are optional."""

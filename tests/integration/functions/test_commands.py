@@ -18,7 +18,7 @@ from tests.rows import connect, connect_new_agent, put, statuses
 def test_a_command_for_a_connected_agent_is_sent_at_once(
     run: Run, agent: str, conn: Connection, gateway: FakeGateway
 ) -> None:
-    """After the commit, submission tries to deliver."""
+    """After the commit, the function tries to deliver."""
     connect(conn, agent)
 
     status, body = ask(run, "commands", "POST", COMMANDS, {"action": "noop", "payload": {"n": 2**60}})
@@ -40,16 +40,16 @@ def test_the_sample_command_is_stored_as_it_was_sent(run: Run, agent: str, conn:
 
 
 @pytest.mark.usefixtures("agent")
-def test_a_payload_comes_back_with_every_digit_that_it_was_sent_with(run: Run) -> None:
-    """R5: of every JSON type, and larger than a double can hold."""
+def test_a_payload_keeps_every_digit(run: Run) -> None:
+    """R5: payloads of every JSON type, and numbers that do not fit into a double."""
     for payload in ({"n": 2**60 + 1, "list": [1.5, None]}, [2**63], "text", 2**60 + 1, True):
         _, command = ask(run, "commands", "POST", COMMANDS, {"action": "noop", "payload": payload})
         assert ask(run, "commands", "GET", f"/api/v1/commands/{command['commandId']}")[1]["payload"] == payload
 
 
 @pytest.mark.usefixtures("agent")
-def test_the_time_to_wait_begins_when_the_command_may_be_delivered(run: Run) -> None:
-    """Otherwise a command for tomorrow would expire before."""
+def test_the_ttl_starts_when_the_command_may_be_delivered(run: Run) -> None:
+    """Otherwise a command for tomorrow would expire too early."""
     body = {"action": "noop", "notBefore": "2999-01-01T00:00:00Z", "ttlSeconds": 60}
 
     _, command = ask(run, "commands", "POST", COMMANDS, body)
@@ -81,8 +81,10 @@ def test_a_command_for_a_full_queue_is_refused_and_not_stored(
 
 
 @pytest.mark.usefixtures("agent")
-def test_the_rate_of_one_operator_limits_no_other(run: Run, monkeypatch: pytest.MonkeyPatch, conn: Connection) -> None:
-    """The last minute counts, for each operator alone."""
+def test_the_rate_of_one_operator_does_not_limit_the_others(
+    run: Run, monkeypatch: pytest.MonkeyPatch, conn: Connection
+) -> None:
+    """The last minute counts, separately for each operator."""
     monkeypatch.setenv("OPERATOR_RATE", "3")
     mine = [ask(run, "commands", "POST", COMMANDS, {"action": "noop"}, role=Role.SENDER)[0] for _ in range(4)]
     other = ask(run, "commands", "POST", COMMANDS, {"action": "noop"}, role=Role.ADMIN)[0]
@@ -93,8 +95,8 @@ def test_the_rate_of_one_operator_limits_no_other(run: Run, monkeypatch: pytest.
 
 
 @pytest.mark.usefixtures("agent")
-def test_a_command_larger_than_a_frame_by_one_byte_is_refused_and_one_that_fits_is_taken(run: Run) -> None:
-    """The limit is that of the frame, with everything around the payload."""
+def test_a_command_one_byte_larger_than_a_frame_is_refused_and_one_that_fits_is_accepted(run: Run) -> None:
+    """The limit is the size of the whole frame, not of the payload."""
     taken, one = ask(run, "commands", "POST", COMMANDS, {"action": "noop", "payload": "x"})
     assert taken == 202
     entry = {
@@ -162,10 +164,10 @@ def test_a_commit_that_fails_is_never_answered_with_a_202(run: Run, agent: str, 
     assert statuses(conn) == {}
 
 
-def test_a_database_that_goes_away_after_the_commit_changes_nothing_about_the_202(
+def test_a_database_failure_after_the_commit_does_not_change_the_202(
     run: Run, agent: str, conn: Connection, gateway: FakeGateway
 ) -> None:
-    """R1, R14: the command is accepted; the sweep settles what this delivery could not."""
+    """R1, R14: the command is accepted; the sweep retries what this delivery could not do."""
     connect(conn, agent)
 
     def end_every_other_session(_frame: str) -> None:
@@ -185,7 +187,7 @@ def test_a_database_that_goes_away_after_the_commit_changes_nothing_about_the_20
 def test_a_command_that_is_under_way_is_asked_to_stop_and_one_that_has_ended_is_not(
     run: Run, agent: str, conn: Connection, gateway: FakeGateway
 ) -> None:
-    """I6: an end is final; how a command that is under way ends is what its agent reports."""
+    """I6: an end is final; the agent's report decides how a command under way ends."""
     connect(conn, agent, "c1", mode=DeliveryMode.BATCHING, window=9)
     for status in ("pending", "sent", "acknowledged", "completed"):
         put(conn, f"k-{status}", agent, status=status, attempt=1, epoch=1)
@@ -199,8 +201,10 @@ def test_a_command_that_is_under_way_is_asked_to_stop_and_one_that_has_ended_is_
     ]
 
 
-def test_only_what_ended_without_success_is_redriven_as_a_new_command(run: Run, agent: str, conn: Connection) -> None:
-    """The old command stays as it ended."""
+def test_only_a_command_that_ended_without_success_is_redriven_as_a_new_one(
+    run: Run, agent: str, conn: Connection
+) -> None:
+    """The old command does not change."""
     ends = ("dead", "failed", "expired", "cancelled", "timed_out", "completed", "pending")
     for status in ends:
         put(conn, f"k-{status}", agent, status=status)
@@ -233,7 +237,7 @@ def test_lists_come_in_pages_without_gaps(run: Run, filters: str) -> None:
 
 
 @pytest.mark.usefixtures("agent")
-def test_numbers_that_python_cannot_hold_stop_no_list(run: Run, conn: Connection) -> None:
+def test_numbers_that_python_cannot_hold_do_not_break_a_list(run: Run, conn: Connection) -> None:
     """I11: inserted with psql, where only PostgreSQL's own limits apply."""
     put(conn, "k1", AGENT, payload='{"n": 1e999}')
     put(conn, "k2", AGENT, payload='{"n": ' + "9" * 5000 + "}")
@@ -248,7 +252,7 @@ def test_numbers_that_python_cannot_hold_stop_no_list(run: Run, conn: Connection
 
 
 @pytest.mark.parametrize("depth", [100, 300, 900, 995, 5_000, 16_000])
-def test_a_payload_of_any_depth_stops_no_reader(run: Run, agent: str, conn: Connection, depth: int) -> None:
+def test_a_payload_of_any_depth_can_be_read(run: Run, agent: str, conn: Connection, depth: int) -> None:
     """I11: PostgreSQL holds deeper values than Python can decode; such a value is shown as its text."""
     payload = "[" * depth + "]" * depth
     put(conn, "k1", agent)
@@ -266,8 +270,8 @@ def test_a_payload_of_any_depth_stops_no_reader(run: Run, agent: str, conn: Conn
     assert (shown if isinstance(shown, str) else json.dumps(shown)) == payload
 
 
-def test_a_result_of_any_depth_that_an_agent_reports_stops_no_reader(run: Run, agent: str, conn: Connection) -> None:
-    """I11: an agent's key does not make lists unreadable."""
+def test_a_reported_result_of_any_depth_can_be_read(run: Run, agent: str, conn: Connection) -> None:
+    """I11: an agent cannot make lists unreadable."""
     put(conn, "k1", agent, status="sent", attempt=1, epoch=0)
     result = "[" * 400 + "]" * 400
     settlement.complete(conn, Reporter(agent_id=agent, epoch=0), [("k1", json.loads(result))])

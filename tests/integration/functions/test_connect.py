@@ -1,4 +1,4 @@
-"""The functions `connect` and `disconnect`: an agent comes and goes."""
+"""The functions `connect` and `disconnect`: an agent connects and disconnects."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from tests.rows import connect, current_connection, interrupt_once
 
 @pytest.mark.usefixtures("agent")
 def test_a_connection_is_handed_over_to_flush_with_its_epoch(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """R11, R12: nothing waits for a restart, and nothing is sent before the handshake is over."""
+    """R11, R12: commands do not wait for a restart, and are not sent before the handshake is over."""
     handed: list[FlushRequest] = []
     monkeypatch.setattr(flush, "invoke_flush", handed.append)
 
@@ -21,10 +21,8 @@ def test_a_connection_is_handed_over_to_flush_with_its_epoch(run: Run, monkeypat
 
 
 @pytest.mark.usefixtures("agent")
-def test_a_flush_that_cannot_be_invoked_is_no_reason_to_refuse_an_agent(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The sweep delivers what flush did not."""
+def test_an_agent_connects_even_if_flush_cannot_be_invoked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sweep delivers its commands."""
     flush._lambda_client.cache_clear()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
@@ -38,7 +36,7 @@ def test_a_flush_that_cannot_be_invoked_is_no_reason_to_refuse_an_agent(
 
 
 @pytest.mark.parametrize(("function", "connected"), [("connect", True), ("disconnect", False)])
-def test_an_agent_that_comes_or_goes_while_the_database_is_interrupted_is_noted(
+def test_connections_and_disconnections_are_recorded_although_the_database_is_interrupted(
     run: Run, agent: str, conn: Connection, function: str, *, connected: bool
 ) -> None:
     """The gateway sends each event once."""

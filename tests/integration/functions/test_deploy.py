@@ -1,4 +1,4 @@
-"""The function `deploy`: CloudFormation's custom resource, against a Lambda API and an address that answer."""
+"""The function `deploy`: CloudFormation's custom resource, against a fake Lambda API and a fake address for reports."""
 
 import json
 from dataclasses import dataclass, field
@@ -52,7 +52,7 @@ class Cloud:
 
 @pytest.fixture
 def cloud(httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> Cloud:
-    """A cloud on this machine."""
+    """Fakes of Lambda and CloudFormation on this machine."""
     cloud = Cloud(httpserver.url_for("").rstrip("/"))
     invocations = "/2015-03-31/functions/acd-migrate/invocations"
     httpserver.expect_request(invocations, method="POST").respond_with_handler(cloud.invoke)
@@ -80,7 +80,7 @@ def test_a_deployment_migrates_and_reports(run: Run, cloud: Cloud, request_type:
 
 
 def test_a_migration_that_fails_fails_the_deployment_and_says_why(run: Run, cloud: Cloud) -> None:
-    """CloudFormation then rolls back; the old code never stopped serving."""
+    """CloudFormation then rolls back; the old code serves all the time."""
     cloud.error = "The schema file 0001_dispatcher.sql was changed after it had been applied."
 
     run("deploy", cloud.event("Update"))
@@ -90,10 +90,10 @@ def test_a_migration_that_fails_fails_the_deployment_and_says_why(run: Run, clou
     assert cloud.error in report["Reason"]
 
 
-def test_a_migrate_that_nobody_invoked_for_weeks_is_waited_for(
+def test_deploy_waits_for_a_migrate_function_that_is_not_ready(
     run: Run, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Lambda makes an idle function in a VPC ready again when it is invoked, and refuses until then."""
+    """Lambda refuses invocations of a long idle function in a VPC until it is ready again."""
     monkeypatch.setattr(deployment, "WAKING_PAUSES", (0.01, 0.01))
     cloud.asleep = 2
 
@@ -103,10 +103,10 @@ def test_a_migrate_that_nobody_invoked_for_weeks_is_waited_for(
     assert cloud.invoked == 3
 
 
-def test_a_migrate_that_stays_asleep_fails_the_deployment(
+def test_a_migrate_function_that_never_becomes_ready_fails_the_deployment(
     run: Run, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In time for the report to CloudFormation."""
+    """The failure comes in time for the report to CloudFormation."""
     assert sum(deployment.WAKING_PAUSES) + deployment.MIGRATE_SECONDS + deployment.REPORT_SECONDS < 390
     monkeypatch.setattr(deployment, "WAKING_PAUSES", (0.01,))
     cloud.asleep = 9
@@ -119,7 +119,7 @@ def test_a_migrate_that_stays_asleep_fails_the_deployment(
 
 
 def test_an_unexpected_error_is_reported_too(run: Run, cloud: Cloud) -> None:
-    """In less than the 4 KB that CloudFormation takes."""
+    """The report has less than the 4 KB that CloudFormation accepts."""
     event = cloud.event("Update")
     event["ResourceProperties"] = {}
     run("deploy", event)
@@ -141,7 +141,7 @@ def test_a_lambda_that_cannot_be_reached_fails_the_deployment(
     assert [report["Status"] for report in cloud.reports] == ["FAILED"]
 
 
-def test_a_stack_that_is_deleted_takes_no_data_along(run: Run, cloud: Cloud) -> None:
+def test_deleting_a_stack_deletes_no_data(run: Run, cloud: Cloud) -> None:
     """Nothing is invoked, and the deletion goes on."""
     run("deploy", cloud.event("Delete") | {"PhysicalResourceId": "something-else"})
 

@@ -1,4 +1,4 @@
-"""The edge (CloudFront): where there is one, no request gets around it."""
+"""The edge (CloudFront): if a deployment has one, no request can bypass it."""
 
 import json
 from collections.abc import Iterator
@@ -59,7 +59,9 @@ def test_a_request_must_carry_the_secret_of_the_edge(run: Run, headers: dict[str
         ("GET", "/api/v1/operators", "operators"),
     ],
 )
-def test_no_function_of_the_http_api_answers_around_the_edge(run: Run, method: str, path: str, function: str) -> None:
+def test_no_function_of_the_http_api_answers_requests_that_bypass_the_edge(
+    run: Run, method: str, path: str, function: str
+) -> None:
     """Not even an authorized operator."""
     assert run(function, request(method, path, {}))["statusCode"] == 403
 
@@ -77,7 +79,7 @@ def test_no_function_of_the_http_api_answers_around_the_edge(run: Run, method: s
 def test_an_agents_connection_needs_the_secret_of_the_edge_and_its_key(
     run: Run, headers: dict[str, str], effect: str
 ) -> None:
-    """The gateway keeps the names of headers as they were written."""
+    """The gateway keeps the case of header names."""
     answer = run("authorize_agent", sample("authorize_agent") | {"headers": headers})
 
     assert answer["policyDocument"]["Statement"][0]["Effect"] == effect
@@ -94,7 +96,7 @@ def test_an_agents_connection_needs_the_secret_of_the_edge_and_its_key(
     ],
 )
 @pytest.mark.parametrize("shown_secret", [None, "", "n"])
-def test_an_empty_value_in_the_secret_admits_nobody(
+def test_an_empty_value_in_the_secret_is_never_accepted(
     run: Run, monkeypatch: pytest.MonkeyPatch, secret: str, shown_secret: str | None
 ) -> None:
     """An operator may blank the previous value at the end of a rotation."""
@@ -106,7 +108,7 @@ def test_an_empty_value_in_the_secret_admits_nobody(
 
 
 @pytest.mark.parametrize("secret", [SECRET, "[]", "null", "1", '"x"'])
-def test_a_secret_of_another_form_is_a_server_error_and_admits_nobody(
+def test_a_malformed_secret_is_a_server_error_for_every_request(
     run: Run, monkeypatch: pytest.MonkeyPatch, secret: str
 ) -> None:
     """The deployment is wrong; the log says what the secret must hold."""
@@ -135,7 +137,7 @@ def test_the_callers_address_is_the_one_that_the_edge_saw(run: Run, conn: Connec
 
 
 def test_without_an_edge_no_caller_chooses_their_address(run: Run, conn: Connection) -> None:
-    """Anybody could send the header then."""
+    """Every caller could send the header."""
     create = request("POST", "/api/v1/agents", {"agentId": "a1", "platform": "kubernetes"})
     create["headers"] |= {"x-caller-address": "198.51.100.7"}
 
@@ -145,7 +147,7 @@ def test_without_an_edge_no_caller_chooses_their_address(run: Run, conn: Connect
 
 @pytest.mark.usefixtures("_edge", "agent")
 def test_a_connection_is_recorded_with_the_address_that_the_edge_saw(run: Run, conn: Connection) -> None:
-    """The gateway keeps the names of headers as they were written."""
+    """The gateway keeps the case of header names."""
     event = sample("connect")
     event["headers"] = {**event["headers"], "X-Caller-Address": "198.51.100.7"}
 

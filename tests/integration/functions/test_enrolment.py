@@ -1,4 +1,4 @@
-"""Registration and enrolment: agents that announce themselves."""
+"""Registration and enrolment: agents register themselves."""
 
 import json
 from typing import Any
@@ -10,8 +10,8 @@ from tests.integration.functions.events import AGENT, KEY, REGISTER, Run, admiss
 
 
 @pytest.mark.usefixtures("agent")
-def test_registration_tells_nobody_which_agents_there_are(run: Run) -> None:
-    """An unknown agent and a wrong key of a known one get the same answer, which no agent can mistake for `pending`."""
+def test_registration_does_not_reveal_which_agents_exist(run: Run) -> None:
+    """An unknown agent and a known one with a wrong key get the same answer, which agents cannot confuse with `pending`."""
     answers = [
         ask(
             run,
@@ -31,8 +31,8 @@ def test_registration_tells_nobody_which_agents_there_are(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("agent")
-def test_an_agent_that_waits_for_approval_registers_and_is_told_so(run: Run, conn: Connection) -> None:
-    """R32: 202 and `pending`; existing agents ask again then."""
+def test_an_agent_that_waits_for_approval_gets_202_and_pending(run: Run, conn: Connection) -> None:
+    """R32: existing agents ask again after this answer."""
     conn.execute("update agents set approval = 'pending'")
     body = {"agentId": AGENT, "platform": "docker", "metadata": {"unknown": 1}, "somethingNew": True}
 
@@ -42,8 +42,8 @@ def test_an_agent_that_waits_for_approval_registers_and_is_told_so(run: Run, con
     assert registered["approvalStatus"] == "pending"
 
 
-def test_an_enrolment_token_makes_agents_of_its_prefix_as_often_as_it_says(run: Run, conn: Connection) -> None:
-    """Each agent gets a key of its own and waits for an admin's approval."""
+def test_an_enrolment_token_creates_agents_of_its_prefix_within_its_uses(run: Run, conn: Connection) -> None:
+    """Each agent gets its own key and waits for an admin's approval."""
     invitation = {"prefix": "edge-", "uses": 2, "labels": {"region": "eu"}}
     token = ask(run, "agents", "POST", "/api/v1/enrolment-tokens", invitation)[1]["token"]
 
@@ -68,8 +68,8 @@ def test_an_enrolment_token_makes_agents_of_its_prefix_as_often_as_it_says(run: 
     assert conn.execute("select labels from agents where agent_id = 'edge-1'").fetchone() == ({"region": "eu"},)
 
 
-def test_an_expired_enrolment_token_makes_no_agent(run: Run, conn: Connection) -> None:
-    """It is short-lived, as it says."""
+def test_an_expired_enrolment_token_creates_no_agent(run: Run, conn: Connection) -> None:
+    """Its lifetime is short."""
     token = ask(run, "agents", "POST", "/api/v1/enrolment-tokens", {"prefix": "edge-"})[1]["token"]
     conn.execute("update enrolment_tokens set expires_at = now()")
     body = {"agentId": "edge-1", "platform": "p"}

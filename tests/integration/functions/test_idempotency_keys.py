@@ -38,8 +38,8 @@ def test_one_idempotency_key_is_one_command(run: Run, conn: Connection) -> None:
     ],
     ids=lambda other: next(iter(other)),
 )
-def test_another_request_under_the_same_key_is_refused_whatever_it_is_that_differs(run: Run, other: Any) -> None:
-    """I10: otherwise its sender would believe that it is under way."""
+def test_a_different_request_with_the_same_key_is_refused(run: Run, other: Any) -> None:
+    """I10: otherwise the caller would believe that the second request was accepted."""
     body = {"action": "noop", "payload": {"n": 1}, "sessionId": "s1", "priority": 1, "ttlSeconds": 1}
 
     answers = [
@@ -51,7 +51,7 @@ def test_another_request_under_the_same_key_is_refused_whatever_it_is_that_diffe
 
 @pytest.mark.usefixtures("agent")
 def test_two_operators_with_the_same_key_have_two_commands(run: Run, conn: Connection) -> None:
-    """I10: each operator has keys of their own."""
+    """I10: each operator has their own keys."""
     one, other = (
         ask(run, "commands", "POST", COMMANDS, {"action": "noop"}, idempotency_key="k", role=role)
         for role in (Role.SENDER, Role.ADMIN)
@@ -62,8 +62,8 @@ def test_two_operators_with_the_same_key_have_two_commands(run: Run, conn: Conne
 
 
 @pytest.mark.usefixtures("agent")
-def test_an_idempotency_key_of_a_list_covers_no_other_list(run: Run, conn: Connection) -> None:
-    """I10: not a shorter or longer list, not another order, and no single command."""
+def test_an_idempotency_key_of_a_list_is_refused_for_another_list(run: Run, conn: Connection) -> None:
+    """I10: not a shorter or longer list, not another order, and not a single command."""
 
     def submit(*actions: str) -> int:
         body = [{"agentId": AGENT, "action": action} for action in actions]

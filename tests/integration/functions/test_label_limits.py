@@ -1,4 +1,4 @@
-"""Label limits: an operator who is limited to one region sees and changes nothing of another."""
+"""Label limits: an operator of one region sees and changes nothing of another region."""
 
 import json
 from typing import Any
@@ -46,10 +46,10 @@ def fleet(run: Run, conn: Connection) -> None:
         ("sessions", "POST", "/api/v1/sessions", {"user": "u", "template": "t", "agentId": "us-1"}),
     ],
 )
-def test_for_an_operator_of_one_region_the_agents_of_another_do_not_exist(
+def test_an_operator_of_one_region_gets_404_for_agents_of_another(
     run: Run, function: str, method: str, path: str, body: Any
 ) -> None:
-    """The same 404 as for what never existed, by whatever id; the operator's own agents exist."""
+    """The same 404 as for an unknown id, for every kind of id; the operator's own agents are visible."""
     theirs = ask(run, function, method, path, body, labels=EU)
     own_body = json.loads(json.dumps(body).replace("us-1", "eu-1"))
     own = ask(run, function, method, path.replace("us-1", "eu-1"), own_body, labels=EU)
@@ -59,8 +59,8 @@ def test_for_an_operator_of_one_region_the_agents_of_another_do_not_exist(
 
 
 @pytest.mark.usefixtures("fleet")
-def test_lists_hold_what_the_labels_admit_and_nothing_else(run: Run) -> None:
-    """The query decides, so that pages are full."""
+def test_lists_contain_only_what_the_labels_allow(run: Run) -> None:
+    """The query filters, so that pages are full."""
     agents = ask(run, "agents", "GET", "/api/v1/agents", labels=EU)[1]["agents"]
     commands = ask(run, "commands", "GET", LIST, labels=EU)[1]["commands"]
     sessions = ask(run, "sessions", "GET", "/api/v1/sessions", labels=EU)[1]["sessions"]
@@ -71,7 +71,7 @@ def test_lists_hold_what_the_labels_admit_and_nothing_else(run: Run) -> None:
 
 
 def test_an_admin_of_one_region_creates_agents_of_that_region_only(run: Run) -> None:
-    """And can neither invite agents, nor read the audit log, nor change operators."""
+    """Such an admin cannot create enrolment tokens, read the audit log, or change operators."""
     new = {"agentId": "x", "platform": "p"}
     operator = {"password": "x" * 12, "role": "admin"}
 

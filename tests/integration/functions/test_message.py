@@ -1,4 +1,4 @@
-"""The function `message`: what an agent says is settled, and its next command goes out."""
+"""The function `message`: an agent's reports are settled, and its next command is sent."""
 
 import base64
 import json
@@ -35,10 +35,10 @@ def test_an_ack_opens_the_window_for_the_next_command(
 
 
 @pytest.mark.parametrize("code", ["40P01", "40001", "57P01"])
-def test_a_report_that_the_database_interrupts_is_settled_all_the_same(
+def test_a_report_is_settled_although_the_database_interrupts_it(
     run: Run, agent: str, conn: Connection, code: str
 ) -> None:
-    """R25: an agent of the first protocol says everything once."""
+    """R25: an agent of the first protocol sends each report once."""
     connect(conn, agent, "c1")
     put(conn, "k1", agent, status="acknowledged", attempt=1, epoch=1)
     interrupt_once(conn, "agent_commands", code)
@@ -48,7 +48,7 @@ def test_a_report_that_the_database_interrupts_is_settled_all_the_same(
     assert statuses(conn) == {"k1": "completed"}
 
 
-def test_a_bad_frame_is_no_error_and_changes_nothing(run: Run, agent: str, conn: Connection) -> None:
+def test_a_bad_frame_raises_no_error_and_changes_nothing(run: Run, agent: str, conn: Connection) -> None:
     """The connection stays open."""
     connect(conn, agent, "c1")
     put(conn, "k1", agent, status="sent", attempt=1, epoch=1)
@@ -60,8 +60,8 @@ def test_a_bad_frame_is_no_error_and_changes_nothing(run: Run, agent: str, conn:
     assert statuses(conn) == {"k1": "sent"}
 
 
-def test_a_message_of_bytes_says_the_same_as_one_of_text(run: Run, agent: str, conn: Connection) -> None:
-    """API Gateway encodes it with base64."""
+def test_a_binary_message_means_the_same_as_a_text_message(run: Run, agent: str, conn: Connection) -> None:
+    """API Gateway encodes binary messages with base64."""
     connect(conn, agent, "c1")
     put(conn, "k1", agent, status="sent", attempt=1, epoch=1)
     body = json.dumps({"type": "ack", "payload": {"commandId": "k1"}})
@@ -73,8 +73,8 @@ def test_a_message_of_bytes_says_the_same_as_one_of_text(run: Run, agent: str, c
 
 
 @pytest.mark.usefixtures("agent")
-def test_whatever_an_agent_says_is_a_sign_of_life(run: Run, conn: Connection) -> None:
-    """R21: an agent that only acknowledges stays online; a disconnection is the last sign of life."""
+def test_every_message_of_an_agent_is_a_sign_of_life(run: Run, conn: Connection) -> None:
+    """R21: an agent that sends only acks stays online; a disconnect event is the last sign of life."""
     run("connect")
     ack = message_event(connection_of_sample(), {"type": "ack", "payload": {"commandId": "k"}})
     for function, event in (("message", ack), ("disconnect", None)):
@@ -145,7 +145,7 @@ REPORTS: list[dict[str, Any]] = [
 def test_no_agent_settles_another_agents_command(
     run: Run, conn: Connection, frame: dict[str, Any], status: str
 ) -> None:
-    """I9: only the authenticated id counts, whatever the message says."""
+    """I9: only the authenticated id counts, not an id in the message."""
     connect(conn, AGENT, "c-agent")
     connect_new_agent(conn, "other", "c-other")
     put(conn, "k1", "other", session_id="s1", status=status, attempt=1, epoch=1, cancel_requested_at="2026-01-01")

@@ -1,4 +1,4 @@
-"""Problem documents: what is wrong with a request, and nothing about the database."""
+"""Problem documents: they say what is wrong with a request, and nothing about the database."""
 
 import json
 from typing import Any
@@ -44,7 +44,7 @@ from tests.rows import statuses
 def test_bad_input_gets_a_problem_and_changes_nothing(
     run: Run, conn: Connection, options: dict[str, Any], status: int
 ) -> None:
-    """As RFC 9457 has it."""
+    """A problem document of RFC 9457."""
     answer = run("commands", request("POST", COMMANDS, **options))
 
     headers = {name.lower(): value for name, value in {**answer.get("headers", {}), **_flat(answer)}.items()}
@@ -78,8 +78,8 @@ def _flat(answer: dict[str, Any]) -> dict[str, str]:
         ("pages", "GET", "/unknown"),
     ],
 )
-def test_what_does_not_exist_is_a_problem_404(run: Run, function: str, method: str, path: str) -> None:
-    """Whatever is looked for."""
+def test_a_missing_object_is_a_problem_404(run: Run, function: str, method: str, path: str) -> None:
+    """For every kind of object."""
     body = {"action": "noop"} if path.endswith("/commands") else None
 
     status, problem = ask(run, function, method, path, body)
@@ -91,7 +91,7 @@ def test_what_does_not_exist_is_a_problem_404(run: Run, function: str, method: s
 @pytest.mark.usefixtures("agent")
 @pytest.mark.parametrize("moment", ["9999-12-31T23:59:59Z", "9000-01-01T00:00:00Z", 5, 1.5, True, "2030-01-01"])
 def test_a_time_that_cannot_be_stored_is_the_callers_error(run: Run, conn: Connection, moment: Any) -> None:
-    """It is neither a server error nor read as another time."""
+    """It is neither a server error nor stored as another time."""
     status, problem = ask(run, "commands", "POST", COMMANDS, {"action": "noop", "notBefore": moment})
 
     assert status == 422
@@ -102,7 +102,7 @@ def test_a_time_that_cannot_be_stored_is_the_callers_error(run: Run, conn: Conne
 @pytest.mark.parametrize(
     "path", [LIST, "/api/v1/commands/any/why", COMMANDS, "/api/v1/sessions", "/api/v1/agents", "/api/v1/audit"]
 )
-def test_a_misspelt_filter_is_refused_and_not_answered_with_everything(run: Run, path: str) -> None:
+def test_a_misspelt_filter_is_refused_and_does_not_list_everything(run: Run, path: str) -> None:
     """A script would act on every command instead of a few."""
     name, method = path.split("/")[3], "POST" if path == COMMANDS else "GET"
     function = {"audit": "operators"}.get(name, "commands" if path == COMMANDS else name)
@@ -117,13 +117,13 @@ def test_a_misspelt_filter_is_refused_and_not_answered_with_everything(run: Run,
 
 
 def test_an_agents_id_with_a_slash_is_refused(run: Run) -> None:
-    """Otherwise no path could name the agent."""
+    """Otherwise no path could contain its id."""
     assert ask(run, "agents", "POST", "/api/v1/agents", {"agentId": "a/b", "platform": "kubernetes"})[0] == 422
 
 
 @pytest.mark.usefixtures("agent")
-def test_what_the_database_says_is_not_told_to_clients(run: Run, conn: Connection) -> None:
-    """Not the name of a table or a column, and no value."""
+def test_database_errors_are_not_sent_to_clients(run: Run, conn: Connection) -> None:
+    """The answer contains no table, no column and no value."""
     conn.execute("alter table agent_commands rename column action to verb")
 
     answer = run("commands", request("POST", COMMANDS, {"action": "secret-action"}))
@@ -147,7 +147,7 @@ def test_a_database_that_cannot_be_reached_is_a_503_without_its_address(
 
 
 @pytest.mark.usefixtures("agent")
-def test_a_server_that_only_reads_is_a_503_and_the_next_request_finds_the_other(run: Run, conn: Connection) -> None:
+def test_a_read_only_server_gives_a_503_and_the_next_request_reconnects(run: Run, conn: Connection) -> None:
     """After a failover nothing is accepted, and the caller may try again."""
     ask(run, "commands", "GET", LIST)
     with database.connect() as kept:
@@ -160,10 +160,10 @@ def test_a_server_that_only_reads_is_a_503_and_the_next_request_finds_the_other(
 
 
 @pytest.mark.usefixtures("operators")
-def test_a_database_that_cannot_be_asked_about_an_operator_is_a_503_and_no_401(
+def test_a_database_failure_during_authentication_is_a_503_and_not_a_401(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A client that is told 401 gives up; it should try again."""
+    """After a 401 a client would give up, but it should try again."""
     password = {"username": "the-reader", "password": "reader"}
     token = ask(run, "operators", "POST", LOGIN, password, role=None)[1]["token"]
 

@@ -36,9 +36,7 @@ ADMINS = [
     ("needed", "function", "method", "path"),
     [(role, *route) for role, routes in zip(Role, (READERS, SENDERS, ADMINS), strict=True) for route in routes],
 )
-def test_each_route_wants_its_role_and_nobody_gets_in_without_one(
-    run: Run, needed: Role, function: str, method: str, path: str
-) -> None:
+def test_each_route_requires_its_role(run: Run, needed: Role, function: str, method: str, path: str) -> None:
     """401 without an operator, 403 for a lower role, and something else for those who may."""
     body = {"action": "noop"} if path.endswith("/commands") and method == "POST" else None
 
@@ -59,8 +57,8 @@ def test_each_route_wants_its_role_and_nobody_gets_in_without_one(
         ("DELETE", f"/api/v1/agents/{AGENT}", None),
     ],
 )
-def test_only_an_admin_decides_about_agents(run: Run, method: str, path: str, body: Any) -> None:
-    """A role may do what the lower ones may, and no more."""
+def test_only_an_admin_manages_agents(run: Run, method: str, path: str, body: Any) -> None:
+    """Lower roles are refused."""
     for role in Role:
         status, _ = ask(run, "agents", method, path, body, role=role)
         assert (status == 403) == (role is not Role.ADMIN), role

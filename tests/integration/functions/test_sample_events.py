@@ -43,7 +43,7 @@ def test_a_function_answers_its_sample_event(
 
 
 def test_every_function_has_a_sample_event(root: Path) -> None:
-    """A new function comes with its event."""
+    """A new function needs its own event."""
     functions = {path.parent.name for path in root.glob("functions/*/app.py")}
 
     assert {path.stem for path in root.glob("events/*.json")} == functions

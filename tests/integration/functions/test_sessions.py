@@ -14,7 +14,7 @@ BODY = {"user": "ann.b", "template": "firefox-browser", "resources": {"memory": 
 
 
 def start(run: Run, **options: Any) -> tuple[int, Any]:
-    """Ask for a session."""
+    """Request a session."""
     return ask(run, "sessions", "POST", SESSIONS, {**BODY, **options.pop("body", {})}, **options)
 
 
@@ -23,7 +23,7 @@ def start(run: Run, **options: Any) -> tuple[int, Any]:
     ("method", "path", "action"),
     [("DELETE", "", "stop_session"), ("POST", "/hibernate", "hibernate_session"), ("POST", "/wake", "wake_session")],
 )
-def test_what_is_done_to_a_session_is_sent_to_its_agent(
+def test_every_action_on_a_session_is_sent_to_its_agent(
     run: Run, conn: Connection, gateway: FakeGateway, *, method: str, path: str, action: str
 ) -> None:
     """R30: the original answered success and sent nothing."""
@@ -41,8 +41,8 @@ def test_what_is_done_to_a_session_is_sent_to_its_agent(
 
 
 @pytest.mark.usefixtures("agent")
-def test_one_key_is_one_session(run: Run, conn: Connection) -> None:
-    """And one command that starts it, although another agent would be chosen now."""
+def test_one_idempotency_key_starts_one_session(run: Run, conn: Connection) -> None:
+    """There is also only one command that starts it, although the second request would choose another agent."""
     first = start(run, idempotency_key="k1")
     create_agent(conn, "idle")
     again = start(run, idempotency_key="k1")
@@ -65,8 +65,10 @@ def test_one_key_is_one_session(run: Run, conn: Connection) -> None:
     ],
     ids=str,
 )
-def test_a_key_of_another_request_starts_nothing(run: Run, conn: Connection, other: dict[str, Any]) -> None:
-    """It stores no session either."""
+def test_an_idempotency_key_of_another_request_starts_no_session(
+    run: Run, conn: Connection, other: dict[str, Any]
+) -> None:
+    """It stores neither a command nor a session."""
     create_agent(conn, "a2")
     start(run, idempotency_key="k1", body={"agentId": AGENT})
 
@@ -79,7 +81,7 @@ def test_a_key_of_another_request_starts_nothing(run: Run, conn: Connection, oth
 
 
 @pytest.mark.usefixtures("agent")
-def test_a_key_that_outlived_its_command_starts_no_old_session_anew(run: Run, conn: Connection) -> None:
+def test_an_idempotency_key_does_not_restart_a_session_whose_command_was_pruned(run: Run, conn: Connection) -> None:
     """Ended commands are pruned after RetentionDays; sessions are kept longer."""
     start(run, idempotency_key="nightly")
     conn.execute("delete from agent_commands")
@@ -91,7 +93,7 @@ def test_a_key_that_outlived_its_command_starts_no_old_session_anew(run: Run, co
 def test_a_repeated_request_gets_its_answer_although_its_agent_was_deleted(
     run: Run, agent: str, conn: Connection
 ) -> None:
-    """As for commands."""
+    """The same holds for commands."""
     first = start(run, idempotency_key="k1")
     conn.execute("update agents set deleted_at = now() where agent_id = %s", (agent,))
 
@@ -99,7 +101,7 @@ def test_a_repeated_request_gets_its_answer_although_its_agent_was_deleted(
 
 
 @pytest.mark.usefixtures("agent")
-def test_without_a_key_or_with_another_one_each_request_is_a_session_of_its_own(run: Run, conn: Connection) -> None:
+def test_each_request_without_a_key_or_with_another_one_starts_its_own_session(run: Run, conn: Connection) -> None:
     """Their names differ."""
     names = {
         start(run, **options)[1]["name"] for options in ({}, {}, {"idempotency_key": "k1"}, {"idempotency_key": "k2"})

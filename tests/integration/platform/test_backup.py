@@ -1,4 +1,4 @@
-"""A backup that is restored is a dispatcher that goes on: what docs/deploy.md tells operators to do."""
+"""Restoring a backup: the steps of docs/deploy.md lead to a dispatcher that works."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ from tests.fakes import FakeGateway, plenty
 from tests.rows import connect, create_agent, put, statuses
 
 
-def test_a_dump_that_is_restored_over_a_database_goes_on_where_it_was(
+def test_a_dispatcher_continues_after_a_dump_is_restored_over_its_database(
     conn: Connection, database_url: str, tmp_path: Path
 ) -> None:
     """With the commands of the backup, their history and their order; new commands get new numbers."""

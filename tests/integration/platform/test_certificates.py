@@ -1,4 +1,4 @@
-"""libpq verifies who answers: a server shows a certificate, and says one sentence to whoever accepts it."""
+"""libpq verifies the server: a test server shows a certificate, and sends one sentence to each client that accepts it."""
 
 import contextlib
 import socket
@@ -19,13 +19,13 @@ ACCEPTED = "whoever reads this has accepted the certificate"
 
 @pytest.fixture
 def authority() -> trustme.CA:
-    """A certificate authority that nobody trusts yet."""
+    """A new certificate authority, which is not trusted yet."""
     return trustme.CA()
 
 
 @pytest.fixture
 def _known(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Its root is the one that is shipped."""
+    """Use its root as the shipped one."""
     authority.cert_pem.write_to_path(tmp_path / "root.pem")
     monkeypatch.setattr(rds, "CERTIFICATES", tmp_path / "root.pem")
 
@@ -42,7 +42,7 @@ def server(authority: trustme.CA, name: str) -> Generator[int]:
 
 def _serve(listener: socket.socket, context: ssl.SSLContext) -> None:
     fields = b"SFATAL\0VFATAL\0C28000\0M" + ACCEPTED.encode() + b"\0\0"
-    with contextlib.suppress(OSError):  # the listener's end, and clients that refuse
+    with contextlib.suppress(OSError):  # the listener was closed, or the client refused the certificate
         while True:
             client, _ = listener.accept()
             with contextlib.suppress(OSError), client:
@@ -75,7 +75,7 @@ def test_a_server_with_another_name_is_refused(authority: trustme.CA) -> None:
         assert "does not match host name" in said_to(port)
 
 
-def test_a_server_that_no_shipped_root_vouches_for_is_refused(authority: trustme.CA) -> None:
-    """With the file that is shipped, which libpq reads completely."""
+def test_a_server_without_a_shipped_root_is_refused(authority: trustme.CA) -> None:
+    """With the shipped file, which libpq reads completely."""
     with server(authority, "localhost") as port:
         assert "certificate verify failed" in said_to(port)

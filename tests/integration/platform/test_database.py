@@ -1,4 +1,4 @@
-"""The one connection of an execution environment: opened again where it broke, and never waiting for ever."""
+"""The one connection of an execution environment: it is opened again after a failure, and no statement waits for ever."""
 
 import json
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ def test_an_environment_whose_connection_broke_opens_another(conn: Connection) -
         assert second.execute("select 1").fetchone() == (1,)
 
 
-def test_work_that_the_database_cuts_short_is_done_again(conn: Connection) -> None:
+def test_work_that_the_database_interrupts_is_repeated(conn: Connection) -> None:
     """An agent does not repeat its report."""
     create_agent(conn)
     put(conn, "k1")
@@ -55,8 +55,8 @@ def test_work_that_the_database_cuts_short_is_done_again(conn: Connection) -> No
     assert len(tries) == 2
 
 
-def test_after_a_failover_work_goes_to_the_server_that_writes(conn: Connection) -> None:
-    """The old writer answers but only reads: the connection to it is not kept."""
+def test_after_a_failover_work_goes_to_the_new_writer(conn: Connection) -> None:
+    """The old writer answers but is read-only: the connection to it is not kept."""
     create_agent(conn)
     put(conn, "k1")
     with database.connect() as mine:
@@ -68,7 +68,7 @@ def test_after_a_failover_work_goes_to_the_server_that_writes(conn: Connection) 
     assert database.persistently(work) == 1
 
 
-def test_work_that_is_wrong_is_not_done_again() -> None:
+def test_work_that_fails_for_another_reason_is_not_repeated() -> None:
     """Only interruptions are retried."""
     tries: list[int] = []
 
@@ -81,7 +81,7 @@ def test_work_that_is_wrong_is_not_done_again() -> None:
     assert tries == [1]
 
 
-def test_the_role_waits_for_nothing_for_ever() -> None:
+def test_the_timeouts_of_the_role_end_every_wait() -> None:
     """A lock that is never released ends the statement, and the function does not hang until it is killed."""
     with database.connect() as mine:
         for name, value in (("lock_timeout", "5s"), ("statement_timeout", "30s"), ("TimeZone", "UTC")):
@@ -116,7 +116,7 @@ def test_a_password_that_was_rotated_is_read_again(
 
 
 def test_a_log_in_with_iam_that_fails_is_not_tried_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each token is signed anew and looks like another one; a database that is down would be waited for twice."""
+    """Each token is signed anew and looks different; with a database that is down, the function would wait twice."""
     tried: list[str] = []
 
     def refuse(url: str) -> Connection:

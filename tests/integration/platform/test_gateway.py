@@ -10,13 +10,13 @@ from dispatcher.platform import gateway as gateway_module
 from dispatcher.platform.gateway import ApiGateway, Posted
 
 SILENCE = 0
-"""In place of a status: no answer."""
+"""Instead of a status: no answer."""
 UNREACHABLE = "http://127.0.0.1:9"
 
 
 @pytest.fixture(autouse=True)
 def _client(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A client of this test alone."""
+    """A client for this test only."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
@@ -38,7 +38,7 @@ def _client(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (SILENCE, Posted.UNKNOWN),
     ],
 )
-def test_each_answer_is_taken_for_what_it_is_and_nothing_is_posted_twice(
+def test_each_answer_has_its_outcome_and_nothing_is_posted_twice(
     httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch, status: int, posted: Posted
 ) -> None:
     """Only a 410 says that a connection is gone; without an answer the message may have arrived."""
@@ -47,7 +47,7 @@ def test_each_answer_is_taken_for_what_it_is_and_nothing_is_posted_twice(
     def answer(request: Request) -> Response:
         posts.append(request.data)
         if status == SILENCE:
-            request.environ["werkzeug.socket"].recv(1)  # until the client gives up
+            request.environ["werkzeug.socket"].recv(1)  # until the client stops waiting
         return Response(status=status or 200)
 
     httpserver.expect_request("/@connections/c1", method="POST").respond_with_handler(answer)
@@ -58,12 +58,12 @@ def test_each_answer_is_taken_for_what_it_is_and_nothing_is_posted_twice(
     assert posts == [b"{}"]
 
 
-def test_a_gateway_that_cannot_be_reached_has_taken_nothing() -> None:
+def test_a_post_to_an_unreachable_gateway_is_not_accepted() -> None:
     """Nothing listens on that port."""
     assert ApiGateway(UNREACHABLE).post("c1", "{}") is Posted.REFUSED
 
 
-def test_a_connection_that_is_not_known_to_be_live_is_not(httpserver: HTTPServer) -> None:
+def test_a_connection_is_not_live_unless_the_gateway_confirms_it(httpserver: HTTPServer) -> None:
     """A post that comes too early loses the connection; flush asks again."""
     httpserver.expect_request("/@connections/c1", method="GET").respond_with_data(status=410)
 

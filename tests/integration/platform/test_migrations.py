@@ -13,7 +13,7 @@ from dispatcher.platform.migrations import migrate
 from tests.rows import create_agent, put, statuses
 
 
-def test_the_schema_is_applied_once_and_again_changes_nothing(conn: Connection) -> None:
+def test_the_schema_is_applied_once_and_a_second_migration_changes_nothing(conn: Connection) -> None:
     """R6, R7: the same function on every installation; existing rows stay."""
     create_agent(conn)
     put(conn, "k1")
@@ -31,7 +31,7 @@ def test_a_schema_file_that_was_changed_after_it_had_been_applied_is_refused(con
 
 
 def test_a_migration_sets_the_timeouts_of_the_role(conn: Connection, server: str) -> None:
-    """Whatever the role had before; rolled back, because all databases of a server share it."""
+    """Earlier timeouts of the role are replaced; the test rolls back, because all databases of a server share the role."""
     with psycopg.connect(server, autocommit=True) as admin, conn.transaction(force_rollback=True):
         # One at a time, as in conftest: two transactions cannot alter a role at once.
         admin.execute("select pg_advisory_lock(1)")
@@ -43,10 +43,10 @@ def test_a_migration_sets_the_timeouts_of_the_role(conn: Connection, server: str
     assert {"lock_timeout=5s", "statement_timeout=30s", "idle_in_transaction_session_timeout=30s"} <= set(row[0] or [])
 
 
-def test_a_role_that_is_granted_access_works_on_rows_and_changes_nothing_else(
+def test_the_role_of_the_functions_can_change_rows_and_nothing_else(
     server: str, database_url: str, conn: Connection
 ) -> None:
-    """What an attacker has who takes over a function: no schema, no audit log to rewrite, no other role."""
+    """An attacker who takes over a function can change neither the schema nor the audit log nor another role."""
     url = urlsplit(database_url)
     role = "granted_" + url.path[1:]
     name = sql.Identifier(role)

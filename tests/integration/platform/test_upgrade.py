@@ -32,7 +32,7 @@ def test_an_earlier_database_gets_only_the_new_files(earlier_database: Connectio
     assert migrate(earlier_database) == []
 
 
-def test_changes_by_hand_of_before_are_recorded_as_such(earlier_database: Connection) -> None:
+def test_earlier_changes_by_hand_are_marked_as_made_by_hand(earlier_database: Connection) -> None:
     """They were inferred from the text of the cause; the loss check accepts them after the upgrade too."""
     create_agent(earlier_database)
     put(earlier_database, "k1")

@@ -5,7 +5,7 @@ from dispatcher.sessions import session_records
 from tests.rows import connect_new_agent, create_agent, put_session, say
 
 
-def test_an_agents_status_changes_its_own_sessions_and_nobody_elses(conn: Connection) -> None:
+def test_an_agents_status_changes_only_its_own_sessions(conn: Connection) -> None:
     """The original updated the sessions of any agent."""
     for name in ("a1", "a2"):
         connect_new_agent(conn, name, f"c-{name}")
@@ -19,7 +19,7 @@ def test_an_agents_status_changes_its_own_sessions_and_nobody_elses(conn: Connec
 
 
 def test_a_session_is_started_only_at_an_agent_that_its_operator_may_see(conn: Connection) -> None:
-    """Where the request names no agent, one with the operator's labels is chosen, among the approved ones."""
+    """If the request names no agent, an approved agent with the operator's labels is chosen."""
     connect_new_agent(conn, "us-1", "c1")
     conn.execute('update agents set labels = \'{"region": "us"}\'')
     before = session_records.choose_agent(conn, {"region": "eu"})

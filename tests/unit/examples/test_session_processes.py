@@ -16,7 +16,7 @@ START = {"sessionId": "sess-1", "template": "firefox-browser"}
 
 @pytest.fixture
 def sessions(tmp_path: Path) -> Iterator[Sessions]:
-    """Sessions in a folder of the test, stopped after it."""
+    """Sessions in a folder of the test, which end after it."""
     folder = Sessions(tmp_path / "state")
     yield folder
     for session_id in folder.active():
@@ -24,7 +24,7 @@ def sessions(tmp_path: Path) -> Iterator[Sessions]:
 
 
 def status_of(pid: int) -> str:
-    """Return the state of a process, once it is on no processor: sleeping, stopped, or gone."""
+    """Return the state of a process, once it does not run: sleeping, stopped, or gone."""
     try:
         while (status := psutil.Process(pid).status()) == psutil.STATUS_RUNNING:
             pass
@@ -37,7 +37,9 @@ def test_a_started_session_is_a_process_with_the_session_id_in_its_command(sessi
     """So that an operator finds it with ps."""
     pid = sessions.start("sess-1")
 
-    assert "sess-1" in psutil.Process(pid).cmdline()
+    while not (arguments := psutil.Process(pid).cmdline()):
+        pass  # it exists, and has not yet become its program
+    assert "sess-1" in arguments
     assert sessions.active() == ["sess-1"]
 
 
@@ -76,7 +78,7 @@ def test_a_session_hibernates_wakes_and_is_stopped_while_it_hibernates(sessions:
 
 
 def test_an_unknown_session_is_not_woken(sessions: Sessions) -> None:
-    """The error says so."""
+    """The error names the session."""
     with pytest.raises(SessionError, match="session sess-9 does not exist"):
         sessions.execute("wake_session", {"sessionId": "sess-9"})
 
@@ -103,7 +105,7 @@ def test_the_next_agent_stops_the_session_of_a_dead_one(sessions: Sessions, tmp_
 
 
 def test_a_process_that_only_has_the_number_of_a_session_is_not_ended(sessions: Sessions, tmp_path: Path) -> None:
-    """Process ids are used again; the lock tells whether the session still runs."""
+    """Process ids are reused; the lock shows whether the session still runs."""
     with subprocess.Popen(["sleep", "60"], start_new_session=True) as other:
         (tmp_path / "state" / "sess-1.pid").write_text(str(other.pid))
 
@@ -118,6 +120,6 @@ def test_a_process_that_only_has_the_number_of_a_session_is_not_ended(sessions: 
     [("start_session", "template is required"), ("reboot_session", "unknown action: reboot_session")],
 )
 def test_a_command_that_cannot_be_executed_says_why(sessions: Sessions, action: str, message: str) -> None:
-    """In the words that the protocol asks for."""
+    """With the words of the protocol."""
     with pytest.raises(SessionError, match=message):
         sessions.execute(action, {"sessionId": "sess-1"})

@@ -1,4 +1,4 @@
-"""What `make up` takes from the environment."""
+"""The options of `make up` in the environment."""
 
 import re
 from pathlib import Path
@@ -16,13 +16,13 @@ from local.options import OptionError, Options
     ],
 )
 def test_a_value_that_cannot_be_used_is_named(name: str, value: str) -> None:
-    """Together with what to give instead."""
+    """The error also says which values are valid."""
     with pytest.raises(OptionError, match=rf"^{name}={re.escape(value)} is no .*\nNext: "):
         Options.read({name: value})
 
 
 def test_an_empty_variable_is_unset() -> None:
-    """`DISPATCHER_PORT= make up` is the usual port."""
+    """`DISPATCHER_PORT= make up` uses the default port."""
     names = ("DISPATCHER_PORT", "DISPATCHER_HOME", "DISPATCHER_ADMIN_PASSWORD", "DISPATCHER_SWEEP_SECONDS")
 
     assert Options.read(dict.fromkeys(names, "")) == Options.read({})

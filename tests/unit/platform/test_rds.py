@@ -1,4 +1,4 @@
-"""The way to a database on AWS: its address, its certificate roots, its log-ins."""
+"""Connections to a database on AWS: URL, certificate roots, log-ins."""
 
 import datetime as dt
 import json
@@ -27,8 +27,8 @@ NASTY = "p@ss:w/o?r#d%&=' é"
         ("localhost", "prefer"),
     ],
 )
-def test_the_servers_certificate_and_name_are_verified_unless_it_is_this_machine(host: str, sslmode: str) -> None:
-    """By default; and every character of a password arrives."""
+def test_the_servers_certificate_and_name_are_verified_except_on_this_machine(host: str, sslmode: str) -> None:
+    """This is the default; special characters of a password are kept."""
     url = rds.url(host=host, user="o'wner", password=NASTY)
 
     read = conninfo_to_dict(url)
@@ -39,8 +39,8 @@ def test_the_servers_certificate_and_name_are_verified_unless_it_is_this_machine
     assert (read.get("sslrootcert") == str(rds.CERTIFICATES)) == (sslmode == "verify-full")
 
 
-def test_the_secret_may_say_otherwise() -> None:
-    """For a database with a certificate of its own, in a network of its own."""
+def test_the_secret_can_set_another_sslmode() -> None:
+    """For an existing database with its own certificate."""
     assert conninfo_to_dict(rds.url(host="db", user="u", password="p", sslmode="require"))["sslmode"] == "require"
 
 
@@ -81,7 +81,7 @@ def test_a_login_is_signed_as_boto3_signs_it(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_function_of_the_own_database_logs_in_with_iam(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No secret is read, and the token is the password."""
+    """It reads no secret; the token is the password."""
     for name, value in {
         "DATABASE_URL": "",
         "DATABASE_SECRET_ARN": "",
@@ -104,7 +104,7 @@ def test_a_function_of_the_own_database_logs_in_with_iam(monkeypatch: pytest.Mon
 
 
 def test_the_owners_secret_of_rds_names_no_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    """RDS keeps only the name and the password in it."""
+    """RDS stores only the name and the password in it."""
     secret = {"username": "dispatcher_owner", "password": NASTY}
     monkeypatch.delenv("DATABASE_URL", raising=False)
     monkeypatch.setenv("DATABASE_HOST", "acd.cluster-abc.eu-central-1.rds.amazonaws.com")

@@ -20,12 +20,12 @@ from dispatcher.protocol.handshake import DeliveryMode, Handshake
     ],
 )
 def test_a_protocol_or_window_that_does_not_exist_is_refused(query: dict[str, str]) -> None:
-    """I5: an agent has at most a hundred commands in flight; a protocol is refused rather than spoken wrongly."""
+    """I5: an agent has at most a hundred commands in flight; an unknown protocol is refused."""
     with pytest.raises(InvalidRequest):
         Handshake.from_query(query)
 
 
-def test_the_first_protocol_is_what_an_agent_gets_that_asks_for_nothing() -> None:
-    """As existing agents do."""
+def test_an_agent_that_asks_for_nothing_gets_the_first_protocol() -> None:
+    """Existing agents do this."""
     assert Handshake.from_query({"agent_id": "a1"}) == Handshake()
     assert Handshake.from_query({"protocol": "2", "window": "100"}) == Handshake(mode=DeliveryMode.BATCHING, window=100)

@@ -1,4 +1,4 @@
-"""Who calls the HTTP API: the operator that an `Authorization` header stands for."""
+"""Authenticates callers of the HTTP API: finds the operator of an `Authorization` header."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -16,7 +16,7 @@ def operator_of(connect: Callable[[], AbstractContextManager[Connection]], autho
     """Read an `Authorization: Bearer …` header; raises NotAuthenticated with what is wrong with it.
 
     The operator's rights are read at each request, so that disabling or limiting an operator takes effect immediately.
-    `connect` is called only where the database is needed: a token of an OpenID Connect issuer needs none.
+    `connect` is called only if the database is needed: a token of an OpenID Connect issuer needs none.
     """
     scheme, _, token = (authorization or "").partition(" ")
     token = token.strip()

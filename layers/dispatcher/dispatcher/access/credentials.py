@@ -7,7 +7,7 @@ from functools import cache
 import argon2
 
 API_TOKEN_PREFIX = "acd_"  # noqa: S105 - the beginning of every API token
-"""What an API token begins with, so that people and secret scanners recognize it."""
+"""The prefix of API tokens, so that people and secret scanners recognize them."""
 KEY_DIGITS = 64
 """The length of an agent's key: 256 random bits as hexadecimal digits."""
 
@@ -35,7 +35,7 @@ def password_hash(password: str) -> str:
 
 
 def password_matches(stored: str | None, password: str) -> bool:
-    """Compare a password with its stored hash; without one (an unknown user) the work is the same and the answer False."""
+    """Compare a password with its stored hash; without a hash (an unknown user) return False after the same work."""
     try:
         _hasher().verify(stored or _hash_of_nobody(), password)
     except argon2.exceptions.VerificationError:

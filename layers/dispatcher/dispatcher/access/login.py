@@ -30,7 +30,7 @@ class Token:
 def log_in(conn: Connection, username: str, password: str, source_ip: str) -> Token:
     """Exchange a password for a token.
 
-    Raises NotAuthenticated alike for a wrong name and a wrong password, and TooManyAttempts after FREE_ATTEMPTS failures.
+    Raises the same NotAuthenticated for a wrong name and a wrong password, and TooManyAttempts after FREE_ATTEMPTS failures.
     """
     if (seconds := _seconds_locked(conn, username, source_ip)) > 0:
         raise TooManyAttempts("Too many failed attempts; wait before the next.", retry_after=seconds)
@@ -69,7 +69,7 @@ def username_of(token: str) -> str:
 
 
 def prune_failures(conn: Connection, limit: int) -> int:
-    """Delete failures that are older than a day and count no more; return how many."""
+    """Delete failures that are older than a day and no longer count; return how many."""
     return conn.execute(
         """
         delete from login_failures

@@ -39,7 +39,7 @@ class Issuer:
         self._keys: jwt.PyJWKClient | None = None
 
     def verify(self, token: str) -> Who:
-        """Verify a token; raises NotAuthenticated, and Unavailable where the issuer's keys cannot be fetched."""
+        """Verify a token; raises NotAuthenticated, and Unavailable if the issuer's keys cannot be fetched."""
         try:
             key = self._key_client().get_signing_key_from_jwt(token)
             claims: dict[str, Any] = jwt.decode(

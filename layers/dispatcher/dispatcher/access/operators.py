@@ -77,7 +77,7 @@ def disable(conn: Connection, username: str, by: Operator) -> None:
 
 
 def ensure_admin(conn: Connection, password: str) -> bool:
-    """Give the user `admin` this password; False where they have it already."""
+    """Give the user `admin` this password; False if they have it already."""
     account = get(conn, FIRST_ADMIN)
     if account and not account.disabled_at and credentials.password_matches(account.password_hash, password):
         return False

@@ -1,4 +1,4 @@
-"""Roles, and an operator who is authenticated."""
+"""Roles, and authenticated operators."""
 
 from dataclasses import dataclass
 from enum import StrEnum

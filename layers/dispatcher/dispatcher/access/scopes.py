@@ -1,4 +1,4 @@
-"""Label limits: which agents an operator may see.  Each query decides it, not the code after the query."""
+"""Label limits: which agents an operator may see.  Each query applies them; no code filters afterwards."""
 
 from collections.abc import Mapping
 

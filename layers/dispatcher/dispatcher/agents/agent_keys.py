@@ -40,7 +40,7 @@ _COLUMNS = "key_id, created_at, created_by, revoked_at"
 
 
 def add(conn: Connection, agent_id: str, created_by: str) -> tuple[AgentKey, str]:
-    """Make a key for an agent and store its hash; return it with its secret.  Call it in a transaction."""
+    """Create a key for an agent and store its hash; return it with its secret.  Call it in a transaction."""
     secret, hashed = new_key()
     key = fetch_one(
         conn,
@@ -55,11 +55,11 @@ def add(conn: Connection, agent_id: str, created_by: str) -> tuple[AgentKey, str
 def issue(conn: Connection, agent_id: str, by: Operator) -> tuple[AgentKey, str]:
     """Give an agent one more key; return it with its secret.
 
-    Raises UnknownAgent, and Conflict where it has KEYS_AT_ONCE valid keys already.
+    Raises UnknownAgent, and Conflict if it has KEYS_AT_ONCE valid keys already.
     """
     with conn.transaction():
         registry.find(conn, agent_id, by.scope)
-        # Two requests at once must not both find room for a key.
+        # Otherwise two requests at once could both see room for one more key.
         conn.execute("select from agents where agent_id = %s for no key update", (agent_id,))
         if len(_valid(conn, agent_id)) >= KEYS_AT_ONCE:
             raise Conflict(f"Agent {agent_id!r} has {KEYS_AT_ONCE} keys already; revoke one first.")
@@ -77,7 +77,7 @@ def list_valid(conn: Connection, agent_id: str, by: Operator) -> list[AgentKey]:
 def revoke(conn: Connection, gateway: Gateway, agent_id: str, key_id: str, by: Operator) -> None:
     """Revoke a key and close the connections that it opened, which would last for 2 h.
 
-    Raises UnknownAgent, and NotFound where the agent has no such valid key.
+    Raises UnknownAgent, and NotFound if the agent has no such valid key.
     """
     with conn.transaction():
         registry.find(conn, agent_id, by.scope)
@@ -100,7 +100,7 @@ def revoke(conn: Connection, gateway: Gateway, agent_id: str, key_id: str, by: O
 
 
 def owner_of(conn: Connection, key: str | None, agent_id: str) -> KeyOwner | None:
-    """Return the owner of a key, if it is this agent; None alike for every wrong pair.
+    """Return the owner of a key if it is this agent; None for every wrong pair.
 
     The look-up is by the hash of 256 random bits: its timing reveals nothing about valid keys or existing agents.
     """

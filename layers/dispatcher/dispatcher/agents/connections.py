@@ -6,7 +6,7 @@ from dispatcher.platform.database import Connection
 from dispatcher.protocol.handshake import Handshake
 
 LIFE_HOURS = 3
-"""No connection lives longer: the gateway closes each after 2 h."""
+"""The longest life of a connection: the gateway closes each after 2 h."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class Opened:
 def record_opened(
     conn: Connection, agent_id: str, connection_id: str, handshake: Handshake, origin: Origin
 ) -> Opened | None:
-    """Record a connection as the agent's current one; None where the agent may not have any.
+    """Record a connection as the agent's current one; None if the agent may not have any.
 
     Call it in a transaction.  A worker that posts to the older connection loses its lease, and stops before its next post.
     Without a delivery mode the platform decides: docker-agents never
@@ -86,9 +86,9 @@ def record_opened(
 
 
 def _lock_key(conn: Connection, agent_id: str, key_id: str) -> bool:
-    """Keep a key from being revoked until this transaction ends; False where it is revoked already.
+    """Lock a key against revocation until this transaction ends; False if it is revoked already.
 
-    Whoever revokes the key afterwards sees the new connection and closes it.
+    A later revocation sees the new connection and closes it.
     """
     row = conn.execute(
         "select 1 from agent_keys where key_id::text = %s and agent_id = %s and revoked_at is null for share",
@@ -98,7 +98,7 @@ def _lock_key(conn: Connection, agent_id: str, key_id: str) -> bool:
 
 
 def mark_live(conn: Connection, agent_id: str, epoch: int) -> None:
-    """Record that the handshake of a connection is over; changes nothing where a newer connection exists."""
+    """Record that the handshake of a connection is over; changes nothing if a newer connection exists."""
     conn.execute("update agents set live = true where agent_id = %s and epoch = %s", (agent_id, epoch))
 
 

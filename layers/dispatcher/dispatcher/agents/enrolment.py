@@ -68,7 +68,7 @@ class Registration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registered:
-    """An agent that has registered; `key` is set where it has just enrolled."""
+    """An agent that has registered; `key` is set if it has just enrolled."""
 
     agent: Agent
     key: str | None = None
@@ -81,7 +81,7 @@ _WRONG_KEY = "The agent's id and key do not belong together."
 def create_agent(conn: Connection, new: NewAgent, by: Operator) -> tuple[Agent, str]:
     """Create an agent with its first key; return both.
 
-    Raises Conflict where the id is taken, and NotAllowed where the operator could not see the agent afterwards.
+    Raises Conflict if the id is taken, and NotAllowed if the operator could not see the agent afterwards.
     """
     _require_own_labels(new.labels, by)
     with conn.transaction():
@@ -106,7 +106,7 @@ def create_agent(conn: Connection, new: NewAgent, by: Operator) -> tuple[Agent, 
 def create_token(conn: Connection, new: NewEnrolmentToken, by: Operator) -> tuple[EnrolmentToken, str]:
     """Create an enrolment token; return it with its secret, which is shown once.
 
-    Raises NotAllowed where the operator could not see the agents that enrol with it.
+    Raises NotAllowed if the operator could not see the agents that enrol with it.
     """
     _require_own_labels(new.labels, by)
     secret, token_hash = new_key()
@@ -139,9 +139,9 @@ def create_token(conn: Connection, new: NewEnrolmentToken, by: Operator) -> tupl
 
 
 def register(conn: Connection, key: str | None, registration: Registration, source_ip: str | None) -> Registered:
-    """Record what an agent says about itself; an enrolment token in the place of its key gives it a key of its own.
+    """Record what an agent says about itself; with an enrolment token instead of a key, create the agent and its key.
 
-    Raises NotAuthenticated alike for an unknown agent, a wrong key and a token that is not valid for the id.
+    Raises the same NotAuthenticated for an unknown agent, a wrong key and a token that is not valid for the id.
     """
     issued = None
     if agent_keys.owner_of(conn, key, registration.agent_id) is None:
@@ -200,7 +200,7 @@ def _enrol(conn: Connection, token: str | None, registration: Registration, sour
 
 
 def _use_token(conn: Connection, token_hash: bytes, agent_id: str) -> EnrolmentToken | None:
-    """Use a token once for an agent id; None where it is not valid for this id, or not any more."""
+    """Use a token once for an agent id; None if it is not valid for this id, used up or expired."""
     return fetch_one(
         conn,
         EnrolmentToken,

@@ -1,4 +1,4 @@
-"""Signs of life: which agents are there, and which connections may still be used."""
+"""Signs of life: which agents are online, and which connections may still be used."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,13 +13,13 @@ from dispatcher.platform.json_text import dumps
 from dispatcher.platform.observability import logger
 
 IDLE_SECONDS = 660
-"""A connection that says nothing for so long is dropped: the gateway closes it after 10 minutes; one minute more."""
+"""A connection that is silent for longer is dropped: one minute after the gateway should have closed it."""
 
 
 def admit_message(conn: Connection, gateway: Gateway, agent_id: str, connection_id: str) -> bool:
     """Record a sign of life, and return whether a message on this connection counts.
 
-    The connection is closed where it does not: the agent was rejected or deleted, or the key revoked, and an earlier attempt
+    If it does not count, close the connection: the agent was rejected or deleted, or the key revoked, and an earlier attempt
     to close it failed.  A connection that exceeds the agents' rate is closed too, but what it said so far counts: the agent
     reconnects, and nothing is lost.
     """
@@ -37,7 +37,7 @@ def admit_message(conn: Connection, gateway: Gateway, agent_id: str, connection_
 def record_heartbeat(
     conn: Connection, agent_id: str, connection_id: str, *, capacity: Any = None, active_sessions: int | None = None
 ) -> bool:
-    """Record a heartbeat; False where it comes over an older connection, which changes nothing.
+    """Record a heartbeat; False if it comes over an older connection, which changes nothing.
 
     A connection that was dropped as idle, but still exists, becomes the agent's current connection again.
     """
@@ -70,7 +70,7 @@ def record_heartbeat(
 
 
 def record_disconnect(conn: Connection, agent_id: str, connection_id: str) -> None:
-    """Forget this connection and no other: a late event of an older connection changes nothing of the newer one."""
+    """Forget only this connection: a late event of an older connection does not change the newer one."""
     with conn.transaction():
         conn.execute(
             "update agents set last_seen_at = now() where agent_id = %s and connection_id = %s",

@@ -18,7 +18,7 @@ def encode(position: str | int) -> str:
 
 
 def decode(cursor: str) -> str:
-    """Return the position that a cursor stands for; raises InvalidRequest."""
+    """Return the position in a cursor; raises InvalidRequest."""
     try:
         return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError):
@@ -26,7 +26,7 @@ def decode(cursor: str) -> str:
 
 
 def decode_number(cursor: str) -> int:
-    """Return the number that a cursor stands for; raises InvalidRequest."""
+    """Return the number in a cursor; raises InvalidRequest."""
     position = decode(cursor)
     if not (position.isascii() and position.isdecimal() and len(position) <= 18):  # noqa: PLR2004 - a bigint's digits
         raise InvalidRequest("This cursor does not come from this list.")

@@ -16,7 +16,7 @@ def openapi() -> str:
 def docs() -> str:
     """Return the OpenAPI document as a page; it loads nothing from other hosts."""
     files = resources.files(swagger_ui)
-    # The document stands inside a script element, which "</script>" would end.
+    # The document is inside a script element, which "</script>" would end.
     spec = openapi().replace("</", "<\\/")
     return swagger_ui.generate_swagger_html(
         spec=spec,

@@ -17,7 +17,7 @@ _UNEXPECTED = "Something went wrong in the service; the log has the details."
 
 
 def problem_of(error: Exception) -> Response[str]:
-    """Turn an error into its answer.  Only a DispatcherError is told to the caller; other errors are logged."""
+    """Turn an error into its answer.  The caller sees only a DispatcherError; other errors are logged."""
     match error:
         case DispatcherError():
             known = error
@@ -45,7 +45,7 @@ def problem_of(error: Exception) -> Response[str]:
 
 
 def event_answer_of(response: Response[str]) -> dict[str, Any]:
-    """Turn a problem's response into the answer of a function, where no resolver does it."""
+    """Turn a problem's response into the answer of a function without a resolver."""
     headers = {"Content-Type": CONTENT_TYPE, **{name: str(value) for name, value in response.headers.items()}}
     return {"statusCode": response.status_code, "headers": headers, "body": response.body, "isBase64Encoded": False}
 

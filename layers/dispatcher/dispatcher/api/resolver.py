@@ -32,7 +32,7 @@ T = TypeVar("T")
 IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=256)]
 """The key under which a request may be repeated without a second effect."""
 Limit = Annotated[int, Query(ge=1, le=PAGE_MOST)]
-"""How many entries a page has at most."""
+"""The most entries of a page."""
 Cursor = Annotated[str | None, Query()]
 
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
@@ -75,7 +75,7 @@ class Api(APIGatewayHttpResolver):
 
     @property
     def deadline(self) -> Callable[[], float]:
-        """A function that tells how many seconds this invocation has left."""
+        """A function that returns how many seconds this invocation has left."""
         return deadline_of(self.lambda_context)
 
     @property
@@ -108,7 +108,7 @@ def answer_with(status: HTTPStatus, document: T, *, location: str | None = None)
 
 
 def accepted(document: T, location: str) -> Response[T]:
-    """Answer 202: the request is committed, and `location` shows what becomes of it."""
+    """Answer 202: the request is committed, and `location` shows its state."""
     return answer_with(HTTPStatus.ACCEPTED, document, location=location)
 
 
@@ -118,7 +118,7 @@ def no_content() -> Response[None]:
 
 
 def _operator_of(event: Mapping[str, Any]) -> Operator:
-    """Read what the authorizer found out.  The authorizer never denies, so that a refusal can be a problem document."""
+    """Read the authorizer's result.  The authorizer never denies, so that a refusal can be a problem document."""
     found: dict[str, str] = event["requestContext"].get("authorizer", {}).get("lambda") or {}
     if "unavailable" in found:
         raise Unavailable(found["unavailable"])
@@ -138,7 +138,7 @@ def _source_ip_of(event: Mapping[str, Any]) -> str:
 
 
 def _refuse_unknown_parameters(api: Api, following: Callable[[Api], Response[Any]]) -> Response[Any]:
-    """Refuse an unknown query parameter, as an unknown field of a body is refused: a misspelt filter would list everything."""
+    """Refuse an unknown query parameter, like an unknown field of a body: a misspelt filter would list everything."""
     # Powertools puts the route there and has no other way to it.
     route = cast("Route | None", api.context.get("_route"))
     if route is not None:

@@ -40,7 +40,7 @@ def cancel(conn: Connection, gateway: Gateway, command_id: str, by: Operator) ->
 
 
 def request_cancel(conn: Connection, command_id: str, operator: str) -> Status | None:
-    """Cancel a pending command; mark one that is under way.  Return its status, None where it has ended already."""
+    """Cancel a pending command; mark one that is under way.  Return its status, None if it has ended already."""
     row = conn.execute(
         """
         update agent_commands
@@ -59,7 +59,7 @@ def request_cancel(conn: Connection, command_id: str, operator: str) -> Status |
 
 
 def _target_of(conn: Connection, command_id: str) -> CancelTarget | None:
-    """Return whom to ask to cancel a command; None where its agent is offline or does not understand the request."""
+    """Return the connection to ask for a cancel; None if its agent is offline or does not understand the request."""
     return fetch_one(
         conn,
         CancelTarget,

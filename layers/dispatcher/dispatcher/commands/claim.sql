@@ -1,4 +1,4 @@
--- Claim what is due and fits the window of the agent whose lease was just taken; no row where it was not.
+-- Claim due commands that fit the window of the agent whose lease was just taken; no row if it was not taken.
 -- An agent that never acknowledges names only the session in its answer, so it has one command in flight for each session.
 -- The commands are named by an array, so that the planner looks each up by its key.
 update agent_commands c

@@ -36,7 +36,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of a claim: which commands were not sent, and why."""
+    """The outcome of a claim: which commands were not sent, and why."""
 
     unsent: Sequence[ClaimedCommand] = ()
     unsent_cause: str = ""
@@ -50,7 +50,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DueAgent:
-    """A connected agent that has something to be delivered."""
+    """A connected agent with due commands."""
 
     agent_id: str
     connection_id: str
@@ -70,7 +70,7 @@ _CLAIM = statement(__package__, "claim")
 
 
 def claim(conn: Connection, agent_id: str) -> Claim | None:
-    """Take the agent's lease and claim what is due and fits its window, in one round trip and one transaction.
+    """Take the agent's lease and claim due commands that fit its window, in one round trip and one transaction.
 
     None where the agent is not connected, another worker holds the lease, the agent is throttled, or nothing is due.  There
     are two statements because the second needs a newer snapshot: it must see what the last holder sent.
@@ -105,7 +105,7 @@ def claim(conn: Connection, agent_id: str) -> Claim | None:
 
 
 def _claimed(*, priority: int, seq: int, **columns: Any) -> tuple[tuple[int, int], ClaimedCommand]:
-    """Make a claimed command of its row, and its place in the order of delivery."""
+    """Turn a row into a claimed command, with its place in the order of delivery."""
     return (-priority, seq), ClaimedCommand(**columns)
 
 
@@ -162,7 +162,7 @@ _DUE_AGENTS = (
 
 
 def due_agents(conn: Connection, limit: int) -> list[DueAgent]:
-    """Find connected agents that have something due and no worker that delivers it.
+    """Find connected agents with due commands and without a worker that delivers them.
 
     The statement probes the queue of each connected agent; commands for offline agents cost nothing.
     """

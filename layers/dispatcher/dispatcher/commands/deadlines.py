@@ -1,4 +1,4 @@
-"""Deadlines: expired, timed out, and kept long enough.  Each function moves up to `limit` rows and returns how many."""
+"""Deadlines: expire, time out, prune.  Each function moves up to `limit` rows and returns how many."""
 
 from dispatcher.platform.database import Connection
 

@@ -1,6 +1,7 @@
 -- `a` is an agent that can be posted to now and has a command to be posted.  A post during the handshake would get a 410.
--- `live` says that the handshake is over; if flush did not run, we assume it after 10 s, because no agent waits longer.  The probe of the queue is ordered like its index and has an offset, so that the planner does not turn it into
--- a join with the queues of all agents.
+-- `live` says that the handshake is over; if flush did not run, we assume it after 10 s, because no agent waits longer.
+-- The probe of the queue is ordered like its index and has an offset, so that the planner does not turn it into a join with
+-- the queues of all agents.
     a.connection_id is not null
     and a.approval = 'approved'
     and (a.live or a.connected_at < now() - interval '10 seconds')

@@ -40,7 +40,7 @@ class Delivered:
 
 
 def deliver(conn: Connection, gateway: Gateway, agent_id: str, deadline: Deadline) -> Delivered:
-    """Send an agent what is due and fits its window, until nothing is left, it cannot be reached, or time is up.
+    """Send an agent due commands that fit its window, until none is left, it cannot be reached, or time is up.
 
     The lease is released before the last look for work: a worker that finds the lease held relies on its holder.
     """
@@ -114,7 +114,7 @@ def _send(conn: Connection, gateway: Gateway, claim: Claim, begun: float, deadli
 
 
 def _obstacle(message: Message, elapsed: float, deadline: Deadline) -> str | None:
-    """Return why a message must not be posted, so many seconds after its claim was begun; None: it may."""
+    """Return why a message must not be posted at this age of its claim in seconds; None: it may be posted."""
     if min(deadline(), POSTING_SECONDS - elapsed) < POST_SECONDS + RELEASE_SECONDS:
         return "ran out of time"
     if any(each.seconds_left is not None and each.seconds_left <= elapsed for each in message.commands):

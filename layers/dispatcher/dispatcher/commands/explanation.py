@@ -1,4 +1,4 @@
-"""Why a command is where it is: one reason, as a word for programs and a sentence for people."""
+"""Explains the state of a command: one reason, as a code for programs and a sentence for people."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,14 +14,14 @@ from dispatcher.platform.database import Connection
 from dispatcher.platform.statements import statement
 
 MOST = 1000
-"""Commands before a command that are counted; there may be more."""
+"""The most commands before a command that are counted; there may be more."""
 
 _DIAGNOSTICS = statement(__package__, "explanation")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
-    """A word for programs and a sentence for people."""
+    """A code for programs and a sentence for people."""
 
     command_id: str
     status: Status
@@ -41,7 +41,7 @@ def explain(conn: Connection, command_id: str, scope: Scope) -> Reason:
 
 
 def diagnostics(conn: Connection, command_id: str) -> dict[str, Any] | None:
-    """Read everything that can keep a command where it is (explanation.sql); None where the command is gone."""
+    """Read everything that can delay a command (explanation.sql); None if the command no longer exists."""
     with conn.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(_DIAGNOSTICS, {"command_id": command_id, "most": MOST}).fetchone()
 

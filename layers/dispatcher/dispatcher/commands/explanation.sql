@@ -1,4 +1,4 @@
--- Everything that can keep a command where it is: the command, its agent, what is in flight, and what goes before it.
+-- Everything that can delay a command: the command, its agent, the commands in flight, and the commands before it.
 select
     c.status,
     c.cause,

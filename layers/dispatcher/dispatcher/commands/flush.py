@@ -1,4 +1,4 @@
-"""An agent connects: its connection is recorded, and the function `flush` delivers its queue once the handshake is over."""
+"""Handles a new connection: it is recorded, and the function `flush` delivers the queue after the handshake."""
 
 import json
 import time
@@ -32,7 +32,7 @@ LAST_LOOK_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlushRequest:
-    """The event of `flush`: whose queue to deliver, and over which connection."""
+    """The event of `flush`: the agent whose queue is delivered, and the connection."""
 
     agent_id: str
     connection_id: str
@@ -51,9 +51,9 @@ class FlushRequest:
 def record_connection(
     conn: Connection, gateway: Gateway, agent_id: str, connection_id: str, *, handshake: Handshake, origin: Origin
 ) -> FlushRequest | None:
-    """Record a new connection and close the older ones; None where the agent may not connect.
+    """Record a new connection and close the older ones; None if the agent may not connect.
 
-    What was sent over an older connection and not acknowledged there returns to the queue, in order.
+    Commands that were sent over an older connection and not acknowledged return to the queue, in order.
     """
     with conn.transaction():
         opened = connections.record_opened(conn, agent_id, connection_id, handshake, origin)

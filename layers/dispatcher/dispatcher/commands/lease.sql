@@ -1,4 +1,4 @@
--- Take the lease of an agent, if it can be posted to and has something to be posted.
+-- Take the lease of an agent, if it can be posted to and has a command to post.
 update agents a
 set lease_token = %(token)s,
     lease_expires_at = clock_timestamp() + %(lease_seconds)s * interval '1 second'

@@ -11,9 +11,9 @@ from dispatcher.commands.lifecycle import TRANSITIONS
 from dispatcher.platform.database import Connection
 
 COUNTED = 1000
-"""Offending rows that one check counts at most: what matters is whether there are any."""
+"""The most offending rows that one check counts: it only matters whether there are any."""
 NAMED = 5
-"""How many of them are named."""
+"""The most of them that are named."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ def _run(conn: Connection, check: str) -> Finding:
     return Finding(check=check, offenders=len(rows), some=tuple(command_id for (command_id,) in rows[:NAMED]))
 
 
-# Two sweeps (I15): a command may be due for so long with nothing wrong.
+# Two sweeps (I15): a command may be due for this long without an error.
 _OVERDUE: LiteralString = "now() - interval '2 minutes'"
 
 CHECKS: Mapping[str, LiteralString] = {
@@ -71,7 +71,7 @@ CHECKS: Mapping[str, LiteralString] = {
           and h.at > now() - interval '1 day'
           and not exists (select from agent_commands c where c.command_id = h.command_id)
         """,
-    # I15: due, its agent is connected and owes no ack, and nobody delivers it.
+    # I15: a due command is not delivered, although its agent is connected and owes no ack.
     "stuck_commands": f"""
         select first.command_id
         from agents a
@@ -112,7 +112,7 @@ CHECKS: Mapping[str, LiteralString] = {
               and busy.status = 'acknowledged'
               and busy.epoch = s.epoch)
         """,
-    # I6: a transition that TRANSITIONS does not have, and that nobody made by hand.
+    # I6: a transition that is not in TRANSITIONS and was not made by hand.
     "illegal_transitions": """
         select h.command_id
         from command_history h
@@ -121,7 +121,7 @@ CHECKS: Mapping[str, LiteralString] = {
           and not h.by_hand
           and h.from_status || '>' || h.to_status <> all(%(legal)s)
         """,
-    # I16: the history ends elsewhere than the command.
+    # I16: the history ends with another status than the command.
     "broken_histories": """
         select c.command_id
         from (select * from commands_by_own_index order by listed_order limit 100000) as c

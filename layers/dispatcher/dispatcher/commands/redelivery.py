@@ -27,8 +27,8 @@ _SUPERSEDED = statement(
       and (s.epoch is null or s.epoch < %(epoch)s)
     """,
 )
-# An agent that executes in its read loop acknowledges nothing meanwhile.  So while it executes a command of the same
-# connection, a missing ack of the next command means nothing.
+# An agent that executes in its read loop cannot acknowledge at the same time.  So while it executes a command of the same
+# connection, a missing ack of the next command does not count.
 _UNACKNOWLEDGED = statement(
     __package__,
     "return_to_queue",

@@ -23,11 +23,11 @@ from dispatcher.protocol.decoding import (
 )
 
 FORGOTTEN = -1
-"""The epoch of a connection that is forgotten already: older than every attempt, so its acks count for none."""
+"""The epoch of a connection that is forgotten already: older than every attempt, so its acks do not count."""
 
 
 class SessionObserver(Protocol):
-    """Who is told, in the transaction of the settlement, what a report means for a session (see `sessions`)."""
+    """Gets the effects of reports on sessions, in the transaction of the settlement (see `sessions`)."""
 
     def completed(self, conn: Connection, agent_id: str, settled: Settled, result: Any) -> None:
         """Take note: a command was completed with this result."""
@@ -66,7 +66,7 @@ def receive(conn: Connection, agent_id: str, connection_id: str, text: str, obse
                 observer.reported(conn, agent_id, message)
             case _:
                 reports.append(message)
-    # A heartbeat seldom means that the queue has moved, but a look costs one statement and finds what was missed.
+    # A heartbeat seldom means that the queue has moved, but one more look costs one statement and finds missed commands.
     return _settle(conn, agent_id, connection_id, reports, observer) > 0 or alive
 
 

@@ -1,5 +1,5 @@
--- End attempts that had no effect: the command is pending again; cancelled, where an operator asked for that meanwhile; dead,
--- where no attempt is left.
+-- End attempts that had no effect: the command is pending again; cancelled, if an operator requested that meanwhile; dead,
+-- if no attempt is left.
 with attempts as (
 {attempts}
 )

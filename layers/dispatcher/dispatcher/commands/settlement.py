@@ -1,7 +1,7 @@
 """Settlement: what an agent's report does to its command.  Each move is one guarded statement.
 
-A report of an older attempt says nothing about the last one.  The attempt's number tells which one a report means; where an
-agent sends no number (protocol 1), the epoch of the connection does: it must not be older than the last attempt's.
+A report of an older attempt does not count for the last one.  The number in a report identifies the attempt.  An agent of
+protocol 1 sends no number, so the epoch of the connection decides: it must not be older than the last attempt's.
 """
 
 from collections.abc import Sequence
@@ -65,7 +65,7 @@ def acknowledge(conn: Connection, reporter: Reporter, acks: Sequence[tuple[str, 
 
 
 def complete(conn: Connection, reporter: Reporter, results: Sequence[tuple[str, Any]]) -> list[Settled]:
-    """Settle results, of whichever attempt; return the commands that moved."""
+    """Settle results, of any attempt; return the commands that moved."""
     return fetch_all(
         conn,
         Settled,
@@ -206,9 +206,9 @@ def confirm_cancel(conn: Connection, reporter: Reporter, command_id: str, *, att
 
 
 def command_of_session(conn: Connection, reporter: Reporter, session_id: str) -> str | None:
-    """Return the command that an answer belongs to which names only its session: the one that was sent first.
+    """Return the command that an answer with only a session belongs to: the one that was sent first.
 
-    A command that was sent only over newer connections cannot be meant.  A connection that is forgotten already (epoch -1) was
+    A command that was sent only over newer connections does not count.  A connection that is forgotten already (epoch -1) was
     the agent's last one if the agent has none now, and an older one otherwise.
     """
     row = conn.execute(

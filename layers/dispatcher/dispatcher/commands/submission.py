@@ -60,7 +60,7 @@ def submit(conn: Connection, new: Sequence[NewCommand], by: Operator) -> list[Ac
     Raises UnknownAgent, TooLarge (the command does not fit into a message), QueueFull, RateExceeded, and
     IdempotencyKeyReused (the key was used with a different request).
     """
-    # One hash for the whole list: an idempotency key that covers a list covers no other list.
+    # One hash for the whole list: the idempotency key of a list must not be valid for another list.
     request_hash = _request_hash(new) if any(each.idempotency_key for each in new) else None
     if len(new) == 1:
         accepted = [_submit(conn, new[0], request_hash, by)]  # a single statement is a transaction
@@ -78,7 +78,7 @@ def submit_list(
 ) -> list[Accepted]:
     """Accept a list of commands, all or none, under one idempotency key.  Raises what `submit` raises."""
     if idempotency_key is not None:
-        # The first command has the key itself, so that the key stands for no request with a single command either.
+        # The first command has the key itself, so that the key cannot be reused for a single command either.
         keys = [idempotency_key, *(f"{idempotency_key}\x1f{index}" for index in range(1, len(new)))]
         new = [replace(each, idempotency_key=key) for each, key in zip(new, keys, strict=True)]
     return submit(conn, new, by)
@@ -114,7 +114,7 @@ def _submit(conn: Connection, new: NewCommand, request_hash: bytes | None, by: O
 
 
 def _replay(conn: Connection, new: NewCommand, request_hash: bytes | None, by: Operator) -> Accepted | None:
-    """Return the command that the idempotency key stands for, if there is one; raises IdempotencyKeyReused."""
+    """Return the command of the idempotency key, if there is one; raises IdempotencyKeyReused."""
     if new.idempotency_key is None:
         return None
     found = fetch_one(
@@ -156,7 +156,7 @@ def _refuse(conn: Connection, new: NewCommand, by: Operator) -> NoReturn:
 
 
 def _size(conn: Connection, new: NewCommand, by: Operator) -> int:
-    """Return how many bytes a command would take of a message."""
+    """Return the size of a command in a message, in bytes."""
     row = conn.execute(
         """
         select command_bytes(
@@ -217,7 +217,7 @@ def _parameters(new: NewCommand, request_hash: bytes | None, by: Operator) -> di
 
 
 def _request_hash(new: Sequence[NewCommand]) -> bytes:
-    """Hash what was asked for.  The keys of this document must never change: stored hashes are compared with it."""
+    """Hash a request.  The keys of this document must never change, because stored hashes are compared with it."""
     asked = [
         {
             "agent_id": each.agent_id,

@@ -1,6 +1,6 @@
--- Insert a command and its audit entry.  No row where its agent, its size, the queue, the rate or its idempotency key forbids it.
+-- Insert a command and its audit entry.  No row if its agent, its size, the queue, the rate or its idempotency key forbids it.
 with stored_payload as (
-    -- A redriven command goes out as it was stored: through Python, null would become NULL and 1e400 a text.
+    -- A redriven command has the stored payload: through Python, null would become NULL and 1e400 a text.
     select case
         when %(redrive_of)s::text is null then %(payload)s::jsonb
         else (select o.payload from agent_commands o where o.command_id = %(redrive_of)s)

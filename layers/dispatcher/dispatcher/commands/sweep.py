@@ -1,4 +1,4 @@
-"""The sweep, each minute: periodic maintenance, and retries of everything that was missed."""
+"""The sweep, each minute: periodic maintenance, and retries of anything missed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ from dispatcher.platform.observability import logger
 T = TypeVar("T")
 
 BATCH = 1000
-"""Rows that one statement of a pass moves at most."""
+"""The most rows that one statement of a pass moves."""
 INLINE = 50
-"""Agents that one sweep delivers to by itself; where more have something due, `flush` is invoked for the others."""
+"""The most agents that one sweep delivers to itself; for others with due commands it invokes `flush`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,14 +96,14 @@ def _has_time(deadline: Deadline) -> bool:
 
 
 class _Passes:
-    """Runs passes so that none stops another."""
+    """Runs passes so that a failed one does not stop the others."""
 
     def __init__(self, deadline: Deadline) -> None:
         self.failed = 0
         self._deadline = deadline
 
     def run(self, name: str, work: Callable[[], T], otherwise: T) -> T:
-        """Run one pass; return `otherwise` where it fails or no time is left."""
+        """Run one pass; return `otherwise` if it fails or no time is left."""
         if self._deadline() < RELEASE_SECONDS:
             return otherwise
         try:

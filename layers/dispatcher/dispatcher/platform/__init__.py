@@ -1,1 +1,1 @@
-"""What everything stands on: settings, database, migrations, gateway, logs and metrics."""
+"""The platform of all other packages: settings, database, migrations, gateway, logs and metrics."""

@@ -24,7 +24,7 @@ INTERRUPTIONS = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction
 """Errors that pass by themselves: a deadlock, a lost connection, a server that has just become a reader."""
 
 UNREACHABLE = "The database cannot be reached at present; try again."
-"""What callers are told about an interruption."""
+"""The text for callers about an interruption."""
 
 CONNECT_SECONDS = 3
 """Less than the shortest timeout of a function, so that it can still report the error."""
@@ -46,20 +46,20 @@ def open_connection(url: str) -> Connection:
 
 
 def fetch_one(conn: Connection, make: Callable[..., T], query: QueryNoTemplate, parameters: Params = ()) -> T | None:
-    """Execute a statement and make a value of its first row, with its columns as keyword arguments; None without a row."""
+    """Execute a statement and build a value from its first row, with its columns as keyword arguments; None without a row."""
     with conn.cursor(row_factory=kwargs_row(make)) as cursor:
         return cursor.execute(query, parameters).fetchone()
 
 
 def fetch_all(conn: Connection, make: Callable[..., T], query: QueryNoTemplate, parameters: Params = ()) -> list[T]:
-    """Execute a statement and make a value of each row, with its columns as keyword arguments."""
+    """Execute a statement and build a value from each row, with its columns as keyword arguments."""
     with conn.cursor(row_factory=kwargs_row(make)) as cursor:
         return cursor.execute(query, parameters).fetchall()
 
 
 @contextmanager
 def connect() -> Generator[Connection]:
-    """Lend the environment's connection; open it, or open it again, where needed.
+    """Lend the environment's connection; open or reopen it if necessary.
 
     An environment can be thawed with a dead socket, and psycopg does not notice when the server has ended a connection.  So
     each invocation tests the connection once (about 0.1 ms).  A connection to a read-only server is not kept: after a
@@ -91,7 +91,7 @@ def _open() -> Connection:
 
 
 def persistently(work: Callable[[Connection], T]) -> T:
-    """Do the work; repeat it where the database interrupted it (a deadlock, a failover, a lost connection).
+    """Do the work; repeat it if the database interrupted it (a deadlock, a failover, a lost connection).
 
     Only for guarded moves, which change nothing the second time.  Never for an insert: its commit may have happened.
     """

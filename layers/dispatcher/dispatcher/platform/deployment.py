@@ -20,7 +20,7 @@ REPORT_SECONDS = 10
 REASON_MOST = 250
 """Characters.  CloudFormation accepts reports of up to 4 KB, and JSON may need twelve bytes for a character."""
 ASLEEP = frozenset({"ResourceNotReadyException", "ResourceConflictException"})
-"""Lambda's errors while it makes a function in a VPC ready again that nobody invoked for two weeks."""
+"""Lambda's errors while it prepares a function in a VPC that was not invoked for two weeks."""
 WAKING_PAUSES = (5, 10, 20, 25)
 """Seconds between the tries until the function is ready."""
 T = TypeVar("T")
@@ -86,5 +86,5 @@ def put(url: str, report: dict[str, str]) -> None:
     request = urllib.request.Request(  # noqa: S310 - CloudFormation gave the URL
         url, data=json.dumps(report).encode(), method="PUT", headers={"Content-Type": ""}
     )
-    with urllib.request.urlopen(request, timeout=REPORT_SECONDS):  # noqa: S310 - likewise
+    with urllib.request.urlopen(request, timeout=REPORT_SECONDS):  # noqa: S310 - CloudFormation's own URL
         pass

@@ -1,6 +1,6 @@
-"""The edge: CloudFront in front of both APIs, where the deployment has it.
+"""The edge: CloudFront in front of both APIs, if the deployment has it.
 
-The edge sends a secret header with each request, so that nobody can go around it, and a header with the caller's address.
+The edge sends a secret header with each request, so that no caller can bypass it, and a header with the caller's address.
 """
 
 import hmac
@@ -11,7 +11,7 @@ from dispatcher.platform import settings
 
 SECRET_HEADER = "x-origin-secret"  # noqa: S105 - the name of a header
 ADDRESS_HEADER = "x-caller-address"
-"""The edge overwrites what a caller puts here.  Without it the gateway would see only the edge's own address."""
+"""The edge overwrites a caller's value.  Without this header only the edge's own address would be known."""
 
 
 def headers_of(event: Mapping[str, Any]) -> dict[str, str]:
@@ -21,9 +21,9 @@ def headers_of(event: Mapping[str, Any]) -> dict[str, str]:
 
 
 def came_through(headers: Mapping[str, str]) -> bool:
-    """Tell whether a request with these headers (lower-case names) came through the edge; true where there is no edge.
+    """Tell whether a request with these headers (lower-case names) came through the edge; true if there is no edge.
 
-    A request that goes around the edge goes around its firewall too.
+    A request that bypasses the edge bypasses its firewall too.
     """
     secrets = settings.edge_secrets()
     shown = headers.get(SECRET_HEADER, "").encode()
@@ -31,5 +31,5 @@ def came_through(headers: Mapping[str, str]) -> bool:
 
 
 def caller_address(headers: Mapping[str, str], seen: str) -> str:
-    """Return the caller's address: what the edge says, where there is one, else the address that the gateway saw."""
+    """Return the caller's address: from the edge's header if there is an edge, else from the gateway."""
     return headers.get(ADDRESS_HEADER, seen) if settings.has_edge() else seen

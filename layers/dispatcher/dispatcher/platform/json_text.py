@@ -14,7 +14,7 @@ MAX_DIGITS = 4300
 
 
 def loads_strict(text: str) -> Any:
-    """Decode a request body; raises InvalidRequest for anything that cannot be stored and delivered unchanged.
+    """Decode a request body; raises InvalidRequest for values that cannot be stored and delivered unchanged.
 
     That is: text that is not JSON, NaN and Infinity, numbers that do not fit, nesting deeper than MAX_DEPTH, duplicate
     keys, U+0000 and lone surrogates (PostgreSQL stores neither).
@@ -36,7 +36,7 @@ def loads_strict(text: str) -> Any:
 def loads_of_agent(text: str) -> Any:
     """Decode an agent's message; a number that Python cannot hold becomes the text of its digits.
 
-    Raises ValueError, and RecursionError where the nesting is too deep to be read.
+    Raises ValueError, and RecursionError if the nesting is too deep to be read.
     """
     return json.loads(text, parse_int=_integer_or_text, parse_float=_float_or_text)
 

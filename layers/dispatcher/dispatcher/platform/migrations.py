@@ -13,7 +13,7 @@ from dispatcher.platform.database import Connection
 LOCK = 7_305_211_904
 LOCK_PATIENCE_SECONDS = 120.0
 
-# A statement that runs, or waits for a lock, for longer than this meets something broken; the sweep tries again later.  The
+# If a statement runs, or waits for a lock, for longer than this, something is broken; the sweep tries again later.  The
 # role carries the settings, because a SET would pin a session of RDS Proxy.
 ROLE_SETTINGS = {
     "lock_timeout": "5s",
@@ -33,8 +33,8 @@ REWORDED = {
 def migrate(conn: Connection) -> list[str]:
     """Apply each schema file that is not applied yet, in a transaction of its own; return the names of the new ones.
 
-    Needs a direct connection, not one through a proxy.  Raises Unavailable where another migration has been running for two
-    minutes, and RuntimeError where a file was changed after it had been applied.
+    Needs a direct connection, not one through a proxy.  Raises Unavailable if another migration has been running for two
+    minutes, and RuntimeError if a file was changed after it had been applied.
     """
     conn.execute("set statement_timeout = 0")
     _lock(conn)
@@ -62,7 +62,7 @@ def migrate(conn: Connection) -> list[str]:
 
 
 def grant_to(conn: Connection, role: str) -> None:
-    """Let a role that logs in with IAM read and write rows, and change nothing else.
+    """Let a role that logs in with IAM read and write rows, but not change the schema or other roles.
 
     Needs the owner of the schema, who may create roles.  Safe to repeat.
     """

@@ -11,5 +11,5 @@ metrics = Metrics(namespace="AgentCommandDispatcher")
 
 
 def deadline_of(context: LambdaContext) -> Callable[[], float]:
-    """Return a function that tells how many seconds this invocation has left."""
+    """Return a function that returns how many seconds this invocation has left."""
     return lambda: context.get_remaining_time_in_millis() / 1000

@@ -15,7 +15,7 @@ def database_url(*, fresh: bool = False) -> str:
 
     It comes from `DATABASE_URL`; or from the secret `DATABASE_SECRET_ARN`, where `DATABASE_HOST` may give the host; or it is
     an IAM log-in of `DATABASE_ROLE` at `DATABASE_HOST`.  `fresh` asks Secrets Manager again: the password may just have been
-    rotated.  Raises Misconfigured where none of these is set.
+    rotated.  Raises Misconfigured if none of these is set.
     """
     if url := os.environ.get("DATABASE_URL"):
         return url
@@ -40,7 +40,7 @@ def database_password_can_change() -> bool:
 
 
 def database_role() -> str | None:
-    """Return the role that functions log in as with IAM; None where they log in as the owner of the schema."""
+    """Return the role that functions log in as with IAM; None if they log in as the owner of the schema."""
     return os.environ.get("DATABASE_ROLE") or None
 
 
@@ -50,9 +50,9 @@ def has_edge() -> bool:
 
 
 def edge_secrets() -> Collection[str] | None:
-    """Return the values that the edge may send in the header x-origin-secret; None where there is no edge.
+    """Return the values that the edge may send in the header x-origin-secret; None if there is no edge.
 
-    The secret is JSON: {"current": …}, and {"current": …, "previous": …} during a rotation.  An empty value admits nobody.
+    The secret is JSON: {"current": …}, and {"current": …, "previous": …} during a rotation.  An empty value is never accepted.
     Raises Misconfigured for anything else.
     """
     if not has_edge():

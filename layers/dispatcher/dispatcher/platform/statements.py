@@ -1,6 +1,6 @@
-"""SQL statements in files: the file `claim.sql` stands beside the module that uses it.
+"""SQL statements in files: the file `claim.sql` is beside the module that uses it.
 
-A statement of up to ten lines stands in the module itself.  `{name}` in a file is a fragment that several statements share.
+A statement of up to ten lines is in the module itself.  `{name}` in a file is a fragment that several statements share.
 """
 
 from importlib import resources

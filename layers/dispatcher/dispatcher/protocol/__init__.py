@@ -1,1 +1,1 @@
-"""What agents say and what they get, without input or output."""
+"""The agents' protocol, without input or output: decode their messages, build messages for them."""

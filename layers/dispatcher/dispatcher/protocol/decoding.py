@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 from dispatcher.platform.json_text import as_object, as_text, is_array, loads_of_agent, storable
 
 REPORTS_MOST = 1000
-"""Reports that one message may hold; more meaningful ones do not fit into 128 KB."""
+"""The most reports in one message; more valid ones do not fit into 128 KB."""
 
 
 class BadFrame(Exception):
@@ -72,7 +72,7 @@ class SessionAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionStatus:
-    """The state of a session at its agent; `state` is None where the agent only adds details."""
+    """The state of a session at its agent; `state` is None if the agent only adds details."""
 
     session_id: str
     state: str | None
@@ -100,7 +100,7 @@ def text_of(event: Mapping[str, Any]) -> str:
 def decode(text: str) -> Sequence[AgentMessage | BadFrame]:
     """Decode one message; in a batch, a report that cannot be understood becomes a BadFrame in the result.
 
-    Raises BadFrame where the whole message cannot be understood.  The reason quotes nothing of the message but its type.
+    Raises BadFrame if the whole message cannot be understood.  The reason quotes nothing of the message but its type.
     """
     try:
         message = as_object(loads_of_agent(text))

@@ -1,4 +1,4 @@
-"""What an agent asks for in the query of its WebSocket handshake: the protocol, and how many commands at a time."""
+"""The query of an agent's WebSocket handshake: the protocol, and how many commands at a time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,11 +7,11 @@ from enum import StrEnum
 from dispatcher.errors import InvalidRequest
 
 WINDOW, WINDOW_MOST = 32, 100
-"""How many commands an agent of protocol 2 has unacknowledged at most, and the most that it may ask for."""
+"""The default window of an agent of protocol 2, and the largest that it may request."""
 
 
 class DeliveryMode(StrEnum):
-    """How an agent is spoken to, as stored in `agents.dialect`."""
+    """How the service speaks to an agent, as stored in `agents.dialect`."""
 
     ACKNOWLEDGING = "acknowledging"
     """Protocol 1: an ack, then the outcome.  One unacknowledged command at a time."""
@@ -23,7 +23,7 @@ class DeliveryMode(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handshake:
-    """The delivery mode that an agent asks for, and its window; without a mode, the agent's platform decides."""
+    """The delivery mode that an agent requests, and its window; without a mode, the agent's platform decides."""
 
     mode: DeliveryMode | None = None
     window: int = 1

@@ -1,1 +1,1 @@
-"""StreamSpace's sessions: optional, nothing else imports this package."""
+"""StreamSpace's sessions: optional; no other package imports this one."""

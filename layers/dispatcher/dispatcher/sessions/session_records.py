@@ -22,7 +22,7 @@ _STATE_AFTER = {
     "hibernate_session": "hibernated",
     "wake_session": "running",
 }
-"""What the success of a command means for its session, where the agent does not say it."""
+"""The state of a session after a successful command, if the agent reports none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ def insert(
     resources: dict[str, str],
     persistent_home: bool,
 ) -> Session | None:
-    """Insert a session that is about to be started; None where the name is taken."""
+    """Insert a session that is about to be started; None if the name is taken."""
     return fetch_one(
         conn,
         Session,
@@ -152,12 +152,12 @@ class SessionStates:
             set_state(conn, agent_id, settled.session_id, state, result)
 
     def failed(self, conn: Connection, agent_id: str, settled: Settled) -> None:
-        """Mark the session failed whose start failed; a failure of another action says nothing about its session."""
+        """Mark a session as failed if its start failed; a failure of another action does not change its session."""
         if settled.action == "start_session" and settled.session_id:
             set_state(conn, agent_id, settled.session_id, "failed")
 
     def reported(self, conn: Connection, agent_id: str, status: SessionStatus) -> None:
-        """Store what the agent says about a session of its own."""
+        """Store the agent's report about one of its own sessions."""
         state = status.state if status.state in REPORTED_STATES else None
         if not set_state(conn, agent_id, status.session_id, state, status.details):
             logger.warning(

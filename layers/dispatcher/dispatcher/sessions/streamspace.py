@@ -36,7 +36,7 @@ def start(
 ) -> tuple[Session, Command]:
     """Record a session and submit the command that starts it; a repeated key gives back those of the first request.
 
-    Raises UnknownAgent, Conflict where there is no agent, and IdempotencyKeyReused.
+    Raises UnknownAgent, Conflict if there is no agent, and IdempotencyKeyReused.
     """
     earlier = None
     if idempotency_key:

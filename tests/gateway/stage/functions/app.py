@@ -1,7 +1,8 @@
 """The functions behind the conformance tests: each reports its event through the gateway itself.
 
-So the same tests run against AWS: an HTTP function returns its event, a WebSocket function posts it to the socket that
-it came from, `$disconnect` to the socket of a watcher.  Each also logs its event, for the tests of the local gateway.
+So the same tests run against AWS: an HTTP function returns its event, a WebSocket function posts it to the connection
+that it came from, `$disconnect` posts it to the connection of a watcher.  Each also logs its event, for the tests of the
+local gateway.
 """
 
 import json
@@ -17,7 +18,7 @@ from botocore.exceptions import ClientError
 
 Event = dict[str, Any]
 ONCE = Config(retries={"total_max_attempts": 1})
-LONG = 1000  # characters of a body that a report repeats; of a longer one it has the length
+LONG = 1000  # characters: a report contains a body up to this length, and only the length of a longer one
 
 
 def logged(handler: Callable[[Event], Any]) -> Callable[[Event, object], Any]:
@@ -34,7 +35,7 @@ def logged(handler: Callable[[Event], Any]) -> Callable[[Event, object], Any]:
 
 @logged
 def http(event: Event) -> Any:
-    """Echo, answer as the caller says, or fail."""
+    """Echo, answer as the request demands, or fail."""
     if event["rawPath"] == "/answer":
         return json.loads(event["body"])
     if event["rawPath"] == "/raise":
@@ -44,7 +45,7 @@ def http(event: Event) -> Any:
 
 @logged
 def guard(event: Event) -> Event:
-    """Allow whom the header says, in the simple form."""
+    """Allow or deny as the header says, in the simple form."""
     answers: dict[str, Event] = {
         "yes": {"isAuthorized": True, "context": {"role": "operator", "level": 3, "asked": event["routeKey"]}},
         "no": {"isAuthorized": False},
@@ -54,7 +55,7 @@ def guard(event: Event) -> Event:
 
 @logged
 def authorize(event: Event) -> Event:
-    """Allow agents by their names, and tell later events what it was asked."""
+    """Allow or deny agents by their names, and pass the authorizer's event on to later events."""
     query: dict[str, str] = event["queryStringParameters"]
     agent = query["agent_id"]
     if agent == "unauthorized":
@@ -80,7 +81,7 @@ def authorize(event: Event) -> Event:
 
 @logged
 def connect(event: Event) -> Event:
-    """Have the event reported as soon as the connection is there, and accept or refuse it as the client wishes."""
+    """Have the event reported as soon as the connection exists, and accept or refuse it as the client demands."""
     wish = event["queryStringParameters"].get("wish")
     if wish == "raise":
         raise ValueError("no")
@@ -97,7 +98,7 @@ def connect(event: Event) -> Event:
 
 @logged
 def later(event: Event) -> Event:
-    """Post a report to the connection that it is about, once that is there."""
+    """Post a report to the connection that it is about, once it exists."""
     if event.get("fail"):
         raise ValueError("a secret")
     if "event" not in event:
@@ -116,13 +117,13 @@ def later(event: Event) -> Event:
 
 @logged
 def message(event: Event) -> Event:
-    """Report the event; fail, wait or answer as the message says."""
+    """Report the event; fail, wait or answer as the message demands."""
     return _reported("Message", event)
 
 
 @logged
 def special(event: Event) -> Event:
-    """Report the event of the route that has a name."""
+    """Report the event of the named route."""
     return _reported("Special", event)
 
 
@@ -152,7 +153,7 @@ def _shortened(event: Event) -> Event:
 
 
 def _too_early(event: Event) -> dict[str, int]:
-    """Return the status of each call about a connection that is not there, 200 where it is."""
+    """Return the status of each call about a connection that does not exist yet; 200 if it exists."""
     client, identity = _connections(event), event["requestContext"]["connectionId"]
     calls: dict[str, Any] = {
         "post": lambda: client.post_to_connection(ConnectionId=identity, Data=b"too early"),

@@ -1,4 +1,4 @@
-"""One running gateway for all tests that need no settings of their own."""
+"""One running gateway for all tests that need no special settings."""
 
 from __future__ import annotations
 

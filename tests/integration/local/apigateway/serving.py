@@ -1,4 +1,4 @@
-"""Runs the gateway of local/ in a thread, and waits for what its functions log and its sockets say."""
+"""Runs the gateway of local/ in a thread, and waits for log lines of its functions and messages of its sockets."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ def gateway_in_thread(template: Path, *, log: Callable[[str, str], None], **sett
 
 
 def overfill(target: Target, connection_id: str) -> None:
-    """Post to an agent that does not read, until that fails."""
+    """Post to an agent that does not read, until a post fails."""
     for _ in range(500):
         target.connections.post_to_connection(ConnectionId=connection_id, Data=b"x" * 131072)
 
 
 def closing(agent: ClientConnection) -> tuple[int, str]:
-    """Wait until the gateway closes an agent's socket, and read what comes before; return its code and reason."""
+    """Read messages until the gateway closes an agent's socket; return the close code and reason."""
     with pytest.raises(ConnectionClosed) as closed:
         _read_all(agent)
     assert closed.value.rcvd is not None

@@ -1,4 +1,4 @@
-"""@connections and Lambda's Invoke, where the conformance tests do not look."""
+"""@connections and Lambda's Invoke: what the conformance tests do not test."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def test_a_post_reaches_the_agent_with_or_without_the_stage_in_the_url(served: T
         assert agent.recv(timeout=10) == b"\xff"
 
 
-def test_a_client_that_does_not_read_is_a_limit_not_gone(served: Target) -> None:
-    """429 means: try later; the connection still exists."""
+def test_a_post_to_a_client_that_does_not_read_gets_429_and_not_410(served: Target) -> None:
+    """429 means that the caller should try later; the connection still exists."""
     with served.connected("stuck", max_queue=1) as (agent, identity):
         with pytest.raises(ClientError) as refused:
             overfill(served, identity)
         found = served.connections.get_connection(ConnectionId=identity)
-        agent.socket.shutdown(socket.SHUT_RDWR)  # a close would wait for what was not read
+        agent.socket.shutdown(socket.SHUT_RDWR)  # a close would wait for unread data
 
     response: dict[str, Any] = {**refused.value.response}
     assert response["Error"]["Code"] == "LimitExceededException"
@@ -57,7 +57,7 @@ def test_messages_in_and_out_move_last_active_at(served: Target) -> None:
 
 
 def test_a_call_must_be_signed(served: Target) -> None:
-    """A page in a browser cannot be made to invoke functions."""
+    """Otherwise a page in a browser could invoke functions."""
     answer = urllib3.request("POST", f"{served.http}/2015-03-31/functions/Later/invocations", body=b"{}")
 
     assert answer.status == 403

@@ -1,4 +1,4 @@
-"""The HTTP API, where the conformance tests do not look: odd paths, bodies and answers."""
+"""The HTTP API: odd paths, bodies and answers that the conformance tests do not test."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_an_answer_without_a_status_is_a_body(served: Target, answer: object, ex
     "answer", [{"statusCode": "x"}, {"statusCode": 200, "body": {"a": 1}}, {"statusCode": 200, "headers": {"a": [1]}}]
 )
 def test_a_malformed_answer_is_a_500(served: Target, answer: object) -> None:
-    """The client learns nothing more."""
+    """The client gets no details."""
     response, body = served.answer(answer)
 
     assert response.status == 500
@@ -96,7 +96,7 @@ def test_a_body_of_more_than_ten_megabytes_is_refused(served: Target) -> None:
 
 
 def test_an_authorizer_sees_the_request_without_its_body(served: Target) -> None:
-    """And, without an identity source, every request."""
+    """Without an identity source it sees every request."""
     served.echo("POST", "/guarded?test=event", b"{}", {"x-key": "yes"})
 
     events = [event for event in served.recorded("Guard") if event["rawQueryString"] == "test=event"]

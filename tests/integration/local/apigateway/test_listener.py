@@ -31,7 +31,7 @@ Resources:
 
 
 def test_a_schedule_runs_its_function_again_and_again(tmp_path: Path) -> None:
-    """With the scheduler's own event, where the template gives none."""
+    """With the scheduler's default event if the template has none."""
     (tmp_path / "template.yaml").write_text(SCHEDULED)
     (tmp_path / "tick.py").write_text("import json\ndef handler(event, context): print(json.dumps(event))")
     lines: list[str] = []
@@ -64,7 +64,7 @@ def test_a_stop_closes_open_sockets_as_going_away_and_is_quick() -> None:
 
 
 def test_a_client_that_does_not_read_does_not_hold_up_a_stop() -> None:
-    """What it was sent is dropped."""
+    """Data that it did not read is dropped."""
     with contextlib.ExitStack() as sockets:
         with local_gateway() as own:
             agent, identity = sockets.enter_context(own.connected("stuck", max_queue=1))

@@ -1,4 +1,4 @@
-"""The WebSocket API, where the conformance tests do not look: paths, order, close codes, time limits."""
+"""The WebSocket API: paths, order, close codes and time limits that the conformance tests do not test."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_handshake_elsewhere_is_forbidden(served: Target) -> None:
 
 
 def test_a_refused_handshake_has_no_disconnect(served: Target) -> None:
-    """There was no connection."""
+    """There never was a connection."""
     with pytest.raises(InvalidStatus), served.open("refused", wish="refuse"):
         pass
     with served.connected("after it"):
@@ -59,7 +59,7 @@ def test_messages_are_handled_in_order(served: Target) -> None:
 
 
 def test_disconnect_runs_after_the_messages_that_came_before_the_close(served: Target) -> None:
-    """Whatever was received is handled first."""
+    """All received messages are handled first."""
     with served.connected("leaving") as (agent, _):
         agent.send("slow")
         agent.send("last")

@@ -1,4 +1,4 @@
-"""A runtime with three functions: one does what its event says, one cannot be imported, one exits while it is loaded."""
+"""A runtime with three functions: one obeys its event, one cannot be imported, one exits while it is loaded."""
 
 from __future__ import annotations
 
@@ -78,12 +78,12 @@ class Running:
     lines: list[tuple[str, str]]
 
     async def act(self, act: str, **event: object) -> Result:
-        """Run the function that does what its event says."""
+        """Run the function that obeys its event."""
         return await self.runtime.invoke("Act", {"act": act, **event})
 
 
 async def until(holds: Callable[[], object]) -> None:
-    """Wait until something holds."""
+    """Wait until a condition holds."""
     async with asyncio.timeout(20):
         while not holds():  # noqa: ASYNC110 - a process, or a line of a log
             await asyncio.sleep(0.01)
@@ -102,7 +102,7 @@ def deployment_in(folder: Path, *, timeout: int = 2) -> Deployment:
 
 
 def run(folder: Path, test: Callable[[Running], Awaitable[object]], **settings: Any) -> list[tuple[str, str]]:
-    """Run a test with a runtime of its own; return what the functions printed until its end."""
+    """Run a test with its own runtime; return everything that the functions printed."""
     deployment = deployment_in(folder)
     lines: list[tuple[str, str]] = []
 

@@ -26,7 +26,7 @@ def test_a_process_serves_one_event_after_another(tmp_path: Path) -> None:
 
 
 def test_concurrent_events_get_processes_of_their_own_up_to_the_limit(tmp_path: Path) -> None:
-    """What is beyond the limit waits."""
+    """Further events wait."""
 
     async def test(running: Running) -> None:
         results = await asyncio.gather(*(running.act("sleep", seconds=0.3) for _ in range(6)))
@@ -48,10 +48,8 @@ def test_an_idle_process_is_ended(tmp_path: Path) -> None:
     run(tmp_path, test, idle_seconds=0.2)
 
 
-def test_a_function_sees_lambdas_environment_and_nothing_of_ours(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The template's variables, the caller's overrides, Lambda's own; neither secrets nor profiles of a developer."""
+def test_a_function_sees_only_lambdas_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The template's variables, the caller's overrides, Lambda's own; no secrets and no profiles of a developer."""
     monkeypatch.setenv("SECRET_OF_A_DEVELOPER", "x")
 
     async def test(running: Running) -> None:
@@ -98,7 +96,7 @@ def test_the_context_is_lambdas(tmp_path: Path) -> None:
 
 
 def test_events_and_answers_pass_through_json(tmp_path: Path) -> None:
-    """What JSON cannot express is an error of the function; a Decimal is a number, a lone surrogate survives."""
+    """A value that JSON cannot express is an error of the function; a Decimal becomes a number, a lone surrogate is kept."""
 
     async def test(running: Running) -> None:
         assert (await running.act("decimal")).json() == 1.5
@@ -124,7 +122,7 @@ def test_every_line_that_was_printed_is_logged(tmp_path: Path) -> None:
     assert lines[-1] == ("Act", "on standard error, without an end")
 
 
-def test_a_caller_that_goes_away_leaves_the_function_running(tmp_path: Path) -> None:
+def test_a_function_runs_on_after_its_caller_is_cancelled(tmp_path: Path) -> None:
     """Its process takes the next event when it is done."""
 
     async def test(running: Running) -> None:
@@ -138,7 +136,7 @@ def test_a_caller_that_goes_away_leaves_the_function_running(tmp_path: Path) -> 
 
 
 def test_an_asynchronous_event_is_dropped_after_three_attempts(tmp_path: Path) -> None:
-    """All under one request id, and the log says so."""
+    """All attempts have the same request id, and the drop is logged."""
 
     async def test(running: Running) -> None:
         request_id = running.runtime.invoke_async("Act", {"act": "raise_id"})

@@ -35,7 +35,7 @@ def test_an_exception_is_an_error_without_a_trace(tmp_path: Path) -> None:
 
 
 def test_a_function_that_takes_too_long_is_killed(tmp_path: Path) -> None:
-    """In the middle of what it does; the next event gets a new process."""
+    """It is killed at its timeout; the next event gets a new process."""
 
     async def test(running: Running) -> None:
         pid, _ = (await running.act("pid")).json()
@@ -106,7 +106,7 @@ def test_close_does_not_wait_for_a_busy_function(tmp_path: Path) -> None:
 
 
 def test_a_fork_server_that_died_is_replaced(tmp_path: Path) -> None:
-    """Its workers are gone with it, and the next event is served."""
+    """Its workers end with it, and the next event is served."""
 
     async def test(running: Running) -> None:
         pid, _ = (await running.act("pid")).json()

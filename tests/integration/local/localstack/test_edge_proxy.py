@@ -1,4 +1,4 @@
-"""One host for two APIs: what CloudFront does on AWS, and the edge proxy on one machine."""
+"""One host for two APIs: the edge proxy does on one machine what CloudFront does on AWS."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def behind() -> Generator[Target]:
     ],
 )
 def test_the_path_chooses_the_api(asked: bytes, first: bytes) -> None:
-    """Agents whose base URL ends with a slash ask with two."""
+    """Agents whose base URL ends with a slash request a path with two slashes."""
     head = edge_proxy.rewritten(asked + b"\r\nHost: one.example\r\nX-Agent-Api-Key: k\r\n\r\n", ORIGINS)
 
     lines = head.split(b"\r\n")
@@ -56,7 +56,7 @@ def test_the_path_chooses_the_api(asked: bytes, first: bytes) -> None:
 
 
 def test_an_http_request_and_its_answer_pass(behind: Target) -> None:
-    """With the body, the headers and the path that the API has behind its stage."""
+    """The API gets the body, the headers and the path without the stage."""
     event = behind.echo("PUT", "/dog?q=1", b"\xff" * 200_000, {"X-Own": "value"})
 
     assert event["routeKey"] == "ANY /pets/{proxy+}"
@@ -66,7 +66,7 @@ def test_an_http_request_and_its_answer_pass(behind: Target) -> None:
 
 
 def test_a_websocket_passes_until_the_gateway_closes_it(behind: Target) -> None:
-    """Both ways, and the close code too."""
+    """Messages pass in both directions, and so does the close code."""
     with behind.connected("passing", path="/api/v1/agents/connect") as (agent, identity):
         agent.send("hello")
         behind.wait_for("Message", "passing")
@@ -76,7 +76,7 @@ def test_a_websocket_passes_until_the_gateway_closes_it(behind: Target) -> None:
 
 
 def test_the_gateway_learns_that_an_agent_was_killed(behind: Target) -> None:
-    """The agent would stay online otherwise."""
+    """Otherwise the agent would stay online."""
     with behind.connected("killed", path="/api/v1/agents/connect") as (agent, _):
         agent.socket.shutdown(2)
 

@@ -94,7 +94,7 @@ def test_the_role_owns_its_database_and_is_no_superuser(tmp_path: Path) -> None:
 
 
 def test_a_second_start_keeps_data_password_and_port(tmp_path: Path) -> None:
-    """What was written is there, under the same URL."""
+    """The data is still there, under the same URL."""
     with postgres.running(tmp_path, settings=FAST) as first, psycopg.connect(first.url) as conn:
         conn.execute("create table kept as select 7 as number")
 
@@ -103,15 +103,15 @@ def test_a_second_start_keeps_data_password_and_port(tmp_path: Path) -> None:
         assert ask(second.url, "select number from kept") == "7"
 
 
-def test_by_default_what_is_committed_is_on_the_disk(tmp_path: Path) -> None:
-    """The settings fsync and synchronous_commit are on, since a 202 is a promise."""
+def test_by_default_commits_are_on_the_disk(tmp_path: Path) -> None:
+    """The settings fsync and synchronous_commit are on, because a 202 must survive a crash."""
     with postgres.running(tmp_path) as server:
         assert ask(server.url, "show fsync") == "on"
         assert ask(server.url, "show synchronous_commit") == "on"
 
 
 def test_only_the_generated_password_opens_the_database(tmp_path: Path) -> None:
-    """It is in a file for its owner; the superuser has no password that would."""
+    """It is in a file that only its owner can read; the superuser has no password."""
     with postgres.running(tmp_path, settings=FAST) as server:
         mode = (tmp_path / "postgres.password").stat().st_mode & 0o777
         for role in ("dispatcher", "postgres"):
@@ -131,7 +131,7 @@ def test_a_lost_password_is_replaced(tmp_path: Path) -> None:
         assert ask(server.url) == "1"
 
 
-def test_a_port_that_another_program_took_is_left_to_it(tmp_path: Path) -> None:
+def test_a_port_that_another_program_has_taken_is_not_used(tmp_path: Path) -> None:
     """The next start takes another one."""
     with postgres.running(tmp_path, settings=FAST) as first:
         pass
@@ -141,7 +141,7 @@ def test_a_port_that_another_program_took_is_left_to_it(tmp_path: Path) -> None:
         assert ask(second.url) == "1"
 
 
-def test_a_home_in_use_is_not_taken_from_its_holder(tmp_path: Path) -> None:
+def test_a_home_in_use_is_refused(tmp_path: Path) -> None:
     """The error names the holder and what to do next, and the holder's server goes on."""
     with program(tmp_path) as (holder, url):
         with (
@@ -154,7 +154,7 @@ def test_a_home_in_use_is_not_taken_from_its_holder(tmp_path: Path) -> None:
 
 
 def test_the_server_ends_with_a_killed_parent_and_starts_again_at_once(tmp_path: Path) -> None:
-    """A start right after the SIGKILL waits for what is left."""
+    """A start right after the SIGKILL waits for the end of the old server."""
     with program(tmp_path) as (parent, url):
         server = postmaster(tmp_path)
         parent.kill()
@@ -167,7 +167,7 @@ def test_the_server_ends_with_a_killed_parent_and_starts_again_at_once(tmp_path:
 
 
 def test_nothing_is_left_when_the_parent_is_killed(tmp_path: Path) -> None:
-    """Neither the server nor its guard outlives the parent for long."""
+    """The server and its guard end soon after the parent."""
     with program(tmp_path) as (parent, _url):
         server = postmaster(tmp_path)
         guard = server.parent()
@@ -179,7 +179,7 @@ def test_nothing_is_left_when_the_parent_is_killed(tmp_path: Path) -> None:
 
 
 def test_a_server_whose_guard_was_killed_too_is_ended_by_the_next_start(tmp_path: Path) -> None:
-    """The home is not locked for ever."""
+    """The home does not stay locked."""
     with program(tmp_path) as (parent, _url):
         server = postmaster(tmp_path)
         guard = server.parent()
@@ -204,7 +204,7 @@ def test_a_server_that_was_killed_recovers(tmp_path: Path) -> None:
 
 
 def test_a_stale_process_id_that_another_process_has_now_does_no_harm(tmp_path: Path) -> None:
-    """After a reboot it may be anybody's: that process is left alone, and the server starts."""
+    """After a reboot another process may have the number: it is not touched, and the server starts."""
     with postgres.running(tmp_path, settings=FAST):
         pass
     with subprocess.Popen(["sleep", "60"]) as innocent:
@@ -230,7 +230,7 @@ def test_a_setting_that_the_server_refuses_is_in_the_error(tmp_path: Path) -> No
 
 
 def test_without_postgres_the_error_says_how_to_get_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """PG_BIN is used, and named when it is wrong."""
+    """PG_BIN is used, and the error names it if it is wrong."""
     monkeypatch.setenv("PG_BIN", str(tmp_path))
 
     with pytest.raises(postgres.PostgresError, match=r"looked in: .*\n.*requirements/local.txt"):
@@ -253,7 +253,7 @@ def closed_folder() -> Generator[Callable[[str], Path]]:
 
 @as_root
 def test_an_ordinary_user_runs_the_server(closed_folder: Callable[[str], Path]) -> None:
-    """Without any change of user."""
+    """No change of the user is needed."""
     python, user = "/usr/bin/python3", pwd.getpwnam("nobody").pw_uid
     imports = [python, "-c", "import sys, psycopg, psutil; sys.exit(sys.version_info < (3, 11))"]
     environment = {"PYTHONPATH": sysconfig.get_paths()["purelib"]}
@@ -268,7 +268,7 @@ def test_an_ordinary_user_runs_the_server(closed_folder: Callable[[str], Path]) 
 
 @as_root
 def test_root_runs_the_server_as_the_owner_of_the_home(closed_folder: Callable[[str], Path]) -> None:
-    """As with sudo: the files stay the user's own."""
+    """As with sudo: the files still belong to the user."""
     home = closed_folder("nobody")
 
     with postgres.running(home, settings=FAST) as server:

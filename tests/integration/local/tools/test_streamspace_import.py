@@ -1,4 +1,4 @@
-"""Moving a StreamSpace table over: its columns, NULLs everywhere, `ack`, times without a zone."""
+"""Importing a StreamSpace table: its columns, NULLs everywhere, `ack`, times without a zone."""
 
 import os
 import subprocess
@@ -41,7 +41,7 @@ FULL: dict[str, Any] = {
 
 @pytest.fixture
 def streamspace(conn: Connection) -> Connection:
-    """The table as StreamSpace v2 makes it: nullable but for the first three, times without a zone, and ids of its own."""
+    """The table of StreamSpace v2: all but three columns are nullable, times have no zone, ids are its own."""
     conn.execute(
         """
         create schema streamspace;
@@ -92,10 +92,8 @@ def moved_row(conn: Connection, command_id: str, columns: LiteralString) -> tupl
         ("queued", "dead", 'set aside: unknown status "queued"'),
     ],
 )
-def test_each_status_becomes_what_it_means_here(
-    streamspace: Connection, there: str | None, here: str, cause: str
-) -> None:
-    """`ack` is acknowledged; what was sent and never acknowledged is due again; the history says where it comes from."""
+def test_each_status_is_translated(streamspace: Connection, there: str | None, here: str, cause: str) -> None:
+    """`ack` becomes acknowledged; a sent command without an ack is due again; the history names the old status."""
     put(streamspace, "k1", status=there)
 
     assert move(streamspace, SOURCE).statuses == {here: 1}
@@ -106,8 +104,8 @@ def test_each_status_becomes_what_it_means_here(
 
 @pytest.mark.parametrize("column", NULLABLE)
 @pytest.mark.parametrize("status", ["pending", "sent", "ack", "completed", "failed"])
-def test_null_in_any_column_stops_no_row(streamspace: Connection, column: str, status: str) -> None:
-    """The bug that it all began with, on the way over."""
+def test_a_row_with_null_in_any_column_is_moved(streamspace: Connection, column: str, status: str) -> None:
+    """NULLs are the bug that this project began with."""
     put(streamspace, "whole", **FULL)
     put(streamspace, "holed", **{**FULL, "status": status, column: None})
     put(streamspace, "bare", status=None, created_at=None)
@@ -119,8 +117,8 @@ def test_null_in_any_column_stops_no_row(streamspace: Connection, column: str, s
     assert check_for_loss(streamspace).clean
 
 
-def test_times_without_a_zone_are_read_in_the_zone_that_is_named(streamspace: Connection) -> None:
-    """To the microsecond; in winter Berlin is an hour ahead."""
+def test_times_without_a_zone_are_read_in_the_given_zone(streamspace: Connection) -> None:
+    """Exact to the microsecond; in winter Berlin is one hour ahead of UTC."""
     put(streamspace, "k1", **FULL)
 
     move(streamspace, SOURCE, timezone="Europe/Berlin")
@@ -132,8 +130,8 @@ def test_times_without_a_zone_are_read_in_the_zone_that_is_named(streamspace: Co
     ]
 
 
-def test_what_nobody_wants_any_more_has_expired(streamspace: Connection) -> None:
-    """StreamSpace kept it as pending for ever; a session of last year must not be stopped now."""
+def test_old_commands_are_moved_as_expired(streamspace: Connection) -> None:
+    """StreamSpace kept them as pending for ever; a session of last year must not be stopped now."""
     put(streamspace, "old", created_at="2025-11-22 06:16:33")
     put(streamspace, "young")
 
@@ -145,7 +143,7 @@ def test_what_nobody_wants_any_more_has_expired(streamspace: Connection) -> None
 
 
 def test_it_can_be_run_again(streamspace: Connection) -> None:
-    """What went on here meanwhile is not undone; what is new there comes."""
+    """Changes in the dispatcher are kept; new rows of StreamSpace are moved."""
     put(streamspace, "k1")
     move(streamspace, SOURCE)
     streamspace.execute("update agent_commands set status = 'cancelled', completed_at = now(), cause = 'by hand'")
@@ -155,8 +153,8 @@ def test_it_can_be_run_again(streamspace: Connection) -> None:
     assert moved_row(streamspace, "k1", "status") == ("cancelled",)
 
 
-def test_what_was_moved_is_delivered_in_the_order_in_which_it_was_accepted_there(streamspace: Connection) -> None:
-    """Whatever order the rows lie in."""
+def test_moved_commands_are_delivered_in_their_original_order(streamspace: Connection) -> None:
+    """The order of the rows in the table does not matter."""
     create_agent(streamspace)
     for number in (3, 1, 2):
         put(streamspace, f"k{number}", payload=f'{{"n": {number}}}')
@@ -176,8 +174,8 @@ def test_what_was_moved_is_delivered_in_the_order_in_which_it_was_accepted_there
     assert '"n": 1' in gateway.frames[0][1]  # one at a time: the others wait for its ack
 
 
-def test_a_table_of_another_age_comes_over_too(conn: Connection) -> None:
-    """Fewer columns, times with a zone, a payload that is text and no JSON, rows that name nothing."""
+def test_an_older_version_of_the_table_is_moved_too(conn: Connection) -> None:
+    """Fewer columns, times with a zone, a payload that is text and not JSON, rows without an id, agent or action."""
     conn.execute(
         """
         create schema streamspace;
@@ -200,8 +198,8 @@ def test_a_table_of_another_age_comes_over_too(conn: Connection) -> None:
     assert check_for_loss(conn).clean
 
 
-def test_nothing_is_moved_where_something_goes_wrong(streamspace: Connection) -> None:
-    """One transaction; a zone that there is not is said."""
+def test_nothing_is_moved_after_an_error(streamspace: Connection) -> None:
+    """It is one transaction; the error names an unknown zone."""
     put(streamspace, "k1")
 
     with pytest.raises(psycopg.Error, match="Mars"):
@@ -209,8 +207,8 @@ def test_nothing_is_moved_where_something_goes_wrong(streamspace: Connection) ->
     assert streamspace.execute("select count(*) from agent_commands").fetchone() == (0,)
 
 
-def test_the_command_says_what_it_did(streamspace: Connection, database_url: str) -> None:
-    """As an operator runs it."""
+def test_the_command_prints_what_it_did(streamspace: Connection, database_url: str) -> None:
+    """An operator runs it like this."""
     put(streamspace, "k1", status="ack")
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""The template for this machine, and what the environment names: `make localstack` without its emulator."""
+"""The template for this machine, and the emulator that the environment names: parts of `make localstack`."""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ from local.localstack import emulator, fitting
 from local.sam_template.intrinsics import read
 
 
-def test_a_fitted_template_differs_in_processor_and_python_alone(root: Path, tmp_path: Path) -> None:
-    """What an emulator deploys is what AWS gets, but for these."""
+def test_a_fitted_template_differs_in_processor_and_python_only(root: Path, tmp_path: Path) -> None:
+    """So an emulator deploys nearly the same template as AWS."""
     template = fitting.lay_out(root, tmp_path / "source", architecture="x86_64", runtime="python3.11")
 
     original, fitted = (path.read_text().splitlines() for path in (root / "template.yaml", template))
@@ -20,8 +20,8 @@ def test_a_fitted_template_differs_in_processor_and_python_alone(root: Path, tmp
     assert read(template)["Globals"]["Function"]["Architectures"] == ["x86_64"]
 
 
-def test_a_fitted_template_finds_the_code_where_it_lies(root: Path, tmp_path: Path) -> None:
-    """Also when it is laid out a second time."""
+def test_a_fitted_template_finds_the_code(root: Path, tmp_path: Path) -> None:
+    """Also if it is written a second time."""
     first, template = (
         fitting.lay_out(root, tmp_path / "source", architecture="arm64", runtime="python3.13") for _ in range(2)
     )
@@ -35,7 +35,7 @@ def test_a_fitted_template_finds_the_code_where_it_lies(root: Path, tmp_path: Pa
 
 
 def test_a_template_without_a_runtime_is_refused() -> None:
-    """Its functions would run on a Python that nobody named."""
+    """Its functions would run on an unknown Python version."""
     with pytest.raises(fitting.UnfitError):
         fitting.fitted("Resources: {}", architecture="x86_64", runtime="python3.13")
 
@@ -56,5 +56,5 @@ def test_the_environment_names_the_emulator(environment: dict[str, str], url: st
 
 
 def test_nothing_answers_where_nothing_listens() -> None:
-    """Said at once, not after a deployment."""
+    """The error comes at once, not after a deployment."""
     assert not emulator.answers("http://127.0.0.1:1")

@@ -1,4 +1,4 @@
-"""What `make up` takes for the template's parameters."""
+"""The values that `make up` accepts for the template's parameters."""
 
 import re
 from pathlib import Path
@@ -14,8 +14,8 @@ TEMPLATE: dict[str, Any] = read(Path(__file__).parents[4] / "template.yaml")
 TOLD = {"Environment": {"Variables": {"NEW": {"Ref": "New"}}}}
 
 
-def test_every_parameter_has_a_variable_of_its_own_and_none_of_the_settings() -> None:
-    """Named in upper snake case."""
+def test_every_parameter_has_its_own_variable() -> None:
+    """The name is in upper snake case, and differs from the variables of `make up` itself."""
     names = {variable(name) for name in TEMPLATE["Parameters"]}
 
     assert len(names) == len(TEMPLATE["Parameters"])
@@ -23,8 +23,8 @@ def test_every_parameter_has_a_variable_of_its_own_and_none_of_the_settings() ->
     assert not names & {f"DISPATCHER_{name}" for name in ("PORT", "HOME", "ADMIN_PASSWORD", "SWEEP_SECONDS", "URL")}
 
 
-def test_what_is_set_is_taken_and_what_is_empty_is_not() -> None:
-    """Other variables are none of its business."""
+def test_a_set_variable_is_used_and_an_empty_one_is_not() -> None:
+    """Other variables are ignored."""
     environment = {"DISPATCHER_QUEUE_LIMIT": "7", "DISPATCHER_LOG_LEVEL": "", "DISPATCHER_PORT": "0", "QueueLimit": "8"}
 
     assert from_environment(TEMPLATE, environment) == {"QueueLimit": "7"}
@@ -39,8 +39,8 @@ def test_what_is_set_is_taken_and_what_is_empty_is_not() -> None:
         ("LOG_LEVEL", "LOUD", "one of DEBUG, INFO, WARNING, ERROR"),
     ],
 )
-def test_a_bad_value_is_named_with_what_is_wanted(name: str, value: str, wanted: str) -> None:
-    """As the other settings are."""
+def test_a_bad_value_is_reported_with_the_expected_form(name: str, value: str, wanted: str) -> None:
+    """Like the other settings."""
     with pytest.raises(OptionError) as caught:
         from_environment(TEMPLATE, {f"DISPATCHER_{name}": value})
 
@@ -56,8 +56,8 @@ def test_a_bad_value_is_named_with_what_is_wanted(name: str, value: str, wanted:
         ({"Type": "String", "AllowedPattern": r"1[567]\.\d+"}, "9.6", r"what matches 1[567]\.\d+"),
     ],
 )
-def test_every_rule_of_cloudformation_counts(declaration: dict[str, Any], value: str, wanted: str) -> None:
-    """Also those that no parameter of today's has."""
+def test_every_rule_of_cloudformation_is_applied(declaration: dict[str, Any], value: str, wanted: str) -> None:
+    """Also those that no present parameter uses."""
     template = {"Parameters": {"New": declaration}, "Globals": {"Function": TOLD}, "Resources": {}}
 
     with pytest.raises(OptionError, match=f"DISPATCHER_NEW={value} is no New"):
@@ -66,8 +66,8 @@ def test_every_rule_of_cloudformation_counts(declaration: dict[str, Any], value:
         from_environment(template, {"DISPATCHER_NEW": value})
 
 
-def test_what_only_aws_has_is_refused() -> None:
-    """Rather than that it does nothing, or breaks the functions; what there is instead is told."""
+def test_a_parameter_for_aws_only_is_refused() -> None:
+    """It would do nothing, or break the functions; the error lists the parameters that work."""
     assert {"QueueLimit", "OperatorRate", "AgentRate", "RetentionDays", "LogLevel", "OidcIssuer"} <= set(
         settable(TEMPLATE)
     )

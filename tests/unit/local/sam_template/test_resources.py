@@ -1,4 +1,4 @@
-"""What is read from a template."""
+"""Reading a template."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ Conditions:
     ],
 )
 def test_an_intrinsic_function_is_resolved(tmp_path: Path, expression: str, expected: str) -> None:
-    """Short and long forms alike."""
+    """Both short and long forms."""
     assert values(tmp_path, expression, HEAD, Name="moon") == expected
 
 
-def test_no_value_leaves_out_what_holds_it(tmp_path: Path) -> None:
+def test_no_value_removes_its_property(tmp_path: Path) -> None:
     """In mappings and in lists."""
     text = f"""
 Conditions: {{Never: !Equals [a, b]}}
@@ -156,8 +156,8 @@ Resources:{FUNCTION}
         ),
     ],
 )
-def test_what_cannot_be_followed_is_named(tmp_path: Path, resources: str, complaint: str) -> None:
-    """The error says what it is."""
+def test_an_unsupported_or_broken_reference_is_named(tmp_path: Path, resources: str, complaint: str) -> None:
+    """The error names it."""
     with pytest.raises(TemplateError, match=complaint):
         load(tmp_path, f"Resources:\n  {resources}")
 
@@ -167,7 +167,7 @@ def test_what_cannot_be_followed_is_named(tmp_path: Path, resources: str, compla
     [({"Nope": "x"}, "no parameter Nope"), ({}, "Needed has no default")],
 )
 def test_parameters_must_fit(tmp_path: Path, parameters: dict[str, str], complaint: str) -> None:
-    """Not unknown, and not missing; the values are checked where the environment sets them."""
+    """An unknown and a missing parameter are refused; values from the environment are checked elsewhere."""
     head = "Parameters: {Needed: {Type: String}}"
 
     with pytest.raises(TemplateError, match=complaint):
@@ -175,7 +175,7 @@ def test_parameters_must_fit(tmp_path: Path, parameters: dict[str, str], complai
 
 
 def test_the_products_template_is_understood() -> None:
-    """Its routes, its sockets, its schedule."""
+    """Its routes, its WebSocket API, its schedules."""
     deployment = Deployment.load(ROOT / "template.yaml", {"ConnectionsUrl": "http://127.0.0.1:8000"})
 
     operator = Authorizer(function="AuthorizeOperatorFunction", identity_sources=())

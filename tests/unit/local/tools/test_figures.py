@@ -1,4 +1,4 @@
-"""The bill and the load: arithmetic that can be done by hand."""
+"""The bill and the load: arithmetic that can be checked by hand."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def test_an_agents_minutes_and_messages_are_billed_as_the_gateway_counts_them() 
 
 
 def test_heartbeats_that_the_gateway_answers_save_their_invocations() -> None:
-    """And nothing else."""
+    """All other costs stay the same."""
     usual, answered = costs.agent_month(), costs.agent_month(gateway_heartbeats=True)
 
     assert [one.what for one, other in zip(usual, answered, strict=True) if one != other] == [
@@ -27,15 +27,15 @@ def test_heartbeats_that_the_gateway_answers_save_their_invocations() -> None:
     ]
 
 
-def test_a_replica_doubles_the_database_and_a_proxy_has_its_least() -> None:
-    """The proxy bills eight units at least."""
+def test_a_replica_doubles_the_database_and_a_proxy_has_a_minimum() -> None:
+    """AWS bills at least eight units for the proxy."""
     plain, large = costs.standing(), costs.standing(replica=True, proxy=True)
 
     assert large[0].usd == pytest.approx(2 * plain[0].usd)
     assert total(large) - total(plain) == pytest.approx(plain[0].usd + 8 * 0.015 * 730)
 
 
-def test_what_the_bill_counts_is_what_the_template_has(root: Path) -> None:
+def test_the_bill_counts_what_the_template_has(root: Path) -> None:
     """Alarms, and the memory of a function."""
     monitoring = read(root / "stacks/monitoring.yaml")["Resources"].values()
     function = read(root / "template.yaml")["Globals"]["Function"]
@@ -44,7 +44,7 @@ def test_what_the_bill_counts_is_what_the_template_has(root: Path) -> None:
     assert function["MemorySize"] == costs.MEMORY_GB * 1024
 
 
-def test_the_stages_own_throttle_is_the_first_to_give() -> None:
+def test_the_throttle_of_the_stage_is_the_first_limit() -> None:
     """Three heartbeats a minute of 1,000 agents pass it 30 times over; those of 100,000 do not pass it."""
     first = {agents: load.loads(agents)[0] for agents in (1_000, 100_000)}
 
