@@ -97,19 +97,19 @@ def delete(agent_id: str) -> Response[None]:
 @api.post("/api/v1/agents/<agent_id>/approve")
 def approve(agent_id: str) -> AgentDocument:
     """Approve an agent."""
-    return _decide(agent_id, "approved")
+    return _set_approval(agent_id, "approved")
 
 
 @api.post("/api/v1/agents/<agent_id>/reject")
 def reject(agent_id: str) -> AgentDocument:
     """Reject an agent; its connections are closed."""
-    return _decide(agent_id, "rejected")
+    return _set_approval(agent_id, "rejected")
 
 
-def _decide(agent_id: str, approval: str) -> AgentDocument:
+def _set_approval(agent_id: str, approval: str) -> AgentDocument:
     by = api.operator_with(Role.ADMIN)
     with database.connect() as conn:
-        agent = registry.decide(conn, ApiGateway.from_environment(), agent_id, approval, by)
+        agent = registry.set_approval(conn, ApiGateway.from_environment(), agent_id, approval, by)
     return AgentDocument.model_validate(agent)
 
 

@@ -132,7 +132,7 @@ PLANTED_FAULTS = (
         "the epoch of an ack is ignored",
         "I7",
         scenarios.late_ack,
-        Edit(settlement, "acknowledge", "c.epoch <= %(epoch)s", "%(epoch)s::int is not null"),
+        Edit(settlement, "acknowledge", "c.epoch <= %(epoch)s::bigint", "%(epoch)s::bigint is not null"),
     ),
     PlantedFault(
         "an old $disconnect forgets the newer connection",

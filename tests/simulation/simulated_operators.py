@@ -179,13 +179,13 @@ class SimulatedOperators:
 
         self._run(work)
 
-    def decide(self, agent_id: str, approval: str) -> None:
+    def set_approval(self, agent_id: str, approval: str) -> None:
         """Approve or reject an agent."""
         self.simulation.log(f"{agent_id} is {approval}")
         if approval != "approved":
             self.rejected.add(agent_id)
             self.simulation.record_fault(ActorFault.AGENT_REJECTED, agent_id)
-        self._run(lambda conn: registry.decide(conn, self.simulation.gateway, agent_id, approval, ANN))
+        self._run(lambda conn: registry.set_approval(conn, self.simulation.gateway, agent_id, approval, ANN))
 
     def change_key(self, agent_id: str) -> None:
         """Issue a key to an agent, which connects with it from then on; or revoke the one that it has."""

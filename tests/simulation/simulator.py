@@ -235,7 +235,7 @@ class Simulation:
         agents = [agent_id for agent_id in HANDSHAKES if self.observer.has_unfinished(agent_id)]
         for agent_id in agents:
             if agent_id in self.operators.rejected:
-                self.operators.decide(agent_id, "approved")
+                self.operators.set_approval(agent_id, "approved")
             connections = self.agents.connections(agent_id)
             if agent_id in reconnecting or not (connections and connections[0].healthy):
                 self.agents.connect(agent_id)

@@ -154,7 +154,7 @@ class Workload:
         if how == "key":
             self.simulation.operators.change_key(agent_id)
         else:
-            self.simulation.operators.decide(agent_id, how)
+            self.simulation.operators.set_approval(agent_id, how)
 
     def _during_call(self, agent_id: str) -> None:
         """Do something while a function waits for the network."""

@@ -79,7 +79,7 @@ def test_a_worker_that_is_posting_loses_its_lease_with_the_agents_rights(conn: C
     if right == "key":
         agent_keys.revoke(conn, FakeGateway(), "a1", str(key.key_id), ADMIN)
     elif right == "approval":
-        registry.decide(conn, FakeGateway(), "a1", "rejected", ADMIN)
+        registry.set_approval(conn, FakeGateway(), "a1", "rejected", ADMIN)
     else:
         registry.delete(conn, FakeGateway(), "a1", ADMIN)
 

@@ -8,7 +8,7 @@ import pytest
 from dispatcher.commands import cancellation, claims, deadlines, redelivery, settlement
 from dispatcher.commands.claims import Claim, Outcome
 from dispatcher.commands.delivery import deliver
-from dispatcher.commands.lifecycle import TRANSITIONS, Move, Status
+from dispatcher.commands.lifecycle import ALIVE, ENDED, TRANSITIONS, Move, Status
 from dispatcher.commands.settlement import Reporter
 from dispatcher.platform.database import Connection
 from dispatcher.protocol.frames import ClaimedCommand
@@ -62,7 +62,7 @@ MOVES: dict[Move, Callable[[Connection], object]] = {
     Move.EXPIRE: _expire,
     Move.CANCEL: lambda conn: cancellation.request_cancel(conn, "k1", "operator"),
     Move.CONFIRM_CANCEL: _confirm_cancel,
-    Move.BURY: _bury,
+    Move.DEAD_LETTER: _bury,
     Move.TIME_OUT: _time_out,
 }
 
@@ -149,3 +149,9 @@ def test_each_step_of_a_command_has_its_time_in_order(conn: Connection) -> None:
     assert times is not None
     assert None not in times
     assert list(times) == sorted(times)
+
+
+def test_each_status_is_alive_or_an_end() -> None:
+    """A new status must say which."""
+    assert set(Status) == ALIVE | ENDED
+    assert not ALIVE & ENDED

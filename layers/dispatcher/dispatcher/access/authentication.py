@@ -47,7 +47,7 @@ def _as_of_now(conn: Connection, username: str, at_most: Role = Role.ADMIN) -> O
     account = operators.get(conn, username)
     if account is None or account.disabled_at:
         raise NotAuthenticated("This operator was disabled.")
-    return Operator(username=username, role=Role(account.role).at_most(at_most), scope=account.labels)
+    return Operator(username=username, role=Role(account.role).lower_of(at_most), scope=account.labels)
 
 
 def _is_ours(token: str) -> bool:

@@ -20,7 +20,7 @@ class Role(StrEnum):
         ranks = list(Role)
         return ranks.index(self) >= ranks.index(needed)
 
-    def at_most(self, other: "Role") -> "Role":
+    def lower_of(self, other: "Role") -> "Role":
         """Return the lower of two roles."""
         return other if self.allows(other) else self
 

@@ -132,7 +132,7 @@ def list_page(conn: Connection, *, scope: Scope, after: str | None, limit: int) 
     )
 
 
-def decide(conn: Connection, gateway: Gateway, agent_id: str, approval: str, by: Operator) -> Agent:
+def set_approval(conn: Connection, gateway: Gateway, agent_id: str, approval: str, by: Operator) -> Agent:
     """Approve or reject an agent; a rejected agent loses its connections.  Raises UnknownAgent."""
     with conn.transaction():
         find(conn, agent_id, by.scope)

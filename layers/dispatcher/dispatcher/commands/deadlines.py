@@ -1,4 +1,8 @@
-"""Deadlines: expire, time out, prune.  Each function moves up to `limit` rows and returns how many."""
+"""Deadlines: expire, time out, prune.  Each function moves up to `limit` rows and returns how many.
+
+Each statement first chooses and locks its rows, in a CTE that the planner must not merge; a locked row keeps its status.
+Then it names them by an array, so that the planner looks each up by its key.
+"""
 
 from dispatcher.platform.database import Connection
 

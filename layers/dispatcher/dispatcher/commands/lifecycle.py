@@ -34,7 +34,7 @@ class Move(StrEnum):
     EXPIRE = "expire"
     CANCEL = "cancel"
     CONFIRM_CANCEL = "confirm_cancel"
-    BURY = "bury"
+    DEAD_LETTER = "dead_letter"
     TIME_OUT = "time_out"
 
 
@@ -48,18 +48,18 @@ class Transition:
 
 # A pending command can be acknowledged and ended too: its agent may answer an attempt that was given up meanwhile.
 # `timed_out` is only the service's guess, so the agent's real result replaces it; every other end is final.
-_ALIVE = frozenset({Status.PENDING, Status.SENT, Status.ACKNOWLEDGED})
+ALIVE = frozenset({Status.PENDING, Status.SENT, Status.ACKNOWLEDGED})
 TRANSITIONS: dict[Move, Transition] = {
     Move.CLAIM: Transition(sources=frozenset({Status.PENDING}), target=Status.SENT),
     Move.RELEASE: Transition(sources=frozenset({Status.SENT}), target=Status.PENDING),
     Move.ACKNOWLEDGE: Transition(sources=frozenset({Status.PENDING, Status.SENT}), target=Status.ACKNOWLEDGED),
     Move.RETRY: Transition(sources=frozenset({Status.SENT, Status.ACKNOWLEDGED}), target=Status.PENDING),
-    Move.COMPLETE: Transition(sources=_ALIVE | {Status.TIMED_OUT}, target=Status.COMPLETED),
-    Move.FAIL: Transition(sources=_ALIVE | {Status.TIMED_OUT}, target=Status.FAILED),
+    Move.COMPLETE: Transition(sources=ALIVE | {Status.TIMED_OUT}, target=Status.COMPLETED),
+    Move.FAIL: Transition(sources=ALIVE | {Status.TIMED_OUT}, target=Status.FAILED),
     Move.EXPIRE: Transition(sources=frozenset({Status.PENDING}), target=Status.EXPIRED),
     Move.CANCEL: Transition(sources=frozenset({Status.PENDING}), target=Status.CANCELLED),
     Move.CONFIRM_CANCEL: Transition(sources=frozenset({Status.SENT, Status.ACKNOWLEDGED}), target=Status.CANCELLED),
-    Move.BURY: Transition(sources=frozenset({Status.SENT}), target=Status.DEAD),
+    Move.DEAD_LETTER: Transition(sources=frozenset({Status.SENT}), target=Status.DEAD),
     Move.TIME_OUT: Transition(sources=frozenset({Status.ACKNOWLEDGED}), target=Status.TIMED_OUT),
 }
-ENDED = frozenset(Status) - _ALIVE
+ENDED = frozenset({Status.COMPLETED, Status.FAILED, Status.EXPIRED, Status.CANCELLED, Status.DEAD, Status.TIMED_OUT})

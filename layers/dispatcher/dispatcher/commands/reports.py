@@ -22,9 +22,6 @@ from dispatcher.protocol.decoding import (
     decode,
 )
 
-FORGOTTEN = -1
-"""The epoch of a connection that is forgotten already: older than every attempt, so its acks do not count."""
-
 
 class SessionObserver(Protocol):
     """Gets the effects of reports on sessions, in the transaction of the settlement (see `sessions`)."""
@@ -76,8 +73,7 @@ def _settle(
     """Settle reports in one transaction; return how many commands moved."""
     if not reports:
         return 0
-    epoch = connections.epoch_of(conn, connection_id, agent_id)
-    reporter = Reporter(agent_id=agent_id, epoch=FORGOTTEN if epoch is None else epoch)
+    reporter = Reporter(agent_id=agent_id, epoch=connections.epoch_of(conn, connection_id, agent_id))
     with conn.transaction():
         # Acks before ends: agents report both of a command in this order, and so they cost two statements in all.
         acks = [(each.command_id, each.attempt) for each in reports if isinstance(each, Ack)]

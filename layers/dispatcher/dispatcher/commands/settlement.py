@@ -28,10 +28,13 @@ class Settled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reporter:
-    """The agent that reports, and the epoch of the connection that its report came over."""
+    """The agent that reports, and the epoch of the connection that its report came over.
+
+    None: the connection is forgotten already.  An ack without an attempt then counts for no command.
+    """
 
     agent_id: str
-    epoch: int
+    epoch: int | None
 
 
 def acknowledge(conn: Connection, reporter: Reporter, acks: Sequence[tuple[str, int | None]]) -> list[Settled]:
@@ -52,7 +55,7 @@ def acknowledge(conn: Connection, reporter: Reporter, acks: Sequence[tuple[str, 
           and c.agent_id = %(agent_id)s
           and c.status in ('pending', 'sent')
           and c.attempt > 0
-          and case when ack.attempt is null then c.epoch <= %(epoch)s else c.attempt = ack.attempt end
+          and case when ack.attempt is null then c.epoch <= %(epoch)s::bigint else c.attempt = ack.attempt end
         returning c.command_id, c.action, c.session_id
         """,
         {
@@ -126,7 +129,7 @@ def fail(
           and c.attempt > 0
           and (c.status <> 'pending' or not %(retryable)s)
           and (c.status not in ('sent', 'acknowledged')
-            or case when %(attempt)s::int is null then c.epoch <= %(epoch)s else c.attempt = %(attempt)s end)
+            or case when %(attempt)s::int is null then c.epoch <= %(epoch)s::bigint else c.attempt = %(attempt)s end)
         returning c.command_id, c.action, c.session_id
         """,
         {**_parameters(reporter, command_id, attempt), "error": error, "retryable": retryable},
@@ -152,7 +155,7 @@ def retry(conn: Connection, reporter: Reporter, command_id: str, error: str, *, 
           and c.agent_id = %(agent_id)s
           and c.status in ('sent', 'acknowledged')
           and c.attempt between 1 and c.max_attempts - 1
-          and case when %(attempt)s::int is null then c.epoch <= %(epoch)s else c.attempt = %(attempt)s end
+          and case when %(attempt)s::int is null then c.epoch <= %(epoch)s::bigint else c.attempt = %(attempt)s end
           and c.cancel_requested_at is null
         returning c.command_id, c.action, c.session_id
         """,
@@ -174,7 +177,7 @@ def record_progress(
         where c.command_id = %(command_id)s
           and c.agent_id = %(agent_id)s
           and c.status = 'acknowledged'
-          and case when %(attempt)s::int is null then c.epoch <= %(epoch)s else c.attempt = %(attempt)s end
+          and case when %(attempt)s::int is null then c.epoch <= %(epoch)s::bigint else c.attempt = %(attempt)s end
         returning c.command_id, c.action, c.session_id
         """,
         {**_parameters(reporter, command_id, attempt), "progress": _jsonb(value)},
@@ -198,7 +201,7 @@ def confirm_cancel(conn: Connection, reporter: Reporter, command_id: str, *, att
           and c.agent_id = %(agent_id)s
           and c.status in ('sent', 'acknowledged')
           and c.cancel_requested_at is not null
-          and case when %(attempt)s::int is null then c.epoch <= %(epoch)s else c.attempt = %(attempt)s end
+          and case when %(attempt)s::int is null then c.epoch <= %(epoch)s::bigint else c.attempt = %(attempt)s end
         returning c.command_id, c.action, c.session_id
         """,
         _parameters(reporter, command_id, attempt),
@@ -208,7 +211,7 @@ def confirm_cancel(conn: Connection, reporter: Reporter, command_id: str, *, att
 def command_of_session(conn: Connection, reporter: Reporter, session_id: str) -> str | None:
     """Return the command that an answer with only a session belongs to: the one that was sent first.
 
-    A command that was sent only over newer connections does not count.  A connection that is forgotten already (epoch -1) was
+    A command that was sent only over newer connections does not count.  A connection that is forgotten already (no epoch) was
     the agent's last one if the agent has none now, and an older one otherwise.
     """
     row = conn.execute(
@@ -224,10 +227,7 @@ def command_of_session(conn: Connection, reporter: Reporter, session_id: str) ->
             select from command_history h
             where h.command_id = c.command_id
               and h.to_status = 'sent'
-              and h.epoch <= case
-                when %(epoch)s >= 0 then %(epoch)s
-                else a.epoch - (a.connection_id is not null)::int
-              end)
+              and h.epoch <= coalesce(%(epoch)s::bigint, a.epoch - (a.connection_id is not null)::int))
         order by c.status = 'timed_out', c.seq
         limit 1
         """,

@@ -1,6 +1,7 @@
 """SQL statements in files: the file `claim.sql` is beside the module that uses it.
 
-A statement of up to ten lines is in the module itself.  `{name}` in a file is a fragment that several statements share.
+A long statement, or one that is put together, has a file of its own; the others are in the module.  `{name}` in a file is a
+fragment that several statements share.
 """
 
 from importlib import resources
@@ -11,14 +12,14 @@ def statement(package: str | None, name: str, **fragments: str) -> bytes:
 
     The result is bytes, because type checkers accept only a literal `str` as a query.
     """
-    if package is None:
-        raise ValueError("statements belong to a package")
     return fragment(package, name, **fragments).encode()
 
 
 def fragment(package: str | None, name: str, **fragments: str) -> str:
     """Read `<name>.sql` of a package as text, to be put into statements."""
-    text = (resources.files(package or "dispatcher") / f"{name}.sql").read_text()
+    if package is None:
+        raise ValueError("statements belong to a package")
+    text = (resources.files(package) / f"{name}.sql").read_text()
     for key, value in fragments.items():
         text = text.replace(f"{{{key}}}", value)
     return text
