@@ -8,7 +8,7 @@ from psycopg import sql
 
 from dispatcher.agents import connections
 from dispatcher.agents.connections import Origin
-from dispatcher.commands import command_records, flush, reports
+from dispatcher.commands import command_records, reconnection, reports
 from dispatcher.commands.command_records import Command
 from dispatcher.platform.database import Connection
 from dispatcher.protocol.handshake import DeliveryMode, Handshake
@@ -34,7 +34,7 @@ def connect(
     window: int = 1,
 ) -> int:
     """Connect an agent, finish its handshake, and return the epoch."""
-    recorded = flush.record_connection(
+    recorded = reconnection.record_connection(
         conn,
         FakeGateway(),
         agent_id,

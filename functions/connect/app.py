@@ -5,7 +5,7 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from dispatcher.agents.connections import Origin
-from dispatcher.commands import flush
+from dispatcher.commands import flush, reconnection
 from dispatcher.errors import InvalidRequest
 from dispatcher.platform import database, edge
 from dispatcher.platform.gateway import ApiGateway
@@ -27,7 +27,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
         return {"statusCode": error.status}
     gateway = ApiGateway.from_environment()
     to_flush = database.persistently(
-        lambda conn: flush.record_connection(conn, gateway, agent_id, connection_id, handshake=handshake, origin=origin)
+        lambda conn: reconnection.record_connection(
+            conn, gateway, agent_id, connection_id, handshake=handshake, origin=origin
+        )
     )
     if to_flush is None:
         return {"statusCode": 403}

@@ -7,7 +7,7 @@ from unittest import mock
 
 from dispatcher.agents import presence
 from dispatcher.agents.connections import Origin
-from dispatcher.commands import flush, reports
+from dispatcher.commands import flush, reconnection, reports
 from dispatcher.commands.delivery import deliver
 from dispatcher.commands.flush import FlushRequest
 from dispatcher.protocol.handshake import DeliveryMode, Handshake
@@ -98,7 +98,7 @@ class SimulatedAgents:
         origin = Origin(key_id=self.key_ids.get(connection.agent_id))
         return self.simulation.run(
             "$connect",
-            lambda conn: flush.record_connection(
+            lambda conn: reconnection.record_connection(
                 conn,
                 self.simulation.gateway,
                 connection.agent_id,

@@ -6,7 +6,8 @@ from dispatcher.agents import connections
 from dispatcher.agents.connections import Origin
 from dispatcher.commands import flush
 from dispatcher.commands.delivery import Delivered, deliver
-from dispatcher.commands.flush import FlushRequest, record_connection
+from dispatcher.commands.flush import FlushRequest
+from dispatcher.commands.reconnection import record_connection
 from dispatcher.platform.database import Connection
 from dispatcher.platform.gateway import Posted
 from dispatcher.protocol.handshake import Handshake

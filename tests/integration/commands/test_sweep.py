@@ -1,5 +1,7 @@
 """The sweep: every pass runs, each is bounded, and a failed one does not stop the others."""
 
+from typing import TYPE_CHECKING
+
 import psycopg
 import pytest
 
@@ -7,13 +9,16 @@ from dispatcher.agents.connections import Origin
 from dispatcher.commands import deadlines, flush
 from dispatcher.commands import sweep as sweep_module
 from dispatcher.commands.delivery import Deadline, Delivered, deliver
-from dispatcher.commands.flush import FlushRequest, record_connection
+from dispatcher.commands.reconnection import record_connection
 from dispatcher.commands.sweep import INLINE, Swept, sweep
 from dispatcher.platform.database import Connection, open_connection
 from dispatcher.platform.gateway import Gateway
 from dispatcher.protocol.handshake import Handshake
 from tests.fakes import FakeGateway, plenty
 from tests.rows import FUTURE, PAST, connect_new_agent, create_agent, current_connection, put, statuses
+
+if TYPE_CHECKING:
+    from dispatcher.commands.flush import FlushRequest
 
 
 def test_every_deadline_is_checked_in_one_sweep(conn: Connection) -> None:

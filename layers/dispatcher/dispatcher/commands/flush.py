@@ -1,4 +1,4 @@
-"""Handles a new connection: it is recorded, and the function `flush` delivers the queue after the handshake."""
+"""Flush: delivers the queue of an agent that has just connected, as soon as its handshake is over."""
 
 import json
 import time
@@ -11,14 +11,11 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from dispatcher.agents import connections
-from dispatcher.agents.connections import Origin
-from dispatcher.commands import redelivery
 from dispatcher.commands.delivery import Deadline, Delivered, deliver
 from dispatcher.platform import settings
 from dispatcher.platform.database import Connection
 from dispatcher.platform.gateway import Gateway
 from dispatcher.platform.observability import logger
-from dispatcher.protocol.handshake import Handshake
 
 if TYPE_CHECKING:
     from types_boto3_lambda import LambdaClient
@@ -46,26 +43,6 @@ class FlushRequest:
     def from_event(cls, event: dict[str, Any]) -> "FlushRequest":
         """Read the event."""
         return cls(agent_id=event["agentId"], connection_id=event["connectionId"], epoch=event["epoch"])
-
-
-def record_connection(
-    conn: Connection, gateway: Gateway, agent_id: str, connection_id: str, *, handshake: Handshake, origin: Origin
-) -> FlushRequest | None:
-    """Record a new connection and close the older ones; None if the agent may not connect.
-
-    Commands that were sent over an older connection and not acknowledged return to the queue, in order.
-    """
-    with conn.transaction():
-        opened = connections.record_opened(conn, agent_id, connection_id, handshake, origin)
-        if opened is not None:
-            redelivery.return_superseded(conn, agent_id, opened.epoch)
-    if opened is None:
-        logger.warning("Connection refused", extra={"agent_id": agent_id})
-        return None
-    logger.info("Agent connected", extra={"agent_id": agent_id, "epoch": opened.epoch, "connection_id": connection_id})
-    for superseded in opened.superseded:
-        gateway.close(superseded)
-    return FlushRequest(agent_id=agent_id, connection_id=connection_id, epoch=opened.epoch)
 
 
 def invoke_flush(request: FlushRequest) -> None:
