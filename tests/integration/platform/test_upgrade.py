@@ -56,7 +56,7 @@ def test_a_file_that_was_changed_after_it_had_been_applied_stops_the_migration(e
 
 def test_a_new_database_keeps_the_checksums_that_older_code_knows(conn: Connection) -> None:
     """After a rollback the older code finds its own files unchanged."""
-    applied = dict(conn.execute("select name, checksum from schema_migrations").fetchall())
+    applied: dict[str, str] = dict(conn.execute("select name, checksum from schema_migrations").fetchall())
 
     assert REWORDED.items() <= applied.items()
     assert migrate(conn) == []
