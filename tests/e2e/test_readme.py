@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from examples.reference_agent.session_processes import Sessions
 from tests.e2e.dispatcher_process import ROOT, up
 
 
@@ -54,6 +55,9 @@ def test_the_commands_of_readme_and_quickstart_work_one_after_the_other(home: Pa
         finally:
             with contextlib.suppress(ProcessLookupError):  # the agent still runs if the script failed
                 os.killpg(shell.pid, signal.SIGTERM)
+            sessions = Sessions(home / "my-agent")
+            for session_id in sessions.active():  # a session outlives its agent on purpose
+                sessions.stop(session_id)
         with psycopg.connect(run.environment["DATABASE_URL"], autocommit=True) as conn:
             conn.execute(blocks("docs/quickstart.md", "Submit with SQL", "sql").encode())
             row = conn.execute("select status, cause from agent_commands where command_id = 'row-1'").fetchone()
