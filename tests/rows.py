@@ -8,10 +8,11 @@ from psycopg import sql
 
 from dispatcher.agents import connections
 from dispatcher.agents.connections import Origin
-from dispatcher.commands import command_records, reconnection, reports
+from dispatcher.commands import command_records, reports
 from dispatcher.commands.command_records import Command
 from dispatcher.platform.database import Connection
 from dispatcher.protocol.handshake import DeliveryMode, Handshake
+from dispatcher.protocol.said import Said
 from dispatcher.sessions import session_records
 from dispatcher.sessions.session_records import SessionStates
 from tests.fakes import FakeGateway
@@ -34,7 +35,7 @@ def connect(
     window: int = 1,
 ) -> int:
     """Connect an agent, finish its handshake, and return the epoch."""
-    recorded = reconnection.record_connection(
+    opened = connections.open_connection(
         conn,
         FakeGateway(),
         agent_id,
@@ -42,9 +43,9 @@ def connect(
         handshake=Handshake(mode=mode, window=window),
         origin=Origin(),
     )
-    assert recorded is not None
-    connections.mark_live(conn, agent_id, recorded.epoch)
-    return recorded.epoch
+    assert opened is not None
+    connections.mark_live(conn, agent_id, opened.epoch)
+    return opened.epoch
 
 
 def connect_new_agent(
@@ -115,8 +116,10 @@ def interrupt_once(conn: Connection, table: str, code: str) -> None:
 
 
 def receive(conn: Connection, agent_id: str, connection_id: str, text: str) -> bool:
-    """Receive an agent's message, as the function `message` does."""
-    return reports.receive(conn, agent_id, connection_id, text, SessionStates())
+    """Receive an agent's message, as the function `message` does, without a delivery; return whether something moved."""
+    said = Said(agent_id=agent_id, connection_id=connection_id, text=text)
+    received = reports.receive(conn, said, SessionStates(), claim=False)
+    return received.moved > 0 or received.alive
 
 
 def say(conn: Connection, kind: str, agent_id: str = "a1", connection_id: str = "c1", **fields: Any) -> bool:

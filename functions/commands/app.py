@@ -10,6 +10,8 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from dispatcher.access.roles import Role
 from dispatcher.api import cursors
 from dispatcher.api.command_schemas import (
+    AcceptedDocument,
+    AcceptedList,
     CommandDocument,
     CommandPage,
     HistoryDocument,
@@ -23,6 +25,7 @@ from dispatcher.api.schema_base import Name
 from dispatcher.commands import cancellation, command_records, explanation, submission
 from dispatcher.commands.command_records import Command, Filter
 from dispatcher.commands.delivery import deliver_at_once
+from dispatcher.commands.flush import hand_over
 from dispatcher.commands.lifecycle import Status
 from dispatcher.platform import database
 from dispatcher.platform.gateway import ApiGateway
@@ -40,8 +43,9 @@ def submit(
     by = api.operator_with(Role.SENDER)
     gateway = ApiGateway.from_environment()  # before the commit: nothing fails after it
     with database.connect() as conn:
-        (submitted,) = submission.submit(conn, [request.to_command(agent_id, idempotency_key)], by)
-        deliver_at_once(conn, gateway, [submitted.command], api.deadline)
+        (submitted,) = submission.submit(conn, [request.to_command(agent_id, idempotency_key)], by, claim=True)
+        if submitted.claim is not None:
+            deliver_at_once(conn, gateway, agent_id, api.deadline, claim=submitted.claim)
     return _accepted(submitted.command)
 
 
@@ -49,15 +53,16 @@ def submit(
 def submit_many(
     requests: Annotated[list[SubmitToRequest], Body(min_length=1, max_length=1000)],
     idempotency_key: IdempotencyKey = None,
-) -> Response[list[CommandDocument]]:
+) -> Response[AcceptedList]:
     """Submit a list of commands, all or none; an idempotency key covers the whole list."""
     by = api.operator_with(Role.SENDER)
     new = [request.to_command(request.agent_id) for request in requests]
     gateway = ApiGateway.from_environment()  # before the commit: nothing fails after it
     with database.connect() as conn:
-        submitted = [each.command for each in submission.submit_list(conn, new, idempotency_key, by)]
-        deliver_at_once(conn, gateway, submitted, api.deadline)
-    return accepted([CommandDocument.model_validate(command) for command in submitted], COMMANDS)
+        submitted = submission.submit_list(conn, new, idempotency_key, by)
+        hand_over(conn, submitted)
+    entries = [AcceptedDocument.model_validate(entry) for entry in submitted]
+    return accepted(AcceptedList(commands=entries), COMMANDS)
 
 
 @api.get(COMMANDS)
@@ -111,7 +116,7 @@ def cancel(command_id: str) -> Response[CommandDocument]:
     """Cancel a pending command at once; ask the agent to stop a command that is under way."""
     by = api.operator_with(Role.SENDER)
     with database.connect() as conn:
-        return _accepted(cancellation.cancel(conn, ApiGateway.from_environment(), command_id, by))
+        return _accepted(cancellation.cancel(conn, ApiGateway.from_environment(), command_id, by, api.deadline))
 
 
 @api.post("/api/v1/commands/<command_id>/redrive", status_code=HTTPStatus.ACCEPTED)
@@ -121,7 +126,7 @@ def redrive(command_id: str) -> Response[CommandDocument]:
     gateway = ApiGateway.from_environment()  # before the commit: nothing fails after it
     with database.connect() as conn:
         command = submission.redrive(conn, command_id, by).command
-        deliver_at_once(conn, gateway, [command], api.deadline)
+        deliver_at_once(conn, gateway, command.agent_id, api.deadline)
     return _accepted(command)
 
 

@@ -4,13 +4,14 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from dispatcher.agents import connections
 from dispatcher.agents.connections import Origin
-from dispatcher.commands import flush, reconnection
+from dispatcher.commands.flush import FlushRequest, invoke_flush
 from dispatcher.errors import InvalidRequest
 from dispatcher.platform import database, edge
 from dispatcher.platform.gateway import ApiGateway
 from dispatcher.platform.observability import logger
-from dispatcher.protocol.handshake import Handshake
+from dispatcher.protocol.handshake import DeliveryMode, Handshake
 
 
 @logger.inject_lambda_context
@@ -26,12 +27,13 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     except InvalidRequest as error:
         return {"statusCode": error.status}
     gateway = ApiGateway.from_environment()
-    to_flush = database.persistently(
-        lambda conn: reconnection.record_connection(
+    opened = database.persistently(
+        lambda conn: connections.open_connection(
             conn, gateway, agent_id, connection_id, handshake=handshake, origin=origin
         )
     )
-    if to_flush is None:
+    if opened is None:
         return {"statusCode": 403}
-    flush.invoke_flush(to_flush)
+    welcome = opened.mode is DeliveryMode.BATCHING
+    invoke_flush(FlushRequest(agent_id=agent_id, connection_id=connection_id, epoch=opened.epoch, welcome=welcome))
     return {"statusCode": 200}

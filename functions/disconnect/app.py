@@ -4,7 +4,7 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher.agents import presence
+from dispatcher.agents import connections
 from dispatcher.platform import database
 from dispatcher.platform.observability import logger
 
@@ -15,5 +15,6 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     del context
     request = event["requestContext"]
     agent_id, connection_id = request["authorizer"]["agentId"], request["connectionId"]
-    database.persistently(lambda conn: presence.record_disconnect(conn, agent_id, connection_id))
+    database.persistently(lambda conn: connections.forget(conn, agent_id, connection_id))
+    logger.info("Agent disconnected", extra={"agent_id": agent_id, "connection_id": connection_id})
     return {"statusCode": 200}

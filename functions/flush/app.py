@@ -1,11 +1,11 @@
-"""Flush: wait until the connection is live, then deliver the agent's queue.  Invoked asynchronously."""
+"""Flush: deliver the queues of agents, once the handshake of a new connection is over.  Invoked asynchronously."""
 
 from dataclasses import asdict
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher.commands.flush import FlushRequest, flush
+from dispatcher.commands.flush import FlushRequest, flush, flush_agents
 from dispatcher.platform import database
 from dispatcher.platform.gateway import ApiGateway
 from dispatcher.platform.observability import deadline_of, logger
@@ -13,7 +13,11 @@ from dispatcher.platform.observability import deadline_of, logger
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
-    """Take {agentId, connectionId, epoch} from connect; return how many commands were claimed and sent."""
+    """Take {agentId, connectionId, epoch, welcome}, or {agentIds}; return how many commands were claimed and sent."""
+    gateway, deadline = ApiGateway.from_environment(), deadline_of(context)
     with database.connect() as conn:
-        delivered = flush(conn, ApiGateway.from_environment(), FlushRequest.from_event(event), deadline_of(context))
+        if "agentIds" in event:
+            delivered = flush_agents(conn, gateway, event["agentIds"], deadline)
+        else:
+            delivered = flush(conn, gateway, FlushRequest.from_event(event), deadline)
     return asdict(delivered)

@@ -31,7 +31,7 @@ def start(
     gateway = ApiGateway.from_environment()  # before the commit: nothing fails after it
     with database.connect() as conn:
         session, command = streamspace.start(conn, request.to_session(), by, idempotency_key)
-        deliver_at_once(conn, gateway, [command], api.deadline)
+        deliver_at_once(conn, gateway, command.agent_id, api.deadline)
     document = StartedSessionDocument.model_validate({**asdict(session), "command_id": command.command_id})
     return answer_with(HTTPStatus.CREATED, document, location=f"/api/v1/sessions/{session.name}")
 
@@ -80,7 +80,7 @@ def _command(name: str, action: str) -> Response[CommandDocument]:
     gateway = ApiGateway.from_environment()  # before the commit: nothing fails after it
     with database.connect() as conn:
         command = streamspace.command(conn, name, action, by)
-        deliver_at_once(conn, gateway, [command], api.deadline)
+        deliver_at_once(conn, gateway, command.agent_id, api.deadline)
     return accepted(CommandDocument.model_validate(command), f"/api/v1/commands/{command.command_id}")
 
 

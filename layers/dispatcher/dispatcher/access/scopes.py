@@ -9,10 +9,13 @@ Scope = Mapping[str, str] | None
 
 # The one fragment that queries share; its parameter is `scope`.  AGENT_IN_SCOPE is for agents under the alias `a`,
 # OWNER_IN_SCOPE for commands and sessions under the alias `c`, through their agent.  A command for an agent that does not
-# exist is visible only without a limit.
+# exist, or for an earlier agent of the same id, is visible only without a limit.
 AGENT_IN_SCOPE = "(%(scope)s::jsonb is null or a.labels @> %(scope)s::jsonb)"
 OWNER_IN_SCOPE = """(%(scope)s::jsonb is null or exists (
-    select from agents a where a.agent_id = c.agent_id and a.labels @> %(scope)s::jsonb))"""
+    select from agents a
+    where a.agent_id = c.agent_id
+      and (c.incarnation is null or c.incarnation = a.incarnation)
+      and a.labels @> %(scope)s::jsonb))"""
 
 
 def as_parameter(scope: Scope) -> Jsonb | None:

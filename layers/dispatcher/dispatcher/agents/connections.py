@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from dispatcher.platform.database import Connection
-from dispatcher.protocol.handshake import Handshake
-
-LIFE_HOURS = 3
-"""The longest life of a connection: the gateway closes each after 2 h."""
+from dispatcher.platform.database import Connection, fetch_one
+from dispatcher.platform.functions import call
+from dispatcher.platform.gateway import Gateway
+from dispatcher.platform.observability import logger
+from dispatcher.protocol.handshake import DeliveryMode, Handshake
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,82 +19,42 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """A connection that was recorded, and the older connections that it replaces."""
+    """A connection that was recorded."""
 
     epoch: int
+    mode: DeliveryMode
     superseded: tuple[str, ...]
+    """The older connections that it replaces."""
+
+    @classmethod
+    def from_row(cls, *, epoch: int, mode: str, superseded: list[str]) -> "Opened":
+        """Make it of a row's columns."""
+        return cls(epoch=epoch, mode=DeliveryMode(mode), superseded=tuple(superseded))
 
 
-def record_opened(
-    conn: Connection, agent_id: str, connection_id: str, handshake: Handshake, origin: Origin
+_CONNECT = call("select * from {f}.connect(%s, %s, %s, %s, %s, %s)")
+
+
+def open_connection(
+    conn: Connection, gateway: Gateway, agent_id: str, connection_id: str, *, handshake: Handshake, origin: Origin
 ) -> Opened | None:
-    """Record a connection as the agent's current one; None if the agent may not have any.
+    """Record a new connection and close the older ones; None if the agent may not connect.
 
-    Call it in a transaction.  A worker that posts to the older connection loses its lease, and stops before its next post.
-    Without a delivery mode the platform decides: docker-agents never
-    acknowledge.
+    Commands that were sent over an older connection and not acknowledged return to the queue, in order.
     """
-    if origin.key_id and not _lock_key(conn, agent_id, origin.key_id):
-        return None
-    row = conn.execute(
-        """
-        update agents
-        set epoch = epoch + 1,
-            connection_id = %(connection_id)s,
-            connected_at = now(),
-            live = false,
-            last_seen_at = now(),
-            lease_token = null,
-            lease_expires_at = null,
-            throttled_until = null,
-            dialect = coalesce(%(mode)s, case when platform = 'docker' then 'silent' else 'acknowledging' end),
-            delivery_window = %(window)s
-        where agent_id = %(agent_id)s
-          and approval = 'approved'
-          and deleted_at is null
-        returning epoch
-        """,
-        {
-            "agent_id": agent_id,
-            "connection_id": connection_id,
-            "mode": handshake.mode,
-            "window": handshake.window,
-        },
-    ).fetchone()
-    if row is None:
-        return None
-    (epoch,) = row
-    # The gateway closed these long ago, and their $disconnect event was lost.
-    conn.execute(
-        "delete from agent_connections where agent_id = %s and connected_at < now() - %s * interval '1 hour'",
-        (agent_id, LIFE_HOURS),
+    opened = fetch_one(
+        conn,
+        Opened.from_row,
+        _CONNECT,
+        (agent_id, connection_id, origin.key_id, origin.source_ip, handshake.mode, handshake.window),
     )
-    older = conn.execute(
-        "select connection_id from agent_connections where agent_id = %s and connection_id <> %s order by epoch",
-        (agent_id, connection_id),
-    ).fetchall()
-    # The $connect event may come twice.
-    conn.execute(
-        """
-        insert into agent_connections (connection_id, agent_id, epoch, source_ip, key_id)
-        values (%s, %s, %s, %s, %s)
-        on conflict (connection_id) do update set epoch = excluded.epoch
-        """,
-        (connection_id, agent_id, epoch, origin.source_ip, origin.key_id),
-    )
-    return Opened(epoch=epoch, superseded=tuple(older_id for (older_id,) in older))
-
-
-def _lock_key(conn: Connection, agent_id: str, key_id: str) -> bool:
-    """Lock a key against revocation until this transaction ends; False if it is revoked already.
-
-    A later revocation sees the new connection and closes it.
-    """
-    row = conn.execute(
-        "select 1 from agent_keys where key_id::text = %s and agent_id = %s and revoked_at is null for share",
-        (key_id, agent_id),
-    ).fetchone()
-    return row is not None
+    if opened is None:
+        logger.warning("Connection refused", extra={"agent_id": agent_id})
+        return None
+    logger.info("Agent connected", extra={"agent_id": agent_id, "epoch": opened.epoch, "connection_id": connection_id})
+    for superseded in opened.superseded:
+        gateway.close(superseded)
+    return opened
 
 
 def mark_live(conn: Connection, agent_id: str, epoch: int) -> None:
@@ -110,14 +70,6 @@ def is_current(conn: Connection, agent_id: str, epoch: int) -> bool:
     return row is not None
 
 
-def epoch_of(conn: Connection, connection_id: str, agent_id: str) -> int | None:
-    """Return the epoch of one of the agent's connections; None for a connection that is forgotten already."""
-    row = conn.execute(
-        "select epoch from agent_connections where connection_id = %s and agent_id = %s", (connection_id, agent_id)
-    ).fetchone()
-    return row[0] if row else None
-
-
 def open_ids(conn: Connection, agent_id: str, key_id: str | None = None) -> list[str]:
     """Return the ids of an agent's open connections, superseded ones too; with a key, only those it opened."""
     rows = conn.execute(
@@ -125,6 +77,7 @@ def open_ids(conn: Connection, agent_id: str, key_id: str | None = None) -> list
         select connection_id
         from agent_connections
         where agent_id = %(agent_id)s
+          and closed_at is null
           and (%(key_id)s::text is null or key_id::text = %(key_id)s)
         """,
         {"agent_id": agent_id, "key_id": key_id},
@@ -133,23 +86,36 @@ def open_ids(conn: Connection, agent_id: str, key_id: str | None = None) -> list
 
 
 def forget(conn: Connection, agent_id: str, connection_id: str) -> None:
-    """Forget this connection; the agent's current connection is forgotten only where it is this one."""
-    conn.execute("delete from agent_connections where connection_id = %s", (connection_id,))
+    """Close the record of this connection; the agent has none any more only where it is the current one.
+
+    So a late event of an older connection does not change the newer one.
+    """
     conn.execute(
-        "update agents set connection_id = null where agent_id = %s and connection_id = %s", (agent_id, connection_id)
+        """
+        with forgotten as (
+            update agent_connections
+            set closed_at = now()
+            where connection_id = %(connection_id)s)
+        update agents
+        set connection_id = null,
+            last_seen_at = now()
+        where agent_id = %(agent_id)s
+          and connection_id = %(connection_id)s
+        """,
+        {"agent_id": agent_id, "connection_id": connection_id},
     )
 
 
 def forget_all(conn: Connection, agent_id: str) -> list[str]:
-    """Forget all connections of an agent; return their ids."""
+    """Forget all connections of an agent; return the ids of the open ones."""
     rows = conn.execute(
-        "delete from agent_connections where agent_id = %s returning connection_id", (agent_id,)
+        "delete from agent_connections where agent_id = %s returning connection_id, closed_at is null", (agent_id,)
     ).fetchall()
     conn.execute(
         "update agents set connection_id = null, lease_token = null, lease_expires_at = null where agent_id = %s",
         (agent_id,),
     )
-    return [connection_id for (connection_id,) in rows]
+    return [connection_id for connection_id, is_open in rows if is_open]
 
 
 def stop_posting(conn: Connection, agent_id: str, key_id: str) -> None:

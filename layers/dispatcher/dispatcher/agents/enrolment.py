@@ -92,7 +92,6 @@ def create_agent(conn: Connection, new: NewAgent, by: Operator) -> tuple[Agent, 
             region=new.region,
             labels=new.labels,
             approval="approved",
-            scope=by.scope,
         )
         if agent is None:
             raise Conflict(
@@ -148,7 +147,7 @@ def register(conn: Connection, key: str | None, registration: Registration, sour
         issued = _enrol(conn, key, registration, source_ip)
     agent = fetch_one(
         conn,
-        Agent,
+        Agent.from_row,
         f"""
         update agents a
         set platform = %s,
@@ -187,7 +186,6 @@ def _enrol(conn: Connection, token: str | None, registration: Registration, sour
             region=registration.region,
             labels=used.labels,
             approval="approved" if used.approved else "pending",
-            scope=used.labels,
         )
         if agent is None:
             # A token creates agents; it gives no access to an existing one.

@@ -1,83 +1,19 @@
-"""Signs of life: which agents are online, and which connections may still be used."""
+"""Connections that the service ends: those that are silent, and old ones of agents that do not move by themselves."""
 
+import time
 from collections.abc import Callable
-from typing import Any
 
-from psycopg.types.json import Jsonb
-
-from dispatcher.agents import connections
-from dispatcher.platform import settings
 from dispatcher.platform.database import Connection
 from dispatcher.platform.gateway import Gateway
-from dispatcher.platform.json_text import dumps
 from dispatcher.platform.observability import logger
 
 IDLE_SECONDS = 660
 """A connection that is silent for longer is dropped: one minute after the gateway should have closed it."""
-
-
-def admit_message(conn: Connection, gateway: Gateway, agent_id: str, connection_id: str) -> bool:
-    """Record a sign of life, and return whether a message on this connection counts.
-
-    If it does not count, close the connection: the agent was rejected or deleted, or the key revoked, and an earlier attempt
-    to close it failed.  A connection that exceeds the agents' rate is closed too, but what it said so far counts: the agent
-    reconnects, and nothing is lost.
-    """
-    if not _hear(conn, agent_id, connection_id):
-        logger.warning("Message refused", extra={"agent_id": agent_id, "connection_id": connection_id})
-        gateway.close(connection_id)
-        return False
-    rate = settings.agent_rate()
-    if rate and _count_message(conn, connection_id) > rate:
-        logger.warning("Rate exceeded", extra={"agent_id": agent_id, "connection_id": connection_id, "rate": rate})
-        gateway.close(connection_id)
-    return True
-
-
-def record_heartbeat(
-    conn: Connection, agent_id: str, connection_id: str, *, capacity: Any = None, active_sessions: int | None = None
-) -> bool:
-    """Record a heartbeat; False if it comes over an older connection, which changes nothing.
-
-    A connection that was dropped as idle, but still exists, becomes the agent's current connection again.
-    """
-    row = conn.execute(
-        """
-        update agents a
-        set last_seen_at = now(),
-            connection_id = %(connection_id)s,
-            capacity = coalesce(%(capacity)s, a.capacity),
-            active_sessions = coalesce(%(active_sessions)s, a.active_sessions)
-        where a.agent_id = %(agent_id)s
-          and (a.connection_id = %(connection_id)s
-            or (a.connection_id is null
-              and a.deleted_at is null
-              and exists (
-                select from agent_connections k
-                where k.connection_id = %(connection_id)s
-                  and k.agent_id = a.agent_id
-                  and k.epoch = a.epoch)))
-        returning a.agent_id
-        """,
-        {
-            "agent_id": agent_id,
-            "connection_id": connection_id,
-            "capacity": None if capacity is None else Jsonb(capacity, dumps=dumps),
-            "active_sessions": active_sessions,
-        },
-    ).fetchone()
-    return row is not None
-
-
-def record_disconnect(conn: Connection, agent_id: str, connection_id: str) -> None:
-    """Forget only this connection: a late event of an older connection does not change the newer one."""
-    with conn.transaction():
-        conn.execute(
-            "update agents set last_seen_at = now() where agent_id = %s and connection_id = %s",
-            (agent_id, connection_id),
-        )
-        connections.forget(conn, agent_id, connection_id)
-    logger.info("Agent disconnected", extra={"agent_id": agent_id, "connection_id": connection_id})
+MOVE_AFTER_SECONDS = 6300
+"""The age at which a connection is moved: 15 minutes before the gateway cuts it after 2 h."""
+QUIET_SECONDS = (10.0, 20.0)
+"""How long after an agent's last message its connection is moved: StreamSpace's k8s-agent goes mute for ever if its connection
+ends while it writes a heartbeat, which it does each 30 s; 2 h are exactly 240 heartbeats."""
 
 
 def drop_idle(conn: Connection, gateway: Gateway, limit: int, has_time: Callable[[], bool]) -> int:
@@ -109,43 +45,33 @@ def drop_idle(conn: Connection, gateway: Gateway, limit: int, has_time: Callable
     return len(dropped)
 
 
-def _hear(conn: Connection, agent_id: str, connection_id: str) -> bool:
-    """Record a sign of life, once in 10 s; return whether the agent is approved and the connection's key is valid."""
-    row = conn.execute(
-        """
-        with heard as (
-            update agents
-            set last_seen_at = now()
-            where agent_id = %(agent_id)s
-              and connection_id = %(connection_id)s
-              and last_seen_at < now() - interval '10 seconds')
-        select 1
-        from agents a
-        where a.agent_id = %(agent_id)s
-          and a.approval = 'approved'
-          and a.deleted_at is null
-          and not exists (
-            select 1
-            from agent_connections c
-            join agent_keys k using (key_id)
-            where c.connection_id = %(connection_id)s
-              and k.revoked_at is not null)
-        """,
-        {"agent_id": agent_id, "connection_id": connection_id},
-    ).fetchone()
-    return row is not None
+def move_old(conn: Connection, gateway: Gateway, limit: int, has_time: Callable[[], bool]) -> int:
+    """Close old connections of agents of the first protocol, each between two heartbeats; return how many.
 
-
-def _count_message(conn: Connection, connection_id: str) -> int:
-    """Count a message; return how many came over its connection in this minute."""
-    row = conn.execute(
+    Agents of protocol 2 move by themselves (`welcome`).  An agent that reported something meanwhile waits for the next sweep.
+    """
+    earliest, latest = QUIET_SECONDS
+    candidates = conn.execute(
         """
-        update agent_connections
-        set minute = date_trunc('minute', now()),
-            messages = case when minute = date_trunc('minute', now()) then messages + 1 else 1 end
-        where connection_id = %s
-        returning messages
+        select agent_id, connection_id, greatest(0, %(earliest)s - silent) as wait
+        from agents, lateral (select extract(epoch from now() - last_seen_at)::float8 as silent) as since
+        where connection_id is not null
+          and dialect <> 'batching'
+          and connected_at < now() - %(age)s * interval '1 second'
+          and silent <= %(latest)s
+        order by wait
+        limit %(limit)s
         """,
-        (connection_id,),
-    ).fetchone()
-    return row[0] if row else 0
+        {"earliest": earliest, "latest": latest, "age": MOVE_AFTER_SECONDS, "limit": limit},
+    ).fetchall()
+    began = time.monotonic()
+    moved = 0
+    for agent_id, connection_id, wait in candidates:
+        # The sweep and the heartbeats may be in step, so the sweep waits for the quiet time of each connection.
+        time.sleep(max(0.0, began + wait - time.monotonic()))
+        if not has_time():
+            break
+        gateway.close(connection_id)
+        moved += 1
+        logger.info("Connection moved", extra={"agent_id": agent_id, "connection_id": connection_id})
+    return moved

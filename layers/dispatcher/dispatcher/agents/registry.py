@@ -12,6 +12,7 @@ from dispatcher.access.roles import Operator
 from dispatcher.access.scopes import AGENT_IN_SCOPE, Scope, as_parameter
 from dispatcher.agents import connections
 from dispatcher.errors import UnknownAgent
+from dispatcher.platform import settings
 from dispatcher.platform.database import Connection, fetch_all, fetch_one
 from dispatcher.platform.gateway import Gateway
 
@@ -34,17 +35,28 @@ class Agent:
     last_seen_at: datetime | None
     active_sessions: int | None
 
+    @classmethod
+    def from_row(cls, *, silent: float | None, mute: bool, **columns: Any) -> "Agent":
+        """Make an agent of a row's columns (COLUMNS)."""
+        return cls(presence=presence_of(silent, mute=mute), **columns)
 
-# Online: seen within two heartbeats of 30 s and 15 s more, so that one lost heartbeat changes nothing.  Degraded: connected,
-# but silent for up to five heartbeats.
+
 COLUMNS = """a.agent_id, a.platform, a.region, a.labels, a.capacity, a.metadata, a.approval, a.created_at, a.registered_at,
-    case
-        when a.connection_id is null then 'offline'
-        when a.last_seen_at > now() - interval '75 seconds' then 'online'
-        when a.last_seen_at > now() - interval '150 seconds' then 'degraded'
-        else 'offline'
-    end as presence,
+    case when a.connection_id is not null then extract(epoch from now() - a.last_seen_at)::float8 end as silent,
+    not a.spoke and a.mute_connections >= 2 as mute,
     a.connected_at, a.last_seen_at, a.active_sessions"""
+
+
+def presence_of(silent: float | None, *, mute: bool) -> str:
+    """Return the presence of an agent that has been silent for so many seconds; None: it is not connected.
+
+    Online: seen within two heartbeats and a half, so that one lost heartbeat changes nothing.  Degraded: connected, but silent
+    for up to five heartbeats, or mute: it executes commands and says nothing.
+    """
+    heartbeat = settings.heartbeat_seconds()
+    if silent is None or silent > 5 * heartbeat:
+        return "offline"
+    return "degraded" if mute or silent > 2.5 * heartbeat else "online"
 
 
 def insert(
@@ -55,15 +67,14 @@ def insert(
     region: str | None,
     labels: Mapping[str, str],
     approval: str,
-    scope: Scope,
 ) -> Agent | None:
     """Insert an agent; None where the id is taken.
 
-    The id of a deleted agent can be used again, if the deleted agent was in scope: its commands are visible through the id.
+    The id of a deleted agent can be used again, by a new agent: nothing of the old one is reachable through it.
     """
     return fetch_one(
         conn,
-        Agent,
+        Agent.from_row,
         f"""
         insert into agents as a (agent_id, platform, region, labels, approval)
         values (%(agent_id)s, %(platform)s, %(region)s, %(labels)s, %(approval)s)
@@ -79,9 +90,12 @@ def insert(
             registered_at = null,
             connected_at = null,
             last_seen_at = null,
-            deleted_at = null
+            deleted_at = null,
+            incarnation = a.incarnation + 1,
+            spoke = true,
+            mute_connections = 0,
+            commanded_at = null
         where a.deleted_at is not null
-          and {AGENT_IN_SCOPE}
         returning {COLUMNS}
         """,
         {
@@ -90,7 +104,6 @@ def insert(
             "region": region,
             "labels": Jsonb(dict(labels)),
             "approval": approval,
-            "scope": as_parameter(scope),
         },
     )
 
@@ -99,7 +112,7 @@ def find(conn: Connection, agent_id: str, scope: Scope) -> Agent:
     """Read an agent; raises UnknownAgent."""
     agent = fetch_one(
         conn,
-        Agent,
+        Agent.from_row,
         f"""
         select {COLUMNS}
         from agents a
@@ -118,7 +131,7 @@ def list_page(conn: Connection, *, scope: Scope, after: str | None, limit: int) 
     """Read a page of agents, ordered by id, with an id above `after`."""
     return fetch_all(
         conn,
-        Agent,
+        Agent.from_row,
         f"""
         select {COLUMNS}
         from agents a
@@ -155,13 +168,29 @@ def set_approval(conn: Connection, gateway: Gateway, agent_id: str, approval: st
 
 
 def delete(conn: Connection, gateway: Gateway, agent_id: str, by: Operator) -> None:
-    """Delete an agent: its keys are revoked and its connections closed; its commands and history stay.
+    """Delete an agent: its commands are cancelled, its keys revoked and its connections closed; the history stays.
 
     Raises UnknownAgent.
     """
     with conn.transaction():
         find(conn, agent_id, by.scope)
         conn.execute("update agents set deleted_at = now(), approval = 'rejected' where agent_id = %s", (agent_id,))
+        conn.execute(
+            """
+            update agent_commands
+            set status = 'cancelled',
+                moves = moves + 1,
+                completed_at = clock_timestamp(),
+                ack_deadline = null,
+                execution_deadline = null,
+                stop_wanted = false,
+                error_message = 'its agent was deleted',
+                cause = 'its agent was deleted by ' || %s
+            where agent_id = %s
+              and status in ('pending', 'sent', 'acknowledged')
+            """,
+            (by.username, agent_id),
+        )
         conn.execute("update agent_keys set revoked_at = now() where agent_id = %s and revoked_at is null", (agent_id,))
         open_ids = connections.forget_all(conn, agent_id)
         audit_log.record(conn, by.actor, "delete agent", agent_id=agent_id)

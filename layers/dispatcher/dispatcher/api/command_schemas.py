@@ -77,6 +77,20 @@ class CommandDocument(Document):
     redrive_of: str | None
 
 
+class AcceptedDocument(Document):
+    """A command of a list that was accepted."""
+
+    command_id: str
+    agent_id: str
+    status: str
+
+
+class AcceptedList(Document):
+    """The commands of a list that was accepted, in its order."""
+
+    commands: list[AcceptedDocument]
+
+
 class CommandPage(Document):
     """A page of commands, newest first."""
 

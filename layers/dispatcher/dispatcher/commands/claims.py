@@ -1,169 +1,200 @@
-"""Claims: a worker takes an agent's lease and commands that are due, and gives both back when it has posted."""
+"""Claims: a worker takes commands that are due, and gives back what it could not post."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
-from psycopg.rows import kwargs_row
-
-from dispatcher.agents import connections
-from dispatcher.commands import redelivery
 from dispatcher.platform.database import Connection, fetch_all
-from dispatcher.platform.statements import fragment, statement
+from dispatcher.platform.functions import call
+from dispatcher.platform.gateway import Posted
 from dispatcher.protocol.frames import ClaimedCommand
 from dispatcher.protocol.handshake import DeliveryMode
 
 LEASE_SECONDS = 30
-"""How long one worker may post to an agent: longer than the posts of a claim take, shorter than the sweep's period."""
-ACK_SECONDS = 20
-"""How long an agent has for the ack of the first attempt; doubled with each attempt, with jitter, up to ACK_SECONDS_MOST."""
-ACK_SECONDS_MOST = 300
+"""How long one worker may post to an agent, as `claim.function.sql` has it: longer than the posts of a claim take."""
+FIRST_ACK_SECONDS = 18.0
+"""The shortest time for the first ack: 20 s less its jitter (`ack_seconds`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """The lease on one agent and the commands claimed under it, in the order of delivery."""
+    """The commands that were claimed for one agent, in the order of delivery, and the requests to stop others."""
 
     agent_id: str
-    token: str
+    token: UUID
     connection_id: str
     epoch: int
     mode: DeliveryMode
+    refusals: int
+    """Posts in a row that the gateway has refused."""
     commands: tuple[ClaimedCommand, ...]
+    stops: tuple[tuple[str, int], ...]
+    """Commands that the agent is to stop: id and attempt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """The outcome of a claim: which commands were not sent, and why."""
+    """The outcome of a claim's posts."""
 
+    posted: Posted = Posted.TAKEN
+    """The answer to the last post; TOO_LARGE counts as TAKEN."""
+    taken: Sequence[ClaimedCommand] = ()
+    """Commands that the gateway took, or may have taken."""
     unsent: Sequence[ClaimedCommand] = ()
+    """Commands that surely did not reach the agent: their attempt does not count."""
     unsent_cause: str = ""
     unsendable: Sequence[tuple[ClaimedCommand, str]] = ()
     """Commands that can never be sent, each with the reason."""
-    gone: bool = False
-    """The connection does not exist any more: it is forgotten, and only this one."""
-    throttle_seconds: float | None = None
-    """How long the agent's whole queue waits, so that no command overtakes another."""
+    told: Sequence[str] = ()
+    """Ids of the commands that the agent was told to stop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DueAgent:
-    """A connected agent with due commands."""
+    """A connected agent with something to post."""
 
     agent_id: str
     connection_id: str
     epoch: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Leased:
-    connection_id: str
-    epoch: int
+    live: bool
     dialect: str
 
 
-_DELIVERABLE = fragment(__package__, "deliverable")
-_LEASE = statement(__package__, "lease", deliverable=_DELIVERABLE)
-_CLAIM = statement(__package__, "claim")
+_CLAIM = call("select * from {f}.claim(%s, %s)")
+_RELEASE = call(
+    "select * from {f}.release(%(agent_id)s, %(token)s, %(connection_id)s, %(epoch)s, %(outcome)s, %(taken)s::text[],"
+    " %(taken_attempts)s::int[], %(unsent)s::text[], %(unsent_attempts)s::int[], %(cause)s, %(told)s::text[], %(again)s)"
+)
+# The agents are few beside the commands, and for each one index says whether something is due.
+_DUE_AGENTS = call(
+    "select a.agent_id, a.connection_id, a.epoch, a.live, a.dialect from agents a"
+    " where a.connection_id is not null and {f}.can_be_posted(a) and {f}.has_work(a) limit %s"
+)
 
 
 def claim(conn: Connection, agent_id: str) -> Claim | None:
-    """Take the agent's lease and claim due commands that fit its window, in one round trip and one transaction.
+    """Claim due commands that fit the agent's window, in one statement.
 
-    None where the agent is not connected, another worker holds the lease, the agent is throttled, or nothing is due.  There
-    are two statements because the second needs a newer snapshot: it must see what the last holder sent.
+    None where the agent is not connected, another worker delivers to it, it must wait, or nothing is due.
     """
-    token = str(uuid4())
-    parameters = {
-        "agent_id": agent_id,
-        "token": token,
-        "lease_seconds": LEASE_SECONDS,
-        "ack_seconds": ACK_SECONDS,
-        "ack_seconds_most": ACK_SECONDS_MOST,
-    }
-    with (
-        conn.cursor(row_factory=kwargs_row(_Leased)) as lease,
-        conn.cursor(row_factory=kwargs_row(_claimed)) as claimed,
-    ):
-        with conn.pipeline(), conn.transaction():
-            lease.execute(_LEASE, parameters)
-            claimed.execute(_CLAIM, parameters)
-        agent = lease.fetchone()
-        if agent is None:
-            return None
-        commands = [command for _, command in sorted(claimed.fetchall(), key=itemgetter(0))]
+    token = uuid4()
+    return claim_of(agent_id, token, conn.execute(_CLAIM, (agent_id, token)).fetchall())
+
+
+def claim_of(agent_id: str, token: UUID, rows: Iterable[Sequence[Any]]) -> Claim | None:
+    """Make a claim of the rows `command` and `stop` of the database's functions; None if there are none."""
+    commands: list[ClaimedCommand] = []
+    stops: list[tuple[str, int]] = []
+    about: Sequence[Any] = ()
+    for row in rows:
+        kind, _, _, _, _, command_id, attempt, frame, seconds_left = row
+        if kind == "command":
+            commands.append(
+                ClaimedCommand(command_id=command_id, attempt=attempt, frame=frame, seconds_left=seconds_left)
+            )
+        elif kind == "stop":
+            stops.append((command_id, attempt))
+        else:
+            continue
+        about = row
+    if not about:
+        return None
+    _, connection_id, epoch, mode, refusals, *_ = about
     return Claim(
         agent_id=agent_id,
         token=token,
-        connection_id=agent.connection_id,
-        epoch=agent.epoch,
-        mode=DeliveryMode(agent.dialect),
+        connection_id=connection_id,
+        epoch=epoch,
+        mode=DeliveryMode(mode),
+        refusals=refusals,
         commands=tuple(commands),
+        stops=tuple(stops),
     )
 
 
-def _claimed(*, priority: int, seq: int, **columns: Any) -> tuple[tuple[int, int], ClaimedCommand]:
-    """Turn a row into a claimed command, with its place in the order of delivery."""
-    return (-priority, seq), ClaimedCommand(**columns)
-
-
 def is_held(conn: Connection, claim: Claim) -> bool:
-    """Tell whether the claim's lease still holds: a newer connection of the agent ends it."""
+    """Tell whether the claim still holds: a newer connection of the agent, a rejection or a revoked key ends it."""
     row = conn.execute(
-        "select 1 from agents where agent_id = %s and lease_token = %s", (claim.agent_id, claim.token)
+        """
+        select 1
+        from agents
+        where agent_id = %s
+          and epoch = %s
+          and connection_id = %s
+          and approval = 'approved'
+          and (lease_token = %s or dialect = 'acknowledging')
+        """,
+        (claim.agent_id, claim.epoch, claim.connection_id, claim.token),
     ).fetchone()
     return row is not None
 
 
-def release(conn: Connection, claim: Claim, outcome: Outcome) -> None:
-    """Give the lease back, and return what was not sent to the queue, in one round trip and one transaction.
+def needs_release(claim: Claim, outcome: Outcome) -> bool:
+    """Tell whether the database must hear of an outcome.
+
+    Where one command at a time is in flight, a first attempt that the gateway took has nothing to give back: it was claimed
+    with the right deadline and without a lease.
+    """
+    return (
+        claim.mode is not DeliveryMode.ACKNOWLEDGING
+        or outcome.posted is not Posted.TAKEN
+        or bool(outcome.unsent or outcome.unsendable)
+        or claim.refusals > 0
+        or any(command.attempt > 1 for command in outcome.taken)
+    )
+
+
+def release(conn: Connection, claim: Claim, outcome: Outcome, *, look_again: bool) -> Claim | None:
+    """Give a claim back; return the next one if `look_again` finds more.  Safe to repeat.
 
     Only what this claim took is touched: a command that was claimed again meanwhile has another attempt.
     """
-    with conn.pipeline(), conn.transaction():
-        if outcome.unsent:
-            redelivery.return_unsent(conn, outcome.unsent, outcome.unsent_cause)
-        for command, reason in outcome.unsendable:
-            conn.execute(
-                """
-                update agent_commands
-                set status = 'failed',
-                    moves = moves + 1,
-                    error_message = %(reason)s,
-                    cause = %(reason)s,
-                    completed_at = clock_timestamp(),
-                    ack_deadline = null
-                where command_id = %(command_id)s
-                  and attempt = %(attempt)s
-                  and status = 'sent'
-                """,
-                {"reason": reason, "command_id": command.command_id, "attempt": command.attempt},
-            )
-        if outcome.gone:
-            connections.forget(conn, claim.agent_id, claim.connection_id)
-        conn.execute(
-            """
-            update agents
-            set lease_token = null,
-                lease_expires_at = null,
-                throttled_until = clock_timestamp() + %s::float8 * interval '1 second'  -- null where nothing throttles
-            where agent_id = %s
-              and lease_token = %s
-            """,
-            (outcome.throttle_seconds, claim.agent_id, claim.token),
-        )
+    # The first ack deadline is right already, but for agents that never acknowledge.
+    longer = [command for command in outcome.taken if claim.mode is DeliveryMode.UNACKNOWLEDGED or command.attempt > 1]
+    for command, reason in outcome.unsendable:
+        _set_aside(conn, command, reason)
+    rows = conn.execute(
+        _RELEASE,
+        {
+            "agent_id": claim.agent_id,
+            "token": claim.token,
+            "connection_id": claim.connection_id,
+            "epoch": claim.epoch,
+            "outcome": outcome.posted,
+            "taken": [command.command_id for command in longer],
+            "taken_attempts": [command.attempt for command in longer],
+            "unsent": [command.command_id for command in outcome.unsent],
+            "unsent_attempts": [command.attempt for command in outcome.unsent],
+            "cause": outcome.unsent_cause,
+            "told": list(outcome.told),
+            "again": look_again,
+        },
+    ).fetchall()
+    return claim_of(claim.agent_id, claim.token, rows)
 
 
-_DUE_AGENTS = (
-    f"select a.agent_id, a.connection_id, a.epoch from agents a where ({_DELIVERABLE}) limit %(limit)s"
-).encode()
+def _set_aside(conn: Connection, command: ClaimedCommand, reason: str) -> None:
+    conn.execute(
+        """
+        update agent_commands
+        set status = 'failed',
+            moves = moves + 1,
+            error_message = %(reason)s,
+            cause = %(reason)s,
+            completed_at = clock_timestamp(),
+            ack_deadline = null
+        where command_id = %(command_id)s
+          and attempt = %(attempt)s
+          and status = 'sent'
+        """,
+        {"reason": reason, "command_id": command.command_id, "attempt": command.attempt},
+    )
 
 
 def due_agents(conn: Connection, limit: int) -> list[DueAgent]:
-    """Find connected agents with due commands and without a worker that delivers them.
+    """Find connected agents with something to post and without a worker that delivers to them.
 
     The statement probes the queue of each connected agent; commands for offline agents cost nothing.
     """
-    return fetch_all(conn, DueAgent, _DUE_AGENTS, {"limit": limit})
+    return fetch_all(conn, DueAgent, _DUE_AGENTS, (limit,))

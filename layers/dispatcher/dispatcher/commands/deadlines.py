@@ -24,7 +24,7 @@ def expire(conn: Connection, limit: int) -> int:
         set status = 'expired',
             moves = c.moves + 1,
             completed_at = clock_timestamp(),
-            error_message = 'not delivered in time',
+            error_message = concat_ws('; the agent reported: ', 'not delivered in time', c.agent_error),
             cause = 'not delivered by ' || c.deliver_by
         where c.command_id = any(array(select command_id from overdue))
         """,
@@ -50,9 +50,41 @@ def time_out(conn: Connection, limit: int) -> int:
             moves = c.moves + 1,
             completed_at = clock_timestamp(),
             execution_deadline = null,
-            error_message = 'no result within ' || c.execution_timeout || ' seconds of the ack',
+            stop_wanted = true,  -- the agent is told to stop it, over each connection, until it reports an end
+            error_message = concat_ws('; the agent reported: ',
+                'no result within ' || c.execution_timeout || ' seconds of the ack', c.agent_error),
             cause = 'no result within ' || c.execution_timeout || ' seconds of the ack'
         where c.command_id = any(array(select command_id from overdue))
+        """,
+        (limit,),
+    ).rowcount
+
+
+def end_orphans(conn: Connection, limit: int) -> int:
+    """Cancel commands that were accepted for an agent while it was being deleted."""
+    return conn.execute(
+        """
+        with orphans as materialized (
+            select first.command_id
+            from agents a
+            cross join lateral (
+                select c.command_id
+                from agent_commands c
+                where c.agent_id = a.agent_id
+                  and c.status = 'pending'
+                  and c.incarnation <= a.incarnation
+                order by c.priority desc, c.seq
+                limit %s
+                for update skip locked) as first
+            where a.deleted_at > now() - interval '1 hour'
+        )
+        update agent_commands c
+        set status = 'cancelled',
+            moves = c.moves + 1,
+            completed_at = clock_timestamp(),
+            error_message = 'its agent was deleted',
+            cause = 'its agent was deleted'
+        where c.command_id = any(array(select command_id from orphans))
         """,
         (limit,),
     ).rowcount

@@ -1,21 +1,19 @@
-"""Delivery: claim under the agent's lease, post, release, look once more."""
+"""Delivery: claim, post, release, look once more."""
 
-import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 
 import psycopg
 
 from dispatcher.commands import claims
-from dispatcher.commands.claims import ACK_SECONDS, LEASE_SECONDS, Claim, Outcome
-from dispatcher.commands.command_records import Command
+from dispatcher.commands.claims import FIRST_ACK_SECONDS, LEASE_SECONDS, Claim, Outcome
+from dispatcher.platform import database
 from dispatcher.platform.database import Connection
 from dispatcher.platform.gateway import CONNECT_SECONDS, READ_SECONDS, Gateway, Posted
 from dispatcher.platform.observability import logger
-from dispatcher.protocol.frames import MESSAGE_BYTES, ClaimedCommand, Message, messages_of
+from dispatcher.protocol.frames import MESSAGE_BYTES, ClaimedCommand, Message, messages_of, stop_message
 
 Deadline = Callable[[], float]
 """Returns the seconds that are left to work in."""
@@ -23,12 +21,8 @@ Deadline = Callable[[], float]
 POST_SECONDS = CONNECT_SECONDS + READ_SECONDS
 RELEASE_SECONDS = 2.0
 """Kept for the release after the last post."""
-POSTING_SECONDS = min(LEASE_SECONDS, 0.9 * ACK_SECONDS)
-"""How long a claim may post: after that its lease has ended, or the first ack deadline (less its jitter) has passed and the
-sweep may have returned the commands to the queue."""
-THROTTLE_SECONDS_MOST = 60.0
-EMPTY_CLAIMS = 2
-"""Empty claims in a row after which delivery stops; the sweep tries again."""
+POSTING_SECONDS = min(LEASE_SECONDS, FIRST_ACK_SECONDS)
+"""How long a claim may post: after that its lease has ended, or the sweep may have returned the commands to the queue."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,78 +33,96 @@ class Delivered:
     claimed: int = 0
 
 
-def deliver(conn: Connection, gateway: Gateway, agent_id: str, deadline: Deadline) -> Delivered:
+def deliver(
+    conn: Connection, gateway: Gateway, agent_id: str, deadline: Deadline, *, claim: Claim | None = None
+) -> Delivered:
     """Send an agent due commands that fit its window, until none is left, it cannot be reached, or time is up.
 
-    The lease is released before the last look for work: a worker that finds the lease held relies on its holder.
+    `claim` is what was claimed already.  The lease is released before the last look for work: a worker that finds the lease
+    held relies on its holder.
     """
-    sent = claimed = empty = 0
-    while deadline() > POST_SECONDS + RELEASE_SECONDS:
-        begun = time.monotonic()
+    sent = claimed = 0
+    if claim is None and _has_time(deadline):
         claim = claims.claim(conn, agent_id)
-        if claim is None:
-            break
+    while claim is not None:
+        taken, outcome = _send(conn, gateway, claim, deadline)
         claimed += len(claim.commands)
-        empty = 0 if claim.commands else empty + 1
-        taken, outcome = _send(conn, gateway, claim, begun, deadline)
         sent += taken
-        claims.release(conn, claim, outcome)
         _log(claim, taken, outcome)
-        if empty == EMPTY_CLAIMS:  # a due row that another transaction has locked cannot be claimed
-            break
+        claim = _release(conn, claim, outcome, look_again=outcome.posted is Posted.TAKEN and _has_time(deadline))
     return Delivered(sent=sent, claimed=claimed)
 
 
-def deliver_at_once(conn: Connection, gateway: Gateway, commands: Iterable[Command], deadline: Deadline) -> None:
-    """Try to deliver commands that were just committed.  They are accepted: the sweep retries what fails here."""
+def deliver_at_once(
+    conn: Connection, gateway: Gateway, agent_id: str, deadline: Deadline, *, claim: Claim | None = None
+) -> None:
+    """Try to deliver what was just committed.  It is accepted: the sweep retries what fails here."""
     try:
-        for agent_id in dict.fromkeys(command.agent_id for command in commands):
-            deliver(conn, gateway, agent_id, deadline)
+        deliver(conn, gateway, agent_id, deadline, claim=claim)
     except psycopg.Error as error:
-        logger.warning("Delivery postponed", extra={"reason": type(error).__name__})
+        logger.warning("Delivery postponed", extra={"agent_id": agent_id, "reason": type(error).__name__})
 
 
-def _send(conn: Connection, gateway: Gateway, claim: Claim, begun: float, deadline: Deadline) -> tuple[int, Outcome]:
+def _has_time(deadline: Deadline) -> bool:
+    return deadline() > POST_SECONDS + RELEASE_SECONDS
+
+
+def _release(conn: Connection, claim: Claim, outcome: Outcome, *, look_again: bool) -> Claim | None:
+    if not claims.needs_release(claim, outcome):
+        return None
+    try:
+        return claims.release(conn, claim, outcome, look_again=look_again)
+    except psycopg.OperationalError as error:
+        if not conn.broken:
+            raise
+        # Only this claim's lease and attempts are touched, so it is safe to do it again on a fresh connection.
+        logger.warning("Release repeated", extra={"agent_id": claim.agent_id, "reason": type(error).__name__})
+        return database.persistently(lambda fresh: claims.release(fresh, claim, outcome, look_again=False))
+
+
+def _send(conn: Connection, gateway: Gateway, claim: Claim, deadline: Deadline) -> tuple[int, Outcome]:
     """Post one message after another; stop at the first that is not taken, so that no command overtakes another."""
+    begun = time.monotonic()
+    told: list[str] = []
+    for command_id, attempt in claim.stops:
+        if gateway.post(claim.connection_id, stop_message(command_id, attempt)) is Posted.TAKEN:
+            told.append(command_id)
+    taken: list[ClaimedCommand] = []
     unsendable: list[tuple[ClaimedCommand, str]] = []
-    end = partial(Outcome, unsendable=unsendable)
-    sent = 0
+    done = Outcome(taken=taken, unsendable=unsendable, told=told)
     messages = deque(messages_of(claim.mode, claim.commands))
+    posted_before = bool(claim.stops)
     while messages:
         message = messages[0]
         first = message.commands[0]
+        cause = f"attempt {first.attempt} "
         if obstacle := _obstacle(message, time.monotonic() - begun, deadline):
-            return sent, end(unsent=_commands(messages), unsent_cause=f"attempt {first.attempt} {obstacle}")
-        if sent + len(unsendable) and not claims.is_held(conn, claim):
+            return len(taken), replace(done, unsent=_commands(messages), unsent_cause=cause + obstacle)
+        if posted_before and not claims.is_held(conn, claim):
             # The agent reconnected while an earlier message was posted.  The other commands were returned to the queue and
             # may have been cancelled since.
-            return sent, end(unsent=_commands(messages), unsent_cause=f"attempt {first.attempt} lost its lease")
+            return len(taken), replace(done, unsent=_commands(messages), unsent_cause=cause + "lost its lease")
+        posted_before = True
         size = len(message.text.encode())
         posted = Posted.TOO_LARGE if size > MESSAGE_BYTES else gateway.post(claim.connection_id, message.text)
         match posted:
             case Posted.TAKEN:
-                sent += len(message.commands)
+                taken += message.commands
             case Posted.TOO_LARGE:
-                unsendable += [
-                    (each, f"the message of {size} bytes is too large for the gateway") for each in message.commands
-                ]
-            case Posted.GONE:
-                cause = f"attempt {first.attempt} found the connection gone"
-                return sent, end(unsent=_commands(messages), unsent_cause=cause, gone=True)
-            case Posted.REFUSED:
-                cause = f"attempt {first.attempt} was refused by the gateway"
-                return sent, end(
-                    unsent=_commands(messages), unsent_cause=cause, throttle_seconds=backoff(first.attempt)
-                )
+                reason = f"the message of {size} bytes is too large for the gateway"
+                unsendable += [(each, reason) for each in message.commands]
+            case Posted.GONE | Posted.REFUSED:
+                cause += "found the connection gone" if posted is Posted.GONE else "was refused by the gateway"
+                return len(taken), replace(done, posted=posted, unsent=_commands(messages), unsent_cause=cause)
             case Posted.UNKNOWN:
                 # This message may have arrived: its commands wait for their acks.  The others return to the queue and wait too.
                 messages.popleft()
                 cause = f"command {first.command_id} was posted without an answer before it"
-                return sent, end(
-                    unsent=_commands(messages), unsent_cause=cause, throttle_seconds=backoff(first.attempt)
-                )
+                known = len(taken)
+                taken += message.commands
+                return known, replace(done, posted=posted, unsent=_commands(messages), unsent_cause=cause)
         messages.popleft()
-    return sent, end()
+    return len(taken), done
 
 
 def _obstacle(message: Message, elapsed: float, deadline: Deadline) -> str | None:
@@ -127,16 +139,10 @@ def _commands(messages: Iterable[Message]) -> list[ClaimedCommand]:
     return [command for message in messages for command in message.commands]
 
 
-def backoff(attempt: int) -> float:
-    """Return the seconds until the next attempt: between half and all of 1 s, doubled each time, up to 60 s."""
-    most = min(THROTTLE_SECONDS_MOST, 2.0 ** min(attempt - 1, 16))
-    return random.uniform(most / 2, most)  # noqa: S311 - spreads load, guards nothing
-
-
 def _log(claim: Claim, taken: int, outcome: Outcome) -> None:
     fields = {"agent_id": claim.agent_id, "epoch": claim.epoch, "claimed": len(claim.commands), "sent": taken}
     if outcome.unsent or outcome.unsendable:
         reasons = [outcome.unsent_cause, *(reason for _, reason in outcome.unsendable)]
         logger.warning("Delivery incomplete", extra={**fields, "reason": "; ".join(filter(None, reasons))})
     elif claim.commands:
-        logger.info("Delivered commands", extra={**fields, "command_ids": [c.command_id for c in claim.commands]})
+        logger.debug("Delivered commands", extra={**fields, "command_ids": [c.command_id for c in claim.commands]})

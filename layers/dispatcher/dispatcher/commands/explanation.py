@@ -63,12 +63,25 @@ def _of(status: Status, row: dict[str, Any]) -> tuple[str, str]:
                 f"it has until {_at(row['execution_deadline'])}.{_meanwhile(row)}"
             ),
         )
+    if status is Status.TIMED_OUT and row["stop_wanted"]:
+        return (
+            "timed-out",
+            f"It ended {_at(row['completed_at'])}: {row['error_message']}.{_meanwhile(row)}",
+        )
     ended = f"It ended {_at(row['completed_at'])}: {row['error_message'] or row['cause']}."
     return ("ended" if status in ENDED else "unknown", ended)
 
 
 def _meanwhile(row: dict[str, Any]) -> str:
-    asked = " It was asked to cancel." if row["cancel_requested_at"] else ""
+    asked = ""
+    if row["stop_wanted"] or row["cancel_requested_at"]:
+        told = row["stop_epoch"] is not None
+        if row["dialect"] != "batching":
+            asked = " A cancel was requested; the agent's protocol has no way to tell it."
+        elif told:
+            asked = " The agent was told to stop it, and has not answered yet."
+        else:
+            asked = " The agent is told to stop it as soon as it can be reached."
     away = f" The agent has been offline since {_at(row['last_seen_at'])}." if row["connection_id"] is None else ""
     return asked + away
 
@@ -83,13 +96,30 @@ def _of_pending(row: dict[str, Any]) -> tuple[str, str]:
             "agent-not-approved",
             f"{agent} is {row['approval']}; an admin must approve it.",
         ),
+        (row["of_earlier_agent"], "agent-deleted", f"It was for an earlier agent of the id {row['agent_id']!r}."),
         (row["late"], "expired", "It was not delivered in time; the next sweep expires it."),
         (row["early"], "not-before", f"It will not be delivered before {_at(row['not_before'])}."),
         (row["known"] and row["connection_id"] is None, "agent-away", _offline(agent, row)),
         (
+            row["mute"],
+            "agent-mute",
+            f"{agent} is connected and has said nothing since it was sent a command; restart the agent's process.",
+        ),
+        (
+            row["refusals"],
+            "refused",
+            f"The gateway has refused the last {row['refusals']} posts to the agent since {_at(row['refused_since'])}; "
+            f"no attempt was used, and the next try is {_at(row['throttled_until'])}.",
+        ),
+        (
             row["throttled"],
             "throttled",
             f"The last post to the agent did not succeed; the next try is {_at(row['throttled_until'])}.",
+        ),
+        (
+            row["paced"],
+            "paced",
+            f"Attempt {row['attempt']} was not answered; the next one is due {_at(row['retry_at'])}.",
         ),
         (row["window_full"], "behind", f"The agent has not yet answered command {row['in_flight']}."),
         (row["ahead"], "behind", f"Command {row['first']} goes before it{_and_more(row['ahead'] - 1)}."),

@@ -1,48 +1,54 @@
-"""Flush: delivers the queue of an agent that has just connected, as soon as its handshake is over."""
+"""Flush: delivers the queues of agents, as soon as the handshake of one that has just connected is over."""
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any
-
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from typing import Any
 
 from dispatcher.agents import connections
-from dispatcher.commands.delivery import Deadline, Delivered, deliver
-from dispatcher.platform import settings
+from dispatcher.commands.delivery import POST_SECONDS, Deadline, Delivered, deliver
+from dispatcher.commands.submission import AcceptedEntry
+from dispatcher.platform import lambda_api, settings
 from dispatcher.platform.database import Connection
-from dispatcher.platform.gateway import Gateway
+from dispatcher.platform.gateway import Gateway, Posted
 from dispatcher.platform.observability import logger
-
-if TYPE_CHECKING:
-    from types_boto3_lambda import LambdaClient
+from dispatcher.protocol.frames import welcome_message
 
 LIVE_PATIENCE_SECONDS = 15.0
 """How long flush waits for the end of a handshake; an agent gives up after 10 s."""
-INVOKE_CONNECT_SECONDS, INVOKE_READ_SECONDS = 1, 2
 FIRST_LOOK_SECONDS = 0.02
 LAST_LOOK_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlushRequest:
-    """The event of `flush`: the agent whose queue is delivered, and the connection."""
+    """An event of `flush`: the agent that has just connected, and the connection."""
 
     agent_id: str
     connection_id: str
     epoch: int
+    welcome: bool = False
+    """Whether the agent speaks protocol 2: then it gets a welcome first."""
 
     def as_event(self) -> dict[str, Any]:
         """Return the event."""
-        return {"agentId": self.agent_id, "connectionId": self.connection_id, "epoch": self.epoch}
+        return {
+            "agentId": self.agent_id,
+            "connectionId": self.connection_id,
+            "epoch": self.epoch,
+            "welcome": self.welcome,
+        }
 
     @classmethod
     def from_event(cls, event: dict[str, Any]) -> "FlushRequest":
-        """Read the event."""
-        return cls(agent_id=event["agentId"], connection_id=event["connectionId"], epoch=event["epoch"])
+        """Read the event; one of an older version has no `welcome`."""
+        return cls(
+            agent_id=event["agentId"],
+            connection_id=event["connectionId"],
+            epoch=event["epoch"],
+            welcome=event.get("welcome", False),
+        )
 
 
 def invoke_flush(request: FlushRequest) -> None:
@@ -50,21 +56,35 @@ def invoke_flush(request: FlushRequest) -> None:
 
     A failure does not refuse the agent: the sweep delivers what flush did not.
     """
-    try:
-        _lambda_client().invoke(
-            FunctionName=settings.flush_function(),
-            InvocationType="Event",
-            Payload=json.dumps(request.as_event()).encode(),
-        )
-    except (ClientError, BotoCoreError) as error:
-        logger.warning("Flush not invoked", extra={"agent_id": request.agent_id, "reason": type(error).__name__})
+    _invoke(request.as_event(), request.agent_id)
+
+
+def invoke_flush_of(agent_ids: Sequence[str]) -> None:
+    """Invoke flush asynchronously for connected agents; a failure is left to the sweep."""
+    _invoke({"agentIds": list(agent_ids)}, agent_ids[0])
+
+
+def _invoke(event: dict[str, Any], agent_id: str) -> None:
+    reason = lambda_api.invoke_event(settings.flush_function(), json.dumps(event).encode())
+    if reason is not None:
+        logger.warning("Flush not invoked", extra={"agent_id": agent_id, "reason": reason})
+
+
+def hand_over(conn: Connection, accepted: Sequence[AcceptedEntry]) -> None:
+    """Have the commands of a list delivered to the agents that are connected, so that the answer waits for no delivery."""
+    agent_ids = list(dict.fromkeys(entry.agent_id for entry in accepted))
+    rows = conn.execute(
+        "select agent_id from agents where agent_id = any(%s) and connection_id is not null", (agent_ids,)
+    ).fetchall()
+    if rows:
+        invoke_flush_of([agent_id for (agent_id,) in rows])
 
 
 def flush(conn: Connection, gateway: Gateway, request: FlushRequest, deadline: Deadline) -> Delivered:
     """Wait until the connection is live, then deliver the agent's queue; do nothing where a newer connection exists."""
     end = time.monotonic() + min(LIVE_PATIENCE_SECONDS, deadline() / 2)
     pause = FIRST_LOOK_SECONDS
-    while not gateway.is_live(request.connection_id):
+    while not _is_reached(gateway, request):
         if time.monotonic() > end or not connections.is_current(conn, request.agent_id, request.epoch):
             logger.info("Flush found no connection", extra={"agent_id": request.agent_id, "epoch": request.epoch})
             return Delivered()
@@ -74,10 +94,24 @@ def flush(conn: Connection, gateway: Gateway, request: FlushRequest, deadline: D
     return deliver(conn, gateway, request.agent_id, deadline)
 
 
-@cache
-def _lambda_client() -> "LambdaClient":
-    # One short try: an agent waits for its handshake, and the sweep is the second try.
-    config = Config(
-        connect_timeout=INVOKE_CONNECT_SECONDS, read_timeout=INVOKE_READ_SECONDS, retries={"total_max_attempts": 1}
+def flush_agents(conn: Connection, gateway: Gateway, agent_ids: Sequence[str], deadline: Deadline) -> Delivered:
+    """Deliver the queues of agents, one after another, while time is left; the sweep does the rest."""
+    sent = claimed = 0
+    for agent_id in agent_ids:
+        if deadline() < 2 * POST_SECONDS:
+            break
+        delivered = deliver(conn, gateway, agent_id, deadline)
+        sent, claimed = sent + delivered.sent, claimed + delivered.claimed
+    return Delivered(sent=sent, claimed=claimed)
+
+
+def _is_reached(gateway: Gateway, request: FlushRequest) -> bool:
+    """Tell whether the connection accepts posts: a welcome is one."""
+    if not request.welcome:
+        return gateway.is_live(request.connection_id)
+    text = welcome_message(
+        epoch=request.epoch,
+        heartbeat_seconds=settings.heartbeat_seconds(),
+        move_after_seconds=settings.move_after_seconds(),
     )
-    return boto3.client("lambda", config=config)
+    return gateway.post(request.connection_id, text) is Posted.TAKEN

@@ -47,18 +47,22 @@ class Transition:
 
 
 # A pending command can be acknowledged and ended too: its agent may answer an attempt that was given up meanwhile.
-# `timed_out` is only the service's guess, so the agent's real result replaces it; every other end is final.
 ALIVE = frozenset({Status.PENDING, Status.SENT, Status.ACKNOWLEDGED})
+# Ends that the service only guesses, so the agent's real result replaces them: after an attempt, and `cancelled` only if the
+# agent did not confirm it.  Every other end is final.
+GUESSED = frozenset({Status.TIMED_OUT, Status.DEAD, Status.EXPIRED, Status.CANCELLED})
 TRANSITIONS: dict[Move, Transition] = {
     Move.CLAIM: Transition(sources=frozenset({Status.PENDING}), target=Status.SENT),
     Move.RELEASE: Transition(sources=frozenset({Status.SENT}), target=Status.PENDING),
     Move.ACKNOWLEDGE: Transition(sources=frozenset({Status.PENDING, Status.SENT}), target=Status.ACKNOWLEDGED),
     Move.RETRY: Transition(sources=frozenset({Status.SENT, Status.ACKNOWLEDGED}), target=Status.PENDING),
-    Move.COMPLETE: Transition(sources=ALIVE | {Status.TIMED_OUT}, target=Status.COMPLETED),
-    Move.FAIL: Transition(sources=ALIVE | {Status.TIMED_OUT}, target=Status.FAILED),
+    Move.COMPLETE: Transition(sources=ALIVE | GUESSED, target=Status.COMPLETED),
+    Move.FAIL: Transition(sources=ALIVE | GUESSED, target=Status.FAILED),
     Move.EXPIRE: Transition(sources=frozenset({Status.PENDING}), target=Status.EXPIRED),
-    Move.CANCEL: Transition(sources=frozenset({Status.PENDING}), target=Status.CANCELLED),
-    Move.CONFIRM_CANCEL: Transition(sources=frozenset({Status.SENT, Status.ACKNOWLEDGED}), target=Status.CANCELLED),
+    Move.CANCEL: Transition(sources=ALIVE, target=Status.CANCELLED),
+    Move.CONFIRM_CANCEL: Transition(
+        sources=frozenset({Status.SENT, Status.ACKNOWLEDGED, Status.TIMED_OUT}), target=Status.CANCELLED
+    ),
     Move.DEAD_LETTER: Transition(sources=frozenset({Status.SENT}), target=Status.DEAD),
     Move.TIME_OUT: Transition(sources=frozenset({Status.ACKNOWLEDGED}), target=Status.TIMED_OUT),
 }

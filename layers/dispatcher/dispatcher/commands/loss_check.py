@@ -51,6 +51,27 @@ def figure(conn: Connection, name: str) -> float:
     return float(row[0]) if row else 0.0
 
 
+def record_figures(conn: Connection) -> None:
+    """Store the figures that GET /healthz shows, so that it reads one row."""
+    for name in HEALTH:
+        conn.execute(
+            """
+            insert into figures (name, value)
+            values (%s, %s)
+            on conflict (name) do update
+            set value = excluded.value,
+                at = now()
+            """,
+            (name, figure(conn, name)),
+        )
+
+
+def recorded_figure(conn: Connection, name: str) -> float:
+    """Return a figure of HEALTH as the last sweep found it; 0 before the first sweep."""
+    row = conn.execute("select value from figures where name = %s", (name,)).fetchone()
+    return float(row[0]) if row else 0.0
+
+
 def _run(conn: Connection, check: str) -> Finding:
     legal = [f"{source}>{move.target}" for move in TRANSITIONS.values() for source in move.sources]
     rows = conn.execute(
@@ -62,16 +83,28 @@ def _run(conn: Connection, check: str) -> Finding:
 # Two sweeps (I15): a command may be due for this long without an error.
 _OVERDUE: LiteralString = "now() - interval '2 minutes'"
 
+# How far back the history is read at each check, every five minutes; an index on the time finds the rows.
+_RECENT: LiteralString = "now() - interval '1 hour'"
+
+HEALTH = ("oldest_due_seconds",)
+"""The figures that each sweep records."""
+
 CHECKS: Mapping[str, LiteralString] = {
-    # I2: accepted within a day, and gone: nothing deletes a command so soon.
-    "lost_commands": """
+    # I2: accepted within an hour, and gone, or deleted within a day: nothing deletes a command so soon.
+    "lost_commands": f"""
         select h.command_id
         from command_history h
         where h.from_status is null
+          and h.at > {_RECENT}
+          and not exists (select from agent_commands c where c.command_id = h.command_id)
+        union
+        select h.command_id
+        from command_history h
+        where h.to_status = 'deleted'
           and h.at > now() - interval '1 day'
           and not exists (select from agent_commands c where c.command_id = h.command_id)
         """,
-    # I15: a due command is not delivered, although its agent is connected and owes no ack.
+    # I15: a due command is not delivered, although its agent is connected, is not mute and owes no ack.
     "stuck_commands": f"""
         select first.command_id
         from agents a
@@ -80,13 +113,16 @@ CHECKS: Mapping[str, LiteralString] = {
             from agent_commands c
             where c.agent_id = a.agent_id
               and c.status = 'pending'
-              and coalesce(c.not_before, c.created_at) < {_OVERDUE}
+              and greatest(c.created_at, c.not_before, c.retry_at) < {_OVERDUE}
+              and (c.incarnation is null or c.incarnation = a.incarnation)
               and (c.deliver_by is null or c.deliver_by > now())
             order by c.priority desc, c.seq
             limit 1) as first
         where a.connection_id is not null
           and a.approval = 'approved'
           and a.connected_at < {_OVERDUE}
+          and (a.spoke or a.mute_connections < 2 and a.commanded_at is null)  -- not mute
+          and a.refusals = 0
           and (a.throttled_until is null or a.throttled_until < {_OVERDUE})
           and not exists (select from agent_commands f where f.agent_id = a.agent_id and f.status = 'sent')
           and not exists (
@@ -106,17 +142,18 @@ CHECKS: Mapping[str, LiteralString] = {
         from agent_commands s
         where s.status = 'sent'
           and s.ack_deadline < {_OVERDUE}
-          and not exists (
+          -- An agent may be busy with another command for five minutes (see redelivery.py).
+          and (s.ack_deadline < {_OVERDUE} - interval '5 minutes' or not exists (
             select from agent_commands busy
             where busy.agent_id = s.agent_id
               and busy.status = 'acknowledged'
-              and busy.epoch = s.epoch)
+              and busy.epoch = s.epoch))
         """,
     # I6: a transition that is not in TRANSITIONS and was not made by hand.
-    "illegal_transitions": """
+    "illegal_transitions": f"""
         select h.command_id
         from command_history h
-        where h.at > now() - interval '1 day'
+        where h.at > {_RECENT}
           and h.from_status is not null
           and not h.by_hand
           and h.from_status || '>' || h.to_status <> all(%(legal)s)
@@ -150,6 +187,21 @@ FIGURES: Mapping[str, LiteralString] = {
     "executing_commands": "select count(*) from agent_commands where status = 'acknowledged'",
     "dead_commands": """
         select count(*) from agent_commands where status = 'dead' and completed_at > now() - interval '1 day'
+        """,
+    # A post that the gateway refuses costs no attempt, so that nothing but this shows how long it has been going on.
+    "refused_agents": "select count(*) from agents where refusals > 0 and connection_id is not null",
+    "longest_refused_seconds": """
+        select coalesce(extract(epoch from now() - min(refused_since)), 0)::float8
+        from agents
+        where refusals > 0
+          and connection_id is not null
+        """,
+    "mute_agents": """
+        select count(*)
+        from agents
+        where connection_id is not null
+          and not spoke
+          and (mute_connections >= 2 or commanded_at < now() - interval '2 minutes')
         """,
     "connected_agents": "select count(*) from agents where connection_id is not null",
     "oldest_due_seconds": """

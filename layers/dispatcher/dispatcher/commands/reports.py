@@ -1,166 +1,210 @@
-"""What agents report: messages are decoded and settled; what they say about sessions goes to an observer."""
+"""What agents report: a message is decoded, settled in one statement, and answered with what the agent's window now admits."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
+from uuid import uuid4
 
-from dispatcher.agents import connections, presence
-from dispatcher.commands import settlement
-from dispatcher.commands.settlement import Reporter, Settled
+from psycopg.types.json import Jsonb
+
+from dispatcher.commands.claims import Claim, claim_of
+from dispatcher.platform import settings
 from dispatcher.platform.database import Connection
+from dispatcher.platform.functions import call
+from dispatcher.platform.json_text import dumps
 from dispatcher.platform.observability import logger
 from dispatcher.protocol.decoding import (
     Ack,
     BadFrame,
     Cancelled,
     Completed,
+    Confirm,
     Failed,
     Heartbeat,
     Progress,
     Report,
+    Resume,
     SessionAnswer,
     SessionStatus,
     decode,
 )
+from dispatcher.protocol.said import Said
 
 
 class SessionObserver(Protocol):
-    """Gets the effects of reports on sessions, in the transaction of the settlement (see `sessions`)."""
-
-    def completed(self, conn: Connection, agent_id: str, settled: Settled, result: Any) -> None:
-        """Take note: a command was completed with this result."""
-        ...
-
-    def failed(self, conn: Connection, agent_id: str, settled: Settled) -> None:
-        """Take note: a command failed."""
-        ...
+    """Gets what agents say about sessions (see `sessions`)."""
 
     def reported(self, conn: Connection, agent_id: str, status: SessionStatus) -> None:
         """Take note: the agent reported a session's state."""
         ...
 
 
-def receive(conn: Connection, agent_id: str, connection_id: str, text: str, observer: SessionObserver) -> bool:
-    """Settle one message of an authenticated agent; return whether the agent's queue may have moved.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """The outcome of a message."""
 
-    A message that cannot be understood is logged and changes nothing.  So is a report about a command of another agent.
+    counts: bool
+    """False: the agent was rejected or deleted, or its key revoked."""
+    too_many: bool = False
+    """The agent exceeds its rate."""
+    moved: int = 0
+    """How many commands moved."""
+    alive: bool = False
+    """It was a heartbeat.  The queue has seldom moved then, but one more look finds what was missed."""
+    claim: Claim | None = None
+    """What was claimed for the agent."""
+    confirm: Sequence[str] = ()
+    """The ids of messages that the agent wants to have confirmed."""
+
+
+_RECEIVE = call(
+    "select * from {f}.receive(%(agent_id)s, %(connection_id)s, %(key_id)s, %(rate)s, %(heartbeat)s, %(capacity)s,"
+    " %(sessions)s, %(rounds)s::int[], %(kinds)s::text[], %(ids)s::text[], %(attempts)s::int[], %(vals)s::jsonb[],"
+    " %(errors)s::text[], %(acked)s::boolean[], %(token)s)"
+)
+_RESUME = call("select {f}.resume(%s, %s, %s::text[], %s::int[])")
+
+
+def receive(conn: Connection, said: Said, observer: SessionObserver, *, claim: bool = True) -> Received:
+    """Settle one message of an authenticated agent, and claim what its window now admits.
+
+    The reports of a message are settled in the order in which they were written, all or none.  What cannot be understood is
+    logged and changes nothing.  So is a report about a command of another agent.
     """
+    messages = _decoded(said)
+    heartbeat = next((each for each in messages if isinstance(each, Heartbeat)), None)
+    reports = _Reports.of(each for each in messages if isinstance(each, Report))
+    token = uuid4()
+    rows = conn.execute(
+        _RECEIVE,
+        {
+            "agent_id": said.agent_id,
+            "connection_id": said.connection_id,
+            "key_id": said.key_id,
+            "rate": settings.agent_rate(),
+            "heartbeat": heartbeat is not None,
+            "capacity": None if heartbeat is None else _jsonb(heartbeat.capacity),
+            "sessions": heartbeat and heartbeat.active_sessions,
+            **reports.parameters(),
+            "token": token if claim else None,
+        },
+    ).fetchall()
+    kinds = {row[0] for row in rows}
+    if "refused" in kinds:
+        return Received(counts=False)
+    moved = sum(row[6] for row in rows if row[0] == "admitted")
+    _log(said, reports, moved, [(row[5], row[7]) for row in rows if row[0] == "unmoved"])
+    for message in messages:
+        if isinstance(message, SessionStatus):
+            observer.reported(conn, said.agent_id, message)
+        elif isinstance(message, Resume):
+            moved += _resume(conn, said, message)
+    return Received(
+        counts=True,
+        too_many="too_many" in kinds,
+        moved=moved,
+        alive=heartbeat is not None,
+        claim=claim_of(said.agent_id, token, rows),
+        confirm=[each.message_id for each in messages if isinstance(each, Confirm)],
+    )
+
+
+@dataclass(slots=True)
+class _Reports:
+    """The reports of a message as columns, in the order in which they were written (see `settle.function.sql`)."""
+
+    rounds: list[int]
+    kinds: list[str]
+    ids: list[str]
+    attempts: list[int | None]
+    values: list[Jsonb | None]
+    errors: list[str | None]
+    acked: list[bool]
+
+    @classmethod
+    def of(cls, reports: Iterable[Report]) -> "_Reports":
+        made = cls([], [], [], [], [], [], [])
+        last: dict[str, int] = {}  # where the last report of each command stands
+        for report in reports:
+            kind, command_id, attempt, value, error = _columns(report)
+            before = last.get(command_id)
+            if before is not None and made.kinds[before] == "ack" and kind in {"complete", "failed"}:
+                # An ack and the end of the same attempt: one update.
+                if made.attempts[before] == attempt or kind == "complete":
+                    made.kinds[before], made.values[before], made.errors[before] = kind, value, error
+                    made.acked[before] = True
+                    continue
+            last[command_id] = len(made.ids)
+            made.rounds.append(1 if before is None else made.rounds[before] + 1)
+            made.kinds.append(kind)
+            made.ids.append(command_id)
+            made.attempts.append(attempt)
+            made.values.append(value)
+            made.errors.append(error)
+            made.acked.append(False)
+        return made
+
+    def parameters(self) -> dict[str, Any]:
+        return {
+            "rounds": self.rounds,
+            "kinds": self.kinds,
+            "ids": self.ids,
+            "attempts": self.attempts,
+            "vals": self.values,
+            "errors": self.errors,
+            "acked": self.acked,
+        }
+
+
+def _columns(report: Report) -> tuple[str, str, int | None, Jsonb | None, str | None]:
+    """Return a report's kind, the id of its command (or session), its attempt, its value and its error."""
+    match report:
+        case Ack():
+            return "ack", report.command_id, report.attempt, None, None
+        case Completed():
+            return "complete", report.command_id, report.attempt, _jsonb(report.result), None
+        case Failed():
+            return "retry" if report.retryable else "failed", report.command_id, report.attempt, None, report.error
+        case Progress():
+            return "progress", report.command_id, report.attempt, _jsonb(report.progress), None
+        case Cancelled():
+            return "cancelled", report.command_id, report.attempt, None, None
+        case SessionAnswer(error=None):
+            return "answer", report.session_id, None, _jsonb(report.result), None
+        case SessionAnswer():
+            return "answer_failed", report.session_id, None, None, report.error
+
+
+def _decoded(said: Said) -> list[Any]:
     try:
-        messages = decode(text)
+        messages = list(decode(said.text))
     except BadFrame as reason:
         messages = [reason]
-    reports: list[Report] = []
-    alive = False
     for message in messages:
-        match message:
-            case BadFrame():
-                fields = {"agent_id": agent_id, "connection_id": connection_id, "reason": str(message)}
-                logger.warning("Bad frame", extra=fields)
-            case Heartbeat():
-                alive = presence.record_heartbeat(
-                    conn, agent_id, connection_id, capacity=message.capacity, active_sessions=message.active_sessions
-                )
-            case SessionStatus():
-                observer.reported(conn, agent_id, message)
-            case _:
-                reports.append(message)
-    # A heartbeat seldom means that the queue has moved, but one more look costs one statement and finds missed commands.
-    return _settle(conn, agent_id, connection_id, reports, observer) > 0 or alive
+        if isinstance(message, BadFrame):
+            fields = {"agent_id": said.agent_id, "connection_id": said.connection_id, "reason": str(message)}
+            logger.warning("Bad frame", extra=fields)
+    return messages
 
 
-def _settle(
-    conn: Connection, agent_id: str, connection_id: str, reports: Sequence[Report], observer: SessionObserver
-) -> int:
-    """Settle reports in one transaction; return how many commands moved."""
-    if not reports:
-        return 0
-    reporter = Reporter(agent_id=agent_id, epoch=connections.epoch_of(conn, connection_id, agent_id))
-    with conn.transaction():
-        # Acks before ends: agents report both of a command in this order, and so they cost two statements in all.
-        acks = [(each.command_id, each.attempt) for each in reports if isinstance(each, Ack)]
-        moved = settlement.acknowledge(conn, reporter, acks) if acks else []
-        results = {each.command_id: each.result for each in reports if isinstance(each, Completed)}
-        for report in reports:
-            if isinstance(report, SessionAnswer):
-                moved += _settle_answer(conn, reporter, report, results, observer)
-            else:
-                moved += _settle_one(conn, reporter, report, observer)
-        if results:
-            completed = settlement.complete(conn, reporter, list(results.items()))
-            for settled in completed:
-                observer.completed(conn, agent_id, settled, results[settled.command_id])
-            moved += completed
-    _log(conn, reporter, reports, moved)
-    return len(moved)
+def _resume(conn: Connection, said: Said, resume: Resume) -> int:
+    ids, attempts = [each for each, _ in resume.running], [attempt for _, attempt in resume.running]
+    row = conn.execute(_RESUME, (said.agent_id, said.connection_id, ids, attempts)).fetchone()
+    return row[0] if row else 0
 
 
-def _settle_one(
-    conn: Connection,
-    reporter: Reporter,
-    report: Ack | Progress | Completed | Failed | Cancelled,
-    observer: SessionObserver,
-) -> list[Settled]:
-    """Settle one report."""
-    match report:
-        case Progress():
-            return settlement.record_progress(
-                conn, reporter, report.command_id, report.progress, attempt=report.attempt
-            )
-        case Cancelled():
-            return settlement.confirm_cancel(conn, reporter, report.command_id, attempt=report.attempt)
-        case Failed():
-            again: list[Settled] = []
-            if report.retryable:
-                again = settlement.retry(conn, reporter, report.command_id, report.error, attempt=report.attempt)
-            return again or _fail(conn, reporter, report, observer)
-        case Ack() | Completed():
-            return []  # settled together with others
-
-
-def _settle_answer(
-    conn: Connection, reporter: Reporter, answer: SessionAnswer, results: dict[str, Any], observer: SessionObserver
-) -> list[Settled]:
-    """Settle an answer that names only its session: a failure at once, a success by adding it to `results`."""
-    command_id = settlement.command_of_session(conn, reporter, answer.session_id)
-    if command_id is None:
-        return []
-    if answer.error is not None:
-        return _fail(conn, reporter, Failed(command_id=command_id, error=answer.error), observer)
-    results[command_id] = answer.result
-    return []
-
-
-def _fail(conn: Connection, reporter: Reporter, failure: Failed, observer: SessionObserver) -> list[Settled]:
-    failed = settlement.fail(
-        conn,
-        reporter,
-        failure.command_id,
-        failure.error,
-        attempt=failure.attempt,
-        retryable=failure.retryable,
-    )
-    for settled in failed:
-        observer.failed(conn, reporter.agent_id, settled)
-    return failed
-
-
-def _log(conn: Connection, reporter: Reporter, reports: Sequence[Report], moved: Sequence[Settled]) -> None:
+def _log(said: Said, reports: _Reports, moved: int, unmoved: Sequence[tuple[str, str | None]]) -> None:
     if moved:
-        logger.info(
-            "Commands reported",
-            extra={
-                "agent_id": reporter.agent_id,
-                "command_ids": sorted({each.command_id for each in moved}),
-                "reports": sorted({type(each).__name__ for each in reports}),
-            },
-        )
-    named = {report.command_id for report in reports if not isinstance(report, SessionAnswer)}
-    unmoved = sorted(named - {each.command_id for each in moved})
-    statuses = settlement.statuses_of(conn, reporter.agent_id, unmoved) if unmoved else {}
-    for command_id in unmoved:
+        fields = {"agent_id": said.agent_id, "command_ids": reports.ids, "reports": sorted(set(reports.kinds))}
+        logger.debug("Commands reported", extra=fields)
+    for command_id, status in unmoved:
         # Never logged as a success: the command has ended, belongs to another agent, or does not exist.
-        status = statuses.get(command_id, "not of this agent")
-        fields = {"agent_id": reporter.agent_id, "command_id": command_id, "status": status}
+        fields = {"agent_id": said.agent_id, "command_id": command_id[:128], "status": status or "not of this agent"}
         logger.warning("Report moved nothing", extra=fields)
-    answers = sum(isinstance(report, SessionAnswer) for report in reports)
+    answers = sum(kind in {"answer", "answer_failed"} for kind in reports.kinds)
     if answers and not moved:
-        logger.warning("Answer matches no command", extra={"agent_id": reporter.agent_id, "answers": answers})
+        logger.warning("Answer matches no command", extra={"agent_id": said.agent_id, "answers": answers})
+
+
+def _jsonb(value: Any) -> Jsonb | None:
+    return None if value is None else Jsonb(value, dumps=dumps)

@@ -1,25 +1,35 @@
 """Submission: a command is accepted when it is committed, and only then."""
 
 import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
+from uuid import UUID, uuid4
 
+import psycopg
 from psycopg.types.json import Jsonb
 
 from dispatcher.access.roles import Operator
-from dispatcher.access.scopes import AGENT_IN_SCOPE, as_parameter
-from dispatcher.agents import registry
-from dispatcher.commands import command_records
+from dispatcher.access.scopes import as_parameter
+from dispatcher.commands import claims, command_records
+from dispatcher.commands.claims import Claim
 from dispatcher.commands.command_records import COLUMNS, Command
 from dispatcher.commands.lifecycle import ENDED, Status
-from dispatcher.errors import Conflict, IdempotencyKeyReused, QueueFull, RateExceeded, TooLarge
+from dispatcher.errors import (
+    Conflict,
+    IdempotencyKeyReused,
+    InvalidRequest,
+    QueueFull,
+    RateExceeded,
+    TooLarge,
+    UnknownAgent,
+)
 from dispatcher.platform import settings
-from dispatcher.platform.database import Connection, fetch_one
+from dispatcher.platform.database import Connection
+from dispatcher.platform.functions import call
 from dispatcher.platform.json_text import dumps
-from dispatcher.platform.observability import logger
-from dispatcher.platform.statements import statement
 from dispatcher.protocol.frames import ENVELOPE_BYTES, MESSAGE_BYTES
 
 COMMAND_BYTES = MESSAGE_BYTES - ENVELOPE_BYTES
@@ -39,6 +49,7 @@ class NewCommand:
     ttl_seconds: int | None = None
     execution_timeout: int | None = None
     max_attempts: int | None = None
+    redeliver_after_ack: bool = False
     idempotency_key: str | None = None
     redrive_of: str | None = None
 
@@ -49,46 +60,83 @@ class Accepted:
 
     command: Command
     replayed: bool = False
+    claim: Claim | None = None
+    """What was claimed for the agent in the same transaction."""
 
 
-_SUBMIT = statement(__package__, "submit", agent_in_scope=AGENT_IN_SCOPE, columns=COLUMNS)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptedEntry:
+    """A committed command of a list."""
+
+    command_id: str
+    agent_id: str
+    status: Status
 
 
-def submit(conn: Connection, new: Sequence[NewCommand], by: Operator) -> list[Accepted]:
+_PARAMETERS = (
+    "%(commands)s::jsonb, %(username)s, %(actor)s, %(source_ip)s, %(scope)s, %(key)s, %(hash)s, %(queue)s, %(rate)s,"
+    " %(most_bytes)s"
+)
+_SUBMIT = call(
+    f"select outcome, number, {', '.join(f'(command).{column.strip()}' for column in COLUMNS.split(','))}"
+    f" from {{f}}.submit({_PARAMETERS})"
+)
+_SUBMIT_LIST = call(
+    f"select outcome, number, (command).command_id, (command).agent_id, (command).status from {{f}}.submit({_PARAMETERS})"
+)
+_CLAIM = call("select * from {f}.claim(%s, %s)")
+_NAMES = tuple(column.strip() for column in COLUMNS.split(","))
+
+
+def submit(conn: Connection, new: Sequence[NewCommand], by: Operator, *, claim: bool = False) -> list[Accepted]:
     """Accept commands, all or none; once this has returned, the caller may answer 202.
 
-    Raises UnknownAgent, TooLarge (the command does not fit into a message), QueueFull, RateExceeded, and
-    IdempotencyKeyReused (the key was used with a different request).
+    `claim` also claims what is due for the first command's agent, in the same round trip: then the caller delivers it.  Raises
+    UnknownAgent, TooLarge (the command does not fit into a message), QueueFull, RateExceeded, InvalidRequest (the agent cannot
+    read the command) and IdempotencyKeyReused (the key was used with a different request).
     """
-    # One hash for the whole list: the idempotency key of a list must not be valid for another list.
-    request_hash = _request_hash(new) if any(each.idempotency_key for each in new) else None
-    if len(new) == 1:
-        accepted = [_submit(conn, new[0], request_hash, by)]  # a single statement is a transaction
+    parameters = _parameters(new, new[0].idempotency_key, by)
+    if claim:
+        rows, claimed = _submit_and_claim(conn, parameters, new[0].agent_id)
     else:
-        with conn.transaction():
-            accepted = [_submit(conn, each, request_hash, by) for each in new]
-    for command in (each.command for each in accepted if not each.replayed):
-        fields = {"command_id": command.command_id, "agent_id": command.agent_id, "operator": command.submitted_by}
-        logger.info("Accepted command", extra=fields)
-    return accepted
+        rows, claimed = _execute(conn, _SUBMIT, parameters), None
+    _refuse(rows, new, parameters)
+    return [
+        Accepted(
+            command=Command.from_row(**dict(zip(_NAMES, row[2:], strict=True))),
+            replayed=row[0] == "replayed",
+            claim=claimed,
+        )
+        for row in rows
+    ]
 
 
 def submit_list(
     conn: Connection, new: Sequence[NewCommand], idempotency_key: str | None, by: Operator
-) -> list[Accepted]:
+) -> list[AcceptedEntry]:
     """Accept a list of commands, all or none, under one idempotency key.  Raises what `submit` raises."""
-    if idempotency_key is not None:
-        # The first command has the key itself, so that the key cannot be reused for a single command either.
-        keys = [idempotency_key, *(f"{idempotency_key}\x1f{index}" for index in range(1, len(new)))]
-        new = [replace(each, idempotency_key=key) for each, key in zip(new, keys, strict=True)]
-    return submit(conn, new, by)
+    parameters = _parameters(new, idempotency_key, by)
+    rows = _execute(conn, _SUBMIT_LIST, parameters)
+    _refuse(rows, new, parameters)
+    return [
+        AcceptedEntry(command_id=command_id, agent_id=agent_id, status=Status(status))
+        for _, _, command_id, agent_id, status in rows
+    ]
 
 
-def redrive(conn: Connection, command_id: str, by: Operator) -> Accepted:
+def redrive(
+    conn: Connection,
+    command_id: str,
+    by: Operator,
+    *,
+    idempotency_key: str | None = None,
+    ttl_seconds: int | None = None,
+) -> Accepted:
     """Submit an ended command again, as a new command that names the old one: an end is final.
 
-    The payload is copied by the statement, unchanged; a time limit for the delivery (`ttlSeconds`) is not repeated.  Raises
-    UnknownCommand, Conflict for a command that is still alive or was completed, and what `submit` raises.
+    The payload is copied by the statement, unchanged.  Without `ttl_seconds` the new command may wait for delivery as long as
+    the old one might.  Raises UnknownCommand, Conflict for a command that is still alive or was completed, and what `submit`
+    raises.
     """
     command = command_records.find(conn, command_id, by.scope)
     if command.status not in ENDED - {Status.COMPLETED}:
@@ -98,126 +146,127 @@ def redrive(conn: Connection, command_id: str, by: Operator) -> Accepted:
         action=command.action,
         session_id=command.session_id,
         priority=command.priority,
+        ttl_seconds=ttl_seconds or _span(command),
         execution_timeout=command.execution_timeout,
         max_attempts=command.max_attempts,
+        idempotency_key=idempotency_key,
         redrive_of=command.command_id,
     )
     (accepted,) = submit(conn, [again], by)
     return accepted
 
 
-def _submit(conn: Connection, new: NewCommand, request_hash: bytes | None, by: Operator) -> Accepted:
-    command = fetch_one(conn, Command.from_row, _SUBMIT, _parameters(new, request_hash, by))
-    if command is None:
-        return _replay(conn, new, request_hash, by) or _refuse(conn, new, by)
-    return Accepted(command=command)
-
-
-def _replay(conn: Connection, new: NewCommand, request_hash: bytes | None, by: Operator) -> Accepted | None:
-    """Return the command of the idempotency key, if there is one; raises IdempotencyKeyReused."""
-    if new.idempotency_key is None:
+def _span(command: Command) -> int | None:
+    """Return for how many seconds a command was allowed to wait; None: without limit."""
+    if command.deliver_by is None:
         return None
-    found = fetch_one(
-        conn,
-        _with_hash,
-        f"select {COLUMNS}, request_hash from agent_commands where submitted_by = %s and idempotency_key = %s",
-        (by.username, new.idempotency_key),
-    )
-    if found is None:
-        return None
-    command, known_hash = found
-    if known_hash != request_hash:
-        raise IdempotencyKeyReused(
-            "This Idempotency-Key was used with a different request.", commandId=command.command_id
-        )
-    return Accepted(command=command, replayed=True)
+    since = max(command.created_at, command.not_before or command.created_at)
+    return max(1, round((command.deliver_by - since) / timedelta(seconds=1)))
 
 
-def _with_hash(*, request_hash: bytes, **columns: Any) -> tuple[Command, bytes]:
-    return Command.from_row(**columns), request_hash
+def _submit_and_claim(
+    conn: Connection, parameters: dict[str, Any], agent_id: str
+) -> tuple[list[tuple[Any, ...]], Claim | None]:
+    """Submit and claim in one round trip, which is one transaction."""
+    token: UUID = uuid4()
+    try:
+        with conn.pipeline():
+            submitted = conn.execute(_SUBMIT, parameters)
+            claimed = conn.execute(_CLAIM, (agent_id, token))
+    except (psycopg.errors.SerializationFailure, psycopg.errors.LockNotAvailable):
+        # The idempotency key was used at the same moment, or somebody has locked the agent: then intake does not wait.
+        return _execute(conn, _SUBMIT, parameters), None
+    return submitted.fetchall(), claims.claim_of(agent_id, token, claimed.fetchall())
 
 
-def _refuse(conn: Connection, new: NewCommand, by: Operator) -> NoReturn:
-    """Find out why a command was not inserted, and raise it."""
-    registry.find(conn, new.agent_id, by.scope)
-    if (size := _size(conn, new, by)) > COMMAND_BYTES:
-        raise TooLarge(
-            f"The command takes {size} bytes of a message; a message has room for {COMMAND_BYTES}.",
-            commandBytes=size,
-            limit=COMMAND_BYTES,
-        )
-    rate = settings.operator_rate()
-    if rate and _submitted_in_a_minute(conn, by, rate) >= rate:
-        raise RateExceeded(f"You submitted {rate} commands within a minute.", limit=rate)
-    queue = settings.queue_limit()
-    raise QueueFull(
-        f"{queue} commands are pending for agent {new.agent_id!r} already.", agentId=new.agent_id, limit=queue
-    )
+def _execute(conn: Connection, statement: bytes, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
+    try:
+        return conn.execute(statement, parameters).fetchall()
+    except psycopg.errors.SerializationFailure:  # the same idempotency key at the same moment: it is known now
+        return conn.execute(statement, parameters).fetchall()
 
 
-def _size(conn: Connection, new: NewCommand, by: Operator) -> int:
-    """Return the size of a command in a message, in bytes."""
-    row = conn.execute(
-        """
-        select command_bytes(
-            %(action)s::text,
-            %(session_id)s::text,
-            case
-                when %(redrive_of)s::text is null then %(payload)s::jsonb
-                else (select o.payload from agent_commands o where o.command_id = %(redrive_of)s)
-            end,
-            %(execution_timeout)s::int,
-            %(max_attempts)s::int)
-        """,
-        _parameters(new, None, by),
-    ).fetchone()
-    return row[0] if row else 0
+def _refuse(rows: Sequence[tuple[Any, ...]], new: Sequence[NewCommand], parameters: dict[str, Any]) -> None:
+    """Raise the reason if the commands were refused."""
+    outcomes = {row[0] for row in rows}
+    if outcomes == {"accepted"}:
+        return
+    if outcomes == {"replayed"} and len(rows) == len(new):
+        return
+    _raise(rows[0], new, parameters)
 
 
-def _submitted_in_a_minute(conn: Connection, by: Operator, most: int) -> int:
-    """Count what an operator submitted within the last minute, up to `most`."""
-    row = conn.execute(
-        """
-        select count(*)
-        from (
-            select 1
-            from audit_log
-            where actor = %s
-              and at > now() - interval '1 minute'
-              and action = 'submit command'
-            limit %s) as counted
-        """,
-        (by.actor.name, most),
-    ).fetchone()
-    return row[0] if row else 0
+def _raise(row: tuple[Any, ...], new: Sequence[NewCommand], parameters: dict[str, Any]) -> NoReturn:
+    outcome, number = row[:2]
+    agent_id = next((value for value in row[2:4] if value is not None), new[0].agent_id)
+    match outcome:
+        case "unknown_agent":
+            raise UnknownAgent(f"There is no agent {agent_id!r}.", agentId=agent_id)
+        case "unreadable":
+            raise InvalidRequest(
+                f'Agent {agent_id!r} reads only payloads that are JSON objects, such as {{"sessionId": "s-1"}}.'
+            )
+        case "too_large":
+            raise TooLarge(
+                f"The command takes {number} bytes of a message; a message has room for {COMMAND_BYTES}.",
+                commandBytes=number,
+                limit=COMMAND_BYTES,
+            )
+        case "queue_full":
+            limit = parameters["queue"]
+            raise QueueFull(
+                f"{limit} commands are pending for agent {agent_id!r} already.", agentId=agent_id, limit=limit
+            )
+        case "rate_exceeded":
+            limit = parameters["rate"]
+            raise RateExceeded(f"You submitted {limit} commands within a minute.", limit=limit)
+        case _:
+            raise IdempotencyKeyReused("This Idempotency-Key was used with a different request.", commandId=row[2])
 
 
-def _parameters(new: NewCommand, request_hash: bytes | None, by: Operator) -> dict[str, Any]:
+def _parameters(new: Sequence[NewCommand], key: str | None, by: Operator) -> dict[str, Any]:
     return {
-        "agent_id": new.agent_id,
-        "action": new.action,
-        "payload": None if new.payload is None else Jsonb(new.payload, dumps=dumps),
-        "session_id": new.session_id,
-        "priority": new.priority,
-        "not_before": new.not_before,
-        "ttl_seconds": new.ttl_seconds,
-        "execution_timeout": new.execution_timeout,
-        "max_attempts": new.max_attempts,
-        "submitted_by": by.username,
-        "idempotency_key": new.idempotency_key,
-        "request_hash": request_hash,
-        "redrive_of": new.redrive_of,
-        "queue": settings.queue_limit(),
-        "rate": settings.operator_rate(),
-        "command_bytes": COMMAND_BYTES,
-        "scope": as_parameter(by.scope),
+        "commands": _document(new),
+        "username": by.username,
         "actor": by.actor.name,
         "source_ip": by.actor.source_ip,
+        "scope": as_parameter(by.scope),
+        "key": key,
+        # One hash for the whole list: the idempotency key of a list must not be valid for another list.
+        "hash": _request_hash(new) if key else None,
+        "queue": settings.queue_limit(),
+        "rate": settings.operator_rate(),
+        "most_bytes": COMMAND_BYTES,
     }
 
 
+def _document(new: Sequence[NewCommand]) -> Jsonb:
+    return Jsonb(
+        [
+            {
+                "agent_id": each.agent_id,
+                "action": each.action,
+                "payload": each.payload,
+                "session_id": each.session_id,
+                "priority": each.priority,
+                "not_before": each.not_before.isoformat() if each.not_before else None,
+                "ttl_seconds": each.ttl_seconds,
+                "execution_timeout": each.execution_timeout,
+                "max_attempts": each.max_attempts,
+                "redeliver_after_ack": each.redeliver_after_ack,
+                "redrive_of": each.redrive_of,
+            }
+            for each in new
+        ],
+        dumps=dumps,
+    )
+
+
 def _request_hash(new: Sequence[NewCommand]) -> bytes:
-    """Hash a request.  The keys of this document must never change, because stored hashes are compared with it."""
+    """Hash a request, whatever the order of its members.
+
+    The keys of this document must never change, because stored hashes are compared with it.
+    """
     asked = [
         {
             "agent_id": each.agent_id,
@@ -229,7 +278,10 @@ def _request_hash(new: Sequence[NewCommand]) -> bytes:
             "ttl_seconds": each.ttl_seconds,
             "execution_timeout": each.execution_timeout,
             "max_attempts": each.max_attempts,
+            **({"redeliver_after_ack": True} if each.redeliver_after_ack else {}),
+            **({"redrive_of": each.redrive_of} if each.redrive_of else {}),
         }
         for each in new
     ]
-    return hashlib.sha256(dumps(asked).encode()).digest()
+    text = json.dumps(asked, separators=(",", ":"), ensure_ascii=False, allow_nan=False, sort_keys=True)
+    return hashlib.sha256(text.encode()).digest()

@@ -9,7 +9,7 @@ import psycopg
 
 from dispatcher.access import login
 from dispatcher.agents import presence
-from dispatcher.commands import claims, deadlines, redelivery
+from dispatcher.commands import claims, deadlines, loss_check, redelivery
 from dispatcher.commands.claims import DueAgent
 from dispatcher.commands.delivery import POST_SECONDS, RELEASE_SECONDS, Deadline, Delivered, deliver
 from dispatcher.commands.flush import FlushRequest, invoke_flush
@@ -17,6 +17,7 @@ from dispatcher.platform import settings
 from dispatcher.platform.database import Connection
 from dispatcher.platform.gateway import Gateway
 from dispatcher.platform.observability import logger
+from dispatcher.protocol.handshake import DeliveryMode
 
 T = TypeVar("T")
 
@@ -36,6 +37,8 @@ class Swept:
     timed_out: int = 0
     absent: int = 0
     """Idle connections that were dropped."""
+    moved: int = 0
+    """Old connections that were closed before the gateway cuts them."""
     loaded: int = 0
     """Commands that were claimed."""
     sent: int = 0
@@ -57,17 +60,28 @@ def sweep(
     expired = passes.run("expire", lambda: _repeat(partial(deadlines.expire, conn), deadline), 0)
     released = passes.run("release", lambda: _repeat(partial(redelivery.return_unacknowledged, conn), deadline), 0)
     timed_out = passes.run("time out", lambda: _repeat(partial(deadlines.time_out, conn), deadline), 0)
+    passes.run("cancel for deleted agents", lambda: _repeat(partial(deadlines.end_orphans, conn), deadline), 0)
     has_time = partial(_has_time, deadline)
     dropped = passes.run("drop idle connections", lambda: presence.drop_idle(conn, gateway, BATCH, has_time), 0)
     due = passes.run("find due agents", lambda: claims.due_agents(conn, BATCH), list[DueAgent]())
+    # An agent of protocol 2 whose flush was lost has had no welcome yet.
+    unwelcomed = [agent for agent in due if not agent.live and agent.dialect == DeliveryMode.BATCHING]
+    ready = [agent for agent in due if agent not in unwelcomed]
     handed_over = 0
-    for agent in due[INLINE:]:
+    for agent in [*unwelcomed, *ready[INLINE:]]:
         if has_time():
-            hand_over(FlushRequest(agent_id=agent.agent_id, connection_id=agent.connection_id, epoch=agent.epoch))
+            hand_over(
+                FlushRequest(
+                    agent_id=agent.agent_id,
+                    connection_id=agent.connection_id,
+                    epoch=agent.epoch,
+                    welcome=agent in unwelcomed,
+                )
+            )
             handed_over += 1
     delivered = [
         passes.run("deliver", partial(deliver, conn, gateway, agent.agent_id, deadline), Delivered())
-        for agent in due[:INLINE]
+        for agent in ready[:INLINE]
     ]
     loaded = sum(each.claimed for each in delivered)
     sent = sum(each.sent for each in delivered)
@@ -77,11 +91,14 @@ def sweep(
     days = settings.retention_days()
     pruned = passes.run("prune", lambda: _repeat(partial(deadlines.prune, conn, days), deadline), 0)
     passes.run("prune log-ins", lambda: _repeat(partial(login.prune_failures, conn), deadline), 0)
+    passes.run("record figures", lambda: loss_check.record_figures(conn), None)
+    moved = passes.run("move old connections", lambda: presence.move_old(conn, gateway, BATCH, has_time), 0)
     return Swept(
         expired=expired,
         released=released,
         timed_out=timed_out,
         absent=dropped,
+        moved=moved,
         loaded=loaded,
         sent=sent,
         handed_over=handed_over,

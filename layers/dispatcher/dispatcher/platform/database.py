@@ -1,8 +1,9 @@
 """The connection to PostgreSQL: one for each execution environment, kept between invocations."""
 
 import random
+import select
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -29,9 +30,16 @@ UNREACHABLE = "The database cannot be reached at present; try again."
 CONNECT_SECONDS = 3
 """Less than the shortest timeout of a function, so that it can still report the error."""
 
+SILENT_SECONDS = 5
+"""How long a server may leave data unacknowledged before the connection counts as lost."""
+
+IDLE_SECONDS = 30.0
+"""A connection that was not used for longer is tested by a statement: its environment may have been frozen meanwhile."""
+
 T = TypeVar("T")
 
 _kept: Connection | None = None
+_used_at = 0.0
 
 
 def open_connection(url: str) -> Connection:
@@ -40,7 +48,13 @@ def open_connection(url: str) -> Connection:
     Nothing is prepared or set in the session, so that a pooling proxy can share it.  The role carries the timeouts (see
     migrations).
     """
-    conn = psycopg.connect(url, autocommit=True, prepare_threshold=None, connect_timeout=CONNECT_SECONDS)
+    conn = psycopg.connect(
+        url,
+        autocommit=True,
+        prepare_threshold=None,
+        connect_timeout=CONNECT_SECONDS,
+        tcp_user_timeout=SILENT_SECONDS * 1000,
+    )
     set_json_loads(loads_lenient, conn)
     return conn
 
@@ -61,11 +75,11 @@ def fetch_all(conn: Connection, make: Callable[..., T], query: QueryNoTemplate, 
 def connect() -> Generator[Connection]:
     """Lend the environment's connection; open or reopen it if necessary.
 
-    An environment can be thawed with a dead socket, and psycopg does not notice when the server has ended a connection.  So
-    each invocation tests the connection once (about 0.1 ms).  A connection to a read-only server is not kept: after a
-    failover the old writer is one.
+    A connection that the server has ended is noticed without a statement: there is something to read on its socket.  One that
+    was idle for long is tested, because an environment can be thawed with a dead socket.  A connection to a read-only server is
+    not kept: after a failover the old writer is one.
     """
-    global _kept  # noqa: PLW0603 - one connection an execution environment is what Lambda's model asks for
+    global _kept, _used_at  # noqa: PLW0603 - one connection an execution environment is what Lambda's model asks for
     if _kept is not None and not _alive(_kept):
         _kept.close()
         _kept = None
@@ -76,6 +90,8 @@ def connect() -> Generator[Connection]:
     except psycopg.errors.ReadOnlySqlTransaction:
         _kept.close()
         raise
+    finally:
+        _used_at = time.monotonic()
 
 
 def _open() -> Connection:
@@ -90,12 +106,12 @@ def _open() -> Connection:
         return open_connection(fresh)
 
 
-def persistently(work: Callable[[Connection], T]) -> T:
+def persistently(work: Callable[[Connection], T], pauses: Sequence[float] = RETRY_PAUSES) -> T:
     """Do the work; repeat it if the database interrupted it (a deadlock, a failover, a lost connection).
 
     Only for guarded moves, which change nothing the second time.  Never for an insert: its commit may have happened.
     """
-    for pause in RETRY_PAUSES:
+    for pause in pauses:
         try:
             with connect() as conn:
                 return work(conn)
@@ -107,9 +123,15 @@ def persistently(work: Callable[[Connection], T]) -> T:
 
 
 def _alive(conn: Connection) -> bool:
+    if conn.closed or conn.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+        return False
+    poll = select.poll()
+    poll.register(conn.fileno(), select.POLLIN | select.POLLERR | select.POLLHUP)
+    if poll.poll(0):
+        return False
+    if time.monotonic() - _used_at < IDLE_SECONDS:
+        return True
     try:
-        if conn.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
-            return False
         conn.execute("")
     except psycopg.Error:
         return False

@@ -1,17 +1,14 @@
 """The @connections API: post to a connection, ask whether it is there, close it."""
 
+import contextlib
 from enum import StrEnum
 from functools import cache
-from typing import TYPE_CHECKING, Protocol
-
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError
+from http import HTTPStatus
+from typing import Protocol
+from urllib.parse import quote
 
 from dispatcher.platform import settings
-
-if TYPE_CHECKING:
-    from types_boto3_apigatewaymanagementapi import ApiGatewayManagementApiClient
+from dispatcher.platform.signed_http import NoAnswerError, NotSentError, SignedHttp
 
 CONNECT_SECONDS = 2
 READ_SECONDS = 5
@@ -52,7 +49,7 @@ class ApiGateway:
     """The gateway at `CONNECTIONS_URL`: API Gateway, or a local server that answers like it."""
 
     def __init__(self, url: str) -> None:
-        self._client = _client(url)
+        self._http = _client(url)
 
     @classmethod
     def from_environment(cls) -> "ApiGateway":
@@ -62,44 +59,40 @@ class ApiGateway:
     def post(self, connection_id: str, frame: str) -> Posted:
         """Post one frame.  Timeouts are short, so that a missing network route does not hang; delivery retries by itself."""
         try:
-            self._client.post_to_connection(ConnectionId=connection_id, Data=frame.encode())
-        except ClientError as error:
-            return _POSTED.get(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0), Posted.REFUSED)
-        except (ConnectTimeoutError, EndpointConnectionError):
+            answer = self._http.request("POST", _path(connection_id), frame.encode())
+        except NotSentError:
             return Posted.REFUSED
-        except BotoCoreError:
+        except NoAnswerError:
             return Posted.UNKNOWN
-        return Posted.TAKEN
+        if answer.status == HTTPStatus.OK:
+            return Posted.TAKEN
+        # A gateway that times out may have passed the message on.
+        return _POSTED.get(answer.status, Posted.REFUSED)
 
     def is_live(self, connection_id: str) -> bool:
         """Tell whether the connection accepts posts; False in doubt."""
         try:
-            self._client.get_connection(ConnectionId=connection_id)
-        except (ClientError, BotoCoreError):
+            return self._http.request("GET", _path(connection_id)).status == HTTPStatus.OK
+        except (NotSentError, NoAnswerError):
             return False
-        return True
 
     def close(self, connection_id: str) -> None:
         """Close the connection if it exists; best effort: the gateway closes each connection after 2 h at the latest."""
-        try:
-            self._client.delete_connection(ConnectionId=connection_id)
-        except (ClientError, BotoCoreError):
-            return
+        with contextlib.suppress(NotSentError, NoAnswerError):
+            self._http.request("DELETE", _path(connection_id))
 
 
-_POSTED = {410: Posted.GONE, 413: Posted.TOO_LARGE}
+_POSTED = {
+    HTTPStatus.GONE: Posted.GONE,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: Posted.TOO_LARGE,
+    HTTPStatus.GATEWAY_TIMEOUT: Posted.UNKNOWN,
+}
+
+
+def _path(connection_id: str) -> str:
+    return f"/@connections/{quote(connection_id, safe='')}"
 
 
 @cache
-def _client(url: str) -> "ApiGatewayManagementApiClient":
-    # Building a client takes 100 ms, and it keeps its connection alive: one for each environment.
-    return boto3.client(
-        "apigatewaymanagementapi",
-        endpoint_url=url,
-        config=Config(
-            connect_timeout=CONNECT_SECONDS,
-            read_timeout=READ_SECONDS,
-            retries={"total_max_attempts": 1},
-            tcp_keepalive=True,
-        ),
-    )
+def _client(url: str) -> SignedHttp:
+    return SignedHttp(url, "execute-api", connect_seconds=CONNECT_SECONDS, read_seconds=READ_SECONDS)

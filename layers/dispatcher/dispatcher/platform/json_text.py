@@ -41,6 +41,16 @@ def loads_of_agent(text: str) -> Any:
     return json.loads(text, parse_int=_integer_or_text, parse_float=_float_or_text)
 
 
+def documents_of_agent(text: str) -> list[Any]:
+    """Decode an agent's message; some agents join two documents with a newline.  Raises what `loads_of_agent` raises."""
+    try:
+        return [loads_of_agent(text)]
+    except json.JSONDecodeError as error:
+        if error.msg != "Extra data":
+            raise
+        return [loads_of_agent(line) for line in text.split("\n") if line.strip()]
+
+
 def loads_lenient(data: bytes | str) -> Any:
     """Decode a value from the database.
 

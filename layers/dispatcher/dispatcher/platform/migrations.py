@@ -1,4 +1,4 @@
-"""The schema: numbered .sql files, each applied once."""
+"""The schema: numbered .sql files, each applied once, and the functions of this release."""
 
 import hashlib
 import time
@@ -7,6 +7,7 @@ from importlib import resources
 from psycopg import sql
 
 from dispatcher.errors import Unavailable
+from dispatcher.platform import functions
 from dispatcher.platform.database import Connection
 
 # The number has no meaning, but it must never change: the holder of this lock applies the files.
@@ -58,6 +59,7 @@ def migrate(conn: Connection) -> list[str]:
                 new.append(name)
             elif applied[name] not in {checksum, REWORDED.get(name)}:
                 raise RuntimeError(f"The schema file {name} was changed after it had been applied.")
+        functions.create(conn)
         _set_timeouts(conn, sql.SQL("current_user"))
         return new
     finally:
@@ -81,9 +83,11 @@ def grant_to(conn: Connection, role: str) -> None:
             "grant usage on all sequences in schema public to {}",
             # The trigger of the audit log refuses this as well.
             "revoke update, delete on audit_log from {}",
-            "revoke insert, update, delete on schema_migrations from {}",
+            "revoke insert, update, delete on schema_migrations, engine_schemas from {}",
         ):
             conn.execute(sql.SQL(statement).format(name))
+        for (schema,) in conn.execute("select name from engine_schemas").fetchall():
+            conn.execute(sql.SQL("grant usage on schema {} to {}").format(sql.Identifier(schema), name))
         _set_timeouts(conn, name)
 
 

@@ -79,6 +79,14 @@ def connections_url() -> str:
     return _required("CONNECTIONS_URL")
 
 
+def lambda_url() -> str:
+    """Return the URL of Lambda's API."""
+    return (
+        os.environ.get("AWS_ENDPOINT_URL_LAMBDA")
+        or f"https://lambda.{os.environ.get('AWS_REGION', 'us-east-1')}.amazonaws.com"
+    )
+
+
 def flush_function() -> str:
     """Return the name of the function `flush`, for its asynchronous invocation."""
     return _required("FLUSH_FUNCTION")
@@ -95,8 +103,23 @@ def operator_rate() -> int:
 
 
 def agent_rate() -> int:
-    """Return how many messages an agent may send over one connection in a minute; 0 = unlimited."""
+    """Return how many messages an agent may send in a minute; 0 = unlimited."""
     return int(os.environ.get("AGENT_RATE") or 0)
+
+
+def heartbeat_seconds() -> int:
+    """Return the period of heartbeats, in seconds.  Presence is derived from it (see `registry.presence_of`)."""
+    return int(os.environ.get("HEARTBEAT_SECONDS") or 30)
+
+
+def move_after_seconds() -> int:
+    """Return the age in seconds at which an agent of protocol 2 moves to a new connection: well before the cut after 2 h."""
+    return int(os.environ.get("MOVE_AFTER_SECONDS") or 6300)
+
+
+def late_reports_queue() -> str | None:
+    """Return the URL of the queue that keeps reports while the database cannot be reached; None if there is none."""
+    return os.environ.get("LATE_REPORTS_QUEUE_URL") or None
 
 
 def retention_days() -> int:

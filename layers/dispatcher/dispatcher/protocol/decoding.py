@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from dispatcher.platform.json_text import as_object, as_text, is_array, loads_of_agent, storable
+from dispatcher.platform.json_text import as_object, as_text, documents_of_agent, dumps, is_array, storable
 
 REPORTS_MOST = 1000
 """The most reports in one message; more valid ones do not fit into 128 KB."""
+MESSAGE_ID_MOST = 64
+"""The longest id of a message that is to be confirmed, in characters."""
 
 
 class BadFrame(Exception):
@@ -41,6 +43,7 @@ class Completed:
 
     command_id: str
     result: Any
+    attempt: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +90,22 @@ class Heartbeat:
     active_sessions: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confirm:
+    """The agent keeps its reports until the service confirms this id."""
+
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resume:
+    """What the agent executes, said first after connecting: command ids and attempts."""
+
+    running: tuple[tuple[str, int | None], ...]
+
+
 Report = Ack | Progress | Completed | Failed | Cancelled | SessionAnswer
-AgentMessage = Report | SessionStatus | Heartbeat
+AgentMessage = Report | SessionStatus | Heartbeat | Confirm | Resume
 
 
 def text_of(event: Mapping[str, Any]) -> str:
@@ -103,14 +120,21 @@ def decode(text: str) -> Sequence[AgentMessage | BadFrame]:
     Raises BadFrame if the whole message cannot be understood.  The reason quotes nothing of the message but its type.
     """
     try:
-        message = as_object(loads_of_agent(text))
+        documents = documents_of_agent(text)
     except (ValueError, RecursionError):
         raise BadFrame("not JSON") from None
+    return [part for document in documents for part in _decode(document)]
+
+
+def _decode(document: object) -> Sequence[AgentMessage | BadFrame]:
+    message = as_object(document)
     if message is None:
         raise BadFrame("not a JSON object")
     kind = as_text(message.get("type"))
     if kind == "reports":
-        return _reports(message.get("reports"))
+        return [*_confirm(message), *_reports(message.get("reports"))]
+    if kind == "resume":
+        return [_resume(message.get("running"))]
     decoder = _MESSAGES.get(kind or "")
     if decoder is None:
         raise BadFrame(f"unknown type {kind[:40]!r}" if kind else "no type")
@@ -124,6 +148,28 @@ def _reports(value: object) -> Sequence[AgentMessage | BadFrame]:
     if len(value) > REPORTS_MOST:
         raise BadFrame(f"more than {REPORTS_MOST} reports")
     return [_report(part) for part in value]
+
+
+def _confirm(message: Mapping[str, Any]) -> Sequence[Confirm | BadFrame]:
+    message_id = message.get("id")
+    if message_id is None:
+        return []
+    if (
+        not isinstance(message_id, str)
+        or not 0 < len(message_id) <= MESSAGE_ID_MOST
+        or message_id != storable(message_id)
+    ):
+        return [BadFrame(f"the id of the reports is no text of up to {MESSAGE_ID_MOST} characters")]
+    return [Confirm(message_id=message_id)]
+
+
+def _resume(value: object) -> Resume:
+    if not is_array(value):
+        raise BadFrame("running is not a list")
+    if len(value) > REPORTS_MOST:
+        raise BadFrame(f"more than {REPORTS_MOST} running commands")
+    entries = [as_object(part) or {} for part in value]
+    return Resume(running=tuple((_text(entry, "commandId"), _attempt(entry)) for entry in entries))
 
 
 def _report(value: object) -> Report | BadFrame:
@@ -148,7 +194,12 @@ def _progress(fields: Mapping[str, Any]) -> Progress:
 
 
 def _completed(fields: Mapping[str, Any]) -> Completed:
-    return Completed(command_id=_text(fields, "commandId"), result=storable(fields.get("result")))
+    attempt = fields.get("attempt")
+    return Completed(
+        command_id=_text(fields, "commandId"),
+        result=storable(fields.get("result")),
+        attempt=attempt if _is_integer(attempt) else None,  # a result of any attempt counts
+    )
 
 
 def _failed(fields: Mapping[str, Any]) -> Failed:
@@ -231,7 +282,9 @@ def _is_integer(value: object) -> TypeGuard[int]:
 
 
 def _error(fields: Mapping[str, Any]) -> str:
-    error: str = storable(as_text(fields.get("error")) or "the agent gave no reason")
+    given = fields.get("error")
+    text = given if isinstance(given, str) else "" if given in (None, {}, []) else dumps(storable(given))
+    error: str = storable(text or "the agent gave no reason")
     return error
 
 

@@ -9,6 +9,9 @@ from dispatcher.protocol.handshake import DeliveryMode
 MESSAGE_BYTES = 128 * 1024
 """The largest message that API Gateway carries, in either direction."""
 
+RECONNECT_SECONDS, RECONNECT_SPREAD_SECONDS = 1, 30
+"""How an agent of protocol 2 reconnects: after the first number of seconds, and up to the second number later, at random."""
+
 _OPEN, _CLOSE = '{"type": "commands", "commands": [', "]}"
 ENVELOPE_BYTES = len(_OPEN) + len(_CLOSE)
 
@@ -53,9 +56,27 @@ def messages_of(mode: DeliveryMode, commands: Sequence[ClaimedCommand]) -> Itera
         yield _batch(batch)
 
 
-def cancel_message(command_id: str, attempt: int) -> str:
-    """Make the request to cancel an attempt (protocol 2)."""
+def stop_message(command_id: str, attempt: int) -> str:
+    """Make the request to stop a command (protocol 2): an operator cancelled it, or its execution timeout has passed."""
     return dumps({"type": "cancel", "commandId": command_id, "attempt": attempt})
+
+
+def welcome_message(*, epoch: int, heartbeat_seconds: int, move_after_seconds: int) -> str:
+    """Make the first message to an agent of protocol 2: its rhythm, and how it reconnects."""
+    return dumps(
+        {
+            "type": "welcome",
+            "epoch": epoch,
+            "heartbeatSeconds": heartbeat_seconds,
+            "moveAfterSeconds": move_after_seconds,
+            "reconnect": {"minSeconds": RECONNECT_SECONDS, "spreadSeconds": RECONNECT_SPREAD_SECONDS},
+        }
+    )
+
+
+def received_message(message_id: str) -> str:
+    """Make the confirmation that the reports of a message are committed (protocol 2)."""
+    return dumps({"type": "received", "id": message_id})
 
 
 def _batch(commands: list[ClaimedCommand]) -> Message:

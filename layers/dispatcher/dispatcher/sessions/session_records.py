@@ -7,22 +7,14 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from dispatcher.access.scopes import AGENT_IN_SCOPE, OWNER_IN_SCOPE, Scope, as_parameter
-from dispatcher.commands.settlement import Settled
 from dispatcher.errors import UnknownSession
 from dispatcher.platform.database import Connection, fetch_all, fetch_one
-from dispatcher.platform.json_text import as_object, as_text, dumps
+from dispatcher.platform.json_text import dumps
 from dispatcher.platform.observability import logger
 from dispatcher.protocol.decoding import SessionStatus
 
 REPORTED_STATES = frozenset({"pending", "running", "hibernated", "terminated", "failed"})
 """The states that an agent may report for a session."""
-_STATE_AFTER = {
-    "start_session": "running",
-    "stop_session": "terminated",
-    "hibernate_session": "hibernated",
-    "wake_session": "running",
-}
-"""The state of a session after a successful command, if the agent reports none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,18 +135,6 @@ def set_state(conn: Connection, agent_id: str, name: str, state: str | None, det
 
 class SessionStates:
     """Keeps sessions up to date with what agents report (a `SessionObserver`)."""
-
-    def completed(self, conn: Connection, agent_id: str, settled: Settled, result: Any) -> None:
-        """Store the state that the result names, or that the command's action implies."""
-        reported = as_text((as_object(result) or {}).get("state"))
-        state = reported if reported in REPORTED_STATES else _STATE_AFTER.get(settled.action)
-        if settled.session_id and state:
-            set_state(conn, agent_id, settled.session_id, state, result)
-
-    def failed(self, conn: Connection, agent_id: str, settled: Settled) -> None:
-        """Mark a session as failed if its start failed; a failure of another action does not change its session."""
-        if settled.action == "start_session" and settled.session_id:
-            set_state(conn, agent_id, settled.session_id, "failed")
 
     def reported(self, conn: Connection, agent_id: str, status: SessionStatus) -> None:
         """Store the agent's report about one of its own sessions."""

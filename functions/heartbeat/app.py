@@ -1,0 +1,20 @@
+"""Heartbeat: record a sign of life.  A function of its own, so that heartbeats never stand in the way of results."""
+
+from typing import Any
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from dispatcher.commands import conversation
+from dispatcher.platform.gateway import ApiGateway
+from dispatcher.platform.observability import deadline_of, logger
+from dispatcher.protocol.said import Said
+from dispatcher.sessions.session_records import SessionStates
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
+    """Answer an event of the route `heartbeat`."""
+    request_id = event["requestContext"]["requestId"]
+    gateway = ApiGateway.from_environment()
+    conversation.handle(Said.from_event(event), request_id, gateway, SessionStates(), deadline_of(context))
+    return {"statusCode": 200}

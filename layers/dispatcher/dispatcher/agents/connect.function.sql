@@ -1,0 +1,81 @@
+-- Record a connection as the agent's current one; no row if the agent may not have any.  What was sent over an older connection
+-- and not acknowledged returns to the queue.  A worker that posts to the older connection loses its lease.
+-- Without a mode the platform decides: docker-agents never acknowledge.
+create function {f}.connect(
+    p_agent_id text, p_connection_id text, p_key_id text, p_source_ip text, p_mode text, p_window integer)
+returns table (epoch bigint, mode text, superseded text[])
+language plpgsql
+set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict use_column
+declare
+    agent agents;
+    older text[];
+    unanswered record;
+begin
+    if p_key_id is not null then
+        -- Locked against revocation until this is committed: a later revocation sees the new connection and closes it.
+        perform from agent_keys k
+        where k.key_id::text = p_key_id
+          and k.agent_id = p_agent_id
+          and k.revoked_at is null
+        for share;
+        if not found then
+            return;
+        end if;
+    end if;
+    update agents a
+    set epoch = a.epoch + 1,
+        connection_id = p_connection_id,
+        connected_at = now(),
+        live = false,
+        last_seen_at = now(),
+        mute_connections = case
+            when a.spoke then 0
+            when a.commanded_at is not null then a.mute_connections + 1
+            else a.mute_connections
+        end,
+        spoke = false,
+        commanded_at = null,
+        lease_token = null,
+        lease_expires_at = null,
+        throttled_until = null,
+        refusals = 0,
+        refused_since = null,
+        dialect = coalesce(p_mode, case when a.platform = 'docker' then 'silent' else 'acknowledging' end),
+        delivery_window = p_window
+    where a.agent_id = p_agent_id
+      and a.approval = 'approved'
+      and a.deleted_at is null
+    returning a.* into agent;
+    if not found then
+        return;
+    end if;
+    -- These ended long ago, for the gateway closes each connection after 2 h.
+    delete from agent_connections k where k.agent_id = p_agent_id and k.connected_at < now() - interval '3 hours';
+    older := array(
+        select k.connection_id
+        from agent_connections k
+        where k.agent_id = p_agent_id
+          and k.connection_id <> p_connection_id
+          and k.closed_at is null
+        order by k.epoch);
+    -- The $connect event may come twice.
+    insert into agent_connections as k (connection_id, agent_id, epoch, source_ip, key_id)
+    values (p_connection_id, p_agent_id, agent.epoch, p_source_ip, p_key_id::uuid)
+    on conflict (connection_id) do update set epoch = excluded.epoch;
+    select
+        array_agg(s.command_id) as ids,
+        array_agg(s.attempt) as attempts,
+        array_agg('attempt ' || s.attempt || ' was not acknowledged before the agent reconnected') as causes
+    into unanswered
+    from agent_commands s
+    where s.agent_id = p_agent_id
+      and s.status = 'sent'
+      and (s.epoch is null or s.epoch < agent.epoch);
+    if unanswered.ids is not null then
+        perform {f}.end_attempts(unanswered.ids, unanswered.attempts, unanswered.causes, true);
+    end if;
+    return query select agent.epoch, agent.dialect, older;
+end $$;

@@ -1,0 +1,138 @@
+-- Claim the commands of an agent that are due and fit its window, and the requests to stop commands that it has not got yet.
+-- No row: the agent is not connected, another worker delivers to it, it must wait, or nothing is due.
+--
+-- An agent with one command in flight needs no lease: the command in flight keeps every other worker out.  The others get the
+-- lease `p_token`, so that two workers do not post at the same time.
+--
+-- At first every ack deadline ends with the lease: if the worker dies before its post, the command waits no longer.  `release`
+-- gives what was posted its whole time.
+create function {f}.claim(p_agent_id text, p_token uuid)
+returns table (
+    kind text, connection_id text, epoch bigint, mode text, refusals integer,
+    command_id text, attempt integer, frame text, seconds_left double precision)
+language plpgsql
+set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
+set lock_timeout = '250ms'
+as $$
+#variable_conflict use_column
+declare
+    agent agents;
+    chosen text[];
+    stops boolean;
+begin
+    select a.* into agent
+    from agents a
+    where a.agent_id = p_agent_id
+      and {f}.can_be_posted(a)
+    for no key update;
+    if not found then
+        return;
+    end if;
+    begin
+        chosen := {f}.choose(agent, false);
+    exception when lock_not_available then
+        -- Somebody has locked one of the next commands.  It keeps its place, but not for longer than a minute.
+        if not exists (
+            select
+            from agent_commands c
+            where c.agent_id = p_agent_id
+              and c.status = 'pending'
+              and greatest(c.created_at, c.not_before, c.retry_at) < now() - interval '1 minute'
+            order by c.priority desc, c.seq
+            limit 1)
+        then
+            return;
+        end if;
+        chosen := {f}.choose(agent, true);
+    end;
+    stops := agent.dialect = 'batching' and exists (
+        select
+        from agent_commands c
+        where c.agent_id = p_agent_id
+          and c.stop_wanted
+          and (c.stop_epoch is null or c.stop_epoch < agent.epoch)
+          and c.status in ('sent', 'acknowledged', 'timed_out'));
+    if cardinality(chosen) = 0 and not stops then
+        return;
+    end if;
+    if agent.dialect <> 'acknowledging' or agent.commanded_at is null then
+        update agents
+        set lease_token = case when agent.dialect <> 'acknowledging' then p_token end,
+            lease_expires_at = case when agent.dialect <> 'acknowledging' then clock_timestamp() + interval '30 seconds' end,
+            commanded_at = case when cardinality(chosen) > 0 then coalesce(agent.commanded_at, clock_timestamp()) else agent.commanded_at end
+        where agent_id = p_agent_id;
+    end if;
+    if stops then
+        return query
+        select 'stop', agent.connection_id, agent.epoch, agent.dialect, agent.refusals, c.command_id, c.attempt,
+            null::text, null::double precision
+        from agent_commands c
+        where c.agent_id = p_agent_id
+          and c.stop_wanted
+          and (c.stop_epoch is null or c.stop_epoch < agent.epoch)
+          and c.status in ('sent', 'acknowledged', 'timed_out')
+        order by c.seq
+        limit 100;
+    end if;
+    if cardinality(chosen) = 0 then
+        return;
+    end if;
+    return query
+    with claimed as (
+        update agent_commands c
+        set status = 'sent',
+            moves = c.moves + 1,
+            attempt = c.attempt + 1,
+            epoch = agent.epoch,
+            sent_at = clock_timestamp(),
+            cause = 'claimed for attempt ' || c.attempt + 1,
+            ack_deadline = clock_timestamp() + interval '1 second'
+                * least(30, {f}.ack_seconds(agent.dialect, c.attempt + 1, c.execution_timeout))
+        where c.command_id = any(chosen)  -- `choose` has locked them while they were pending
+        returning c.*
+    )
+    select 'command', agent.connection_id, agent.epoch, agent.dialect, agent.refusals, c.command_id, c.attempt,
+        case agent.dialect
+            when 'batching'
+            then command_entry(c.command_id, c.attempt, c.action, c.session_id, c.payload, c.execution_timeout)
+            else command_frame(c.command_id, c.action, c.payload)
+        end,
+        extract(epoch from c.deliver_by - clock_timestamp())::double precision
+    from claimed c
+    order by c.priority desc, c.seq;
+end $$;
+
+-- Choose and lock the next commands of an agent, in order.
+create function {f}.choose(agent agents, skip boolean) returns text[] language plpgsql
+set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+    room constant integer := {f}.room(agent);
+begin
+    if room <= 0 then
+        return '{}';
+    elsif skip then
+        return array(
+            select c.command_id
+            from agent_commands c
+            where c.agent_id = agent.agent_id
+              and c.status = 'pending'
+              and {f}.is_due(c, agent.incarnation)
+              and {f}.session_is_free(agent, c.session_id)
+            order by c.priority desc, c.seq
+            limit room
+            for no key update skip locked);
+    end if;
+    return array(
+        select c.command_id
+        from agent_commands c
+        where c.agent_id = agent.agent_id
+          and c.status = 'pending'
+          and {f}.is_due(c, agent.incarnation)
+          and {f}.session_is_free(agent, c.session_id)
+        order by c.priority desc, c.seq
+        limit room
+        for no key update);
+end $$;

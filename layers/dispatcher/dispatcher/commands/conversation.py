@@ -1,0 +1,52 @@
+"""One message of an agent, from its arrival to what the agent gets in return."""
+
+from dispatcher.commands import late_reports, reports
+from dispatcher.commands.delivery import Deadline, deliver_at_once
+from dispatcher.commands.late_reports import Kept
+from dispatcher.commands.reports import Received, SessionObserver
+from dispatcher.platform import database, settings
+from dispatcher.platform.gateway import Gateway
+from dispatcher.platform.observability import logger
+from dispatcher.protocol.frames import received_message
+from dispatcher.protocol.said import Said
+
+
+def handle(said: Said, event_id: str, gateway: Gateway, observer: SessionObserver, deadline: Deadline) -> None:
+    """Settle a message, or keep it while the database cannot be reached; then answer it.
+
+    Agents of protocol 1 report everything once: a report that is lost here is lost for good.
+    """
+    try:
+        received = database.persistently(lambda conn: reports.receive(conn, said, observer))
+    except database.INTERRUPTIONS:
+        if settings.late_reports_queue() is None:
+            raise
+        late_reports.keep(said, event_id)
+        return
+    answer(said, received, gateway, deadline)
+
+
+def handle_kept(kept: list[Kept], gateway: Gateway, observer: SessionObserver, deadline: Deadline) -> list[str]:
+    """Settle and answer messages that were kept; return the ids of those that the queue must bring again."""
+    return late_reports.settle_kept(kept, observer, lambda said, received: answer(said, received, gateway, deadline))
+
+
+def answer(said: Said, received: Received, gateway: Gateway, deadline: Deadline) -> None:
+    """Confirm what is committed, and deliver what was claimed.
+
+    A connection whose agent has lost its right is closed: an earlier attempt to close it failed.  One that exceeds the rate is
+    closed, too, but what it said so far counts: the agent reconnects, and nothing is lost.
+    """
+    fields = {"agent_id": said.agent_id, "connection_id": said.connection_id}
+    if not received.counts:
+        logger.warning("Message refused", extra=fields)
+        gateway.close(said.connection_id)
+        return
+    for message_id in received.confirm:
+        gateway.post(said.connection_id, received_message(message_id))
+    if received.claim is not None:
+        with database.connect() as conn:
+            deliver_at_once(conn, gateway, said.agent_id, deadline, claim=received.claim)
+    if received.too_many:
+        logger.warning("Rate exceeded", extra=fields | {"rate": settings.agent_rate()})
+        gateway.close(said.connection_id)

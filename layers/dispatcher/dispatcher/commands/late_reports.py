@@ -1,0 +1,94 @@
+"""What agents say while the database cannot be reached: it is kept in a queue, and settled when the database is back.
+
+The queue is FIFO for each agent.  It may deliver a message twice; a report that is settled twice changes nothing the second time.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+
+from dispatcher.commands.reports import Received, SessionObserver, receive
+from dispatcher.platform import database, settings
+from dispatcher.platform.observability import logger
+from dispatcher.protocol.said import Said
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from types_boto3_sqs import SQSClient
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A message of the queue."""
+
+    message_id: str
+    group: str
+    said: Said
+
+
+def keep(said: Said, event_id: str) -> None:
+    """Keep a message until the database is back; raises botocore's errors if the queue does not take it.
+
+    `event_id` tells two equal messages apart, and is the same if one event is handled twice.
+    """
+    _client().send_message(
+        QueueUrl=settings.late_reports_queue() or "",
+        MessageBody=json.dumps(said.as_document()),
+        # A group's name is limited; an agent's id is not as strictly.
+        MessageGroupId=hashlib.sha256(said.agent_id.encode()).hexdigest(),
+        MessageDeduplicationId=hashlib.sha256(f"{said.connection_id} {event_id}".encode()).hexdigest(),
+    )
+    logger.warning("Message kept for later", extra={"agent_id": said.agent_id, "connection_id": said.connection_id})
+
+
+def kept_of(event: dict[str, Any]) -> list[Kept]:
+    """Read the event of the queue."""
+    return [
+        Kept(
+            message_id=record["messageId"],
+            group=record["attributes"]["MessageGroupId"],
+            said=Said.from_document(json.loads(record["body"])),
+        )
+        for record in event["Records"]
+    ]
+
+
+def settle_kept(
+    kept: Sequence[Kept], observer: SessionObserver, answer: "Callable[[Said, Received], None]"
+) -> list[str]:
+    """Settle messages in their order; return the ids of those that the queue must bring again.
+
+    After a message that could not be settled, the later ones of the same agent wait, too.
+    """
+    waiting: set[str] = set()
+    again: list[str] = []
+    for message in kept:
+        if message.group in waiting:
+            again.append(message.message_id)
+            continue
+        try:
+            with database.connect() as conn:
+                received = receive(conn, message.said, observer)
+        except database.INTERRUPTIONS as error:
+            logger.warning(
+                "Database interrupted", extra={"agent_id": message.said.agent_id, "reason": type(error).__name__}
+            )
+            waiting.add(message.group)
+            again.append(message.message_id)
+        else:
+            answer(message.said, received)
+    return again
+
+
+@cache
+def _client() -> "SQSClient":
+    return boto3.client(
+        "sqs", config=Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 2, "mode": "standard"})
+    )

@@ -1,0 +1,154 @@
+-- Take one message of an agent: record a sign of life, settle its reports, and claim what its window now admits.  Rows:
+--   refused: the message does not count, because the agent was rejected or deleted, or its key revoked.  It is the only row.
+--   admitted: `attempt` is how many commands moved
+--   too_many: the agent exceeds its rate of messages a minute; the message counts all the same
+--   unmoved: a report that moved nothing; `frame` is the status of the command, null if it is not this agent's
+--   command, stop: see `claim`; without a token nothing is claimed
+create function {f}.receive(
+    p_agent_id text, p_connection_id text, p_key_id text, p_rate integer, p_heartbeat boolean, p_capacity jsonb,
+    p_sessions integer, rounds integer[], kinds text[], ids text[], attempts integer[], vals jsonb[], errors text[],
+    acked boolean[], p_token uuid)
+returns table (
+    kind text, connection_id text, epoch bigint, mode text, refusals integer,
+    command_id text, attempt integer, frame text, seconds_left double precision)
+language plpgsql
+set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict use_column
+declare
+    agent agents;
+    said_over bigint;
+    moved text[] := '{}';
+    counted integer;
+    current boolean;
+    open boolean;
+begin
+    select a.* into agent from agents a where a.agent_id = p_agent_id;
+    if agent.approval is distinct from 'approved' or agent.deleted_at is not null or exists (
+        select from agent_keys k where k.key_id::text = p_key_id and k.revoked_at is not null)
+    then
+        return query select 'refused', p_connection_id, null::bigint, null, null::integer, null, null::integer, null,
+            null::double precision;
+        return;
+    end if;
+    select k.epoch, k.closed_at is null into said_over, open
+    from agent_connections k
+    where k.connection_id = p_connection_id
+      and k.agent_id = p_agent_id;
+    -- A connection that was dropped as idle, but still exists, becomes the agent's current connection again.
+    current := agent.connection_id = p_connection_id or (agent.connection_id is null and said_over = agent.epoch and open);
+    if current and (p_heartbeat or not agent.spoke or not agent.live or agent.connection_id is null
+        or agent.last_seen_at < now() - interval '10 seconds')
+    then
+        -- A row that somebody else has locked is left: the next message is a sign of life, too.
+        update agents a
+        set last_seen_at = now(),
+            spoke = true,
+            mute_connections = 0,
+            -- Its handshake is over; an agent of protocol 2 gets its welcome first.
+            live = a.live or a.dialect <> 'batching',
+            connection_id = p_connection_id,
+            capacity = coalesce(p_capacity, a.capacity),
+            active_sessions = coalesce(p_sessions, a.active_sessions)
+        where a.agent_id = (
+            select l.agent_id
+            from agents l
+            where l.agent_id = p_agent_id
+              and l.epoch = agent.epoch
+              and (l.connection_id = p_connection_id or l.connection_id is null)
+            for no key update skip locked);
+    end if;
+    if p_rate > 0 then
+        update agents a
+        set minute = date_trunc('minute', now()),
+            messages = case when a.minute = date_trunc('minute', now()) then a.messages + 1 else 1 end
+        where a.agent_id = p_agent_id
+        returning a.messages into counted;
+        if counted > p_rate then
+            return query select 'too_many', p_connection_id, null::bigint, null, null::integer, null, counted, null,
+                null::double precision;
+        end if;
+    end if;
+    if cardinality(kinds) > 0 then
+        moved := {f}.settle(p_agent_id, said_over, rounds, kinds, ids, attempts, vals, errors, acked);
+        if cardinality(moved) < cardinality(ids) then
+            return query
+            select distinct 'unmoved', null, null::bigint, null, null::integer, said.command_id, null::integer, c.status,
+                null::double precision
+            from unnest(ids, kinds) as said (command_id, kind)
+            left join agent_commands c on c.command_id = said.command_id and c.agent_id = p_agent_id
+            where said.kind not in ('answer', 'answer_failed')
+              and said.command_id <> all(moved);
+        end if;
+    end if;
+    return query select 'admitted', p_connection_id, said_over, null, null::integer, null, cardinality(moved), null,
+        null::double precision;
+    if current and p_token is not null and (cardinality(moved) > 0 or p_heartbeat) then
+        begin
+            return query select * from {f}.claim(p_agent_id, p_token);
+        exception when lock_not_available then
+            null;  -- somebody else has the agent; the sweep delivers
+        end;
+    end if;
+end $$;
+
+-- What an agent is executing, told after a crash.  What it acknowledged over an older connection and does not name is lost: it
+-- ends, or is pending again where the command says so.  What it names has its ack.  Returns how many commands moved.
+create function {f}.resume(p_agent_id text, p_connection_id text, ids text[], attempts integer[]) returns integer
+language plpgsql
+set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+    current bigint;
+    named integer;
+    lost integer;
+begin
+    select a.epoch into current from agents a where a.agent_id = p_agent_id and a.connection_id = p_connection_id;
+    if not found then
+        return 0;
+    end if;
+    update agent_commands c
+    set status = 'acknowledged',
+        moves = c.moves + 1,
+        acknowledged_at = clock_timestamp(),
+        ack_deadline = null,
+        execution_deadline = clock_timestamp() + c.execution_timeout * interval '1 second',
+        cause = 'named by its agent as running'
+    from unnest(ids, attempts) as running (command_id, attempt)
+    where c.command_id = running.command_id
+      and c.agent_id = p_agent_id
+      and c.status in ('pending', 'sent')
+      and c.attempt > 0
+      and c.attempt = coalesce(running.attempt, c.attempt);
+    get diagnostics named = row_count;
+    update agent_commands c
+    set status = case
+            when c.cancel_requested_at is not null then 'cancelled'
+            when c.redeliver_after_ack and c.attempt < c.max_attempts then 'pending'
+            else 'timed_out'
+        end,
+        moves = c.moves + 1,
+        cause = 'lost by its agent',
+        error_message = case
+            when c.redeliver_after_ack and c.attempt < c.max_attempts then c.error_message
+            else concat_ws('; the agent reported: ', 'lost by its agent, which no longer executes it', c.agent_error)
+        end,
+        completed_at = case
+            when c.redeliver_after_ack and c.attempt < c.max_attempts and c.cancel_requested_at is null then null
+            else clock_timestamp()
+        end,
+        retry_at = case
+            when c.attempt >= 2 then c.sent_at + least(2.0 ^ least(c.attempt, 16), 60) * interval '1 second'
+            else c.retry_at
+        end,
+        stop_wanted = false,
+        execution_deadline = null
+    where c.agent_id = p_agent_id
+      and c.status = 'acknowledged'
+      and c.epoch < current
+      and c.command_id <> all(ids);
+    get diagnostics lost = row_count;
+    return named + lost;
+end $$;

@@ -1,0 +1,106 @@
+-- End attempts without an ack.  `reached`: they may have reached their agent.  What surely did not gives its attempt back.
+-- The command is pending again; cancelled, if an operator requested that meanwhile; dead, if no attempt is left.
+-- The attempt after the second one is paced: it comes no sooner than 4 s after the second went out, 8 s after the third, and so
+-- on up to 60 s, also over a new connection.
+create function {f}.end_attempts(ids text[], attempts integer[], causes text[], reached boolean) returns integer
+language plpgsql
+set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+    moved integer;
+begin
+    update agent_commands c
+    set status = case
+            when c.cancel_requested_at is not null then 'cancelled'
+            when reached and c.attempt = c.max_attempts then 'dead'
+            else 'pending'
+        end,
+        moves = c.moves + 1,
+        attempt = case when reached then c.attempt else c.attempt - 1 end,
+        retry_at = case
+            when reached and c.attempt >= 2 then c.sent_at + least(2.0 ^ least(c.attempt, 16), 60) * interval '1 second'
+            else c.retry_at
+        end,
+        cause = case
+            when c.cancel_requested_at is null and reached and c.attempt = c.max_attempts
+            then ended.cause || '; no attempt is left of ' || c.max_attempts
+            else ended.cause
+        end,
+        error_message = case
+            when c.cancel_requested_at is null and reached and c.attempt = c.max_attempts
+            then concat_ws('; the agent reported: ', ended.cause || '; no attempt is left of ' || c.max_attempts, c.agent_error)
+            else c.error_message
+        end,
+        completed_at = case
+            when c.cancel_requested_at is not null or reached and c.attempt = c.max_attempts then clock_timestamp()
+        end,
+        stop_wanted = false,
+        ack_deadline = null
+    from unnest(ids, attempts, causes) as ended (command_id, attempt, cause)
+    where c.command_id = ended.command_id
+      and c.attempt = ended.attempt
+      and c.status = 'sent';
+    get diagnostics moved = row_count;
+    return moved;
+end $$;
+
+-- Give a claim back after its posts, and look once more: whoever found the lease taken relies on it.
+--   taken: commands that the gateway took; their ack deadline becomes what it is for this attempt
+--   unsent: commands that surely did not reach the agent
+--   told: commands that the agent was told to stop
+--   outcome: 'taken', 'gone' (the connection does not exist any more), 'refused' or 'unknown' (the whole queue waits, so that
+--   no command overtakes another: between half and all of 1 s, doubled with each refusal, up to 60 s)
+create function {f}.release(
+    p_agent_id text, p_token uuid, p_connection_id text, p_epoch bigint, outcome text,
+    taken_ids text[], taken_attempts integer[],
+    unsent_ids text[], unsent_attempts integer[], unsent_cause text,
+    told_ids text[], look_again boolean)
+returns table (
+    kind text, connection_id text, epoch bigint, mode text, refusals integer,
+    command_id text, attempt integer, frame text, seconds_left double precision)
+language plpgsql
+set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict use_column
+begin
+    if cardinality(taken_ids) > 0 then
+        update agent_commands c
+        set ack_deadline = c.sent_at + interval '1 second' * {f}.ack_seconds(a.dialect, c.attempt, c.execution_timeout)
+        from agents a, unnest(taken_ids, taken_attempts) as posted (command_id, attempt)
+        where a.agent_id = p_agent_id
+          and c.command_id = posted.command_id
+          and c.attempt = posted.attempt
+          and c.status = 'sent';
+    end if;
+    if cardinality(unsent_ids) > 0 then
+        perform {f}.end_attempts(
+            unsent_ids, unsent_attempts, array_fill(unsent_cause, array[cardinality(unsent_ids)]), false);
+    end if;
+    if cardinality(told_ids) > 0 then
+        update agent_commands c
+        set stop_epoch = p_epoch
+        where c.command_id = any(told_ids)
+          and c.stop_wanted;
+    end if;
+    if outcome = 'gone' then
+        update agent_connections k set closed_at = now() where k.connection_id = p_connection_id;
+        update agents a set connection_id = null where a.agent_id = p_agent_id and a.connection_id = p_connection_id;
+    end if;
+    update agents a
+    set lease_token = case when a.lease_token = p_token then null else a.lease_token end,
+        lease_expires_at = case when a.lease_token = p_token then null else a.lease_expires_at end,
+        refusals = case outcome when 'refused' then a.refusals + 1 when 'taken' then 0 else a.refusals end,
+        refused_since = case outcome when 'refused' then coalesce(a.refused_since, now()) when 'taken' then null else a.refused_since end,
+        throttled_until = case
+            when outcome in ('refused', 'unknown')
+            then clock_timestamp() + least(60, 2.0 ^ least(a.refusals, 16)) * (0.5 + 0.5 * random()) * interval '1 second'
+            else a.throttled_until
+        end
+    where a.agent_id = p_agent_id
+      and a.epoch = p_epoch;
+    if look_again then
+        return query select * from {f}.claim(p_agent_id, p_token);
+    end if;
+end $$;

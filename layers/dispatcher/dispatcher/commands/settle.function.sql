@@ -1,0 +1,230 @@
+-- Settle what an agent reports; return the ids of the commands that moved.  Each element of the arrays is one report.
+--   rounds: reports about one command have different rounds, so that they are settled in the order in which they were written;
+--     a round settles any number of commands at once
+--   kinds: ack, progress, complete, failed, retry (a failure after which another attempt may help), cancelled; answer and
+--     answer_failed name only the session, in `ids`
+--   attempts: the numbers in the reports;  vals: results and progress;  errors: reasons
+--   acked: the report follows an ack of the command in the same message.  Both are one update, and two rows of history.
+--
+-- A report of an older attempt does not count for the last one.  The number in a report identifies the attempt.  An agent of
+-- protocol 1 sends no number, so the epoch of its connection decides: it must not be older than the last attempt's.
+-- An end that the service only guessed is replaced by the agent's own result.
+create function {f}.settle(
+    p_agent_id text, p_epoch bigint, rounds integer[], kinds text[], ids text[], attempts integer[], vals jsonb[],
+    errors text[], acked boolean[])
+returns text[]
+language plpgsql
+set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+    moved text[] := '{}';
+    batch text[];
+begin
+    if kinds && array['answer', 'answer_failed'] then
+        for i in 1 .. cardinality(kinds) loop
+            if kinds[i] in ('answer', 'answer_failed') then
+                ids[i] := {f}.command_of_session(p_agent_id, p_epoch, ids[i], ids[1 : i - 1]);
+                kinds[i] := case kinds[i] when 'answer' then 'complete' else 'failed' end;
+            end if;
+        end loop;
+    end if;
+    for step in 1 .. (select max(r) from unnest(rounds) as r) loop
+        if 'ack' = any(kinds) then
+            with settled as (
+                update agent_commands c
+                set status = 'acknowledged',
+                    moves = c.moves + 1,
+                    acknowledged_at = clock_timestamp(),
+                    ack_deadline = null,
+                    execution_deadline = clock_timestamp() + c.execution_timeout * interval '1 second',
+                    cause = 'acknowledged by its agent'
+                from unnest(rounds, kinds, ids, attempts) as said (round, kind, command_id, attempt)
+                where said.round = step
+                  and said.kind = 'ack'
+                  and c.command_id = said.command_id
+                  and c.agent_id = p_agent_id
+                  and c.status in ('pending', 'sent')
+                  and c.attempt > 0
+                  and case when said.attempt is null then c.epoch <= p_epoch else c.attempt = said.attempt end
+                returning c.command_id
+            )
+            select array_agg(command_id) into batch from settled;
+            moved := moved || batch;
+        end if;
+        if 'progress' = any(kinds) then
+            with settled as (
+                update agent_commands c
+                set progress = said.value,
+                    execution_deadline = clock_timestamp() + c.execution_timeout * interval '1 second'
+                from unnest(rounds, kinds, ids, attempts, vals) as said (round, kind, command_id, attempt, value)
+                where said.round = step
+                  and said.kind = 'progress'
+                  and c.command_id = said.command_id
+                  and c.agent_id = p_agent_id
+                  and c.status = 'acknowledged'
+                  and case when said.attempt is null then c.epoch <= p_epoch else c.attempt = said.attempt end
+                returning c.command_id
+            )
+            select array_agg(command_id) into batch from settled;
+            moved := moved || batch;
+        end if;
+        if 'cancelled' = any(kinds) then
+            with settled as (
+                update agent_commands c
+                set status = 'cancelled',
+                    moves = c.moves + 1,
+                    completed_at = clock_timestamp(),
+                    ack_deadline = null,
+                    execution_deadline = null,
+                    stop_wanted = false,
+                    cancel_confirmed = true,
+                    cause = 'cancelled by its agent'
+                from unnest(rounds, kinds, ids, attempts) as said (round, kind, command_id, attempt)
+                where said.round = step
+                  and said.kind = 'cancelled'
+                  and c.command_id = said.command_id
+                  and c.agent_id = p_agent_id
+                  and c.status in ('sent', 'acknowledged', 'timed_out')
+                  and (c.cancel_requested_at is not null or c.status = 'timed_out')  -- it was told to stop at its timeout
+                  and case when said.attempt is null then c.epoch <= p_epoch else c.attempt = said.attempt end
+                returning c.command_id
+            )
+            select array_agg(command_id) into batch from settled;
+            moved := moved || batch;
+        end if;
+        if 'retry' = any(kinds) then
+            -- Between half and one and a half of 2 s, doubled with each attempt, up to 300 s.
+            with settled as (
+                update agent_commands c
+                set status = 'pending',
+                    moves = c.moves + 1,
+                    ack_deadline = null,
+                    execution_deadline = null,
+                    error_message = said.error,
+                    agent_error = said.error,
+                    cause = 'attempt ' || c.attempt || ' failed at its agent, which asks for another: ' || left(said.error, 500),
+                    retry_at = clock_timestamp()
+                        + least(2.0 ^ least(c.attempt, 16), 300) * (0.5 + random()) * interval '1 second'
+                from unnest(rounds, kinds, ids, attempts, errors) as said (round, kind, command_id, attempt, error)
+                where said.round = step
+                  and said.kind = 'retry'
+                  and c.command_id = said.command_id
+                  and c.agent_id = p_agent_id
+                  and c.status in ('sent', 'acknowledged')
+                  and c.attempt between 1 and c.max_attempts - 1
+                  and c.cancel_requested_at is null
+                  and case when said.attempt is null then c.epoch <= p_epoch else c.attempt = said.attempt end
+                returning c.command_id
+            )
+            select array_agg(command_id) into batch from settled;
+            moved := moved || batch;
+        end if;
+        if kinds && array['failed', 'retry'] then
+            -- A failure of an older attempt does not count while a newer one is under way.  A retryable one ends the command
+            -- only where no attempt is left or a cancel was requested: where it is pending, another attempt is to come.
+            with settled as (
+                update agent_commands c
+                set status = 'failed',
+                    moves = c.moves + 1,
+                    acknowledged_at = case
+                        when said.acked and c.status in ('pending', 'sent') then clock_timestamp() else c.acknowledged_at
+                    end,
+                    completed_at = clock_timestamp(),
+                    ack_deadline = null,
+                    execution_deadline = null,
+                    stop_wanted = false,
+                    error_message = said.error,
+                    agent_error = said.error,
+                    cause = 'failed at its agent'
+                from unnest(rounds, kinds, ids, attempts, errors, acked)
+                    as said (round, kind, command_id, attempt, error, acked)
+                where said.round = step
+                  and said.kind in ('failed', 'retry')
+                  and c.command_id = said.command_id
+                  and c.agent_id = p_agent_id
+                  and c.status in ('pending', 'sent', 'acknowledged', 'timed_out', 'dead', 'expired', 'cancelled')
+                  and not c.cancel_confirmed
+                  and c.attempt > 0
+                  and (said.kind = 'failed' or c.status <> 'pending')
+                  and (c.status not in ('sent', 'acknowledged')
+                    or case when said.attempt is null then c.epoch <= p_epoch else c.attempt = said.attempt end)
+                returning c.command_id
+            )
+            select array_agg(command_id) into batch from settled;
+            moved := moved || batch;
+        end if;
+        if 'complete' = any(kinds) then
+            with settled as (
+                update agent_commands c
+                set status = 'completed',
+                    moves = c.moves + 1,
+                    result = said.value,
+                    acknowledged_at = case
+                        when said.acked and c.status in ('pending', 'sent') then clock_timestamp() else c.acknowledged_at
+                    end,
+                    completed_at = clock_timestamp(),
+                    ack_deadline = null,
+                    execution_deadline = null,
+                    stop_wanted = false,
+                    error_message = null,
+                    cause = 'completed by its agent'
+                from unnest(rounds, kinds, ids, vals, acked) as said (round, kind, command_id, value, acked)
+                where said.round = step
+                  and said.kind = 'complete'
+                  and c.command_id = said.command_id
+                  and c.agent_id = p_agent_id
+                  and c.status in ('pending', 'sent', 'acknowledged', 'timed_out', 'dead', 'expired', 'cancelled')
+                  and not c.cancel_confirmed
+                  and c.attempt > 0
+                returning c.command_id
+            )
+            select array_agg(command_id) into batch from settled;
+            moved := moved || batch;
+        end if;
+    end loop;
+    return moved;
+end $$;
+
+-- The command that an answer with only a session belongs to: the first that was sent, of the session, or the only one in flight.
+-- A command that was sent only over newer connections does not count.  A connection that is forgotten already (no epoch) was the
+-- agent's last one if the agent has none now, and an older one otherwise.
+create function {f}.command_of_session(p_agent_id text, p_epoch bigint, session text, taken text[]) returns text
+language plpgsql
+set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+    found text;
+    newest bigint;
+    others text[];
+begin
+    select coalesce(p_epoch, a.epoch - (a.connection_id is not null)::integer) into newest
+    from agents a
+    where a.agent_id = p_agent_id;
+    select c.command_id into found
+    from commands_by_own_index c
+    where c.agent_id = p_agent_id
+      and c.listed_session_id = session
+      and c.status in ('sent', 'acknowledged', 'timed_out', 'dead', 'expired')
+      and c.attempt > 0
+      and c.command_id <> all(array_remove(taken, null))
+      and exists (
+        select from command_history h where h.command_id = c.command_id and h.to_status = 'sent' and h.epoch <= newest)
+    order by c.status in ('timed_out', 'dead', 'expired'), c.seq
+    limit 1;
+    if found is null then
+        -- A command whose session nobody recorded: it is meant if nothing else is in flight.
+        others := array(
+            select c.command_id
+            from agent_commands c
+            where c.agent_id = p_agent_id
+              and c.status = 'sent'
+              and c.epoch <= newest
+            limit 2);
+        if cardinality(others) = 1 and others[1] <> all(array_remove(taken, null)) then
+            select c.command_id into found from agent_commands c where c.command_id = others[1] and c.session_id is null;
+        end if;
+    end if;
+    return found;
+end $$;

@@ -1,0 +1,71 @@
+"""Functions in the database: each hot step of the engine is one call, planned once for each connection.
+
+The file `claim.function.sql` stands beside the module that calls it.  All of them are created in one schema, whose name is a
+hash of their texts.  So each version of the code calls exactly its own functions, also while two versions run side by side, and
+nothing is prepared in the session, which would pin a proxy.  In a file `{f}` is the name of that schema.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from importlib import resources
+from importlib.resources.abc import Traversable
+
+from psycopg import sql
+
+from dispatcher.platform.database import Connection
+
+ENDING = ".function.sql"
+KEPT = 3
+"""Schemas that stay: the code of the last releases may still call theirs."""
+
+
+def call(text: str) -> bytes:
+    """Return a statement that calls functions, with their schema as `{f}`.
+
+    The result is bytes, because type checkers accept only a literal `str` as a query.
+    """
+    return text.replace("{f}", schema()).encode()
+
+
+@cache
+def schema() -> str:
+    """Return the name of the schema that has the functions of this code."""
+    digest = hashlib.sha256("\0".join(_texts()).encode()).hexdigest()
+    return f"engine_{digest[:12]}"
+
+
+def create(conn: Connection) -> bool:
+    """Create the functions of this code, and drop those of old releases; return whether they are new.  Safe to repeat."""
+    name = schema()
+    with conn.transaction():
+        known = {
+            row[0] for row in conn.execute("select nspname from pg_namespace where nspname like 'engine%'").fetchall()
+        }
+        if name not in known:
+            conn.execute("set local check_function_bodies = off")  # they call each other
+            conn.execute(sql.SQL("create schema {}").format(sql.Identifier(name)))
+            for text in _texts():
+                conn.execute(text.replace("{f}", name).encode())
+        conn.execute(
+            "insert into engine_schemas (name) values (%s) on conflict (name) do update set used_at = now()", (name,)
+        )
+        for (old,) in conn.execute(
+            "delete from engine_schemas where name not in (select name from engine_schemas order by used_at desc limit %s)"
+            " returning name",
+            (KEPT,),
+        ).fetchall():
+            conn.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(old)))
+    return name not in known
+
+
+def _texts() -> list[str]:
+    return [file.read_text() for file in sorted(_files(resources.files("dispatcher")), key=lambda file: file.name)]
+
+
+def _files(folder: Traversable) -> Iterator[Traversable]:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _files(entry)
+        elif entry.name.endswith(ENDING):
+            yield entry

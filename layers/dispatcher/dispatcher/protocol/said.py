@@ -1,0 +1,39 @@
+"""One message of an agent: what it said, over which connection, opened with which key."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from dispatcher.protocol.decoding import text_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """A message of an authenticated agent."""
+
+    agent_id: str
+    connection_id: str
+    text: str
+    key_id: str | None = None
+    """None: an older version of the authorizer did not name the key."""
+
+    @classmethod
+    def from_event(cls, event: Mapping[str, Any]) -> "Said":
+        """Read a WebSocket event."""
+        request = event["requestContext"]
+        authorizer = request["authorizer"]
+        return cls(
+            agent_id=authorizer["agentId"],
+            connection_id=request["connectionId"],
+            text=text_of(event),
+            key_id=authorizer.get("keyId"),
+        )
+
+    def as_document(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> "Said":
+        """Read what `as_document` returned."""
+        return cls(**document)
