@@ -57,7 +57,6 @@ def submit_many(
     """Submit a list of commands, all or none; an idempotency key covers the whole list."""
     by = api.operator_with(Role.SENDER)
     new = [request.to_command(request.agent_id) for request in requests]
-    gateway = ApiGateway.from_environment()  # before the commit: nothing fails after it
     with database.connect() as conn:
         submitted = submission.submit_list(conn, new, idempotency_key, by)
         hand_over(conn, submitted)

@@ -1,6 +1,6 @@
-"""What agents say while the database cannot be reached: it is kept in a queue, and settled when the database is back.
+"""What agents say while the database cannot be reached: a queue keeps it, and it is settled when the database is back.
 
-The queue is FIFO for each agent.  It may deliver a message twice; a report that is settled twice changes nothing the second time.
+The queue is FIFO for each agent.  It may deliver a message twice: a report that is settled twice changes nothing.
 """
 
 import hashlib

@@ -6,8 +6,7 @@
 --   command, stop: see `claim`; without a token nothing is claimed
 create function {f}.receive(
     p_agent_id text, p_connection_id text, p_key_id text, p_rate integer, p_heartbeat boolean, p_capacity jsonb,
-    p_sessions integer, rounds integer[], kinds text[], ids text[], attempts integer[], vals jsonb[], errors text[],
-    acked boolean[], p_token uuid)
+    p_sessions integer, p_reports jsonb, p_token uuid)
 returns table (
     kind text, connection_id text, epoch bigint, mode text, refusals integer,
     command_id text, attempt integer, frame text, seconds_left double precision)
@@ -23,6 +22,13 @@ declare
     counted integer;
     current boolean;
     open boolean;
+    rounds integer[];
+    kinds text[];
+    ids text[];
+    attempts integer[];
+    vals jsonb[];
+    errors text[];
+    acked boolean[];
 begin
     select a.* into agent from agents a where a.agent_id = p_agent_id;
     if agent.approval is distinct from 'approved' or agent.deleted_at is not null or exists (
@@ -70,7 +76,18 @@ begin
                 null::double precision;
         end if;
     end if;
-    if cardinality(kinds) > 0 then
+    if p_reports is not null then
+        select
+            array_agg(r.round),
+            array_agg(r.kind),
+            array_agg(r.id),
+            array_agg(r.attempt),
+            array_agg(r.value),
+            array_agg(r.error),
+            array_agg(coalesce(r.acked, false))
+        into rounds, kinds, ids, attempts, vals, errors, acked
+        from jsonb_to_recordset(p_reports) as r (
+            round integer, kind text, id text, attempt integer, value jsonb, error text, acked boolean);
         moved := {f}.settle(p_agent_id, said_over, rounds, kinds, ids, attempts, vals, errors, acked);
         if cardinality(moved) < cardinality(ids) then
             return query

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import uuid4
 
-from psycopg.types.json import Jsonb
-
 from dispatcher.commands.claims import Claim, claim_of
 from dispatcher.platform import settings
 from dispatcher.platform.database import Connection
@@ -57,11 +55,10 @@ class Received:
     """The ids of messages that the agent wants to have confirmed."""
 
 
-_RECEIVE = call(
-    "select * from {f}.receive(%(agent_id)s, %(connection_id)s, %(key_id)s, %(rate)s, %(heartbeat)s, %(capacity)s,"
-    " %(sessions)s, %(rounds)s::int[], %(kinds)s::text[], %(ids)s::text[], %(attempts)s::int[], %(vals)s::jsonb[],"
-    " %(errors)s::text[], %(acked)s::boolean[], %(token)s)"
-)
+LOGGED = 5
+"""The most lines that one message of an agent adds to the log for one kind of trouble."""
+
+_RECEIVE = call("select * from {f}.receive(%s, %s, %s, %s, %s, %s, %s, %s, %s)")
 _RESUME = call("select {f}.resume(%s, %s, %s::text[], %s::int[])")
 
 
@@ -73,21 +70,21 @@ def receive(conn: Connection, said: Said, observer: SessionObserver, *, claim: b
     """
     messages = _decoded(said)
     heartbeat = next((each for each in messages if isinstance(each, Heartbeat)), None)
-    reports = _Reports.of(each for each in messages if isinstance(each, Report))
+    reports = _columns(each for each in messages if isinstance(each, Report))
     token = uuid4()
     rows = conn.execute(
         _RECEIVE,
-        {
-            "agent_id": said.agent_id,
-            "connection_id": said.connection_id,
-            "key_id": said.key_id,
-            "rate": settings.agent_rate(),
-            "heartbeat": heartbeat is not None,
-            "capacity": None if heartbeat is None else _jsonb(heartbeat.capacity),
-            "sessions": heartbeat and heartbeat.active_sessions,
-            **reports.parameters(),
-            "token": token if claim else None,
-        },
+        (
+            said.agent_id,
+            said.connection_id,
+            said.key_id,
+            settings.agent_rate(),
+            heartbeat is not None,
+            heartbeat and (None if heartbeat.capacity is None else dumps(heartbeat.capacity)),
+            heartbeat and heartbeat.active_sessions,
+            dumps(reports) if reports else None,
+            token if claim else None,
+        ),
     ).fetchall()
     kinds = {row[0] for row in rows}
     if "refused" in kinds:
@@ -109,70 +106,60 @@ def receive(conn: Connection, said: Said, observer: SessionObserver, *, claim: b
     )
 
 
-@dataclass(slots=True)
-class _Reports:
-    """The reports of a message as columns, in the order in which they were written (see `settle.function.sql`)."""
-
-    rounds: list[int]
-    kinds: list[str]
-    ids: list[str]
-    attempts: list[int | None]
-    values: list[Jsonb | None]
-    errors: list[str | None]
-    acked: list[bool]
-
-    @classmethod
-    def of(cls, reports: Iterable[Report]) -> "_Reports":
-        made = cls([], [], [], [], [], [], [])
-        last: dict[str, int] = {}  # where the last report of each command stands
-        for report in reports:
-            kind, command_id, attempt, value, error = _columns(report)
-            before = last.get(command_id)
-            if before is not None and made.kinds[before] == "ack" and kind in {"complete", "failed"}:
-                # An ack and the end of the same attempt: one update.
-                if made.attempts[before] == attempt or kind == "complete":
-                    made.kinds[before], made.values[before], made.errors[before] = kind, value, error
-                    made.acked[before] = True
-                    continue
-            last[command_id] = len(made.ids)
-            made.rounds.append(1 if before is None else made.rounds[before] + 1)
-            made.kinds.append(kind)
-            made.ids.append(command_id)
-            made.attempts.append(attempt)
-            made.values.append(value)
-            made.errors.append(error)
-            made.acked.append(False)
-        return made
-
-    def parameters(self) -> dict[str, Any]:
-        return {
-            "rounds": self.rounds,
-            "kinds": self.kinds,
-            "ids": self.ids,
-            "attempts": self.attempts,
-            "vals": self.values,
-            "errors": self.errors,
-            "acked": self.acked,
-        }
+def _columns(reports: Iterable[Report]) -> list[dict[str, Any]]:
+    """Return the reports of a message as rows, in the order in which they were written (see `settle.function.sql`)."""
+    rows: list[dict[str, Any]] = []
+    last: dict[str, dict[str, Any]] = {}  # the last report of each command
+    for report in reports:
+        row = _row(report)
+        before = last.get(row["id"])
+        if before is not None:
+            if before["kind"] == "ack" and row["kind"] in _ENDS and row["attempt"] in {before["attempt"], None}:
+                # An ack and the end of the same attempt are one update.
+                before.update(row, acked=True)
+                continue
+            row["round"] = before["round"] + 1
+        last[row["id"]] = row
+        rows.append(row)
+    return rows
 
 
-def _columns(report: Report) -> tuple[str, str, int | None, Jsonb | None, str | None]:
-    """Return a report's kind, the id of its command (or session), its attempt, its value and its error."""
+_ENDS = frozenset({"complete", "failed"})
+
+
+def _row(report: Report) -> dict[str, Any]:
+    """Return one report; `id` is the id of the command, or of the session where only that is named."""
+    kind: str
+    value = error = None
     match report:
         case Ack():
-            return "ack", report.command_id, report.attempt, None, None
+            kind = "ack"
         case Completed():
-            return "complete", report.command_id, report.attempt, _jsonb(report.result), None
+            kind, value = "complete", report.result
         case Failed():
-            return "retry" if report.retryable else "failed", report.command_id, report.attempt, None, report.error
+            kind, error = "retry" if report.retryable else "failed", report.error
         case Progress():
-            return "progress", report.command_id, report.attempt, _jsonb(report.progress), None
+            kind, value = "progress", report.progress
         case Cancelled():
-            return "cancelled", report.command_id, report.attempt, None, None
-        case SessionAnswer(error=None):
-            return "answer", report.session_id, None, _jsonb(report.result), None
+            kind = "cancelled"
         case SessionAnswer():
-            return "answer_failed", report.session_id, None, None, report.error
+            kind = "answer" if report.error is None else "answer_failed"
+            return {
+                "round": 1,
+                "kind": kind,
+                "id": report.session_id,
+                "attempt": None,
+                "value": report.result,
+                "error": report.error,
+            }
+    return {
+        "round": 1,
+        "kind": kind,
+        "id": report.command_id,
+        "attempt": report.attempt,
+        "value": value,
+        "error": error,
+    }
 
 
 def _decoded(said: Said) -> list[Any]:
@@ -180,10 +167,10 @@ def _decoded(said: Said) -> list[Any]:
         messages = list(decode(said.text))
     except BadFrame as reason:
         messages = [reason]
-    for message in messages:
-        if isinstance(message, BadFrame):
-            fields = {"agent_id": said.agent_id, "connection_id": said.connection_id, "reason": str(message)}
-            logger.warning("Bad frame", extra=fields)
+    bad = [message for message in messages if isinstance(message, BadFrame)]
+    for frame in bad[:LOGGED]:
+        fields = {"agent_id": said.agent_id, "connection_id": said.connection_id, "reason": str(frame)}
+        logger.warning("Bad frame", extra=fields | ({"of": len(bad)} if len(bad) > 1 else {}))
     return messages
 
 
@@ -193,18 +180,16 @@ def _resume(conn: Connection, said: Said, resume: Resume) -> int:
     return row[0] if row else 0
 
 
-def _log(said: Said, reports: _Reports, moved: int, unmoved: Sequence[tuple[str, str | None]]) -> None:
+def _log(said: Said, reports: Sequence[dict[str, Any]], moved: int, unmoved: Sequence[tuple[str, str | None]]) -> None:
     if moved:
-        fields = {"agent_id": said.agent_id, "command_ids": reports.ids, "reports": sorted(set(reports.kinds))}
+        fields = {"agent_id": said.agent_id, "command_ids": [report["id"] for report in reports]}
         logger.debug("Commands reported", extra=fields)
-    for command_id, status in unmoved:
+    for command_id, status in unmoved[:LOGGED]:
         # Never logged as a success: the command has ended, belongs to another agent, or does not exist.
         fields = {"agent_id": said.agent_id, "command_id": command_id[:128], "status": status or "not of this agent"}
         logger.warning("Report moved nothing", extra=fields)
-    answers = sum(kind in {"answer", "answer_failed"} for kind in reports.kinds)
+    if len(unmoved) > LOGGED:
+        logger.warning("Reports moved nothing", extra={"agent_id": said.agent_id, "more": len(unmoved) - LOGGED})
+    answers = sum(report["kind"] in {"answer", "answer_failed"} for report in reports)
     if answers and not moved:
         logger.warning("Answer matches no command", extra={"agent_id": said.agent_id, "answers": answers})
-
-
-def _jsonb(value: Any) -> Jsonb | None:
-    return None if value is None else Jsonb(value, dumps=dumps)

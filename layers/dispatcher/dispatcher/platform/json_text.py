@@ -1,6 +1,7 @@
 """JSON as text: strict for requests, lenient for what agents send and for what the database holds."""
 
 import json
+import re
 from typing import Any, TypeGuard, cast
 
 from dispatcher.errors import InvalidRequest
@@ -9,6 +10,10 @@ MAX_DEPTH = 64
 """Levels of nesting that a request body may have; PostgreSQL and every agent's decoder accept far more."""
 READABLE_DEPTH = 200
 """Levels of nesting in an answer; pydantic's serializer refuses 255."""
+_ODD = re.compile("[\0\ud800-\udfff]|NaN|Infinity")
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+PLAIN_DEPTH = 32
+"""Levels of nesting up to which a message is known to be storable without a look at each value."""
 MAX_DIGITS = 4300
 """Digits of an integer: Python's own limit for the conversion from text."""
 
@@ -90,6 +95,21 @@ def storable(value: Any) -> Any:
         return _storable(dumps(value))
     except (RecursionError, ValueError):
         return "nested too deeply to be kept"
+
+
+def is_plain(text: str) -> bool:
+    """Tell from a JSON text, at once, that every value in it is storable; False in doubt."""
+    return "\\u" not in text and _ODD.search(text) is None and _is_shallow(text)
+
+
+def _is_shallow(text: str) -> bool:
+    """Tell whether nothing is nested deeper than PLAIN_DEPTH; False in doubt, as for brackets in a text."""
+    brackets = text.encode().translate(None, _NOT_BRACKETS)
+    for _ in range(PLAIN_DEPTH):
+        if not brackets:
+            return True
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+    return not brackets
 
 
 def _storable(value: Any) -> Any:

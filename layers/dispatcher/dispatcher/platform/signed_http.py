@@ -1,7 +1,7 @@
 """Calls of AWS that are hot: signed by botocore, over a connection that is kept.
 
-boto3's client costs 1.6 ms of processor time for the same call, this a quarter of a millisecond.  It does not retry: its callers
-decide what a failure means.
+boto3's client costs 1.6 ms of processor time for the same call, this a quarter of a millisecond.  It does not retry: its
+callers decide what a failure means.
 """
 
 import http.client
@@ -56,7 +56,10 @@ class SignedHttp:
             data=body,
             headers=dict(headers or {}),
         )
-        SigV4Auth(self._session.get_credentials(), self._service, self._region).add_auth(request)
+        credentials = self._session.get_credentials()
+        if credentials is None:
+            raise NotSentError("no credentials")
+        SigV4Auth(credentials, self._service, self._region).add_auth(request)
         connection = self._connection()
         try:
             connection.request(method, self._url.path + path, body=body, headers=dict(request.headers))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from dispatcher.platform.json_text import as_object, as_text, documents_of_agent, dumps, is_array, storable
+from dispatcher.platform.json_text import as_object, as_text, documents_of_agent, dumps, is_array, is_plain, storable
 
 REPORTS_MOST = 1000
 """The most reports in one message; more valid ones do not fit into 128 KB."""
@@ -123,7 +123,25 @@ def decode(text: str) -> Sequence[AgentMessage | BadFrame]:
         documents = documents_of_agent(text)
     except (ValueError, RecursionError):
         raise BadFrame("not JSON") from None
+    if not is_plain(text):
+        documents = [_storable_message(document) for document in documents]
     return [part for document in documents for part in _decode(document)]
+
+
+def _storable_message(value: Any) -> Any:
+    """Make the values of a message storable, each on its own: those of its fields, of its payload and of its reports."""
+    message = as_object(value)
+    if message is None:
+        return storable(value)
+    return {
+        storable(name): [_storable_fields(part) for part in field] if is_array(field) else _storable_fields(field)
+        for name, field in message.items()
+    }
+
+
+def _storable_fields(value: Any) -> Any:
+    fields = as_object(value)
+    return storable(value) if fields is None else {storable(name): storable(field) for name, field in fields.items()}
 
 
 def _decode(document: object) -> Sequence[AgentMessage | BadFrame]:
@@ -188,16 +206,14 @@ def _ack(fields: Mapping[str, Any]) -> Ack:
 
 
 def _progress(fields: Mapping[str, Any]) -> Progress:
-    return Progress(
-        command_id=_text(fields, "commandId"), attempt=_attempt(fields), progress=storable(fields.get("progress"))
-    )
+    return Progress(command_id=_text(fields, "commandId"), attempt=_attempt(fields), progress=fields.get("progress"))
 
 
 def _completed(fields: Mapping[str, Any]) -> Completed:
     attempt = fields.get("attempt")
     return Completed(
         command_id=_text(fields, "commandId"),
-        result=storable(fields.get("result")),
+        result=fields.get("result"),
         attempt=attempt if _is_integer(attempt) else None,  # a result of any attempt counts
     )
 
@@ -234,7 +250,7 @@ def _session_status(fields: Mapping[str, Any]) -> SessionStatus:
 def _heartbeat(fields: Mapping[str, Any]) -> Heartbeat:
     sessions = fields.get("activeSessions")
     return Heartbeat(
-        capacity=storable(as_object(fields.get("capacity"))),
+        capacity=as_object(fields.get("capacity")),
         active_sessions=sessions if _is_integer(sessions) else None,
     )
 
@@ -262,7 +278,7 @@ _REPORTS: dict[str, Callable[[Mapping[str, Any]], Report]] = {
 
 def _text(fields: Mapping[str, Any], name: str) -> str:
     value = as_text(fields.get(name))
-    if value is None or value != storable(value):  # no row has such a name
+    if value is None:
         raise BadFrame(f"no {name}")
     return value
 
@@ -283,10 +299,9 @@ def _is_integer(value: object) -> TypeGuard[int]:
 
 def _error(fields: Mapping[str, Any]) -> str:
     given = fields.get("error")
-    text = given if isinstance(given, str) else "" if given in (None, {}, []) else dumps(storable(given))
-    error: str = storable(text or "the agent gave no reason")
-    return error
+    text = given if isinstance(given, str) else "" if given in (None, {}, []) else dumps(given)
+    return text or "the agent gave no reason"
 
 
 def _without(fields: Mapping[str, Any], *names: str) -> Any:
-    return storable({key: item for key, item in fields.items() if key not in names})
+    return {key: item for key, item in fields.items() if key not in names}
