@@ -41,7 +41,7 @@ def submit(
 ) -> Response[CommandDocument]:
     """Submit a command for one agent."""
     by = api.operator_with(Role.SENDER)
-    gateway = ApiGateway.from_environment()  # before the commit: nothing fails after it
+    gateway = ApiGateway.from_environment(hurried=True)  # before the commit: nothing fails after it
     with database.connect() as conn:
         (submitted,) = submission.submit(conn, [request.to_command(agent_id, idempotency_key)], by, claim=True)
         if submitted.claim is not None:
@@ -115,14 +115,16 @@ def cancel(command_id: str) -> Response[CommandDocument]:
     """Cancel a pending command at once; ask the agent to stop a command that is under way."""
     by = api.operator_with(Role.SENDER)
     with database.connect() as conn:
-        return _accepted(cancellation.cancel(conn, ApiGateway.from_environment(), command_id, by, api.deadline))
+        return _accepted(
+            cancellation.cancel(conn, ApiGateway.from_environment(hurried=True), command_id, by, api.deadline)
+        )
 
 
 @api.post("/api/v1/commands/<command_id>/redrive", status_code=HTTPStatus.ACCEPTED)
 def redrive(command_id: str) -> Response[CommandDocument]:
     """Submit a command that ended without success again, as a new command."""
     by = api.operator_with(Role.SENDER)
-    gateway = ApiGateway.from_environment()  # before the commit: nothing fails after it
+    gateway = ApiGateway.from_environment(hurried=True)  # before the commit: nothing fails after it
     with database.connect() as conn:
         command = submission.redrive(conn, command_id, by).command
         deliver_at_once(conn, gateway, command.agent_id, api.deadline)

@@ -27,11 +27,15 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     except InvalidRequest as error:
         return {"statusCode": error.status}
     gateway = ApiGateway.from_environment()
-    opened = database.persistently(
-        lambda conn: connections.open_connection(
-            conn, gateway, agent_id, connection_id, handshake=handshake, origin=origin
+    try:
+        opened = database.persistently(
+            lambda conn: connections.open_connection(
+                conn, gateway, agent_id, connection_id, handshake=handshake, origin=origin
+            )
         )
-    )
+    except database.INTERRUPTIONS:
+        logger.warning("Connection postponed", extra={"agent_id": agent_id})
+        return {"statusCode": 503}  # the agent comes again
     if opened is None:
         return {"statusCode": 403}
     welcome = opened.mode is DeliveryMode.BATCHING

@@ -94,9 +94,8 @@ begin
     )
     select 'command', agent.connection_id, agent.epoch, agent.dialect, agent.refusals, c.command_id, c.attempt,
         case agent.dialect
-            when 'batching'
-            then command_entry(c.command_id, c.attempt, c.action, c.session_id, c.payload, c.execution_timeout)
-            else command_frame(c.command_id, c.action, c.payload)
+            when 'batching' then {f}.entry(c)
+            else command_frame(c.command_id, c.action, nullif(c.payload, 'null'))
         end,
         extract(epoch from c.deliver_by - clock_timestamp())::double precision
     from claimed c
@@ -136,3 +135,13 @@ begin
         limit room
         for no key update);
 end $$;
+
+-- A command as an entry of a batch.  With its time limit, if it has one: the gateway may hold a message back.
+create function {f}.entry(c agent_commands) returns text language sql stable as $$
+    select case
+        when c.deliver_by is null
+        then command_entry(c.command_id, c.attempt, c.action, c.session_id, c.payload, c.execution_timeout)
+        else (command_entry(c.command_id, c.attempt, c.action, c.session_id, c.payload, c.execution_timeout)::jsonb
+            || jsonb_build_object('deliverBy', to_char(c.deliver_by at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')))::text
+    end
+$$;

@@ -103,7 +103,9 @@ begin
             and a.deleted_at is null
             and (scope is null or a.labels @> scope)
         cross join lateral (select command_bytes(
-            n.action, n.session_id, n.payload, n.execution_timeout, n.max_attempts) as bytes) as size
+            n.action, n.session_id, n.payload, n.execution_timeout, n.max_attempts)
+            -- the time limit for the delivery is a part of the message
+            + case when n.ttl_seconds is null then 0 else 50 end as bytes) as size
     ), refused as materialized (
         select j.problem, j.bytes, j.agent_id from judged j where j.problem is not null order by j.place limit 1
     ), added as (

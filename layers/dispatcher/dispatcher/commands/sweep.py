@@ -1,5 +1,6 @@
 """The sweep, each minute: periodic maintenance, and retries of anything missed."""
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,8 @@ BATCH = 1000
 """The most rows that one statement of a pass moves."""
 INLINE = 50
 """The most agents that one sweep delivers to itself; for others with due commands it invokes `flush`."""
+INLINE_SECONDS = 5.0
+"""How long it does so: one connection that does not answer must not make the other agents wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +70,14 @@ def sweep(
     # An agent of protocol 2 whose flush was lost has had no welcome yet.
     unwelcomed = [agent for agent in due if not agent.live and agent.dialect == DeliveryMode.BATCHING]
     ready = [agent for agent in due if agent not in unwelcomed]
+    delivered: list[Delivered] = []
+    left = deque(ready)
+    slow_after = deadline() - INLINE_SECONDS
+    while left and len(delivered) < INLINE and deadline() > slow_after:
+        work = partial(deliver, conn, gateway, left.popleft().agent_id, deadline)
+        delivered.append(passes.run("deliver", work, Delivered()))
     handed_over = 0
-    for agent in [*unwelcomed, *ready[INLINE:]]:
+    for agent in [*unwelcomed, *left]:
         if has_time():
             hand_over(
                 FlushRequest(
@@ -79,10 +88,6 @@ def sweep(
                 )
             )
             handed_over += 1
-    delivered = [
-        passes.run("deliver", partial(deliver, conn, gateway, agent.agent_id, deadline), Delivered())
-        for agent in ready[:INLINE]
-    ]
     loaded = sum(each.claimed for each in delivered)
     sent = sum(each.sent for each in delivered)
     logger.info(

@@ -12,6 +12,8 @@ from dispatcher.platform.signed_http import NoAnswerError, NotSentError, SignedH
 
 CONNECT_SECONDS = 2
 READ_SECONDS = 5
+HURRIED_SECONDS = 1
+"""The timeouts where a caller waits for something else, as for a 202: one that does not answer in time is left to the sweep."""
 
 
 class Posted(StrEnum):
@@ -48,13 +50,13 @@ class Gateway(Protocol):
 class ApiGateway:
     """The gateway at `CONNECTIONS_URL`: API Gateway, or a local server that answers like it."""
 
-    def __init__(self, url: str) -> None:
-        self._http = _client(url)
+    def __init__(self, url: str, *, hurried: bool = False) -> None:
+        self._http = _client(url, hurried)
 
     @classmethod
-    def from_environment(cls) -> "ApiGateway":
-        """Take the URL from the function's environment."""
-        return cls(settings.connections_url())
+    def from_environment(cls, *, hurried: bool = False) -> "ApiGateway":
+        """Take the URL from the function's environment; `hurried` waits for answers for HURRIED_SECONDS only."""
+        return cls(settings.connections_url(), hurried=hurried)
 
     def post(self, connection_id: str, frame: str) -> Posted:
         """Post one frame.  Timeouts are short, so that a missing network route does not hang; delivery retries by itself."""
@@ -94,5 +96,6 @@ def _path(connection_id: str) -> str:
 
 
 @cache
-def _client(url: str) -> SignedHttp:
-    return SignedHttp(url, "execute-api", connect_seconds=CONNECT_SECONDS, read_seconds=READ_SECONDS)
+def _client(url: str, hurried: bool) -> SignedHttp:  # noqa: FBT001 - a part of the cache's key
+    connect_seconds, read_seconds = (HURRIED_SECONDS, HURRIED_SECONDS) if hurried else (CONNECT_SECONDS, READ_SECONDS)
+    return SignedHttp(url, "execute-api", connect_seconds=connect_seconds, read_seconds=read_seconds)
