@@ -27,13 +27,16 @@ from .session_processes import Sessions
 from .wire_format import (
     Cancel,
     Command,
+    Confirmation,
     FirstProtocol,
     Ignored,
     Notice,
     Outgoing,
     Ping,
     Protocol,
+    Report,
     SecondProtocol,
+    Welcome,
     fragments,
 )
 from .work_queue import REMEMBERED, End, WorkQueue
@@ -54,6 +57,10 @@ class Agent:
         # A report that is dropped here is sent again when its command is delivered again.
         self._outbox: deque[Outgoing] = deque(maxlen=REMEMBERED)
         self._outbox_grew = asyncio.Event()
+        # What was sent in protocol 2 and not confirmed yet, by message id: it is said again over the next connection.
+        self._unconfirmed: dict[str, list[Report]] = {}
+        self._messages = 0
+        self._heartbeat: float = options.heartbeat
 
     async def run(self) -> None:
         """Run until cancelled; the sessions stay."""
@@ -84,10 +91,11 @@ class Agent:
         connection = await self._service.connect()
         began = time.monotonic()
         log("connected")
+        await self._say_again(connection)
         tasks = [asyncio.create_task(self._send_heartbeats()), asyncio.create_task(self._send_outbox(connection))]
         try:
             async for text in connection:
-                self._receive(text)
+                self._receive(text, connection)
             log(f"disconnected: {connection.close_code} {connection.close_reason}".rstrip())
         except ConnectionClosed as error:
             log(f"disconnected: {error}")
@@ -97,9 +105,26 @@ class Agent:
             await connection.close()
         return time.monotonic() - began
 
-    def _receive(self, text: str | bytes) -> None:
+    async def _say_again(self, connection: ClientConnection) -> None:
+        """Say first what this agent still executes, then again what was not confirmed."""
+        unconfirmed = [report for reports in self._unconfirmed.values() for report in reports]
+        self._unconfirmed.clear()
+        self._outbox.extendleft(reversed(unconfirmed))
+        held = {item.command_id: item.attempt for item in self._outbox if isinstance(item, Report)}
+        text = self._protocol.resume([*self._queue.running(), *held.items()])
+        if text is not None:
+            with contextlib.suppress(ConnectionClosed):
+                await connection.send(text)
+
+    def _receive(self, text: str | bytes, connection: ClientConnection) -> None:
         for received in self._protocol.decode(text):
             match received:
+                case Welcome():
+                    self._heartbeat = min(self._options.heartbeat, received.heartbeat)
+                    # A closed connection is followed by a new one: the gateway would cut this one at a worse moment.
+                    asyncio.get_running_loop().call_later(received.move_after, _close, connection)
+                case Confirmation():
+                    self._unconfirmed.pop(received.message_id, None)
                 case Command():
                     log(f"received {received.command_id}: {received.action!s:.200}")
                     self._post(*self._queue.receive(received))
@@ -123,10 +148,17 @@ class Agent:
             while True:
                 while self._outbox:
                     items = list(self._outbox)
-                    text, count = self._protocol.encode(items)
+                    self._messages += 1
+                    message_id = str(self._messages)
+                    text, count = self._protocol.encode(items, message_id)
                     if text is not None:
                         pieces = fragments(text)
                         await connection.send(pieces if len(pieces) > 1 else text)
+                    reports = [item for item in items[:count] if isinstance(item, Report)]
+                    if reports and isinstance(self._protocol, SecondProtocol):
+                        self._unconfirmed[message_id] = reports
+                        while len(self._unconfirmed) > REMEMBERED:  # the service never confirms
+                            del self._unconfirmed[next(iter(self._unconfirmed))]
                     for item in items[:count]:
                         with contextlib.suppress(ValueError):  # dropped from a full outbox meanwhile
                             self._outbox.remove(item)
@@ -135,7 +167,7 @@ class Agent:
 
     async def _send_heartbeats(self) -> None:
         while True:
-            await asyncio.sleep(self._options.heartbeat)
+            await asyncio.sleep(self._heartbeat)
             active = len(self._sessions.active())
             payload = {"status": "online", "activeSessions": active, "capacity": CAPACITY}
             self._post(Notice(type="heartbeat", payload=payload))
@@ -167,6 +199,11 @@ class Agent:
             return End(kind="failed", body=str(error))
         log(f"completed {command.command_id}: session {result['sessionId']} {result['state']}")
         return End(kind="complete", body=result)
+
+
+def _close(connection: ClientConnection) -> None:
+    closing = asyncio.ensure_future(connection.close())
+    closing.add_done_callback(lambda _: log("moved to a new connection"))
 
 
 def _session_status(result: dict[str, Any]) -> Notice:

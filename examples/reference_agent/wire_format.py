@@ -7,7 +7,7 @@ from typing import Any, cast
 
 FRAME_BYTES, MESSAGE_BYTES = 32 * 1024, 128 * 1024
 """The largest frame and the largest message that the service accepts."""
-_ENVELOPE_BYTES = 64
+_ENVELOPE_BYTES = 128
 _BODY_FIELDS = {"complete": "result", "failed": "error", "progress": "progress"}
 
 
@@ -34,13 +34,28 @@ class Ping:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Welcome:
+    """What the service expects of this connection, in seconds."""
+
+    heartbeat: float
+    move_after: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confirmation:
+    """The reports of a message are committed."""
+
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ignored:
     """A message, or an entry of one, that the agent does not understand."""
 
     why: str
 
 
-Received = Command | Cancel | Ping | Ignored
+Received = Command | Cancel | Ping | Welcome | Confirmation | Ignored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +91,11 @@ class FirstProtocol:
             return [_command(message.get("payload"))]
         return [_ping_or_ignored(message)]
 
-    def encode(self, outgoing: Sequence[Outgoing]) -> tuple[str | None, int]:
+    def resume(self, running: Sequence[tuple[str, int]]) -> str | None:  # noqa: ARG002 - this protocol has no such message
+        """Return the first message of a connection, if this protocol has one."""
+        return None
+
+    def encode(self, outgoing: Sequence[Outgoing], message_id: str | None = None) -> tuple[str | None, int]:  # noqa: ARG002
         """Return the next message and how many items are in it; None for a report that this protocol does not have."""
         first = outgoing[0]
         if isinstance(first, Notice):
@@ -100,10 +119,22 @@ class SecondProtocol:
             return [_command(entry) for entry in cast("Sequence[Any]", commands)]
         if kind == "cancel" and isinstance(command_id, str):
             return [Cancel(command_id=command_id)]
+        if kind == "received" and isinstance(message.get("id"), str):
+            return [Confirmation(message_id=message["id"])]
+        if kind == "welcome":
+            return [_welcome(message)]
         return [_ping_or_ignored(message)]
 
-    def encode(self, outgoing: Sequence[Outgoing]) -> tuple[str | None, int]:
-        """Return the next message, with as many reports as it can hold, and how many items are in it."""
+    def resume(self, running: Sequence[tuple[str, int]]) -> str | None:
+        """Return the first message of a connection: what this agent still executes, or has not reported for certain."""
+        entries = [{"commandId": command_id, "attempt": attempt} for command_id, attempt in running]
+        return json.dumps({"type": "resume", "running": entries})
+
+    def encode(self, outgoing: Sequence[Outgoing], message_id: str | None = None) -> tuple[str | None, int]:
+        """Return the next message, with as many reports as it can hold, and how many items are in it.
+
+        The service confirms the id of the message, if it has one, when its reports are committed.
+        """
         if isinstance(outgoing[0], Notice):
             return _notice(outgoing[0]), 1
         entries: list[str] = []
@@ -118,7 +149,8 @@ class SecondProtocol:
             if entries and room < 0:
                 break
             entries.append(entry)
-        return f'{{"type": "reports", "reports": [{", ".join(entries)}]}}', len(entries)
+        name = "" if message_id is None else f'"id": "{message_id}", '
+        return f'{{"type": "reports", {name}"reports": [{", ".join(entries)}]}}', len(entries)
 
 
 Protocol = FirstProtocol | SecondProtocol
@@ -146,6 +178,13 @@ def _command(value: Any) -> Received:
         return Ignored(why=f"a command without a usable commandId or attempt: {value!r:.200}")
     payload = _as_object(fields.get("payload"))
     return Command(command_id=command_id, attempt=attempt, action=fields.get("action"), payload=payload)
+
+
+def _welcome(message: Mapping[str, Any]) -> Received:
+    heartbeat, move_after = message.get("heartbeatSeconds"), message.get("moveAfterSeconds")
+    if isinstance(heartbeat, int | float) and isinstance(move_after, int | float) and min(heartbeat, move_after) > 0:
+        return Welcome(heartbeat=heartbeat, move_after=move_after)
+    return Ignored(why=f"a welcome of another form: {message!r:.200}")
 
 
 def _ping_or_ignored(message: Mapping[str, Any]) -> Received:

@@ -45,6 +45,10 @@ class WorkQueue:
         self._running = self._waiting.pop(next(iter(self._waiting)))
         return self._running, _report(self._running, "ack")
 
+    def running(self) -> list[tuple[str, int]]:
+        """Return what is executed now: command id and attempt."""
+        return [] if self._running is None else [(self._running.command_id, self._running.attempt)]
+
     def progress(self, body: Any) -> Report:
         """Return a report of progress of the running command; LookupError if none runs."""
         return _report(self._require_running(), "progress", body)
