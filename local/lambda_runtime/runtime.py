@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import time
 import uuid
@@ -78,32 +79,23 @@ class Runtime:
         except KeyError:
             raise UnknownFunctionError(name) from None
 
-    async def invoke(self, name: str, event: object, *, request_id: str | None = None) -> Result:
+    async def invoke(self, name: str, event: object, *, patience: float = math.inf) -> Result:
         """Run a function on an event and return its outcome; a failure of the function is an outcome, not an exception.
 
         Waits for a free process if there may be no more.  If the caller is cancelled, the function runs on, as Lambda
-        does.
+        does; `patience` is as for start().
         """
         outcome: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self.start(name, json.dumps(event).encode(), lambda result: _set(outcome, result), request_id=request_id)
+        self.start(name, json.dumps(event).encode(), lambda result: _set(outcome, result), patience=patience)
         return await outcome
 
-    def start(
-        self,
-        name: str,
-        event: bytes,
-        done: Callable[[Result], None],
-        *,
-        request_id: str | None = None,
-        patience: float = float("inf"),
-    ) -> None:
+    def start(self, name: str, event: bytes, done: Callable[[Result], None], *, patience: float = math.inf) -> None:
         """Run a function on an event, which is JSON, and call `done` once with the outcome, without a task.
 
         Once the function has run for `patience` seconds the outcome is WAITED_TOO_LONG, and the function runs on.
         """
         function = self.function(name)
-        identity = request_id or str(uuid.uuid4())
-        self._pool.start(Call(function, self._indexes[name], event, identity, done, patience=patience))
+        self._pool.start(Call(function, self._indexes[name], event, str(uuid.uuid4()), done, patience=patience))
 
     def invoke_async(self, name: str, event: object) -> str:
         """Accept an event, run the function on it later, again if it fails; return the request's id."""
