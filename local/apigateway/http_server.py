@@ -119,7 +119,8 @@ class HttpConnection(asyncio.Protocol):
         self._server = server
         self._parser: Any = httptools.HttpRequestParser(self)
         self._requests: deque[Request] = deque()  # complete, and not answered
-        self._head_size = 0
+        self._head_size = 0  # bytes that came since the head began
+        self._head_parts = 0  # bytes of the parts of the head that are parsed
         self._in_head = True
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
@@ -129,6 +130,7 @@ class HttpConnection(asyncio.Protocol):
         self._refused: HTTPStatus | None = None
         self._ends = False
         self._transport: asyncio.Transport
+        self._addresses: dict[str, Any] = {}
         self.awaits_data = True
         self.is_busy = False
         self.since = time.monotonic()
@@ -143,6 +145,10 @@ class HttpConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Join the server's connections."""
         self._transport = cast("asyncio.Transport", transport)
+        self._addresses = {
+            "client": transport.get_extra_info("peername"),
+            "server": transport.get_extra_info("sockname"),
+        }
         self._server.connections[self] = None
         self._server.make_room(self)
 
@@ -182,6 +188,7 @@ class HttpConnection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         self._url = b""
+        self._head_parts = 0
         self._headers = []
         self._body = []
         self._body_size = 0
@@ -189,17 +196,18 @@ class HttpConnection(asyncio.Protocol):
     def on_url(self, url: bytes) -> None:
         """Take a part of the request line."""
         self._url += url
+        self._head_parts += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header."""
         self._headers.append((name.lower(), value))
+        self._head_parts += len(name) + len(value)
 
     def on_headers_complete(self) -> None:
         """Check the head's size, and ask for the body if the client waits for that."""
         self._in_head = False
         self._head_size = 0
-        size = len(self._url) + sum(len(name) + len(value) for name, value in self._headers)
-        if size > HEAD_LIMIT:
+        if self._head_parts > HEAD_LIMIT:
             self._refused = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
         elif (b"expect", b"100-continue") in self._headers and not self.is_busy:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -239,8 +247,7 @@ class HttpConnection(asyncio.Protocol):
             "query_string": url.query or b"",
             "headers": self._headers,
             "body_size": self._body_size,
-            "client": self._transport.get_extra_info("peername"),
-            "server": self._transport.get_extra_info("sockname"),
+            **self._addresses,
         }
 
     # ── Answers ───────────────────────────────────────────────────────────────────────────────────────────────────────
