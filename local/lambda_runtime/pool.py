@@ -1,9 +1,9 @@
 """The processes that run the functions: all functions share them, each handles one event at a time.
 
-A process serves any function, so a few of them suffice: `kept` stay.  One that is busy for longer than a moment waits for
-something (a flush for its connection, a sweep for the database) and does not count: another one is forked instead, up to
-`limit`; beyond that events wait.  More processes than that would only compete for the processor, each with its own
-database connection.
+A process serves any function, so a few of them suffice: `kept` stay.  One that is busy for longer than a moment, while the
+machine's processors are not, waits for something (a flush for its connection, a sweep for the database) and does not
+count: another one is forked instead, up to `limit`; beyond that events wait.  While the processors are busy, more
+processes would only compete for them, so that only what is busy for seconds does not count.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import math
 import time
 from collections import deque
 from typing import TYPE_CHECKING
+
+import psutil
 
 from local.lambda_runtime.fork_server import Result
 
@@ -27,7 +29,9 @@ WAITED_TOO_LONG = Result.failure("Runtime.Waited", "The caller does not wait any
 
 _INIT_SECONDS = 10.0  # the time that Lambda gives a function to load, before its timeout counts
 _TICK_SECONDS = 0.05  # between two looks at what is busy
-_SLOW_SECONDS = 0.1  # after which a busy process is taken for one that waits
+_SLOW_SECONDS = 0.1  # after which a busy process is taken for one that waits, if the processors are idle for
+_IDLE_SHARE = 0.15  # this part of the time;
+_SLOW_SECONDS_UNDER_LOAD = 2.0  # else after this
 _PAUSE_SECONDS = 1.0  # before the next try, if no process could be started
 _SPARE_SECONDS = 5.0  # that a process beyond the kept ones stays without an event
 
@@ -71,6 +75,26 @@ class _Place:
         self.killed_for: str | None = None
 
 
+class _Processors:
+    """How busy the machine's processors are."""
+
+    def __init__(self) -> None:
+        self._looked = 0.0
+        self._idle = self._total = 0.0
+        self._share = 1.0
+
+    def idle_share(self) -> float:
+        """Return which part of the time they were idle, since the last look but one tick at least."""
+        now = time.monotonic()
+        if now - self._looked >= _TICK_SECONDS:
+            times = psutil.cpu_times()
+            idle, total = times.idle + getattr(times, "iowait", 0.0), sum(times)
+            if now - self._looked < 10 * _TICK_SECONDS and total > self._total:
+                self._share = (idle - self._idle) / (total - self._total)
+            self._looked, self._idle, self._total = now, idle, total
+        return self._share
+
+
 class Pool:
     """At most `limit` processes, of which a quarter is not for background events; further events wait in order."""
 
@@ -90,6 +114,7 @@ class Pool:
         self._busy_in_background = 0
         self._starting: set[asyncio.Task[None]] = set()
         self._fork_after = 0.0
+        self._processors = _Processors()
         self._ticking: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -212,7 +237,8 @@ class Pool:
         now = time.monotonic()
         if wanted <= len(self._starting) or self._closed or now < self._fork_after:
             return
-        slow = sum(now - place.call.began > _SLOW_SECONDS for place in self._busy() if place.call)
+        limit = _SLOW_SECONDS if self._processors.idle_share() > _IDLE_SHARE else _SLOW_SECONDS_UNDER_LOAD
+        slow = sum(now - place.call.began > limit for place in self._busy() if place.call)
         present = len(self._places) + len(self._starting)
         room = min(self._kept + slow, self._limit) - present
         for _ in range(min(wanted - len(self._starting), room)):
