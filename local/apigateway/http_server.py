@@ -32,7 +32,7 @@ BODY_LIMIT = 10 * 1024 * 1024  # bytes; what is longer is read, not kept, and re
 HEAD_SECONDS = 30.0  # for a request's head, and between two parts of its body
 KEPT_SECONDS = 75.0  # that a connection stays open without a request
 _LINGER_SECONDS = 1.0  # that a client has to read a refusal before its connection is cut
-_RESERVED_DESCRIPTORS = 256  # for the functions' processes, the log, PostgreSQL's pipes
+_RESERVED_DESCRIPTORS = 200  # for the functions' processes, the log, PostgreSQL's pipes
 _MANY_CONNECTIONS = 20_000  # memory bounds them, too
 
 _logger = logging.getLogger(__name__)
@@ -65,11 +65,15 @@ class Server:
         return HttpConnection(self)
 
     def make_room(self, new: HttpConnection) -> None:
-        """Close the connection that has been without a request for longest if there are too many, or the new one."""
+        """Close a connection if there are too many: the oldest that never sent a request, else one that is idle, else this.
+
+        So a client that only opens connections closes its own ones, and not those that functions keep.
+        """
         if len(self.connections) + len(self.sockets) <= self._limit:
             return
-        idle = (each for each in self.connections if each.is_idle and each is not new)
-        next(idle, new).cut()
+        idle = [each for each in self.connections if not each.is_busy and each is not new]
+        unused = (each for each in idle if not each.was_used)
+        next(unused, idle[0] if idle else new).cut()
 
     def close_late(self) -> None:
         """Close the connections whose request does not arrive, and those that are idle for too long."""
@@ -131,14 +135,10 @@ class HttpConnection(asyncio.Protocol):
         self._ends = False
         self._transport: asyncio.Transport
         self._addresses: dict[str, Any] = {}
-        self.awaits_data = True
-        self.is_busy = False
+        self.awaits_data = True  # a part of a request, or the first one
+        self.is_busy = False  # with a request that is complete
+        self.was_used = False
         self.since = time.monotonic()
-
-    @property
-    def is_idle(self) -> bool:
-        """Tell whether no complete request is under way."""
-        return not self.is_busy
 
     # ── What the transport tells ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -253,7 +253,7 @@ class HttpConnection(asyncio.Protocol):
     # ── Answers ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _answer(self, request: Request) -> None:
-        self.is_busy = True
+        self.is_busy = self.was_used = True
         task = asyncio.get_running_loop().create_task(self._respond(request))
         self._server.tasks.add(task)
         task.add_done_callback(self._server.tasks.discard)

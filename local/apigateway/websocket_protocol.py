@@ -36,6 +36,7 @@ class WebSocket(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._is_text = True
         self._has_ended = False
+        self._is_closing = False  # by this side: what the client still sends is not handled
         self._writable: asyncio.Future[None] | None = None
 
     def response_to(self, handshake: Request) -> Response:
@@ -79,6 +80,7 @@ class WebSocket(asyncio.Protocol):
         """Start the closing handshake; a client that does not answer it is cut off."""
         if self._core.state is not State.OPEN:
             return
+        self._is_closing = True
         self._core.send_close(code, reason)
         self._flush()
         self._cut_later(_STUCK_SECONDS if self.is_stuck else _ECHO_SECONDS)
@@ -143,7 +145,7 @@ class WebSocket(asyncio.Protocol):
                 return
             data = b"".join(self._parts)
             self._parts.clear()
-        if self._has_ended or self._core.close_sent is not None:
+        if self._has_ended or self._is_closing:
             return
         if not self._is_text:
             self._on_message(data)

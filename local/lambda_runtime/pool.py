@@ -126,7 +126,8 @@ class Pool:
             self._hand(self._choose(call.index), call)
         else:
             (self._background if call.background else self._waiting).append(call)
-            self._grow()
+            if len(self._places) + len(self._starting) < self._kept:  # else at the next tick
+                self._grow()
         self._tick_later()
 
     async def close(self, *, patience: float) -> None:
