@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -11,7 +12,7 @@ from starlette.responses import Response
 
 from local.apigateway import events
 from local.apigateway.http_server import BODY_LIMIT
-from local.apigateway.incoming import BodyTooLargeError, read_body, refusal
+from local.apigateway.incoming import TOKEN, BodyTooLargeError, read_body, refusal
 from local.lambda_runtime.runtime import WAITED_TOO_LONG
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from local.sam_template.resources import Authorizer, HttpRoute
 
 INTEGRATION_SECONDS = 30.0
+_OWN = {"connection", "content-length", "keep-alive", "transfer-encoding", "upgrade"}  # headers that are the server's
+_NO_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class HttpApi:
@@ -115,7 +118,7 @@ def _response_of(result: Result) -> Response:
     multiple: dict[str, list[Any]] = answer.get("multiValueHeaders") or {}
     cookies: list[Any] = answer.get("cookies") or []
     headers = [*single.items(), *((name, value) for name, values in multiple.items() for value in values)]
-    headers = [(name.lower(), value) for name, value in headers if name.lower() != "content-length"]
+    headers = [(name.lower(), value) for name, value in headers if name.lower() not in _OWN]
     if not any(name == "content-type" for name, _ in headers):
         headers.append(("content-type", "text/plain;charset=UTF-8"))
     status = int(answer["statusCode"])
@@ -124,7 +127,10 @@ def _response_of(result: Result) -> Response:
     body: str = answer.get("body") or ""
     response = Response(base64.b64decode(body) if answer.get("isBase64Encoded") else body.encode(), status)
     for name, value in [*headers, *(("set-cookie", cookie) for cookie in cookies)]:
-        response.headers.append(name, _header(value))
+        text = _header(value)
+        if not TOKEN.fullmatch(name) or _NO_VALUE.search(text):
+            raise ValueError(f"header {name!r}")
+        response.headers.append(name, text)
     return response
 
 

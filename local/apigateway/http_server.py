@@ -268,7 +268,8 @@ class HttpConnection(asyncio.Protocol):
         following = self._requests.popleft() if self._requests else None
         if following is not None:
             self._answer(following)
-            self._transport.resume_reading()
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
             return
         self._become_idle()
         if self._refused is not None:
@@ -285,6 +286,8 @@ class HttpConnection(asyncio.Protocol):
 
     def _write(self, response: Response, *, with_body: bool = True) -> None:
         """Write head and body in one piece: apart, the body would wait for the client's delayed acknowledgement."""
+        if self._transport.is_closing():
+            return
         status = response.status_code
         parts = [_STATUS.get(status) or f"HTTP/1.1 {status} \r\n".encode(), self._server.date_header()]
         for name, value in response.raw_headers:
@@ -332,7 +335,9 @@ class HttpConnection(asyncio.Protocol):
         """Hand a WebSocket handshake over; `early` is what the client sent behind it."""
         if self._refused is not None:
             self._refuse(self._refused)
-        elif self._is_handshake() and not self.is_busy:
+        elif self.is_busy:
+            self._refused = HTTPStatus.BAD_REQUEST  # nobody may ask for anything before a handshake
+        elif self._is_handshake():
             self.is_busy = True
             scope = self._scope("websocket", self._parser.get_method().decode())
             self._server.sockets.open(HTTPConnection(scope), self, self._transport, early)

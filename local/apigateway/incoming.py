@@ -1,7 +1,12 @@
 """Common code of the HTTP API and of AWS's own APIs: reading a request's body, and refusing a request."""
 
+import re
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""A header's name, or a subprotocol."""
 
 
 class BodyTooLargeError(Exception):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import logging
 import time
 from collections import deque
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
@@ -14,7 +16,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request as Handshake
 
 from local.apigateway import events
-from local.apigateway.incoming import refusal
+from local.apigateway.incoming import TOKEN, refusal
 from local.apigateway.websocket_authorizer import HandshakeRefused, authorize
 from local.apigateway.websocket_protocol import WebSocket
 from local.lambda_runtime.runtime import WAITED_TOO_LONG
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from local.apigateway.http_server import HttpConnection
     from local.lambda_runtime.runtime import Result, Runtime
 
+_logger = logging.getLogger(__name__)
 INTEGRATION_SECONDS = 29.0
 _BACKLOG = 16  # messages of one connection that may wait for their function; at this number its socket is not read
 _PATIENCE = 1.0  # seconds that a post waits for a client that does not read
@@ -58,6 +61,7 @@ class Connection:
         "encoded",
         "facts",
         "last_active",
+        "opened",
         "socket",
     )
 
@@ -65,7 +69,7 @@ class Connection:
         self.facts = facts
         self.authorizer: dict[str, str] | None = None
         self.encoded: dict[str, bytes] = {}
-        self.last_active = facts.connected_at.timestamp()
+        self.opened = self.last_active = time.monotonic()
         self.closing = False
         self.socket = WebSocket(self._received, self.ended)
         self._api = api
@@ -76,7 +80,7 @@ class Connection:
     @property
     def last_active_at(self) -> datetime:
         """The moment when the last message went in or out."""
-        return datetime.fromtimestamp(self.last_active, UTC)
+        return self.facts.connected_at + timedelta(seconds=self.last_active - self.opened)
 
     async def post(self, data: bytes) -> None:
         """Send a frame, as text if it is UTF-8; return when the socket has taken it.  Raises GoneError, SlowClientError."""
@@ -88,7 +92,7 @@ class Connection:
             self.socket.send(data)
         except ConnectionError:  # the client or this gateway has closed it meanwhile
             raise GoneError from None
-        self.last_active = time.time()
+        self.last_active = time.monotonic()
 
     async def close(self, code: int, reason: str) -> None:
         """Start the closing handshake; from now on every call about the connection gets 410."""
@@ -108,14 +112,15 @@ class Connection:
         """Go on after a message; `error` is what the client is told about it."""
         self._busy = False
         if error is not None and not self.closing and not self.socket.is_stuck:
-            self.socket.send(error)
-            self.last_active = time.time()
+            with contextlib.suppress(ConnectionError):
+                self.socket.send(error)
+                self.last_active = time.monotonic()
         if len(self._messages) == _BACKLOG and self._end is None:
             self.socket.resume()
         self._proceed()
 
     def _received(self, data: str | bytes) -> None:
-        self.last_active = time.time()
+        self.last_active = time.monotonic()
         self._messages.append(data)
         if not self._busy:
             self._proceed()
@@ -187,10 +192,10 @@ class Connections:
 
     def close_old(self) -> None:
         """Close the connections that are idle for too long or too old."""
-        now = time.time()
+        now = time.monotonic()
         for connection in list(self._open.values()):
-            idle = now - connection.last_active
-            if idle > self._idle_seconds or now - connection.facts.connected_at.timestamp() > self._lifetime_seconds:
+            idle, age = now - connection.last_active, now - connection.opened
+            if idle > self._idle_seconds or age > self._lifetime_seconds:
                 connection.closing = True
                 connection.socket.close(1001, "Going away")
 
@@ -202,9 +207,18 @@ class Connections:
             http.refuse_handshake(refusal(403, "Forbidden"))
             return
         transport.pause_reading()
-        task = asyncio.get_running_loop().create_task(self._shake_hands(request, http, transport, early))
+        task = asyncio.get_running_loop().create_task(self._answer_handshake(request, http, transport, early))
         self._handshakes.add(task)
         task.add_done_callback(self._handshakes.discard)
+
+    async def _answer_handshake(
+        self, request: HTTPConnection, http: HttpConnection, transport: asyncio.Transport, early: bytes
+    ) -> None:
+        try:
+            await self._shake_hands(request, http, transport, early)
+        except Exception:
+            _logger.exception("A handshake failed")
+            http.refuse_handshake(refusal(500, "Internal server error"))
 
     async def _shake_hands(
         self, request: HTTPConnection, http: HttpConnection, transport: asyncio.Transport, early: bytes
@@ -263,8 +277,9 @@ class Connections:
         status: int = answer["statusCode"]
         if not 200 <= status < 300:  # noqa: PLR2004 -- HTTP's
             raise HandshakeRefused(status, str(answer.get("body") or "Forbidden"))
-        headers: dict[str, str] = answer.get("headers") or {}
-        return authorizer, next((value for name, value in headers.items() if name.lower() == _SUBPROTOCOL), None)
+        headers: dict[str, object] = answer.get("headers") or {}
+        chosen = str(next((value for name, value in headers.items() if name.lower() == _SUBPROTOCOL), ""))
+        return authorizer, chosen if TOKEN.fullmatch(chosen) else None
 
     # ── Messages and the end ──────────────────────────────────────────────────────────────────────────────────────────
 

@@ -32,6 +32,7 @@ _TICK_SECONDS = 0.05  # between two looks at what is busy
 _SLOW_SECONDS = 0.1  # after which a busy process is taken for one that waits, if the processors are idle for
 _IDLE_SHARE = 0.15  # this part of the time;
 _SLOW_SECONDS_UNDER_LOAD = 2.0  # else after this
+_OLD_SECONDS = 0.5  # after which a background event no longer lets all others pass
 _PAUSE_SECONDS = 1.0  # before the next try, if no process could be started
 _SPARE_SECONDS = 5.0  # that a process beyond the kept ones stays without an event
 
@@ -112,6 +113,7 @@ class Pool:
         self._waiting: deque[Call] = deque()
         self._background: deque[Call] = deque()
         self._busy_in_background = 0
+        self._was_background = False
         self._starting: set[asyncio.Task[None]] = set()
         self._fork_after = 0.0
         self._processors = _Processors()
@@ -125,6 +127,7 @@ class Pool:
         elif self._idle and self._may_start(call):
             self._hand(self._choose(call.index), call)
         else:
+            call.began = time.monotonic()
             (self._background if call.background else self._waiting).append(call)
             if len(self._places) + len(self._starting) < self._kept:  # else at the next tick
                 self._grow()
@@ -192,11 +195,14 @@ class Pool:
         return not call.background or self._busy_in_background < self._background_limit
 
     def _next(self) -> Call | None:
-        if self._waiting:
-            return self._waiting.popleft()
-        if self._background and self._may_start(self._background[0]):
+        """Return the next event: one that somebody waits for, or each other time a background one that is old."""
+        background = self._background and self._may_start(self._background[0])
+        is_old = background and time.monotonic() - self._background[0].began > _OLD_SECONDS
+        if background and (not self._waiting or (is_old and not self._was_background)):
+            self._was_background = True
             return self._background.popleft()
-        return None
+        self._was_background = False
+        return self._waiting.popleft() if self._waiting else None
 
     def _choose(self, index: int) -> _Place:
         """Return the idle process that was used last, preferably one that has loaded the function."""
