@@ -51,7 +51,9 @@ def test_functions_in_one_process_do_not_see_each_other(tmp_path: Path) -> None:
 
     async def work() -> list[dict[str, object]]:
         deployment = Deployment.load(tmp_path / "template.yaml")
-        runtime = Runtime(deployment, gateway_url="", log=lambda *line: lines.append(line), preload=(), concurrency=1)
+        runtime = Runtime(
+            deployment, gateway_url="", log=lambda name, line: lines.append((name, line)), preload=(), concurrency=1
+        )
         try:
             return [(await runtime.invoke(name, {})).json() for name in ("One", "Two", "One")]
         finally:
