@@ -26,7 +26,7 @@ def listen(port: int) -> socket.socket:
         raise PortInUseError(
             f"port {port} is taken{by}.\nNext: {end}, or choose another port: DISPATCHER_PORT={port + 1}"
         ) from None
-    # uvicorn writes head and body apart: the body would wait 40 ms for the client's delayed acknowledgement.
+    # Otherwise an answer in several parts waits 40 ms for the client's delayed acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import uvloop
 
 from local import home as homes
 from local import ports
@@ -64,7 +65,8 @@ def main() -> int:
     """Run until a signal comes; return the exit code: 0 for an orderly end."""
     console = Console()
     try:
-        asyncio.run(_run(console, time.monotonic()))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run(console, time.monotonic()))
     except StoppedError as error:
         print(f"\nStopped: {error}", file=sys.stderr)  # noqa: T201
         return 1

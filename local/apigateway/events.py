@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import json
 import secrets
 import time
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,6 +25,10 @@ API_ID = "local"
 _TEXT_TYPES = ("application/json", "application/xml", "application/javascript")
 
 
+_ID_BYTES = 11
+_random = bytearray()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """The region, account and domain in events."""
@@ -34,7 +40,11 @@ class Place:
 
 def request_id() -> str:
     """Return an id as API Gateway makes them for requests and connections: 16 characters, 88 random bits."""
-    return base64.urlsafe_b64encode(secrets.token_bytes(11)).decode()
+    if len(_random) < _ID_BYTES:
+        _random.extend(secrets.token_bytes(_ID_BYTES * 100))  # a call of the kernel costs more than an id
+    taken = bytes(_random[-_ID_BYTES:])
+    del _random[-_ID_BYTES:]
+    return base64.urlsafe_b64encode(taken).decode()
 
 
 def http_event(
@@ -174,11 +184,25 @@ def socket_authorizer_event(event: Mapping[str, Any], method_arn: str) -> dict[s
     return {"type": "REQUEST", "methodArn": method_arn, **event, "stageVariables": {}}
 
 
-def message_event(data: str | bytes, context: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the event of a message; a binary one is base64."""
-    if isinstance(data, str):
-        return {"requestContext": dict(context), "body": data, "isBase64Encoded": False}
-    return {"requestContext": dict(context), "body": base64.b64encode(data).decode(), "isBase64Encoded": True}
+def message_beginning(facts: SocketFacts, route_key: str, authorizer: Mapping[str, str] | None) -> bytes:
+    """Return the constant beginning of the events of a connection's messages, as JSON."""
+    context = socket_context(facts, "MESSAGE", route_key, authorizer)
+    for changing in ("extendedRequestId", "requestId", "requestTime", "requestTimeEpoch"):
+        del context[changing]
+    return b'{"requestContext": ' + json.dumps(context).encode().removesuffix(b"}")
+
+
+def encoded_message(beginning: bytes, data: str | bytes, identity: str) -> bytes:
+    """Return the event of a message as JSON; a binary one is base64."""
+    now = time.time()
+    binary = isinstance(data, bytes)
+    body = json.dumps(base64.b64encode(data).decode() if isinstance(data, bytes) else data)
+    rest = (
+        f', "requestTime": "{_clf_of(int(now))}", "requestTimeEpoch": {int(now * 1000)}, "requestId": "{identity}"'
+        f', "extendedRequestId": "{identity}", "messageId": "{identity}"}}, "body": {body}'
+        f', "isBase64Encoded": {"true" if binary else "false"}}}'
+    )
+    return beginning + rest.encode()
 
 
 def disconnect_event(place: Place, context: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,7 +249,12 @@ def _forwarded(request: HTTPConnection) -> list[tuple[str, str]]:
 
 
 def _clf(moment: datetime) -> str:
-    return moment.strftime("%d/%b/%Y:%H:%M:%S +0000")
+    return _clf_of(int(moment.timestamp()))
+
+
+@lru_cache(maxsize=2)  # many events in one second
+def _clf_of(second: int) -> str:
+    return time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime(second))
 
 
 def _milliseconds(moment: datetime) -> int:

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from starlette.responses import Response
 
 from local.apigateway import events
-from local.apigateway.incoming import BodyTooLargeError, read_body, refusal
+from local.apigateway.http_server import BODY_LIMIT
+from local.apigateway.incoming import TOKEN, BodyTooLargeError, read_body, refusal
+from local.lambda_runtime.runtime import WAITED_TOO_LONG
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from starlette.requests import Request
 
     from local.lambda_runtime.runtime import Result, Runtime
     from local.sam_template.resources import Authorizer, HttpRoute
 
-BODY_LIMIT = 10 * 1024 * 1024  # bytes
 INTEGRATION_SECONDS = 30.0
+_OWN = {"connection", "content-length", "keep-alive", "transfer-encoding", "upgrade"}  # headers that are the server's
+_NO_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class HttpApi:
@@ -29,7 +34,9 @@ class HttpApi:
     def __init__(self, runtime: Runtime, place: events.Place) -> None:
         self._runtime = runtime
         self._place = place
-        self._routes = sorted(runtime.deployment.http_routes, key=_precedence)
+        routes = sorted(runtime.deployment.http_routes, key=_precedence)
+        self._literal = {(route.method, route.path): route for route in routes if "{" not in route.path}
+        self._others = [(route, route.path.split("/")) for route in routes if "{" in route.path]
 
     async def answer(self, request: Request) -> Response:
         """Answer one request."""
@@ -52,10 +59,9 @@ class HttpApi:
             if isinstance(verdict, Response):
                 return verdict
             event["requestContext"]["authorizer"] = {"lambda": verdict}
-        try:
-            async with asyncio.timeout(INTEGRATION_SECONDS):
-                result = await self._runtime.invoke(route.function, event | events.http_body(request, body))
-        except TimeoutError:
+        event |= events.http_body(request, body)
+        result = await self._runtime.invoke(route.function, event, patience=INTEGRATION_SECONDS)
+        if result is WAITED_TOO_LONG:
             return refusal(503, "Service Unavailable")
         try:
             return _response_of(result)
@@ -63,12 +69,20 @@ class HttpApi:
             return refusal(500, "Internal Server Error")
 
     def _route(self, request: Request) -> tuple[HttpRoute, dict[str, str]] | None:
-        for route in self._routes:
-            if route.method in {"ANY", request.method}:
-                parameters = _match(route.path, request.scope["raw_path"].decode("latin-1"))
+        """Return the most specific route, which is a literal one if there is one, and the path parameters."""
+        method, raw_path = request.method, request.scope["raw_path"].decode("latin-1")
+        path = unquote(raw_path) if raw_path.count("/") == request.scope["path"].count("/") else raw_path
+        literal = self._literal.get((method, path)) or self._literal.get(("ANY", path))
+        if literal is not None:
+            return literal, {}
+        given = raw_path.split("/")
+        for route, wanted in self._others:
+            if route.method in {"ANY", method}:
+                parameters = _match(wanted, given)
                 if parameters is not None:
                     return route, parameters
-        return None
+        default = self._literal.get(("ANY", "$default"))
+        return (default, {}) if default is not None else None
 
     async def _authorize(
         self, authorizer: Authorizer, event: dict[str, Any], request: Request
@@ -104,7 +118,7 @@ def _response_of(result: Result) -> Response:
     multiple: dict[str, list[Any]] = answer.get("multiValueHeaders") or {}
     cookies: list[Any] = answer.get("cookies") or []
     headers = [*single.items(), *((name, value) for name, values in multiple.items() for value in values)]
-    headers = [(name.lower(), value) for name, value in headers if name.lower() != "content-length"]
+    headers = [(name.lower(), value) for name, value in headers if name.lower() not in _OWN]
     if not any(name == "content-type" for name, _ in headers):
         headers.append(("content-type", "text/plain;charset=UTF-8"))
     status = int(answer["statusCode"])
@@ -113,7 +127,10 @@ def _response_of(result: Result) -> Response:
     body: str = answer.get("body") or ""
     response = Response(base64.b64decode(body) if answer.get("isBase64Encoded") else body.encode(), status)
     for name, value in [*headers, *(("set-cookie", cookie) for cookie in cookies)]:
-        response.headers.append(name, _header(value))
+        text = _header(value)
+        if not TOKEN.fullmatch(name) or _NO_VALUE.search(text):
+            raise ValueError(f"header {name!r}")
+        response.headers.append(name, text)
     return response
 
 
@@ -133,11 +150,8 @@ def _precedence(route: HttpRoute) -> tuple[object, ...]:
     return route.path == "$default", any(greedy), ranks, route.method == "ANY"
 
 
-def _match(pattern: str, raw_path: str) -> dict[str, str] | None:
-    """Return the path parameters if the path matches, decoded."""
-    if pattern == "$default":
-        return {}
-    wanted, given = pattern.split("/"), raw_path.split("/")
+def _match(wanted: Sequence[str], given: Sequence[str]) -> dict[str, str] | None:
+    """Return the path parameters if the parts of a path match, decoded."""
     parameters: dict[str, str] = {}
     for index, part in enumerate(wanted):
         if part.endswith("+}"):

@@ -1,7 +1,12 @@
 """Common code of the HTTP API and of AWS's own APIs: reading a request's body, and refusing a request."""
 
+import re
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""A header's name, or a subprotocol."""
 
 
 class BodyTooLargeError(Exception):
@@ -9,19 +14,11 @@ class BodyTooLargeError(Exception):
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """Read a request's body; one that is too large is read to its end, so that the client can read the refusal.
-
-    Raises BodyTooLargeError for more than `limit` bytes, and starlette's ClientDisconnect.
-    """
-    parts: list[bytes] = []
-    size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size <= limit:
-            parts.append(part)
-    if size > limit:
+    """Return a request's body; raise BodyTooLargeError if it has more than `limit` bytes."""
+    body = await request.body()
+    if max(len(body), request.scope.get("body_size", 0)) > limit:  # the server does not keep all of a large one
         raise BodyTooLargeError
-    return b"".join(parts)
+    return body
 
 
 def refusal(status: int, message: str, **more: str) -> Response:

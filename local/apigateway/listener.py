@@ -4,36 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
-from typing import TYPE_CHECKING, Any, cast
-
-import uvicorn
-from starlette.requests import ClientDisconnect, Request
+from typing import TYPE_CHECKING
 
 from local.apigateway import events
-from local.apigateway.aws_api import MESSAGE_LIMIT, AwsApi
+from local.apigateway.aws_api import AwsApi
 from local.apigateway.http_api import HttpApi
-from local.apigateway.incoming import refusal
+from local.apigateway.http_server import HEAD_SECONDS, KEPT_SECONDS, Server
 from local.apigateway.websocket_api import Connections
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Generator, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.requests import Request
+    from starlette.responses import Response
 
     from local.lambda_runtime.runtime import Runtime
     from local.sam_template.resources import Schedule
 
-FRAME_LIMIT = 32 * 1024  # bytes
 _CLOSE_SECONDS = 1.5  # for closing the sockets, and for $disconnect of each connection
+_BACKLOG = 2048  # clients that may wait to be accepted: all agents may reconnect at the same moment
 
 
 class Gateway:
     """Serves the deployment of a runtime.
 
     `periods` replaces the seconds between a function's scheduled invocations, `idle_seconds` and `lifetime_seconds` are
-    how long a WebSocket stays open, `websocket_path` is where agents connect beside `/<stage>`.
+    how long a WebSocket stays open, `head_seconds` is how long a client may take to send a request's head, `kept_seconds`
+    how long a connection stays open without a request, `websocket_path` is where agents connect beside `/<stage>`.
     The caller closes the runtime after serve() has returned.
     """
 
@@ -44,6 +42,8 @@ class Gateway:
         periods: Mapping[str, float] | None = None,
         idle_seconds: float = 600.0,
         lifetime_seconds: float = 7200.0,
+        head_seconds: float = HEAD_SECONDS,
+        kept_seconds: float = KEPT_SECONDS,
         websocket_path: str = "/api/v1/agents/connect",
     ) -> None:
         self._deployment = runtime.deployment
@@ -51,6 +51,8 @@ class Gateway:
         self._periods = periods or {}
         self._idle_seconds = idle_seconds
         self._lifetime_seconds = lifetime_seconds
+        self._head_seconds = head_seconds
+        self._kept_seconds = kept_seconds
         self._websocket_paths = (websocket_path, f"/{runtime.deployment.websocket_stage}")
         self._stopping = asyncio.Event()
 
@@ -68,32 +70,39 @@ class Gateway:
         connections = Connections(
             self._runtime,
             place,
+            paths=self._websocket_paths,
             idle_seconds=self._idle_seconds,
             lifetime_seconds=self._lifetime_seconds,
         )
-        http_api = HttpApi(self._runtime, place)
-        app = _app(http_api, connections, AwsApi(connections, self._runtime), self._websocket_paths)
-        server = _Server(_config(app))
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        stopping = asyncio.create_task(self._stopping.wait())
-        tasks: list[asyncio.Task[Any]] = [stopping]
+        http_api, aws_api = HttpApi(self._runtime, place), AwsApi(connections, self._runtime)
+
+        async def answer(request: Request) -> Response:
+            return await (aws_api if aws_api.owns(request.scope["path"]) else http_api).answer(request)
+
+        server = Server(answer, connections, head_seconds=self._head_seconds, kept_seconds=self._kept_seconds)
+        loop = asyncio.get_running_loop()
+        listening = await loop.create_server(server.accept, sock=listener, backlog=_BACKLOG)
+        tasks = [asyncio.create_task(self._close_late(server, connections))]
         try:
-            started = asyncio.create_task(server.has_started.wait())
-            tasks.append(started)
-            await asyncio.wait([serving, started], return_when=asyncio.FIRST_COMPLETED)
-            if started.done():
-                ready()
-                tasks += [asyncio.create_task(self._run(schedule, place)) for schedule in self._deployment.schedules]
-                await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
-            if serving.done():
-                raise RuntimeError("the server ended by itself") from serving.exception()
+            ready()
+            tasks += [asyncio.create_task(self._run(schedule, place)) for schedule in self._deployment.schedules]
+            await self._stopping.wait()
         finally:
             for task in tasks:
                 task.cancel()
+            listening.close()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(connections.close_all(), _CLOSE_SECONDS)
-            server.should_exit = True
-            await serving
+            connections.cut_all()
+            await server.close(patience=1.0)
+
+    async def _close_late(self, server: Server, connections: Connections) -> None:
+        """Look after the time limits of all connections."""
+        limits = (self._idle_seconds, self._lifetime_seconds, self._head_seconds, self._kept_seconds)
+        while True:
+            await asyncio.sleep(min(1.0, *(limit / 20 for limit in limits)))
+            server.close_late()
+            connections.close_old()
 
     async def _run(self, schedule: Schedule, place: events.Place) -> None:
         """Invoke a schedule's function now and then periodically, whether or not the last run has ended."""
@@ -103,66 +112,3 @@ class Gateway:
             self._runtime.invoke_async(schedule.function, events.schedule_event(schedule, place))
             due += self._periods.get(schedule.function, schedule.seconds)
             await asyncio.sleep(max(0.0, due - loop.time()))
-
-
-def _app(http_api: HttpApi, connections: Connections, aws_api: AwsApi, websocket_paths: Sequence[str]) -> ASGIApp:
-    """Return the ASGI application that passes each request to its API."""
-
-    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        # Agents append a path to their base URL, which may end with a slash: repeated ones at the start count as one.
-        scope["path"] = re.sub("^/+", "/", scope["path"])
-        scope["raw_path"] = re.sub(b"^/+", b"/", scope["raw_path"])
-        if scope["type"] == "websocket" and scope["path"] in websocket_paths:
-            await connections.handle(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await refusal(403, "Forbidden")(scope, receive, send)
-        else:
-            api = aws_api if aws_api.owns(scope["path"]) else http_api
-            with contextlib.suppress(ClientDisconnect):
-                response = await api.answer(Request(scope, receive))
-                await response(scope, receive, send)
-
-    return answer
-
-
-class _Server(uvicorn.Server):
-    """A uvicorn server that reports when it has started, and leaves signals to its caller."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.has_started = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and report it."""
-        await super().startup(sockets)
-        self.has_started.set()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop, and drop the connections whose clients do not read their last data."""
-        await super().shutdown(sockets)
-        for connection in list(self.server_state.connections):
-            connection.transport.abort()
-        await asyncio.sleep(0)
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:
-        """Install no handlers."""
-        yield
-
-
-def _config(app: ASGIApp) -> uvicorn.Config:
-    return uvicorn.Config(
-        cast("Any", app),  # uvicorn's own types for ASGI are private
-        ws="websockets-sansio",
-        # uvicorn passes this on to websockets, which takes limits for a message and for a frame.
-        ws_max_size=cast("int", (MESSAGE_LIMIT, FRAME_LIMIT)),
-        ws_ping_interval=None,  # API Gateway sends no pings
-        ws_per_message_deflate=False,
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=1,
-    )

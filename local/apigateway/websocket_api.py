@@ -5,22 +5,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from datetime import UTC, datetime
+import logging
+import time
+from collections import deque
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from starlette.requests import HTTPConnection
+from starlette.responses import Response
+from websockets.datastructures import Headers
+from websockets.http11 import Request as Handshake
 
 from local.apigateway import events
-from local.apigateway.incoming import refusal
+from local.apigateway.incoming import TOKEN, refusal
 from local.apigateway.websocket_authorizer import HandshakeRefused, authorize
+from local.apigateway.websocket_protocol import WebSocket
+from local.lambda_runtime.runtime import WAITED_TOO_LONG
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
-    from starlette.types import Receive, Scope, Send
+    from starlette.requests import HTTPConnection
 
+    from local.apigateway.http_server import HttpConnection
     from local.lambda_runtime.runtime import Result, Runtime
 
+_logger = logging.getLogger(__name__)
 INTEGRATION_SECONDS = 29.0
 _BACKLOG = 16  # messages of one connection that may wait for their function; at this number its socket is not read
 _PATIENCE = 1.0  # seconds that a post waits for a client that does not read
@@ -40,75 +49,126 @@ class SlowClientError(Exception):
 
 
 class Connection:
-    """One open socket."""
+    """One open socket: its messages are handled in order, without a task."""
 
-    def __init__(self, facts: events.SocketFacts, authorizer: dict[str, str] | None, send: Send) -> None:
+    __slots__ = (
+        "_api",
+        "_busy",
+        "_end",
+        "_messages",
+        "authorizer",
+        "closing",
+        "encoded",
+        "facts",
+        "last_active",
+        "opened",
+        "socket",
+    )
+
+    def __init__(self, api: Connections, facts: events.SocketFacts) -> None:
         self.facts = facts
-        self.authorizer = authorizer
-        self.last_active_at = facts.connected_at
+        self.authorizer: dict[str, str] | None = None
+        self.encoded: dict[str, bytes] = {}
+        self.opened = self.last_active = time.monotonic()
         self.closing = False
-        self.reading: asyncio.Task[tuple[int, str]] | None = None
-        self._send = send
+        self.socket = WebSocket(self._received, self.ended)
+        self._api = api
+        self._messages: deque[str | bytes] = deque()
+        self._busy = False
+        self._end: tuple[int, str] | None = None
+
+    @property
+    def last_active_at(self) -> datetime:
+        """The moment when the last message went in or out."""
+        return self.facts.connected_at + timedelta(seconds=self.last_active - self.opened)
 
     async def post(self, data: bytes) -> None:
         """Send a frame, as text if it is UTF-8; return when the socket has taken it.  Raises GoneError, SlowClientError."""
-        try:
-            message: dict[str, Any] = {"type": "websocket.send", "text": data.decode()}
-        except UnicodeDecodeError:
-            message = {"type": "websocket.send", "bytes": data}
         if self.closing:
             raise GoneError
+        if self.socket.is_stuck and not await self.socket.until_writable(_PATIENCE):
+            raise SlowClientError
         try:
-            async with asyncio.timeout(_PATIENCE):
-                await self._send(message)
-        except TimeoutError:
-            raise SlowClientError from None
-        except (OSError, RuntimeError):  # the client or this gateway has closed it meanwhile
+            self.socket.send(data)
+        except ConnectionError:  # the client or this gateway has closed it meanwhile
             raise GoneError from None
-        self.touch()
+        self.last_active = time.monotonic()
 
     async def close(self, code: int, reason: str) -> None:
         """Start the closing handshake; from now on every call about the connection gets 410."""
-        if self.closing:
-            return
-        self.closing = True
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                await self._send({"type": "websocket.close", "code": code, "reason": reason})
-        except TimeoutError:
-            if self.reading is not None:
-                self.reading.cancel()  # a client that does not read does not see the close frame either
-        except (OSError, RuntimeError):
-            pass
+        if not self.closing:
+            self.closing = True
+            self.socket.close(code, reason)
 
-    def touch(self) -> None:
-        """Note that a message went in or out."""
-        self.last_active_at = datetime.now(UTC)
+    def ended(self, code: int, reason: str) -> None:
+        """Run `$disconnect` after the messages that came before the end."""
+        if self._end is None:
+            self.closing = True
+            self._end = (code, reason)
+            self._api.forget(self)
+            self._proceed()
+
+    def answered(self, error: bytes | None) -> None:
+        """Go on after a message; `error` is what the client is told about it."""
+        self._busy = False
+        if error is not None and not self.closing and not self.socket.is_stuck:
+            with contextlib.suppress(ConnectionError):
+                self.socket.send(error)
+                self.last_active = time.monotonic()
+        if len(self._messages) == _BACKLOG and self._end is None:
+            self.socket.resume()
+        self._proceed()
+
+    def _received(self, data: str | bytes) -> None:
+        self.last_active = time.monotonic()
+        self._messages.append(data)
+        if not self._busy:
+            self._proceed()
+        elif len(self._messages) == _BACKLOG:
+            self.socket.pause()
+
+    def _proceed(self) -> None:
+        if self._busy:
+            return
+        if self._messages:
+            self._busy = True
+            self._api.handle_message(self, self._messages.popleft())
+        elif self._end is not None:
+            self._busy = True
+            self._api.disconnect(self, *self._end)
 
 
 class Connections:
-    """All open connections of the WebSocket API, and the handling of each."""
+    """All connections of the WebSocket API."""
 
     def __init__(
         self,
         runtime: Runtime,
         place: events.Place,
         *,
+        paths: Sequence[str],
         idle_seconds: float,
         lifetime_seconds: float,
     ) -> None:
         deployment = runtime.deployment
         self._routes = deployment.websocket_routes
+        self._named = [name for name in self._routes if not name.startswith("$")]
         self._stage = deployment.websocket_stage
         self._selection = deployment.websocket_selection.removeprefix("$request.body.").split(".")
         self._authorizer = deployment.websocket_authorizer
         self._runtime = runtime
         self._place = place
+        self._paths = paths
         self._idle_seconds = idle_seconds
         self._lifetime_seconds = lifetime_seconds
         self._open: dict[str, Connection] = {}
-        self._handled = 0
+        self._ending = 0  # connections whose `$disconnect` has not run
+        self._handshakes: set[asyncio.Task[None]] = set()
         self._shut = False
+
+    def __len__(self) -> int:
+        """Return the number of open connections."""
+        return len(self._open)
 
     def find(self, connection_id: str) -> Connection:
         """Return an open connection whose `$connect` has succeeded; otherwise raise GoneError."""
@@ -120,20 +180,49 @@ class Connections:
     async def close_all(self) -> None:
         """Refuse new sockets, close the open ones as going away, and wait until `$disconnect` has run for each."""
         self._shut = True
-        await asyncio.gather(*(connection.close(1001, "Going away") for connection in list(self._open.values())))
-        while self._handled:  # noqa: ASYNC110 -- at the end only
+        for connection in list(self._open.values()):
+            await connection.close(1001, "Going away")
+        while self._open or self._ending or self._handshakes:  # noqa: ASYNC110 -- at the end only
             await asyncio.sleep(0.01)
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one socket from its handshake to the end of its `$disconnect`."""
-        self._handled += 1
-        try:
-            await self._handle(HTTPConnection(scope), receive, send)
-        finally:
-            self._handled -= 1
+    def cut_all(self) -> None:
+        """Cut the connections that are still open."""
+        for connection in list(self._open.values()):
+            connection.socket.cut()
 
-    async def _handle(self, request: HTTPConnection, receive: Receive, send: Send) -> None:
-        await receive()  # the handshake
+    def close_old(self) -> None:
+        """Close the connections that are idle for too long or too old."""
+        now = time.monotonic()
+        for connection in list(self._open.values()):
+            idle, age = now - connection.last_active, now - connection.opened
+            if idle > self._idle_seconds or age > self._lifetime_seconds:
+                connection.closing = True
+                connection.socket.close(1001, "Going away")
+
+    # ── Handshakes ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def open(self, request: HTTPConnection, http: HttpConnection, transport: asyncio.Transport, early: bytes) -> None:
+        """Answer a handshake; `early` is what the client sent behind it."""
+        if request.scope["path"] not in self._paths:
+            http.refuse_handshake(refusal(403, "Forbidden"))
+            return
+        transport.pause_reading()
+        task = asyncio.get_running_loop().create_task(self._answer_handshake(request, http, transport, early))
+        self._handshakes.add(task)
+        task.add_done_callback(self._handshakes.discard)
+
+    async def _answer_handshake(
+        self, request: HTTPConnection, http: HttpConnection, transport: asyncio.Transport, early: bytes
+    ) -> None:
+        try:
+            await self._shake_hands(request, http, transport, early)
+        except Exception:
+            _logger.exception("A handshake failed")
+            http.refuse_handshake(refusal(500, "Internal server error"))
+
+    async def _shake_hands(
+        self, request: HTTPConnection, http: HttpConnection, transport: asyncio.Transport, early: bytes
+    ) -> None:
         facts = events.SocketFacts(
             connection_id=events.request_id(),
             connected_at=datetime.now(UTC),
@@ -142,23 +231,25 @@ class Connections:
             stage=self._stage,
             place=self._place,
         )
+        connection = Connection(self, facts)
+        response = connection.socket.response_to(Handshake(request.scope["path"], Headers(request.headers.items())))
+        if response.status_code != 101:  # noqa: PLR2004 -- HTTP's
+            http.refuse_handshake(Response(response.body, response.status_code, dict(response.headers.raw_items())))
+            return
         try:
-            authorizer, subprotocol = await self._admit(request, facts)
+            connection.authorizer, subprotocol = await self._admit(request, facts)
         except HandshakeRefused as refused:
             ids = {"connectionId": facts.connection_id, "requestId": events.request_id()}
-            await refusal(refused.status, refused.message, **ids)(request.scope, receive, send)
+            http.refuse_handshake(refusal(refused.status, refused.message, **ids))
             return
-        connection = Connection(facts, authorizer, send)
-        code, reason = 1006, ""
-        try:
-            await send({"type": "websocket.accept", "subprotocol": subprotocol})
-            self._open[facts.connection_id] = connection
-            code, reason = await self._serve(connection, receive)
-        except OSError:  # the client did not wait for its $connect
-            pass
-        finally:
-            self._open.pop(facts.connection_id, None)
-        await self._disconnected(connection, code, reason)
+        self._open[facts.connection_id] = connection
+        self._ending += 1
+        http.take_over()
+        if transport.is_closing():
+            connection.ended(1006, "")
+            return
+        connection.socket.start(transport, response, subprotocol, early)
+        transport.resume_reading()
 
     async def _admit(
         self, request: HTTPConnection, facts: events.SocketFacts
@@ -177,104 +268,83 @@ class Connections:
             event["requestContext"]["authorizer"] = authorizer
         if "$connect" not in self._routes:
             return authorizer, None
-        try:
-            answer = _response(await self._integrate("$connect", event))
-        except TimeoutError:
-            raise HandshakeRefused(504, "Endpoint request timed out") from None
+        result = await self._runtime.invoke(self._routes["$connect"], event, patience=INTEGRATION_SECONDS)
+        if result is WAITED_TOO_LONG:
+            raise HandshakeRefused(504, "Endpoint request timed out")
+        answer = _response(result)
         if answer is None:
             raise HandshakeRefused(502, "Internal server error")
         status: int = answer["statusCode"]
         if not 200 <= status < 300:  # noqa: PLR2004 -- HTTP's
             raise HandshakeRefused(status, str(answer.get("body") or "Forbidden"))
-        headers: dict[str, str] = answer.get("headers") or {}
-        return authorizer, next((value for name, value in headers.items() if name.lower() == _SUBPROTOCOL), None)
+        headers: dict[str, object] = answer.get("headers") or {}
+        chosen = str(next((value for name, value in headers.items() if name.lower() == _SUBPROTOCOL), ""))
+        return authorizer, chosen if TOKEN.fullmatch(chosen) else None
 
-    async def _serve(self, connection: Connection, receive: Receive) -> tuple[int, str]:
-        """Dispatch messages, in order, until the socket is closed; return the close code and reason."""
-        messages: asyncio.Queue[str | bytes | None] = asyncio.Queue(_BACKLOG)
-        dispatching = asyncio.create_task(self._dispatch(connection, messages))
-        watching = asyncio.create_task(self._watch(connection))
-        connection.reading = asyncio.create_task(_read(connection, receive, messages))
-        try:
-            await asyncio.wait([connection.reading])
-            connection.closing = True
-            self._open.pop(connection.facts.connection_id, None)
-            await messages.put(None)
-            await dispatching
-        finally:
-            for task in (watching, dispatching, connection.reading):
-                task.cancel()
-        return (1006, "") if connection.reading.cancelled() else connection.reading.result()
+    # ── Messages and the end ──────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _watch(self, connection: Connection) -> None:
-        """Close a connection that is idle for too long or too old."""
-        while True:
-            now = datetime.now(UTC)
-            idle = self._idle_seconds - (now - connection.last_active_at).total_seconds()
-            life = self._lifetime_seconds - (now - connection.facts.connected_at).total_seconds()
-            if min(idle, life) <= 0:
-                await connection.close(1001, "Going away")
-                return
-            await asyncio.sleep(min(idle, life))
-
-    async def _dispatch(self, connection: Connection, messages: asyncio.Queue[str | bytes | None]) -> None:
-        while (data := await messages.get()) is not None:
-            await self._message(connection, data)
-
-    async def _message(self, connection: Connection, data: str | bytes) -> None:
+    def handle_message(self, connection: Connection, data: str | bytes) -> None:
+        """Run the route of a message; the connection gets `answered` after that."""
         route = self._route_of(data)
         request_id = events.request_id()
-        message = "Forbidden"
-        if route is not None:
-            context = events.socket_context(
-                *(connection.facts, "MESSAGE", route, connection.authorizer), messageId=request_id, requestId=request_id
-            )
-            try:
-                if _response(await self._integrate(route, events.message_event(data, context))) is not None:
-                    return
-                message = "Internal server error"
-            except TimeoutError:
-                message = "Endpoint request timed out"
-        error = {"message": message, "connectionId": connection.facts.connection_id, "requestId": request_id}
-        with contextlib.suppress(GoneError, SlowClientError):
-            await connection.post(json.dumps(error).encode())
+        if route is None:
+            connection.answered(_error(connection, request_id, "Forbidden"))
+            return
+        beginning = connection.encoded.get(route)
+        if beginning is None:
+            beginning = events.message_beginning(connection.facts, route, connection.authorizer)
+            connection.encoded[route] = beginning
+
+        def done(result: Result) -> None:
+            message = "Endpoint request timed out" if result is WAITED_TOO_LONG else "Internal server error"
+            failed = _response(result) is None
+            connection.answered(_error(connection, request_id, message) if failed else None)
+
+        event = events.encoded_message(beginning, data, request_id)
+        self._runtime.start(self._routes[route], event, done, patience=INTEGRATION_SECONDS)
 
     def _route_of(self, data: str | bytes) -> str | None:
+        """Return the route that the selected property of a message names, else `$default` if there is one.
+
+        A message is parsed only if it can name a route: if it contains a route's name, or an escape that may stand for
+        one.
+        """
+        default = "$default" if "$default" in self._routes else None
+        if isinstance(data, str) and "\\u" not in data and not any(name in data for name in self._named):
+            return default
         try:
             value: Any = json.loads(data)
             for name in self._selection:
                 value = value[name]
         except (ValueError, LookupError, TypeError, RecursionError):
-            value = None
-        if isinstance(value, str) and not value.startswith("$") and value in self._routes:
-            return value
-        return "$default" if "$default" in self._routes else None
+            return default
+        return value if isinstance(value, str) and value in self._named else default
 
-    async def _disconnected(self, connection: Connection, code: int, reason: str) -> None:
+    def forget(self, connection: Connection) -> None:
+        """Answer every further call about a connection with 410."""
+        self._open.pop(connection.facts.connection_id, None)
+
+    def disconnect(self, connection: Connection, code: int, reason: str) -> None:
+        """Run `$disconnect` of a connection that has ended."""
+
+        def done(_result: Result | None) -> None:
+            self._ending -= 1
+
         if "$disconnect" not in self._routes:
+            done(None)
             return
         context = events.socket_context(
             *(connection.facts, "DISCONNECT", "$disconnect", connection.authorizer),
             disconnectStatusCode=code,
             disconnectReason=reason or _REASONS.get(code, ""),
         )
-        with contextlib.suppress(TimeoutError):
-            await self._integrate("$disconnect", events.disconnect_event(self._place, context))
-
-    async def _integrate(self, route: str, event: Mapping[str, Any]) -> Result:
-        async with asyncio.timeout(INTEGRATION_SECONDS):
-            return await self._runtime.invoke(self._routes[route], event)
+        event = json.dumps(events.disconnect_event(self._place, context)).encode()
+        self._runtime.start(self._routes["$disconnect"], event, done, patience=INTEGRATION_SECONDS)
 
 
-async def _read(
-    connection: Connection, receive: Receive, messages: asyncio.Queue[str | bytes | None]
-) -> tuple[int, str]:
-    while (message := await receive())["type"] == "websocket.receive":
-        connection.touch()
-        text = message.get("text")
-        await messages.put(text if text is not None else message["bytes"])
-    # uvicorn reports 1005 also for a connection that was lost without a close frame, and then no reason.
-    return (message["code"], message["reason"] or "") if "reason" in message else (1006, "")
+def _error(connection: Connection, request_id: str, message: str) -> bytes:
+    ids = {"connectionId": connection.facts.connection_id, "requestId": request_id}
+    return json.dumps({"message": message, **ids}).encode()
 
 
 def _response(result: Result) -> dict[str, Any] | None:

@@ -1,27 +1,28 @@
-"""Runs a deployment's functions as Lambda does: a process each, one event at a time, more processes on demand."""
+"""Runs a deployment's functions as Lambda does: one event at a time in a process, more processes on demand."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
+import random
 import time
 import uuid
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from local.lambda_runtime.fork_server import PRELOADED, ForkServer, Result, WorkerSpec
-from local.lambda_runtime.pool import Pool
+from local.lambda_runtime.fork_server import PRELOADED, ForkServer, FunctionSpec, Result
+from local.lambda_runtime.pool import WAITED_TOO_LONG, Call, Pool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from local.sam_template.resources import Deployment, Function
 
-__all__ = ["Result", "Runtime", "UnknownFunctionError"]
+__all__ = ["WAITED_TOO_LONG", "Result", "Runtime", "UnknownFunctionError"]
 
 _INHERITED = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL")  # variables of this process that every process needs
-_CLOSED = Result.failure("Runtime.Closed", "The runtime is closed")
+_PER_CORE = 3  # processes that stay: some of them wait for the database while others compute
 
 
 class UnknownFunctionError(LookupError):
@@ -29,12 +30,12 @@ class UnknownFunctionError(LookupError):
 
 
 class Runtime:
-    """The execution environments of all functions.  Use it inside a running event loop, and close it at the end.
+    """The processes that run all functions.  Use it inside a running event loop, and close it at the end.
 
     `gateway_url` is where functions reach Lambda's API (AWS_ENDPOINT_URL_LAMBDA), `environment` overrides the
     template's variables, `log(function, line)` gets every line that a function prints, `concurrency` is the most
-    processes that one function gets (further events wait), `idle_seconds` how long a process stays without an event,
-    `retry_delays` the seconds before each retry of an asynchronous invocation, `preload` what is imported once for all.
+    processes in all (further events wait), `idle_seconds` how long a process stays without an event, `retry_delays` the
+    seconds before each retry of an asynchronous invocation, `preload` what is imported once for all.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Runtime:
         gateway_url: str,
         log: Callable[[str, str], None],
         environment: Mapping[str, str] | None = None,
-        concurrency: int = 8,
+        concurrency: int = 64,
         idle_seconds: float = 300.0,
         retry_delays: Sequence[float] = (0.5, 1.0),
         preload: Sequence[str] = PRELOADED,
@@ -53,102 +54,95 @@ class Runtime:
         self._retry_delays = retry_delays
         self._log = log
         self._closed = False
-        specs = {
-            name: _spec(deployment, function, gateway_url=gateway_url, overrides=environment or {})
-            for name, function in deployment.functions.items()
-        }
+        self._indexes = {name: index for index, name in enumerate(deployment.functions)}
+        specs = [
+            _spec(deployment, function, gateway_url=gateway_url, overrides=environment or {})
+            for function in deployment.functions.values()
+        ]
         self._server = ForkServer(
-            environment=_shared([spec.environment for spec in specs.values()]),
+            environment=_shared([spec.environment for spec in specs]),
             layers=list(dict.fromkeys(str(layer) for each in deployment.functions.values() for layer in each.layers)),
             modules=preload,
+            functions=specs,
         )
-        self._pools = {
-            name: Pool(function, specs[name], server=self._server, limit=concurrency, log=partial(log, name))
-            for name, function in deployment.functions.items()
-        }
-        self._running: set[asyncio.Task[Any]] = set()
-        self._background: set[asyncio.Task[Any]] = set()
-        _start(self._background, self._end_idle(idle_seconds))
+        self._pool = Pool(
+            self._server,
+            limit=concurrency,
+            kept=_PER_CORE * (os.cpu_count() or 1),
+            idle_seconds=idle_seconds,
+            log=log,
+        )
 
     def function(self, name: str) -> Function:
         """Return a function of the deployment; raise UnknownFunctionError if there is none of this name."""
-        return self._pool(name).function
-
-    async def invoke(self, name: str, event: object, *, request_id: str | None = None) -> Result:
-        """Run a function on an event and return its outcome; a failure of the function is an outcome, not an exception.
-
-        Waits for a free process if the function may have no more.  If the caller is cancelled, the function runs on,
-        as Lambda does.
-        """
-        pool = self._pool(name)
-        if self._closed:
-            return _CLOSED
-        run = _run(pool, json.dumps(event).encode(), request_id or str(uuid.uuid4()))
-        return await asyncio.shield(_start(self._running, run))
-
-    def invoke_async(self, name: str, event: object) -> str:
-        """Accept an event, run the function on it later, again if it fails; return the request's id."""
-        pool = self._pool(name)
-        request_id = str(uuid.uuid4())
-        _start(self._background, self._invoke_with_retries(pool.function, event, request_id))
-        return request_id
-
-    async def close(self, *, patience: float = 1.0) -> None:
-        """End all processes; running events have `patience` seconds, waiting retries are dropped."""
-        self._closed = True
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
-        if self._running:
-            await asyncio.wait(self._running, timeout=patience)
-        for task in self._running:
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
-        for pool in self._pools.values():
-            pool.end_idle()
-        await self._server.close(patience=0.5)
-
-    def _pool(self, name: str) -> Pool:
         try:
-            return self._pools[name]
+            return self.deployment.functions[name]
         except KeyError:
             raise UnknownFunctionError(name) from None
 
-    async def _invoke_with_retries(self, function: Function, event: object, request_id: str) -> None:
-        delays = [*self._retry_delays[: function.retries], None]
-        for delay in delays:
-            result = await self.invoke(function.name, event, request_id=request_id)
-            if not result.failed:
+    async def invoke(self, name: str, event: object, *, patience: float = math.inf) -> Result:
+        """Run a function on an event and return its outcome; a failure of the function is an outcome, not an exception.
+
+        Waits for a free process if there may be no more.  If the caller is cancelled, the function runs on, as Lambda
+        does; `patience` is as for start().
+        """
+        outcome: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self.start(name, json.dumps(event).encode(), lambda result: _set(outcome, result), patience=patience)
+        return await outcome
+
+    def start(self, name: str, event: bytes, done: Callable[[Result], None], *, patience: float = math.inf) -> None:
+        """Run a function on an event, which is JSON, and call `done` once with the outcome, without a task.
+
+        Once the function has run for `patience` seconds the outcome is WAITED_TOO_LONG, and the function runs on.
+        """
+        function = self.function(name)
+        self._pool.start(Call(function, self._indexes[name], event, _request_id(), done, patience=patience))
+
+    def invoke_async(self, name: str, event: object) -> str:
+        """Accept an event, run the function on it later, again if it fails; return the request's id."""
+        function = self.function(name)
+        request_id = _request_id()
+        self._attempt(function, json.dumps(event).encode(), request_id, [*self._retry_delays[: function.retries]])
+        return request_id
+
+    async def close(self, *, patience: float = 1.0) -> None:
+        """End all processes; running events have `patience` seconds, waiting events and retries are dropped."""
+        self._closed = True
+        await self._pool.close(patience=patience)
+        await self._server.close(patience=0.5)
+
+    def _attempt(self, function: Function, event: bytes, request_id: str, delays: Sequence[float]) -> None:
+        def done(result: Result) -> None:
+            if not result.failed or self._closed:
                 return
-            if delay is not None:
-                await asyncio.sleep(delay)
-        self._log(
-            function.name, f"RequestId: {request_id} Error: asynchronous event dropped after {len(delays)} attempts"
-        )
+            if delays:
+                again = (function, event, request_id, delays[1:])
+                asyncio.get_running_loop().call_later(delays[0], self._attempt, *again)
+            else:
+                attempts = len(self._retry_delays[: function.retries]) + 1
+                self._log(
+                    function.name,
+                    f"RequestId: {request_id} Error: asynchronous event dropped after {attempts} attempts",
+                )
 
-    async def _end_idle(self, idle_seconds: float) -> None:
-        while True:
-            await asyncio.sleep(idle_seconds / 4)
-            for pool in self._pools.values():
-                pool.end_idle(time.monotonic() - idle_seconds)
-
-
-def _start(tasks: set[asyncio.Task[Any]], work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-    """Start a task, and keep it in `tasks` until it is done."""
-    task = asyncio.create_task(work)
-    tasks.add(task)
-    task.add_done_callback(tasks.discard)
-    return task
+        if not self._closed:
+            self._pool.start(Call(function, self._indexes[function.name], event, request_id, done, background=True))
 
 
-async def _run(pool: Pool, event: bytes, request_id: str) -> Result:
-    try:
-        return await pool.run(event, request_id)
-    except asyncio.CancelledError:
-        return _CLOSED
+def _request_id() -> str:
+    """Return an id like Lambda's, without the cost of the kernel's random numbers: nothing depends on a guess of it."""
+    digits = f"{random.getrandbits(128):032x}"
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
-def _spec(deployment: Deployment, function: Function, *, gateway_url: str, overrides: Mapping[str, str]) -> WorkerSpec:
+def _set(outcome: asyncio.Future[Result], result: Result) -> None:
+    if not outcome.done():
+        outcome.set_result(result)
+
+
+def _spec(
+    deployment: Deployment, function: Function, *, gateway_url: str, overrides: Mapping[str, str]
+) -> FunctionSpec:
     group = f"/aws/lambda/{function.name}"
     stream = time.strftime("%Y/%m/%d/[$LATEST]", time.gmtime()) + uuid.uuid4().hex
     arn = f"arn:aws:lambda:{deployment.region}:{deployment.account}:function:{function.name}"
@@ -171,9 +165,10 @@ def _spec(deployment: Deployment, function: Function, *, gateway_url: str, overr
         "_HANDLER": function.handler,
     }
     inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    return WorkerSpec(
+    return FunctionSpec(
+        name=function.name,
         handler=function.handler,
-        path=[str(function.code), *map(str, function.layers)],
+        code=str(function.code),
         environment={**inherited, **lambda_variables, **function.environment, **overrides},
         context={
             "function_name": function.name,

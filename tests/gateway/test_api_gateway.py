@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 LIMIT = 128 * 1024
 FRAME = 32 * 1024
+NAMED = ('{"type": "special"}', r'{"type": "sp\u0065cial"}', r'{"\u0074ype": "special"}')
+"""Messages for the route `special`."""
 
 
 # ── HTTP APIs ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -248,11 +250,11 @@ def test_the_selected_property_chooses_the_route(target: Target) -> None:
     """A message without a known type, or that is not JSON, goes to $default."""
     with target.connected("choosing-routes") as (socket, _):
         told: list[str] = []
-        for message in ('{"type": "special"}', "no json", "[]", '{"text": "no type"}'):
+        for message in (*NAMED, "no json", "[]", '{"text": "special"}', '{"type": "special"'):
             socket.send(message)
             told.append(report(socket)["event"]["requestContext"]["routeKey"])
 
-    assert told == ["special", "$default", "$default", "$default"]
+    assert told == ["special"] * len(NAMED) + ["$default"] * 4
 
 
 def test_a_message_cannot_choose_the_route_of_a_handshake(target: Target) -> None:

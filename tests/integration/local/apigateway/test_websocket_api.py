@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import Frame, Opcode
 
 from tests.gateway.targets import local_gateway
 from tests.integration.local.apigateway.serving import closing
@@ -67,6 +68,26 @@ def test_disconnect_runs_after_the_messages_that_came_before_the_close(served: T
     served.wait_for("Disconnect", "leaving")
 
     assert [event["body"] for event in served.recorded("Message", "leaving")] == ["slow", "last"]
+
+
+def test_messages_that_come_together_with_the_close_are_handled(served: Target) -> None:
+    """The client's frames may arrive in one piece."""
+    with served.connected("hurried") as (agent, _):
+        frames = Frame(Opcode.TEXT, b"last").serialize(mask=True) + Frame(Opcode.CLOSE, b"\x03\xe8").serialize(
+            mask=True
+        )
+        agent.socket.sendall(frames)
+        served.wait_for("Disconnect", "hurried")
+
+    assert [event["body"] for event in served.wait_for("Message", "hurried")] == ["last"]
+
+
+def test_a_text_that_is_not_utf8_closes_with_1007(served: Target) -> None:
+    """As RFC 6455 says."""
+    with served.connected("garbled") as (agent, _):
+        agent.socket.sendall(Frame(Opcode.TEXT, b"\xff").serialize(mask=True))
+
+        assert closing(agent)[0] == 1007
 
 
 def test_a_lost_connection_is_disconnected_with_1006(served: Target) -> None:

@@ -101,9 +101,11 @@ def deployment_in(folder: Path, *, timeout: int = 2) -> Deployment:
     return Deployment.load(folder / "template.yaml")
 
 
-def run(folder: Path, test: Callable[[Running], Awaitable[object]], **settings: Any) -> list[tuple[str, str]]:
+def run(
+    folder: Path, test: Callable[[Running], Awaitable[object]], *, timeout: int = 2, **settings: Any
+) -> list[tuple[str, str]]:
     """Run a test with its own runtime; return everything that the functions printed."""
-    deployment = deployment_in(folder)
+    deployment = deployment_in(folder, timeout=timeout)
     lines: list[tuple[str, str]] = []
 
     async def work() -> None:

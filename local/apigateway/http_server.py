@@ -1,0 +1,362 @@
+"""HTTP/1.1 on one port: parses requests with httptools, answers them in order, and bounds what a client may take.
+
+A server of its own, because a message through this machine costs several requests: each is one task and one write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import resource
+import time
+from collections import deque
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import unquote
+
+import httptools
+from starlette.requests import HTTPConnection, Request
+
+from local.apigateway.incoming import refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping
+
+    from starlette.responses import Response
+
+    from local.apigateway.websocket_api import Connections
+
+HEAD_LIMIT = 10_240  # bytes of the request line and the headers, as API Gateway counts them
+BODY_LIMIT = 10 * 1024 * 1024  # bytes; what is longer is read, not kept, and refused
+HEAD_SECONDS = 30.0  # for a request's head, and between two parts of its body
+KEPT_SECONDS = 75.0  # that a connection stays open without a request
+_LINGER_SECONDS = 1.0  # that a client has to read a refusal before its connection is cut
+_RESERVED_DESCRIPTORS = 200  # for the functions' processes, the log, PostgreSQL's pipes
+_MANY_CONNECTIONS = 20_000  # memory bounds them, too
+
+_logger = logging.getLogger(__name__)
+_STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_NO_BODY = {204, 304}
+
+
+class Server:
+    """All connections of the port; `answer` answers a request, `sockets` takes over WebSocket handshakes."""
+
+    def __init__(
+        self,
+        answer: Callable[[Request], Awaitable[Response]],
+        sockets: Connections,
+        *,
+        head_seconds: float = HEAD_SECONDS,
+        kept_seconds: float = KEPT_SECONDS,
+    ) -> None:
+        self.answer = answer
+        self.sockets = sockets
+        self.connections: dict[HttpConnection, None] = {}  # in the order in which they were idle
+        self.tasks: set[asyncio.Task[None]] = set()
+        self._head_seconds = head_seconds
+        self._kept_seconds = kept_seconds
+        self._limit = connection_limit()
+        self._date = (0, b"")
+
+    def accept(self) -> HttpConnection:
+        """Return the protocol of a new connection."""
+        return HttpConnection(self)
+
+    def make_room(self, new: HttpConnection) -> None:
+        """Close a connection if there are too many: the oldest that never sent a request, else one that is idle, else this.
+
+        So a client that only opens connections closes its own ones, and not those that functions keep.
+        """
+        if len(self.connections) + len(self.sockets) <= self._limit:
+            return
+        idle = [each for each in self.connections if not each.is_busy and each is not new]
+        unused = (each for each in idle if not each.was_used)
+        next(unused, idle[0] if idle else new).cut()
+
+    def close_late(self) -> None:
+        """Close the connections whose request does not arrive, and those that are idle for too long."""
+        now = time.monotonic()
+        for each in list(self.connections):
+            if not each.is_busy and now - each.since > (self._head_seconds if each.awaits_data else self._kept_seconds):
+                each.cut()
+
+    def date_header(self) -> bytes:
+        """Return the header with the present time."""
+        now = int(time.time())
+        if now != self._date[0]:
+            self._date = now, f"date: {formatdate(now, usegmt=True)}\r\n".encode()
+        return self._date[1]
+
+    async def close(self, *, patience: float) -> None:
+        """Give requests under way `patience` seconds, then cut all connections."""
+        if self.tasks:
+            await asyncio.wait(self.tasks, timeout=patience)
+        for task in self.tasks:
+            task.cancel()
+        for each in list(self.connections):
+            each.close()
+        await asyncio.sleep(0)
+        for each in list(self.connections):
+            each.cut()
+
+
+def connection_limit() -> int:
+    """Raise the limit of open files as far as allowed, and return how many connections it leaves room for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+        except (OSError, ValueError):
+            pass
+    if soft == resource.RLIM_INFINITY:
+        return _MANY_CONNECTIONS
+    return max(16, min(_MANY_CONNECTIONS, soft - _RESERVED_DESCRIPTORS))
+
+
+class HttpConnection(asyncio.Protocol):
+    """One connection of a client: its requests, one after another, or a WebSocket handshake."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._parser: Any = httptools.HttpRequestParser(self)
+        self._requests: deque[Request] = deque()  # complete, and not answered
+        self._head_size = 0  # bytes that came since the head began
+        self._head_parts = 0  # bytes of the parts of the head that are parsed
+        self._in_head = True
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._body: list[bytes] = []
+        self._body_size = 0
+        self._keeps_alive = True
+        self._refused: HTTPStatus | None = None
+        self._ends = False
+        self._transport: asyncio.Transport
+        self._addresses: dict[str, Any] = {}
+        self.awaits_data = True  # a part of a request, or the first one
+        self.is_busy = False  # with a request that is complete
+        self.was_used = False
+        self.since = time.monotonic()
+
+    # ── What the transport tells ──────────────────────────────────────────────────────────────────────────────────────
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Join the server's connections."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._addresses = {
+            "client": transport.get_extra_info("peername"),
+            "server": transport.get_extra_info("sockname"),
+        }
+        self._server.connections[self] = None
+        self._server.make_room(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Leave the server's connections; functions that were invoked run on."""
+        del exc
+        self._server.connections.pop(self, None)
+        self._requests.clear()
+
+    def eof_received(self) -> bool:
+        """Keep a half-closed connection until its requests are answered."""
+        self._keeps_alive = False
+        return self.is_busy
+
+    def data_received(self, data: bytes) -> None:
+        """Parse a part of a request."""
+        if self._ends:
+            return
+        if not self.awaits_data:
+            self.awaits_data = True
+            self.since = time.monotonic()
+        self._head_size += len(data) if self._in_head else 0
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._upgrade(data[upgrade.args[0] :])
+            return
+        except httptools.HttpParserError:
+            self._refused = self._refused or HTTPStatus.BAD_REQUEST
+        if self._in_head and self._head_size > HEAD_LIMIT:
+            self._refused = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+        if self._refused is not None and not self.is_busy:
+            self._refuse(self._refused)
+
+    # ── What the parser tells ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        self._url = b""
+        self._head_parts = 0
+        self._headers = []
+        self._body = []
+        self._body_size = 0
+
+    def on_url(self, url: bytes) -> None:
+        """Take a part of the request line."""
+        self._url += url
+        self._head_parts += len(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header."""
+        self._headers.append((name.lower(), value))
+        self._head_parts += len(name) + len(value)
+
+    def on_headers_complete(self) -> None:
+        """Check the head's size, and ask for the body if the client waits for that."""
+        self._in_head = False
+        self._head_size = 0
+        if self._head_parts > HEAD_LIMIT:
+            self._refused = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+        elif (b"expect", b"100-continue") in self._headers and not self.is_busy:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body; what is beyond the limit is not kept, and the request is refused."""
+        self.since = time.monotonic()
+        self._body_size += len(body)
+        if self._body_size <= BODY_LIMIT:
+            self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        """Answer the request, or keep it until those before it are answered."""
+        self._in_head = True
+        if self._refused is not None or self._ends or self._is_handshake():
+            return
+        self._keeps_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade()
+        request = Request(self._scope("http", self._parser.get_method().decode()), _body(b"".join(self._body)))
+        self._body = []
+        if self.is_busy:
+            self._requests.append(request)
+            self._transport.pause_reading()
+        else:
+            self._answer(request)
+
+    def _scope(self, kind: str, method: str) -> MutableMapping[str, Any]:
+        url = httptools.parse_url(self._url)
+        raw_path = b"/" + (url.path or b"").lstrip(b"/")  # a base URL may end with a slash: repeated ones count as one
+        return {
+            "type": kind,
+            "method": method,
+            "http_version": self._parser.get_http_version(),
+            "scheme": "http",
+            "path": unquote(raw_path.decode("ascii")),
+            "raw_path": raw_path,
+            "root_path": "",
+            "query_string": url.query or b"",
+            "headers": self._headers,
+            "body_size": self._body_size,
+            **self._addresses,
+        }
+
+    # ── Answers ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _answer(self, request: Request) -> None:
+        self.is_busy = self.was_used = True
+        task = asyncio.get_running_loop().create_task(self._respond(request))
+        self._server.tasks.add(task)
+        task.add_done_callback(self._server.tasks.discard)
+
+    async def _respond(self, request: Request) -> None:
+        try:
+            response = await self._server.answer(request)
+        except Exception:
+            _logger.exception("An answer failed")
+            response = refusal(500, "Internal Server Error")
+        self._write(response, with_body=request.method != "HEAD")
+        following = self._requests.popleft() if self._requests else None
+        if following is not None:
+            self._answer(following)
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
+            return
+        self._become_idle()
+        if self._refused is not None:
+            self._refuse(self._refused)
+        elif not self._keeps_alive:
+            self._transport.close()
+
+    def _become_idle(self) -> None:
+        self.is_busy = self.awaits_data = False
+        self.since = time.monotonic()
+        connections = self._server.connections
+        if connections.pop(self, self) is None:
+            connections[self] = None  # the last one to be closed
+
+    def _write(self, response: Response, *, with_body: bool = True) -> None:
+        """Write head and body in one piece: apart, the body would wait for the client's delayed acknowledgement."""
+        if self._transport.is_closing():
+            return
+        status = response.status_code
+        parts = [_STATUS.get(status) or f"HTTP/1.1 {status} \r\n".encode(), self._server.date_header()]
+        for name, value in response.raw_headers:
+            parts += (name, b": ", value, b"\r\n")
+        if not self._requests:
+            last = not self._keeps_alive or self._refused is not None
+            if last:
+                parts.append(b"connection: close\r\n")
+            elif self._parser.get_http_version() == "1.0":
+                parts.append(b"connection: keep-alive\r\n")
+        parts.append(b"\r\n")
+        if with_body and status not in _NO_BODY:
+            parts.append(bytes(response.body))
+        self._transport.write(b"".join(parts))
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        """Refuse a request that cannot be read, and close the connection once the client could read that."""
+        self._keeps_alive = False
+        self._write(refusal(status, status.phrase))
+        self._end()
+
+    def _end(self) -> None:
+        """Close, and read what comes meanwhile: unread data would make the kernel drop the answer."""
+        self._ends = True
+        if self._transport.can_write_eof() and not self._transport.is_closing():
+            self._transport.write_eof()
+        asyncio.get_running_loop().call_later(_LINGER_SECONDS, self.cut)
+
+    def close(self) -> None:
+        """Close once everything is written."""
+        self._transport.close()
+
+    def cut(self) -> None:
+        """Close at once."""
+        self._transport.abort()
+
+    # ── Handshakes ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _is_handshake(self) -> bool:
+        return bool(self._parser.should_upgrade()) and (b"upgrade", b"websocket") in [
+            (name, value.lower()) for name, value in self._headers
+        ]
+
+    def _upgrade(self, early: bytes) -> None:
+        """Hand a WebSocket handshake over; `early` is what the client sent behind it."""
+        if self._refused is not None:
+            self._refuse(self._refused)
+        elif self.is_busy:
+            self._refused = HTTPStatus.BAD_REQUEST  # nobody may ask for anything before a handshake
+        elif self._is_handshake():
+            self.is_busy = True
+            scope = self._scope("websocket", self._parser.get_method().decode())
+            self._server.sockets.open(HTTPConnection(scope), self, self._transport, early)
+
+    def take_over(self) -> None:
+        """Leave the connection to its WebSocket."""
+        self._server.connections.pop(self, None)
+
+    def refuse_handshake(self, response: Response) -> None:
+        """Answer a handshake with an HTTP response, and close."""
+        self._keeps_alive = False
+        self._write(response)
+        self._end()
+
+
+def _body(body: bytes) -> Callable[[], Awaitable[MutableMapping[str, Any]]]:
+    """Return the `receive` of ASGI for a request whose body is complete."""
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive
