@@ -14,7 +14,7 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
-from conformance.message_codec import DecodedMessage, decode
+from conformance.message_codec import DecodedMessage, decode, encode_received
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -42,6 +42,8 @@ class AgentConnection:
         self.pings = 0
         self.pongs: list[bytes] = []
         self.closed = False
+        self.confirms = True
+        """Whether reports with an id are confirmed."""
         self._websocket = websocket
         self._writer = writer
         self._frames: list[Frame] = []
@@ -117,13 +119,16 @@ class AgentConnection:
     def _finish_message(self) -> None:
         frames, self._frames = self._frames, []
         data = b"".join(bytes(frame.data) for frame in frames)
+        decoded = decode(self.protocol, data)
+        if decoded.message_id is not None and self.confirms:
+            self.send(encode_received(decoded.message_id))
         self.messages.append(
             ReceivedMessage(
                 at=time.monotonic(),
                 data=data,
                 is_text=frames[0].opcode is Opcode.TEXT,
                 frame_sizes=tuple(len(frame.data) for frame in frames),
-                decoded=decode(self.protocol, data),
+                decoded=decoded,
             )
         )
 

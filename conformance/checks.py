@@ -160,6 +160,12 @@ CHECKS: tuple[Check, ...] = (
          "Ignore a cancel with an unknown commandId."),
         ("cancel", MUST, _CANCEL, "a cancelled command still ends: complete, failed or cancelled",
          "After a cancel, finish the command or report cancelled; never leave it without an end."),
+        ("too-late", SHOULD, "If it has passed when the command arrives, do not execute it, and report it as failed.",
+         "a command whose deliverBy has passed ends as failed",
+         "Compare deliverBy with the clock before you execute; the gateway may have held the message back."),
+        ("resume", MUST, "**After a crash** an agent may say first of all what it still executes",
+         "a resume is the first message of its connection, with a commandId and an attempt for each running command",
+         "Send resume before any other message, or do not send it."),
         protocol=2,
     ),
     *_checks(
@@ -173,6 +179,13 @@ CHECKS: tuple[Check, ...] = (
          "Acknowledge each delivery; without an ack the service delivers the command again and again."),
         ("redelivery-same-end", MUST, _TWICE, "a redelivered command is not executed again: its first end is reported again",
          "Store the ends of the last commands by commandId, and report them again."),
+    ),
+    *_checks(
+        "reconnection",
+        ("unconfirmed-again", MUST, "Keep reports until they are received, and say them again over the next connection.",
+         "a report with an id that was not confirmed comes again over the next connection",
+         "Remove a report from your queue when the message `received` names its id, not when it was sent."),
+        protocol=2,
     ),
     *_checks(
         "connection-loss",

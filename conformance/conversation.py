@@ -172,6 +172,15 @@ async def _cancel(harness: Harness) -> str | None:
     return await harness.wait_for_ends(*commands)
 
 
+async def _too_late(harness: Harness) -> str | None:
+    command = replace(
+        (harness.known_commands() or [harness.unknown_command()])[0], deliver_by="2020-01-01T00:00:00.000Z"
+    )
+    problem = await harness.execute(command, seconds=harness.limits.execution)
+    end = harness.end_of(command)
+    return problem or (None if end is not None and end.kind == "failed" else "it was executed")
+
+
 # By the name of its check: each step returns None if the agent behaved, else what it did instead.
 _STEPS: dict[str, Callable[[Harness], Awaitable[str | None]]] = {
     "outcomes": lambda harness: harness.execute(*harness.known_commands(), seconds=harness.limits.execution),
@@ -185,4 +194,5 @@ _STEPS: dict[str, Callable[[Harness], Awaitable[str | None]]] = {
     "batch": _batch,
     "cancel-unknown": lambda harness: _survives(harness, encode_cancel(harness.unknown_command())),
     "cancel": _cancel,
+    "too-late": _too_late,
 }

@@ -5,7 +5,7 @@ This is an independent reading of docs/protocol.md.  It does not use the service
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 ENDS = frozenset({"complete", "failed", "cancelled"})
@@ -15,6 +15,8 @@ _SECOND_PROTOCOL_KINDS = ENDS | {"ack", "progress"}
 _BODY_FIELDS = {"complete": "result", "failed": "error", "command_error": "error", "progress": "progress"}
 _UNKNOWN_FIELDS = {"futureField": {"since": "tomorrow"}, "priority": 7}
 _EXCERPT_CHARACTERS = 160
+ID_CHARACTERS = 64
+"""The longest id of a message of reports."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,7 @@ class Command:
     action: str
     payload: Mapping[str, Any] = field(default_factory=dict[str, Any])
     attempt: int = 1
+    deliver_by: str | None = None
 
     @property
     def session_id(self) -> object:
@@ -55,6 +58,8 @@ class DecodedMessage:
     type: str | None = None
     fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
     reports: tuple[Report, ...] = ()
+    message_id: str | None = None
+    """The id that the agent wants to have confirmed."""
     problem: tuple[str, str] | None = None
 
 
@@ -69,12 +74,27 @@ def encode(protocol: int, commands: Sequence[Command], *, unknown_fields: bool =
         return [_dump({"type": "command", "payload": entry, **extra}) for entry in entries]
     for entry, command in zip(entries, commands, strict=True):
         entry.update(attempt=command.attempt, sessionId=command.session_id, executionTimeoutSeconds=600)
+        if command.deliver_by is not None:
+            entry["deliverBy"] = command.deliver_by
     return [_dump({"type": "commands", "commands": entries, **extra})]
 
 
 def encode_cancel(command: Command) -> str:
     """Return the message that asks the agent to cancel a command."""
     return _dump({"type": "cancel", "commandId": command.command_id, "attempt": command.attempt})
+
+
+def encode_welcome(epoch: int) -> str:
+    """Return the first message to an agent of protocol 2."""
+    reconnect = {"minSeconds": 1, "spreadSeconds": 30}
+    return _dump(
+        {"type": "welcome", "epoch": epoch, "heartbeatSeconds": 30, "moveAfterSeconds": 6300, "reconnect": reconnect}
+    )
+
+
+def encode_received(message_id: str) -> str:
+    """Return the confirmation of a message of reports."""
+    return _dump({"type": "received", "id": message_id})
 
 
 def decode(protocol: int, data: bytes) -> DecodedMessage:
@@ -93,8 +113,8 @@ def decode(protocol: int, data: bytes) -> DecodedMessage:
         return DecodedMessage(type=kind, fields=fields)
     if protocol == 1 and kind in _FIRST_PROTOCOL_TYPES:
         return _decode_reports(kind, [{**fields, "kind": kind}], _FIRST_PROTOCOL_TYPES, data)
-    if protocol == 2 and kind == "reports":  # noqa: PLR2004 - the second protocol
-        return _decode_reports(kind, message.get("reports"), _SECOND_PROTOCOL_KINDS, data)
+    if protocol == 2 and kind in {"reports", "resume"}:  # noqa: PLR2004 - the second protocol
+        return _decode_second_protocol(kind, message, data)
     why = f"protocol {protocol} has no message type {kind!r}: {excerpt(data)}"
     return DecodedMessage(type=kind, problem=("known-types", why))
 
@@ -103,6 +123,27 @@ def excerpt(data: bytes | str) -> str:
     """Return the beginning of a message, to be shown to a person."""
     text = data.decode(errors="replace") if isinstance(data, bytes) else data
     return text if len(text) <= _EXCERPT_CHARACTERS else f"{text[:_EXCERPT_CHARACTERS]}… ({len(text)} characters)"
+
+
+def _decode_second_protocol(kind: str, message: Mapping[str, Any], data: bytes) -> DecodedMessage:
+    if kind == "resume":
+        return _decode_resume(message.get("running"), data)
+    return _with_id(_decode_reports(kind, message.get("reports"), _SECOND_PROTOCOL_KINDS, data), message.get("id"))
+
+
+def _with_id(decoded: DecodedMessage, message_id: object) -> DecodedMessage:
+    if message_id is None:
+        return decoded
+    if not isinstance(message_id, str) or not 0 < len(message_id) <= ID_CHARACTERS:
+        return replace(decoded, problem=("reports", f"id is {message_id!r:.100}"))
+    return replace(decoded, message_id=message_id)
+
+
+def _decode_resume(running: Any, data: bytes) -> DecodedMessage:
+    entries = [_as_object(entry) for entry in cast("Sequence[Any]", running)] if isinstance(running, list) else [{}]
+    if all(isinstance(entry.get("commandId"), str) and type(entry.get("attempt")) is int for entry in entries):
+        return DecodedMessage(type="resume")
+    return DecodedMessage(type="resume", problem=("resume", f"running is no list of commands: {excerpt(data)}"))
 
 
 def _decode_reports(type_: str, entries: Any, kinds: frozenset[str], data: bytes) -> DecodedMessage:

@@ -22,6 +22,15 @@ def _judge_messages(harness: Harness) -> None:
     problems = [message.decoded.problem for message in messages if message.decoded.problem]
     for name in ("one-document", "known-types", "reports"):
         judge(name, next((why for check, why in problems if check == name), None))
+    resumed = [
+        m for connection in harness.service.connections for m in connection.messages if m.decoded.type == "resume"
+    ]
+    if resumed:
+        late = any(m.decoded.type == "resume" for c in harness.service.connections for m in c.messages[1:])
+        malformed = next((why for check, why in problems if check == "resume"), None)
+        judge("resume", malformed or ("it is not the first message of its connection" if late else None))
+    elif any(connection.protocol == 2 for connection in harness.service.connections):  # noqa: PLR2004 - the second protocol
+        harness.findings.skipped("resume", "the agent does not say what it executes")
     binary = next((message for message in messages if not message.is_text), None)
     judge("text-messages", None if binary is None else f"a binary message: {excerpt(binary.data)}")
     for name, most, size in (

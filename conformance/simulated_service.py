@@ -17,6 +17,7 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from conformance.agent_connection import AgentConnection, reset
+from conformance.message_codec import encode_welcome
 
 REGISTER, CONNECT = "/api/v1/agents/register", "/api/v1/agents/connect"
 _READ_BYTES = 65536
@@ -147,6 +148,8 @@ class SimulatedService:
         if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
             return
         self.connections.append(connection)
+        if connection.protocol == 2:  # noqa: PLR2004 - the second protocol
+            connection.send(encode_welcome(len(self.connections)))
         try:
             while data := await reader.read(_READ_BYTES):
                 websocket.receive_data(data)

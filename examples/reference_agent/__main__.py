@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 from collections import deque
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +188,8 @@ class Agent:
 
     async def _execute(self, command: Command) -> End:
         """Execute a command, and report progress while it runs."""
+        if command.deliver_by is not None and command.deliver_by <= datetime.now(UTC):
+            return End(kind="failed", body="delivered too late")
         began = time.monotonic()
         execution = asyncio.create_task(asyncio.to_thread(self._sessions.execute, command.action, command.payload))
         try:

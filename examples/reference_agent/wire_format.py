@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, cast
 
 FRAME_BYTES, MESSAGE_BYTES = 32 * 1024, 128 * 1024
@@ -19,6 +20,7 @@ class Command:
     attempt: int = 1
     action: object = None
     payload: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    deliver_by: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +179,20 @@ def _command(value: Any) -> Received:
     if not isinstance(command_id, str) or type(attempt) is not int:
         return Ignored(why=f"a command without a usable commandId or attempt: {value!r:.200}")
     payload = _as_object(fields.get("payload"))
-    return Command(command_id=command_id, attempt=attempt, action=fields.get("action"), payload=payload)
+    return Command(
+        command_id=command_id,
+        attempt=attempt,
+        action=fields.get("action"),
+        payload=payload,
+        deliver_by=_moment(fields.get("deliverBy")),
+    )
+
+
+def _moment(value: object) -> datetime | None:
+    try:
+        return datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
 
 
 def _welcome(message: Mapping[str, Any]) -> Received:
