@@ -175,7 +175,7 @@ CHECKS: tuple[Check, ...] = (
         ("keeps-outcomes", SHOULD, "**Keep reports that you could not send**, and send them over the next connection.",
          "a report that the old connection did not carry comes over the next one",
          "Keep a queue of reports outside the connection; remove a report only after it was sent."),
-        ("redelivery-acked", MUST, _ACK, "a redelivered command is acknowledged again, with its new attempt",
+        ("redelivery-acked", MUST, _ACK, "a redelivered command is acknowledged with its new attempt, or its end reported again",
          "Acknowledge each delivery; without an ack the service delivers the command again and again."),
         ("redelivery-same-end", MUST, _TWICE, "a redelivered command is not executed again: its first end is reported again",
          "Store the ends of the last commands by commandId, and report them again."),

@@ -66,7 +66,7 @@ async def _connect(harness: Harness) -> None:
     wrong = f"it requests protocol {requested} instead of {' or '.join(sorted(expected))}"
     findings.expect("protocol", requested in expected, wrong, f"protocol {requested}")
     if connection.protocol == 1:
-        for name in ("window", "attempt"):
+        for name in ("window", "attempt", "resume"):
             findings.skipped(name, "only in protocol 2")
     else:
         window = connection.query.get("window", "32")

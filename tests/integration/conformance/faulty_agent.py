@@ -43,6 +43,8 @@ class SmallAgent:
         self.ends: dict[str, dict[str, Any]] = {}
         self.executions = 0
         self.tasks: set[asyncio.Task[None]] = set()
+        self.unconfirmed: dict[str, dict[str, Any]] = {}
+        self.messages = 0
 
     async def run(self) -> None:
         """Register and connect again and again."""
@@ -105,6 +107,8 @@ class SmallAgent:
         query = f"&protocol=2&window={window}" if self.protocol == 2 else ""
         if self.fault == "keeps-outcomes":
             self.outbox.clear()
+        self.outbox.extendleft(reversed(self.unconfirmed.values()))
+        self.unconfirmed.clear()
         try:
             connection = await connect(
                 f"ws{self.url.removeprefix('http')}/api/v1/agents/connect?agent_id={quote(agent_id)}{query}",
@@ -120,6 +124,8 @@ class SmallAgent:
         if self.fault == "plain-websocket" and connection.subprotocol is None:
             await connection.close(1010)
             return
+        if self.protocol == 2 and self.fault != "resume":
+            await connection.send('{"type": "resume", "running": []}')
         sending = asyncio.create_task(self._send(connection))
         heartbeats = asyncio.create_task(self._send_heartbeats())
         self._send_wrong_message()
@@ -135,6 +141,9 @@ class SmallAgent:
 
     def _send_wrong_message(self) -> None:
         match self.fault:
+            case "resume":
+                self._post({"type": "heartbeat", "payload": {"status": "online", "activeSessions": 0, "capacity": {}}})
+                self._post({"type": "resume", "running": []})
             case "known-types":
                 self._post({"type": "hello"})
             case "message-size":
@@ -165,7 +174,7 @@ class SmallAgent:
 
     def _understand(self, message: dict[str, Any]) -> None:
         kind = message.get("type")
-        known = {"commands", "cancel", "ping"} if self.protocol == 2 else {"command", "ping"}
+        known = {"commands", "cancel", "ping", "welcome", "received"} if self.protocol == 2 else {"command", "ping"}
         if self.fault == "unknown-types" and kind not in known and not isinstance(kind, int):
             os._exit(1)
         if kind == "ping" and self.fault != "ping-message":
@@ -180,14 +189,18 @@ class SmallAgent:
             if self.fault == "cancel-unknown" and message["commandId"] not in self.seen:
                 os._exit(1)
             self.dropped.add(message["commandId"])
+        elif kind == "received":
+            self.unconfirmed.pop(message["id"], None)
 
     def _take(self, command: dict[str, Any]) -> None:
-        expected = {"commandId", "attempt", "action", "sessionId", "payload", "executionTimeoutSeconds"}
+        expected = {"commandId", "attempt", "action", "sessionId", "payload", "executionTimeoutSeconds", "deliverBy"}
         if self.fault == "unknown-fields" and set(command) - expected:
             os._exit(1)
         again = command["commandId"] in self.seen
         self.seen.add(command["commandId"])
-        if self.fault not in {"acks", "ack-first"} and not (again and self.fault == "redelivery-acked"):
+        if again and self.fault == "redelivery-acked":
+            return
+        if self.fault not in {"acks", "ack-first"}:
             self._report(command, "ack")
         task = asyncio.create_task(self._execute(command))
         self.tasks.add(task)
@@ -204,7 +217,10 @@ class SmallAgent:
             if command_id in self.dropped:
                 return
         if command_id not in self.ends or self.fault == "redelivery-same-end":
-            self.ends[command_id] = self._end_of(str(command["action"]))
+            late = "deliverBy" in command and self.fault != "too-late"  # the kit sends it only for moments in the past
+            self.ends[command_id] = (
+                {"kind": "failed", "error": "too late"} if late else self._end_of(str(command["action"]))
+            )
         self._report(command, **self.ends[command_id])
         if self.fault == "ack-first":
             self._report(command, "ack")
@@ -231,7 +247,9 @@ class SmallAgent:
             self._post({"type": kind, "payload": {"commandId": command_id, **fields}})
             return
         attempt = {} if self.fault == "attempt" else {"attempt": command["attempt"]}
-        self._post({"type": "reports", "reports": [{"kind": kind, "commandId": command_id, **attempt, **fields}]})
+        self.messages += 1
+        report = {"kind": kind, "commandId": command_id, **attempt, **fields}
+        self._post({"type": "reports", "id": str(self.messages), "reports": [report]})
 
     def _post(self, message: dict[str, Any]) -> None:
         self.outbox.append(message)
@@ -246,7 +264,10 @@ class SmallAgent:
                         await connection.send("\n".join(map(json.dumps, self.outbox)))
                         self.outbox.clear()
                         continue
-                    await self._transmit(connection, json.dumps(self.outbox[0]))
+                    message = self.outbox[0]
+                    if "id" in message and self.fault != "unconfirmed-again":
+                        self.unconfirmed[message["id"]] = message
+                    await self._transmit(connection, json.dumps(message))
                     self.outbox.popleft()
                 self.posted.clear()
                 await self.posted.wait()
