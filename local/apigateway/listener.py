@@ -14,6 +14,8 @@ from local.apigateway import events
 from local.apigateway.aws_api import MESSAGE_LIMIT, AwsApi
 from local.apigateway.http_api import HttpApi
 from local.apigateway.incoming import refusal
+from local.apigateway.known_hosts import KnownHosts
+from local.apigateway.queues import Queues
 from local.apigateway.websocket_api import Connections
 
 if TYPE_CHECKING:
@@ -33,7 +35,8 @@ class Gateway:
     """Serves the deployment of a runtime.
 
     `periods` replaces the seconds between a function's scheduled invocations, `idle_seconds` and `lifetime_seconds` are
-    how long a WebSocket stays open, `websocket_path` is where agents connect beside `/<stage>`.
+    how long a WebSocket stays open, `websocket_path` is where agents connect beside `/<stage>`, `queues` are the queues
+    of the deployment (in memory, if None is given), `hosts` further names under which clients may reach it.
     The caller closes the runtime after serve() has returned.
     """
 
@@ -45,6 +48,8 @@ class Gateway:
         idle_seconds: float = 600.0,
         lifetime_seconds: float = 7200.0,
         websocket_path: str = "/api/v1/agents/connect",
+        queues: Queues | None = None,
+        hosts: Sequence[str] = (),
     ) -> None:
         self._deployment = runtime.deployment
         self._runtime = runtime
@@ -52,6 +57,8 @@ class Gateway:
         self._idle_seconds = idle_seconds
         self._lifetime_seconds = lifetime_seconds
         self._websocket_paths = (websocket_path, f"/{runtime.deployment.websocket_stage}")
+        self._queues = queues or Queues(runtime)
+        self._hosts = hosts
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -72,8 +79,8 @@ class Gateway:
             lifetime_seconds=self._lifetime_seconds,
         )
         http_api = HttpApi(self._runtime, place)
-        app = _app(http_api, connections, AwsApi(connections, self._runtime), self._websocket_paths)
-        server = _Server(_config(app))
+        app = _app(http_api, connections, AwsApi(connections, self._runtime, self._queues), self._websocket_paths)
+        server = _Server(_config(KnownHosts(app, {host, *self._hosts})))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         stopping = asyncio.create_task(self._stopping.wait())
         tasks: list[asyncio.Task[Any]] = [stopping]
@@ -84,6 +91,7 @@ class Gateway:
             if started.done():
                 ready()
                 tasks += [asyncio.create_task(self._run(schedule, place)) for schedule in self._deployment.schedules]
+                tasks.append(asyncio.create_task(self._queues.run()))
                 await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
             if serving.done():
                 raise RuntimeError("the server ended by itself") from serving.exception()

@@ -10,6 +10,7 @@ import uuid
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from local.credentials import Credentials
 from local.lambda_runtime.fork_server import PRELOADED, ForkServer, Result, WorkerSpec
 from local.lambda_runtime.pool import Pool
 
@@ -31,7 +32,7 @@ class UnknownFunctionError(LookupError):
 class Runtime:
     """The execution environments of all functions.  Use it inside a running event loop, and close it at the end.
 
-    `gateway_url` is where functions reach Lambda's API (AWS_ENDPOINT_URL_LAMBDA), `environment` overrides the
+    `gateway_url` is where functions reach the APIs of Lambda and SQS, with the key `credentials`, `environment` overrides the
     template's variables, `log(function, line)` gets every line that a function prints, `concurrency` is the most
     processes that one function gets (further events wait), `idle_seconds` how long a process stays without an event,
     `retry_delays` the seconds before each retry of an asynchronous invocation, `preload` what is imported once for all.
@@ -50,11 +51,17 @@ class Runtime:
         preload: Sequence[str] = PRELOADED,
     ) -> None:
         self.deployment = deployment
+        self.credentials = Credentials.generate()
         self._retry_delays = retry_delays
         self._log = log
         self._closed = False
         specs = {
-            name: _spec(deployment, function, gateway_url=gateway_url, overrides=environment or {})
+            name: _spec(
+                deployment,
+                function,
+                gateway_url=gateway_url,
+                overrides={**self.credentials.environment(), **(environment or {})},
+            )
             for name, function in deployment.functions.items()
         }
         self._server = ForkServer(
@@ -153,13 +160,12 @@ def _spec(deployment: Deployment, function: Function, *, gateway_url: str, overr
     stream = time.strftime("%Y/%m/%d/[$LATEST]", time.gmtime()) + uuid.uuid4().hex
     arn = f"arn:aws:lambda:{deployment.region}:{deployment.account}:function:{function.name}"
     lambda_variables = {
-        "AWS_ACCESS_KEY_ID": "local",
-        "AWS_SECRET_ACCESS_KEY": "local",
         "AWS_CONFIG_FILE": os.devnull,  # functions do not see a developer's own settings
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_REGION": deployment.region,
         "AWS_DEFAULT_REGION": deployment.region,
         "AWS_ENDPOINT_URL_LAMBDA": gateway_url,
+        "AWS_ENDPOINT_URL_SQS": f"{gateway_url}/sqs",
         "AWS_LAMBDA_FUNCTION_NAME": function.name,
         "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
