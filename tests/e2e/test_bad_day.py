@@ -171,6 +171,20 @@ def test_the_home_of_an_earlier_version_gets_the_functions_role(run: Dispatcher)
     assert run.stop() == 0
 
 
+def test_no_other_process_can_invoke_functions(run: Dispatcher) -> None:
+    """It would become an admin, or speak to agents in the service's name."""
+    event = {"version": "2.0", "routeKey": "POST /api/v1/operators", "rawPath": "/api/v1/operators"}
+    answers = [
+        urllib3.request(
+            "POST", run.url + path, json=event, headers={"Authorization": "AWS4-HMAC-SHA256 nothing"}, timeout=PATIENCE
+        )
+        for path in ("/2015-03-31/functions/OperatorsFunction/invocations", "/@connections/any", "/sqs")
+    ]
+
+    assert [answer.status for answer in answers] == [403, 403, 403]
+    assert "OperatorsFunction" not in "".join(answer.data.decode() for answer in answers)
+
+
 def test_a_name_from_outside_is_served_if_it_was_given(home: Path) -> None:
     """DISPATCHER_HOSTS; any other name is refused."""
     with up(home, DISPATCHER_HOSTS="dispatcher.example, other.example") as run:

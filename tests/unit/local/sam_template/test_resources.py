@@ -247,3 +247,6 @@ def test_the_products_template_is_understood() -> None:
     assert deployment.functions["ConnectFunction"].environment["FLUSH_FUNCTION"] == "FlushFunction"
     assert deployment.functions["SweeperFunction"].environment["CONNECTIONS_URL"] == "http://127.0.0.1:8000"
     assert deployment.functions["SweeperFunction"].layers == (ROOT / "layers/dispatcher",)
+    [queue] = deployment.queues
+    assert (queue.function, queue.reports_failures) == ("LateReportsFunction", True)
+    assert deployment.functions["MessageFunction"].environment["LATE_REPORTS_QUEUE_URL"].endswith(f"/{queue.name}")
