@@ -98,7 +98,7 @@ def _joined(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 def _parsed(authorization: str) -> dict[str, str]:
     algorithm, _, rest = authorization.partition(" ")
-    parts = dict(part.strip().partition("=")[::2] for part in rest.split(","))
+    parts = {name.strip(): value for name, _, value in (part.partition("=") for part in rest.split(","))}
     if algorithm != ALGORITHM:
         raise SignatureError("MissingAuthenticationTokenException", "Missing Authentication Token")
     if parts.keys() != {"Credential", "SignedHeaders", "Signature"}:

@@ -37,7 +37,11 @@ class Queues:
     """
 
     def __init__(
-        self, runtime: Runtime, file: Path | None = None, *, log: Callable[[str, str], None] = lambda *_: None
+        self,
+        runtime: Runtime,
+        file: Path | None = None,
+        *,
+        log: Callable[[str, str], None] = lambda _function, _line: None,
     ) -> None:
         queues = runtime.deployment.queues
         # SQLite waits for the disk: in a thread of its own, which also puts its calls in order.

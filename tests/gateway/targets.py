@@ -82,7 +82,7 @@ class Target:
     """A boto3 client of its @connections API."""
     functions: Any
     """A boto3 client of Lambda."""
-    key: Mapping[str, str] = field(default_factory=dict[str, str])
+    key: dict[str, Any] = field(default_factory=dict[str, Any])
     """The key for the AWS APIs of the gateway of local/, as arguments of boto3."""
     log: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     """Each function's name with a line that it printed; only for the gateway of local/."""
@@ -139,7 +139,8 @@ class Target:
 
     def connections_at(self, stage: str) -> Any:
         """Return a boto3 client of @connections, on the gateway of local/, with this path in its URL."""
-        return boto3.client("apigatewaymanagementapi", endpoint_url=self.http + stage, **{**LOCAL, **self.key})
+        options: dict[str, Any] = {**LOCAL, **self.key}
+        return boto3.client("apigatewaymanagementapi", endpoint_url=self.http + stage, **options)
 
     def recorded(self, function: str, agent: str | None = None) -> list[dict[str, Any]]:
         """Return the events that a function got so far, of one agent or of all, on the gateway of local/."""
@@ -188,7 +189,7 @@ def local_gateway(folder: Path | None = None, **settings: Any) -> Generator[Targ
             "aws_access_key_id": serving.credentials.key_id,
             "aws_secret_access_key": serving.credentials.secret,
         }
-        options = {**LOCAL, **key, "endpoint_url": serving.url}
+        options: dict[str, Any] = {**LOCAL, **key, "endpoint_url": serving.url}
         yield Target(
             name="local",
             http=serving.url,

@@ -81,13 +81,12 @@ def test_a_call_must_be_signed(served: Target, path: str, signature: str | None)
 )
 def test_a_call_must_be_signed_with_the_key_of_this_run(served: Target, key: dict[str, str], kind: str) -> None:
     """No function runs, no message is posted."""
-    options = {**LOCAL, **served.key, **key, "endpoint_url": served.http}
+    options: dict[str, Any] = {**LOCAL, **served.key, **key, "endpoint_url": served.http}
     with served.connected("forged") as (_agent, identity):
+        functions, connections = boto3.client("lambda", **options), boto3.client("apigatewaymanagementapi", **options)
         calls: list[Callable[[], Any]] = [
-            lambda: boto3.client("lambda", **options).invoke(FunctionName="Later", Payload=b"{}"),
-            lambda: boto3.client("apigatewaymanagementapi", **options).post_to_connection(
-                ConnectionId=identity, Data=b"forged"
-            ),
+            lambda: functions.invoke(FunctionName="Later", Payload=b"{}"),
+            lambda: connections.post_to_connection(ConnectionId=identity, Data=b"forged"),
         ]
         for call in calls:
             with pytest.raises(ClientError) as refused:
