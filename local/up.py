@@ -217,6 +217,7 @@ class _Up:
             raise StoppedError(f"PostgreSQL has ended, {len(ends)} times within a minute.\nNext: see {log}.")
         else:
             self.console.line(f"PostgreSQL has ended; it is started again.  Why it ended is in {log}.")
+        await asyncio.sleep(max(0, len(ends) - 1))  # what hinders it may pass
         began = time.monotonic()
         # Otherwise watch() tries again.
         with contextlib.suppress(postgres.PostgresError, OSError):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import sqlite3
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -83,7 +82,7 @@ class Queues:
             sending, self._sending = self._sending, []
             try:
                 stored = await self._in_thread(self._store.append, [draft for draft, _ in sending])
-            except sqlite3.Error as error:
+            except Exception as error:  # noqa: BLE001 - each sender gets it
                 for _, accepted in sending:
                     if not accepted.done():
                         accepted.set_exception(error)
