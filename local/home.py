@@ -4,9 +4,11 @@ import contextlib
 import fcntl
 import os
 import secrets
+import stat
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import IO
 
 
 class HomeError(RuntimeError):
@@ -21,13 +23,15 @@ class HomeInUseError(HomeError):
 def claimed(home: Path, *, patience: float = 5.0) -> Generator[None]:
     """Hold the home until the block or the process ends; make the folder if it does not exist.
 
+    The folder and the files in it are then open to their owner only, whatever an earlier run or the umask allowed.
     Waits up to `patience` seconds for another holder to end, then raises HomeInUseError with its process id; raises
     HomeError for a home that cannot be written.
     """
     path = home / "lock"
     try:
-        home.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+", encoding="ascii")
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _close_to_others(home)
+        file = open_private(path, "a+")
     except OSError as error:
         raise HomeError(
             f"{home} cannot be written: {error.strerror}.\n"
@@ -59,6 +63,30 @@ def _lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _close_to_others(home: Path) -> None:
+    """Take all rights in a home from everybody but its owner."""
+    if home.parent == home or home.stat().st_mode & stat.S_ISVTX:
+        return  # a folder of the whole system, such as /tmp, stays as it is; the files in it are private in any case
+    logs = home / "logs"
+    for path in (home, *home.iterdir(), *(logs.iterdir() if logs.is_dir() else ())):
+        # The data folder belongs to PostgreSQL, which keeps it private; some file systems have no rights at all.
+        with contextlib.suppress(OSError):
+            if path in (home, logs):
+                path.chmod(0o700)
+            elif stat.S_ISREG(path.lstat().st_mode):
+                path.chmod(0o600)
+
+
+def open_private(path: Path, mode: str) -> IO[str]:
+    """Open a text file; a new one is readable by its owner only, whatever the umask."""
+    # Path.open takes no opener.
+    return open(path, mode, encoding="utf-8", errors="backslashreplace", opener=_opener)
+
+
+def _opener(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def write_private(path: Path, text: str) -> None:

@@ -1,6 +1,7 @@
 """The options of `make up`, read from the environment."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,15 @@ class Options:
     home: Path = Path(".dispatcher")
     admin_password: str | None = None
     sweep_seconds: float | None = None
+    hosts: tuple[str, ...] = ()
+    """Names under which clients may reach the dispatcher, besides those of this machine."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "Options":
-        """Read DISPATCHER_PORT (0: any free one), _HOME, _ADMIN_PASSWORD, _SWEEP_SECONDS; an empty variable is unset."""
+        """Read DISPATCHER_PORT (0: any free one), _HOME, _ADMIN_PASSWORD, _SWEEP_SECONDS, _HOSTS (a list with commas).
+
+        An empty variable is unset.
+        """
         port = environment.get("DISPATCHER_PORT") or "8000"
         if not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 - the highest port
             raise OptionError(f"DISPATCHER_PORT={port} is no port.\nNext: choose a number from 1024 to 65535.")
@@ -31,7 +37,16 @@ class Options:
             home=Path(environment.get("DISPATCHER_HOME") or ".dispatcher").expanduser().absolute(),
             admin_password=environment.get("DISPATCHER_ADMIN_PASSWORD") or None,
             sweep_seconds=_seconds(sweep) if sweep else None,
+            hosts=tuple(map(_host, filter(None, environment.get("DISPATCHER_HOSTS", "").replace(" ", "").split(",")))),
         )
+
+
+def _host(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:]+", text):
+        raise OptionError(
+            f"DISPATCHER_HOSTS={text} is no name.\nNext: give names without scheme and port, with commas."
+        )
+    return text
 
 
 def _seconds(text: str) -> float:

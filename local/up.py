@@ -2,8 +2,8 @@
 
     python -m local.up
 
-DISPATCHER_PORT, DISPATCHER_HOME, DISPATCHER_ADMIN_PASSWORD, DISPATCHER_SWEEP_SECONDS and the parameters of
-template.yaml, such as DISPATCHER_QUEUE_LIMIT, configure it.
+DISPATCHER_PORT, DISPATCHER_HOME, DISPATCHER_ADMIN_PASSWORD, DISPATCHER_SWEEP_SECONDS, DISPATCHER_HOSTS and the parameters
+of template.yaml, such as DISPATCHER_QUEUE_LIMIT, configure it.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import time
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ import uvloop
 from local import home as homes
 from local import ports
 from local.apigateway.listener import Gateway
-from local.console import Console, LogFile
+from local.apigateway.queues import Queues
+from local.console import Console, LogFile, printable
 from local.lambda_runtime.runtime import Runtime
 from local.options import OptionError, Options
 from local.postgres import server as postgres
@@ -40,6 +42,10 @@ MIGRATE = "MigrateFunction"
 PATIENCE = 8.0
 """Seconds that an earlier run on the same home, and its PostgreSQL, may take to end."""
 WATCH_SECONDS = 0.5
+ENDS_MOST, ENDS_SECONDS = 3, 60.0
+"""How often PostgreSQL may end within how many seconds; after more ends, starting it again does not help."""
+FREE_LEAST = 32 * 2**20
+"""The free bytes on the disk that PostgreSQL needs to start: two segments of its log."""
 WITHOUT_TIMEOUT = "?options=-c%20statement_timeout%3D0"
 """The end of the database's URL outside of the functions.
 
@@ -63,19 +69,25 @@ STARTUP_ERRORS = (
 
 def main() -> int:
     """Run until a signal comes; return the exit code: 0 for an orderly end."""
+    os.umask(0o077)  # what this process and the functions write is for their owner
     console = Console()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(console, time.monotonic()))
     except StoppedError as error:
-        print(f"\nStopped: {error}", file=sys.stderr)  # noqa: T201
+        _complain(f"Stopped: {error}")
         return 1
     except STARTUP_ERRORS as error:
-        hint = "\nNext: correct what it says, and start again." if isinstance(error, OSError) else ""
-        print(f"\nStartup failed: {error}{hint}", file=sys.stderr)  # noqa: T201
+        hint = "\nNext: correct what it says, and start again." if "\nNext: " not in str(error) else ""
+        _complain(f"Startup failed: {error}{hint}")
         return 1
     console.line("Ended.")
     return 0
+
+
+def _complain(text: str) -> None:
+    """Print an error, which may quote a log or the command line of another process."""
+    print("", *map(printable, text.split("\n")), sep="\n", file=sys.stderr)  # noqa: T201
 
 
 async def _run(console: Console, began: float) -> None:
@@ -93,17 +105,18 @@ async def _run(console: Console, began: float) -> None:
         with console.step("PostgreSQL"):
             database = postgres.started(options.home, patience=PATIENCE, log=console.line)
             server = await asyncio.to_thread(stack.enter_context, database)
-        log = LogFile(options.home / "logs" / "dispatcher.log")
+        log = LogFile(options.home / "logs" / "dispatcher.log", console.line)
         stack.callback(log.close)
         up = _Up(options=options, url=url, server=server, console=console, log=log)
+        deployment = Deployment.load(TEMPLATE, parameters={**given, "ConnectionsUrl": url}, url=url)
         runtime = Runtime(
-            Deployment.load(TEMPLATE, parameters={**given, "ConnectionsUrl": url}),
+            deployment.with_variables({name: up.environment(name) for name in deployment.functions}),
             gateway_url=url,
             log=up.event,
-            environment=up.environment(),
         )
+        queues = Queues(runtime, options.home / "queues.sqlite", log=up.event)
         work: list[asyncio.Task[Any]] = [
-            asyncio.create_task(up.serve(runtime, listener, began)),
+            asyncio.create_task(up.serve(runtime, queues, listener, began)),
             asyncio.create_task(up.watch()),
             asyncio.create_task(stop.wait()),
         ]
@@ -115,6 +128,7 @@ async def _run(console: Console, began: float) -> None:
                 task.cancel()
             outcomes = await asyncio.gather(*work, return_exceptions=True)
             await runtime.close()
+            await queues.close()
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 raise outcome
@@ -141,14 +155,21 @@ class _Up:
     console: Console
     log: LogFile
 
-    def environment(self) -> dict[str, str]:
-        """Return the variables that every function gets beside the template's, and keep their secrets in the home."""
+    def environment(self, function: str) -> dict[str, str]:
+        """Return the variables that a function gets beside the template's, and keep their secrets in the home.
+
+        Only `migrate` owns the tables, and knows the first admin's password.
+        """
         home = self.options.home
+        variables = {"TOKEN_SECRET": homes.secret(home / "token.secret", lambda: secrets.token_hex(32))}
+        if function != MIGRATE:
+            return {**variables, "DATABASE_URL": self.server.functions_url}
         if self.options.admin_password:
             homes.write_private(home / "admin.password", f"{self.options.admin_password}\n")
         return {
+            **variables,
             "DATABASE_URL": self.server.url,
-            "TOKEN_SECRET": homes.secret(home / "token.secret", lambda: secrets.token_hex(32)),
+            "DATABASE_ROLE": postgres.FUNCTIONS,
             "ADMIN_PASSWORD": homes.secret(home / "admin.password"),
         }
 
@@ -157,7 +178,7 @@ class _Up:
         self.log.write(line)
         self.console.event(function, line)
 
-    async def serve(self, runtime: Runtime, listener: socket.socket, began: float) -> None:
+    async def serve(self, runtime: Runtime, queues: Queues, listener: socket.socket, began: float) -> None:
         """Migrate the schema, then serve until cancelled; raises MigrationError."""
         with self.console.step("Schema"):
             result = await runtime.invoke(MIGRATE, {})
@@ -165,18 +186,48 @@ class _Up:
                 why = result.json().get("errorMessage")
                 raise MigrationError(f"{MIGRATE} failed: {why}\nNext: see above, or {self.log.path}.")
         sweep = self.options.sweep_seconds
-        gateway = Gateway(runtime, periods={"SweeperFunction": sweep} if sweep else None)
+        periods = {"SweeperFunction": sweep} if sweep else None
+        gateway = Gateway(runtime, periods=periods, queues=queues, hosts=self.options.hosts)
         await gateway.serve(listener, ready=lambda: self._welcome(began))
 
     async def watch(self) -> None:
-        """Return when the make that started this process has ended; raise StoppedError when PostgreSQL has ended."""
+        """Return when the make that started this process has ended.
+
+        Starts PostgreSQL again when it has ended; raises StoppedError when that does not help.
+        """
         parent = os.getppid()
         # Any other parent may end and leave this process running, as a shell does after nohup.
         by_make = psutil.Process(parent).name() in {"make", "gmake"}
+        ends: deque[float] = deque()
         while not by_make or os.getppid() == parent:
-            if self.server.guard.poll() is not None:
-                raise StoppedError(f"PostgreSQL has ended.\nNext: see {self.options.home / 'logs' / 'postgres.log'}.")
+            if self.server.has_ended():
+                ends.append(time.monotonic())
+                while ends[0] < time.monotonic() - ENDS_SECONDS:
+                    ends.popleft()
+                await self._restart_database(ends)
             await asyncio.sleep(WATCH_SECONDS)
+
+    async def _restart_database(self, ends: deque[float]) -> None:
+        """Start PostgreSQL again; `ends` has the moments when it ended, or did not start, within the last minute."""
+        log = self.options.home / "logs" / "postgres.log"
+        if self._disk_is_full():
+            self.console.line("The disk is full, and PostgreSQL has ended; it is started again when there is space.")
+            while self._disk_is_full():  # noqa: ASYNC110 - a disk tells nobody
+                await asyncio.sleep(WATCH_SECONDS)
+            ends.clear()
+        elif len(ends) > ENDS_MOST:
+            raise StoppedError(f"PostgreSQL has ended, {len(ends)} times within a minute.\nNext: see {log}.")
+        else:
+            self.console.line(f"PostgreSQL has ended; it is started again.  Why it ended is in {log}.")
+        await asyncio.sleep(max(0, len(ends) - 1))  # what hinders it may pass
+        began = time.monotonic()
+        # Otherwise watch() tries again.
+        with contextlib.suppress(postgres.PostgresError, OSError):
+            await asyncio.to_thread(self.server.restart, PATIENCE)
+            self.console.line(f"PostgreSQL serves again, after {time.monotonic() - began:.1f} s.")
+
+    def _disk_is_full(self) -> bool:
+        return shutil.disk_usage(self.options.home).free < FREE_LEAST
 
     def _welcome(self, began: float) -> None:
         """Write the file `env` for programs and the first screen for people: the dispatcher serves."""

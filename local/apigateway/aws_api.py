@@ -1,4 +1,4 @@
-"""The AWS APIs that functions call with boto3: @connections and Lambda's Invoke."""
+"""The AWS APIs that functions call with boto3: @connections, Lambda's Invoke, SQS's SendMessage."""
 
 from __future__ import annotations
 
@@ -9,62 +9,90 @@ from urllib.parse import unquote
 
 from starlette.responses import JSONResponse, Response
 
-from local.apigateway import events
+from local.apigateway import events, sqs_api
+from local.apigateway.aws_errors import Refused
 from local.apigateway.incoming import BodyTooLargeError, read_body, refusal
 from local.apigateway.websocket_api import Connection, Connections, GoneError, SlowClientError
+from local.credentials import Call, SignatureError
 from local.lambda_runtime.runtime import UnknownFunctionError
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from local.apigateway.queues import Queues
     from local.lambda_runtime.runtime import Runtime
 
 MESSAGE_LIMIT = 128 * 1024  # bytes, for both directions of a WebSocket
 _INVOKE_LIMITS = {"RequestResponse": 6 * 1024 * 1024, "Event": 1024 * 1024, "DryRun": 6 * 1024 * 1024}
+_SEND_LIMIT = 2 * sqs_api.BODY_LIMIT  # bytes: JSON escapes some characters of a body
 _MANAGEMENT = "/@connections/"
 _FUNCTIONS = "/2015-03-31/functions/"
-
-
-class Refused(Exception):
-    """A call that is answered with an error: its status, type and message."""
-
-    def __init__(self, status: int, kind: str, message: str) -> None:
-        super().__init__(status, kind, message)
-        self.status = status
-        self.kind = kind
-        self.message = message
+_QUEUES = "/sqs"
 
 
 class AwsApi:
-    """Answers the AWS APIs that functions use."""
+    """Answers the AWS APIs that functions use.
 
-    def __init__(self, connections: Connections, runtime: Runtime) -> None:
+    Each call must be signed with the key of this run's functions, so that no other process and no page in a browser can
+    make one.
+    """
+
+    def __init__(self, connections: Connections, runtime: Runtime, queues: Queues) -> None:
         self._connections = connections
         self._runtime = runtime
+        self._queues = queues
 
     @staticmethod
     def owns(path: str) -> bool:
         """Tell whether a path, decoded, belongs to one of these APIs."""
-        return _MANAGEMENT in path or path.startswith(_FUNCTIONS)
+        return _MANAGEMENT in path or path.startswith(_FUNCTIONS) or path.rstrip("/") == _QUEUES
 
     async def answer(self, request: Request) -> Response:
-        """Answer one call.  It must be signed with any key, so that no page in a browser can make it."""
+        """Answer one call."""
+        path: str = request.scope["path"]
         try:
-            if not request.headers.get("authorization", "").startswith("AWS4-HMAC-SHA256 "):
-                raise Refused(403, "MissingAuthenticationTokenException", "Missing Authentication Token")  # noqa: TRY301
-            path: str = request.scope["path"]
-            call = self._invoke if path.startswith(_FUNCTIONS) else self._manage
-            response = await call(request, path)
+            if path.startswith(_FUNCTIONS):
+                response = await self._invoke(request, path)
+            elif _MANAGEMENT in path:
+                response = await self._manage(request, path)
+            else:
+                response = await self._send(request)
         except Refused as error:
-            response = refusal(error.status, error.message)
+            more = {"__type": f"com.amazonaws.sqs#{error.kind}"} if path.rstrip("/") == _QUEUES else {}
+            response = refusal(error.status, error.message, **more)
             response.headers["x-amzn-errortype"] = error.kind
         response.headers["x-amzn-requestid"] = events.request_id()
         return response
 
+    async def _signed_body(self, request: Request, service: str, limit: int) -> bytes:
+        """Read the body of a call, and check its signature; raises Refused and BodyTooLargeError."""
+        body = await read_body(request, limit)
+        scope = request.scope
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+        call = Call(
+            method=request.method,
+            path=scope["raw_path"].decode("latin-1"),
+            query=scope["query_string"].decode("latin-1"),
+            headers=headers,
+            body=body,
+        )
+        try:
+            self._runtime.credentials.verify(call, region=self._runtime.deployment.region, service=service)
+        except SignatureError as error:
+            raise Refused(403, error.kind, error.message) from None
+        return body
+
+    async def _send(self, request: Request) -> Response:
+        try:
+            body = await self._signed_body(request, "sqs", _SEND_LIMIT)
+        except BodyTooLargeError:
+            raise Refused(413, "RequestEntityTooLarge", f"A request has at most {_SEND_LIMIT} bytes") from None
+        return JSONResponse(await sqs_api.answer(self._queues, request.headers.get("x-amz-target", ""), body))
+
     async def _manage(self, request: Request, path: str) -> Response:
         connection_id = path.rpartition(_MANAGEMENT)[2]
         try:
-            data = await read_body(request, MESSAGE_LIMIT)
+            data = await self._signed_body(request, "execute-api", MESSAGE_LIMIT)
             connection = self._connections.find(connection_id)
             if request.method == "POST":
                 await connection.post(data)
@@ -86,17 +114,20 @@ class AwsApi:
     async def _invoke(self, request: Request, path: str) -> Response:
         raw_path = request.scope["raw_path"].decode("latin-1")
         reference, _, operation = raw_path.removeprefix(_FUNCTIONS).partition("/")
+        kind = request.headers.get("x-amz-invocation-type", "RequestResponse")
+        limit = _INVOKE_LIMITS.get(kind, _INVOKE_LIMITS["RequestResponse"])
+        try:
+            body = await self._signed_body(request, "lambda", limit)
+        except BodyTooLargeError:
+            message = f"{kind} events have at most {limit} bytes"
+            raise Refused(413, "RequestTooLargeException", message) from None
         if (request.method, operation) != ("POST", "invocations"):
             raise Refused(404, "UnknownOperationException", f"{request.method} {path} is not known here")
         name = _function_name(unquote(reference))
-        kind = request.headers.get("x-amz-invocation-type", "RequestResponse")
         if kind not in _INVOKE_LIMITS:
             raise Refused(400, "InvalidParameterValueException", f"InvocationType {kind}")
         try:
-            event = json.loads(await read_body(request, _INVOKE_LIMITS[kind]) or b"{}")
-        except BodyTooLargeError:
-            message = f"{kind} events have at most {_INVOKE_LIMITS[kind]} bytes"
-            raise Refused(413, "RequestTooLargeException", message) from None
+            event = json.loads(body or b"{}")
         except ValueError as error:
             raise Refused(400, "InvalidRequestContentException", f"Could not parse request body: {error}") from None
         try:

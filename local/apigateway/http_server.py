@@ -21,7 +21,7 @@ from starlette.requests import HTTPConnection, Request
 from local.apigateway.incoming import refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
+    from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 
     from starlette.responses import Response
 
@@ -41,18 +41,20 @@ _NO_BODY = {204, 304}
 
 
 class Server:
-    """All connections of the port; `answer` answers a request, `sockets` takes over WebSocket handshakes."""
+    """All connections of the port: `answer` answers a request, `sockets` takes over handshakes unless `refuse` refuses."""
 
     def __init__(
         self,
         answer: Callable[[Request], Awaitable[Response]],
         sockets: Connections,
         *,
+        refuse: Callable[[Mapping[str, Any]], Response | None] = lambda _scope: None,
         head_seconds: float = HEAD_SECONDS,
         kept_seconds: float = KEPT_SECONDS,
     ) -> None:
         self.answer = answer
         self.sockets = sockets
+        self.refuse = refuse
         self.connections: dict[HttpConnection, None] = {}  # in the order in which they were idle
         self.tasks: set[asyncio.Task[None]] = set()
         self._head_seconds = head_seconds
@@ -340,6 +342,10 @@ class HttpConnection(asyncio.Protocol):
         elif self._is_handshake():
             self.is_busy = True
             scope = self._scope("websocket", self._parser.get_method().decode())
+            refused = self._server.refuse(scope)
+            if refused is not None:
+                self.refuse_handshake(refused)
+                return
             self._server.sockets.open(HTTPConnection(scope), self, self._transport, early)
 
     def take_over(self) -> None:

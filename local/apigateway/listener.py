@@ -10,11 +10,13 @@ from local.apigateway import events
 from local.apigateway.aws_api import AwsApi
 from local.apigateway.http_api import HttpApi
 from local.apigateway.http_server import HEAD_SECONDS, KEPT_SECONDS, Server
+from local.apigateway.known_hosts import KnownHosts
+from local.apigateway.queues import Queues
 from local.apigateway.websocket_api import Connections
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -31,7 +33,8 @@ class Gateway:
 
     `periods` replaces the seconds between a function's scheduled invocations, `idle_seconds` and `lifetime_seconds` are
     how long a WebSocket stays open, `head_seconds` is how long a client may take to send a request's head, `kept_seconds`
-    how long a connection stays open without a request, `websocket_path` is where agents connect beside `/<stage>`.
+    how long a connection stays open without a request, `websocket_path` is where agents connect beside `/<stage>`, `queues`
+    are the queues of the deployment (in memory, if None is given), `hosts` further names under which clients may reach it.
     The caller closes the runtime after serve() has returned.
     """
 
@@ -45,6 +48,8 @@ class Gateway:
         head_seconds: float = HEAD_SECONDS,
         kept_seconds: float = KEPT_SECONDS,
         websocket_path: str = "/api/v1/agents/connect",
+        queues: Queues | None = None,
+        hosts: Sequence[str] = (),
     ) -> None:
         self._deployment = runtime.deployment
         self._runtime = runtime
@@ -54,6 +59,8 @@ class Gateway:
         self._head_seconds = head_seconds
         self._kept_seconds = kept_seconds
         self._websocket_paths = (websocket_path, f"/{runtime.deployment.websocket_stage}")
+        self._queues = queues or Queues(runtime)
+        self._hosts = hosts
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -74,15 +81,26 @@ class Gateway:
             idle_seconds=self._idle_seconds,
             lifetime_seconds=self._lifetime_seconds,
         )
-        http_api, aws_api = HttpApi(self._runtime, place), AwsApi(connections, self._runtime)
+        hosts = KnownHosts({host, *self._hosts})
+        http_api = HttpApi(self._runtime, place)
+        aws_api = AwsApi(connections, self._runtime, self._queues)
 
         async def answer(request: Request) -> Response:
+            refused = hosts.refusal_of(request.scope)
+            if refused is not None:
+                return refused
             return await (aws_api if aws_api.owns(request.scope["path"]) else http_api).answer(request)
 
-        server = Server(answer, connections, head_seconds=self._head_seconds, kept_seconds=self._kept_seconds)
+        server = Server(
+            answer,
+            connections,
+            refuse=hosts.refusal_of,
+            head_seconds=self._head_seconds,
+            kept_seconds=self._kept_seconds,
+        )
         loop = asyncio.get_running_loop()
         listening = await loop.create_server(server.accept, sock=listener, backlog=_BACKLOG)
-        tasks = [asyncio.create_task(self._close_late(server, connections))]
+        tasks = [asyncio.create_task(self._close_late(server, connections)), asyncio.create_task(self._queues.run())]
         try:
             ready()
             tasks += [asyncio.create_task(self._run(schedule, place)) for schedule in self._deployment.schedules]

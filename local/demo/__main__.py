@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Generator
+from io import TextIOWrapper
 from pathlib import Path
 
 import psycopg
@@ -31,6 +32,8 @@ This is that test, on a real PostgreSQL, with real processes."""
 
 def main() -> int:
     """Run the scenario; return the exit code."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # the terminal's encoding may have no lines and arrows
     console.print(Panel(INTRODUCTION, title="Test 3.2: a command for an offline agent", border_style="cyan", width=100))
     began = time.monotonic()
     try:
@@ -54,7 +57,7 @@ def main() -> int:
 def _run(folder: Path) -> None:
     with _dispatcher(folder) as (url, database_url, log), psycopg.connect(database_url, autocommit=True) as conn:
         client = Client.log_in(url, "admin", "demo-password")
-        Scenario(client=client, conn=conn, log=log.read_text, folder=folder).run()
+        Scenario(client=client, conn=conn, log=lambda: log.read_text("utf-8", "replace"), folder=folder).run()
 
 
 @contextlib.contextmanager
@@ -74,7 +77,9 @@ def _dispatcher(folder: Path) -> Generator[tuple[str, str, Path]]:
         with console.status("Starting PostgreSQL, the gateway and the functions …"):
             while not (home / "env").exists():
                 if process.poll() is not None:
-                    raise StepFailed(f"The dispatcher did not start:\n{(folder / 'up.log').read_text()}")
+                    raise StepFailed(
+                        f"The dispatcher did not start:\n{(folder / 'up.log').read_text('utf-8', 'replace')}"
+                    )
                 time.sleep(0.05)
         settings = dict(shlex.split(line)[0].split("=", 1) for line in (home / "env").read_text().splitlines() if line)
         yield settings["DISPATCHER_URL"], settings["DATABASE_URL"], home / "logs" / "dispatcher.log"

@@ -11,6 +11,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING
 
+from local.credentials import Credentials
 from local.lambda_runtime.fork_server import PRELOADED, ForkServer, FunctionSpec, Result
 from local.lambda_runtime.pool import WAITED_TOO_LONG, Call, Pool
 
@@ -32,7 +33,7 @@ class UnknownFunctionError(LookupError):
 class Runtime:
     """The processes that run all functions.  Use it inside a running event loop, and close it at the end.
 
-    `gateway_url` is where functions reach Lambda's API (AWS_ENDPOINT_URL_LAMBDA), `environment` overrides the
+    `gateway_url` is where functions reach the APIs of Lambda and SQS, with the key `credentials`, `environment` overrides the
     template's variables, `log(function, line)` gets every line that a function prints, `concurrency` is the most
     processes in all (further events wait), `idle_seconds` how long a process stays without an event, `retry_delays` the
     seconds before each retry of an asynchronous invocation, `preload` what is imported once for all.
@@ -51,12 +52,14 @@ class Runtime:
         preload: Sequence[str] = PRELOADED,
     ) -> None:
         self.deployment = deployment
+        self.credentials = Credentials.generate()
         self._retry_delays = retry_delays
         self._log = log
         self._closed = False
         self._indexes = {name: index for index, name in enumerate(deployment.functions)}
+        overrides = {**self.credentials.environment(), **(environment or {})}
         specs = [
-            _spec(deployment, function, gateway_url=gateway_url, overrides=environment or {})
+            _spec(deployment, function, gateway_url=gateway_url, overrides=overrides)
             for function in deployment.functions.values()
         ]
         self._server = ForkServer(
@@ -147,13 +150,12 @@ def _spec(
     stream = time.strftime("%Y/%m/%d/[$LATEST]", time.gmtime()) + uuid.uuid4().hex
     arn = f"arn:aws:lambda:{deployment.region}:{deployment.account}:function:{function.name}"
     lambda_variables = {
-        "AWS_ACCESS_KEY_ID": "local",
-        "AWS_SECRET_ACCESS_KEY": "local",
         "AWS_CONFIG_FILE": os.devnull,  # functions do not see a developer's own settings
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_REGION": deployment.region,
         "AWS_DEFAULT_REGION": deployment.region,
         "AWS_ENDPOINT_URL_LAMBDA": gateway_url,
+        "AWS_ENDPOINT_URL_SQS": f"{gateway_url}/sqs",
         "AWS_LAMBDA_FUNCTION_NAME": function.name,
         "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),

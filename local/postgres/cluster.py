@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from local import home as homes
 from local import ports
 from local.postgres.unprivileged import Identity
 
+OWNER, FUNCTIONS = "dispatcher", "dispatcher_functions"
+"""The role that owns the database, and the one as which the functions log in."""
 ACCESS = "host all all 127.0.0.1/32 scram-sha-256\n"
 TEMPORARY = ("postmaster.pid", "shared memory", "could not bind", "Address already in use")
 """Texts in the log of a failed start after which another try may succeed."""
@@ -51,20 +54,20 @@ class Cluster:
         """The server's own log."""
         return self.home / "logs" / "postgres.log"
 
-    def prepare(self) -> str:
-        """Make the data folder, the role and the database, unless they are there; return the role's password."""
-        keeper = self.home / "postgres.password"
-        known = keeper.exists()
-        password = homes.secret(keeper)
-        self.server_log.parent.mkdir(exist_ok=True)
+    def prepare(self) -> dict[str, str]:
+        """Make the data folder, the roles and the database, unless they are there; return the roles' passwords."""
+        keepers = {OWNER: self.home / "postgres.password", FUNCTIONS: self.home / "functions.password"}
+        lost = [role for role, keeper in keepers.items() if not keeper.exists()]
+        passwords = {role: homes.secret(keeper) for role, keeper in keepers.items()}
+        self.server_log.parent.mkdir(mode=0o700, exist_ok=True)
         if self.server_log.exists() and self.server_log.stat().st_size > LOG_BYTES:
             self.server_log.replace(self.server_log.with_suffix(".log.1"))
         if self.data.exists():
-            self._end_predecessor()
+            self.end_predecessor()
             self.identity.own(self.data)
-            if not known:
-                self._as_superuser(self.data, f"alter role dispatcher password '{password}';\n")
-            return password
+            if lost:  # also the home of an earlier version, whose functions logged in as the owner
+                self._as_superuser(self.data, "".join(_role(role, passwords[role]) for role in lost))
+            return passwords
         for left in self.home.glob("postgres.new.*"):
             shutil.rmtree(left, ignore_errors=True)
         # Made in a draft folder and renamed when complete: a half-made cluster must never be used.
@@ -74,35 +77,42 @@ class Cluster:
         names = ["--username=postgres", "--auth=reject", "--encoding=UTF8", "--locale=C"]
         self._run("initdb", "-D", str(draft), *names, *sync)
         (draft / "pg_hba.conf").write_text(ACCESS, encoding="ascii")
-        self._as_superuser(
-            draft,
-            f"create role dispatcher login createdb createrole password '{password}';\n"
-            "create database dispatcher owner dispatcher;\n",
-        )
+        roles = "".join(_role(role, password) for role, password in passwords.items())
+        self._as_superuser(draft, f"{roles}create database {OWNER} owner {OWNER};\n")
         draft.rename(self.data)
-        return password
+        return passwords
 
-    def launch(self, patience: float) -> tuple[subprocess.Popen[bytes], int]:
-        """Start the server under its guard; return the guard and the port once it serves.
+    def launch(
+        self, patience: float, *, port: int | None = None, closing: threading.Event | None = None
+    ) -> tuple[subprocess.Popen[bytes], int]:
+        """Start the server under its guard; return the guard and the port (the given one, if any) once it serves.
 
-        Tries again, for `patience` seconds, if that may help; raises PostgresError with the end of the log.
+        Tries again, for `patience` seconds, if that may help.  Raises PostgresError with the end of the log, and gives up as
+        soon as `closing` is set.
         """
         deadline = time.monotonic() + patience
+        closing = closing or threading.Event()
         while True:
-            port = self._port()
-            with self.server_log.open("ab") as sink:
+            chosen = port or self._port()
+            with homes.open_private(self.server_log, "a") as sink:
                 begin = sink.tell()
-                guard = self._start(port, sink.fileno())
+                guard = self._start(chosen, sink.fileno(), closing)
             if guard is not None:
-                return guard, port
-            said = self.server_log.read_bytes()[begin:].decode(errors="replace")
-            if time.monotonic() >= deadline or not any(text in said for text in TEMPORARY):
+                return guard, chosen
+            said = self._said(begin)
+            if closing.is_set() or time.monotonic() >= deadline or not any(text in said for text in TEMPORARY):
                 raise PostgresError(f"PostgreSQL did not start:\n{_tail(said)}\nNext: see {self.server_log}.")
             self.log("PostgreSQL did not start; trying again")
-            self._end_predecessor()
+            self.end_predecessor()
             time.sleep(0.2)
 
-    def _start(self, port: int, sink: int) -> subprocess.Popen[bytes] | None:
+    def _said(self, begin: int) -> str:
+        """Return what the server has written to its log since a place in it."""
+        with self.server_log.open("rb") as log:
+            log.seek(begin)
+            return log.read().decode(errors="replace")
+
+    def _start(self, port: int, sink: int, closing: threading.Event) -> subprocess.Popen[bytes] | None:
         """Start the server once, its output to `sink`; return its guard when it is ready, None when it is not."""
         status = self.data / "postmaster.pid"
         stale = _read(status)
@@ -121,7 +131,7 @@ class Cluster:
         )
         try:
             deadline = time.monotonic() + START_SECONDS
-            while guard.poll() is None and time.monotonic() < deadline:
+            while guard.poll() is None and time.monotonic() < deadline and not closing.is_set():
                 text = _read(status)
                 if text != stale and text.rstrip().endswith("ready"):
                     return guard
@@ -141,7 +151,7 @@ class Cluster:
             homes.write_private(keeper, f"{port}\n")
         return port
 
-    def _end_predecessor(self) -> None:
+    def end_predecessor(self) -> None:
         """End a server that still runs on the data folder: its guard is about to end it, or has been killed."""
         status = self.data / "postmaster.pid"
         first = _read(status).partition("\n")[0].strip()
@@ -189,6 +199,19 @@ class Cluster:
             raise PostgresError(
                 f"{program} failed:\n{_tail(done.stderr or done.stdout)}\nNext: correct what it says, and start again."
             )
+
+
+def _role(role: str, password: str) -> str:
+    """Return the statements, one a line, that make a role if it does not exist, and set its password."""
+    options = "login createdb createrole" if role == OWNER else "login"
+    exists = f"exists (select from pg_roles where rolname = '{role}')"
+    statements = [
+        f"do $$ begin if not {exists} then create role {role} {options}; end if; end $$;",
+        f"alter role {role} password '{password}';",
+    ]
+    if role != OWNER:  # the migration sets the timeouts of the role
+        statements.append(f"grant {role} to {OWNER} with admin option;")
+    return "".join(f"{statement}\n" for statement in statements)
 
 
 def end(guard: subprocess.Popen[bytes]) -> None:

@@ -8,34 +8,49 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from local import home as homes
-from local.postgres.cluster import Cluster, PostgresError, end
+from local.postgres.cluster import FUNCTIONS, OWNER, Cluster, PostgresError, end
+from local.postgres.tuning import tuned
 from local.postgres.unprivileged import find_identity
 
-__all__ = ["PostgresError", "Server", "find_binaries", "running", "started"]
-
-SETTINGS: Mapping[str, str] = {
-    "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",
-    "max_connections": "200",
-    "timezone": "UTC",
-    "log_timezone": "UTC",
-}
-"""Settings of every server, besides its port and the caller's settings.  fsync stays on: a 202 must survive a crash."""
+__all__ = ["FUNCTIONS", "PostgresError", "Server", "find_binaries", "running", "started"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Server:
-    """A running server; it ends with `guard`, which ends with the block or with this process."""
+    """A running server; it ends with its guard, which ends with the block or with this process."""
 
     url: str
+    """For the owner of the schema."""
+    functions_url: str
+    """For the functions: a role that owns nothing."""
     port: int
     bin: Path
-    guard: subprocess.Popen[bytes] = field(repr=False)
+    _cluster: Cluster = field(repr=False)
+    _guard: subprocess.Popen[bytes] = field(repr=False)
+    _closing: threading.Event = field(repr=False, default_factory=threading.Event)
+    _starting: threading.Lock = field(repr=False, default_factory=threading.Lock)
+
+    def has_ended(self) -> bool:
+        """Tell whether the server has ended by itself; one that is only stopped has not."""
+        return self._guard.poll() is not None
+
+    def restart(self, patience: float) -> None:
+        """Start a server that has ended again, on the same port; blocks until it serves.  Raises PostgresError."""
+        with self._starting:
+            self._cluster.end_predecessor()
+            self._guard, _ = self._cluster.launch(patience, port=self.port, closing=self._closing)
+
+    def close(self) -> None:
+        """End the server in order."""
+        self._closing.set()  # a restart in another thread gives up
+        with self._starting:
+            end(self._guard)
 
 
 @contextlib.contextmanager
@@ -48,6 +63,8 @@ def started(
 ) -> Generator[Server]:
     """Run the server of a home that the caller has claimed, with the database `dispatcher` of the role `dispatcher`.
 
+    The role `dispatcher_functions` can log in; the migration gives it its rights.
+
     Creates the cluster the first time; keeps the port of the last run if it is free.  Waits up to `patience` seconds for
     the end of an earlier server.  Raises UnprivilegedError, or PostgresError, whose text says what happened and
     what to do next.
@@ -58,16 +75,24 @@ def started(
         home=home,
         binaries=binaries,
         identity=find_identity(binaries / "postgres", home),
-        settings={**SETTINGS, **(settings or {})},
+        settings={**tuned(home, binaries), **(settings or {})},
         log=log,
     )
-    password = cluster.prepare()
+    passwords = cluster.prepare()
     guard, port = cluster.launch(patience)
+    address = f"127.0.0.1:{port}/dispatcher"
+    server = Server(
+        url=f"postgresql://{OWNER}:{passwords[OWNER]}@{address}",
+        functions_url=f"postgresql://{FUNCTIONS}:{passwords[FUNCTIONS]}@{address}",
+        port=port,
+        bin=binaries,
+        _cluster=cluster,
+        _guard=guard,
+    )
     try:
-        url = f"postgresql://dispatcher:{password}@127.0.0.1:{port}/dispatcher"
-        yield Server(url=url, port=port, bin=binaries, guard=guard)
+        yield server
     finally:
-        end(guard)
+        server.close()
 
 
 @contextlib.contextmanager

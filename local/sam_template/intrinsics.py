@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _PLACEHOLDER = re.compile(r"\$\{(!?)([^}]+)\}")
 _UNPREFIXED = ("Ref", "Condition")
+QUEUE = "AWS::SQS::Queue"
 
 
 class TemplateError(ValueError):
@@ -57,15 +58,19 @@ NO_VALUE = _NoValue()
 
 
 class Resolver:
-    """Resolves intrinsic functions for one template, one set of parameters, one (invented) account."""
+    """Resolves intrinsic functions for one template, one set of parameters, one (invented) account.
+
+    `url` is where the account's APIs are served; the URLs of queues begin with it.
+    """
 
     def __init__(
-        self, template: Mapping[str, Any], parameters: Mapping[str, str], *, region: str, account: str
+        self, template: Mapping[str, Any], parameters: Mapping[str, str], *, region: str, account: str, url: str = ""
     ) -> None:
         self._resources: Mapping[str, Any] = template["Resources"]
         self._conditions: Mapping[str, Any] = template.get("Conditions") or {}
         self._region = region
         self._account = account
+        self._url = url
         self._references = self._pseudo_parameters() | _parameters(template.get("Parameters") or {}, parameters)
         self._intrinsics: dict[str, Callable[[Any], object]] = {
             "Ref": self._ref,
@@ -96,6 +101,11 @@ class Resolver:
             raise TemplateError(f"the template has no condition {name}")
         return bool(self.resolve(self._conditions[name]))
 
+    def queue_name(self, name: str) -> str:
+        """Return the name that a queue gets on one machine; the name of a FIFO queue must end with .fifo."""
+        properties: Mapping[str, Any] = self._resources[name].get("Properties") or {}
+        return f"{name}.fifo" if properties.get("FifoQueue") else name
+
     def _resolve_mapping(self, value: dict[str, Any]) -> Any:
         if len(value) == 1:
             [(name, argument)] = value.items()
@@ -111,6 +121,8 @@ class Resolver:
         if name in self._references:
             return self._references[name]
         if name in self._resources:
+            if self._kind(name) == QUEUE:
+                return f"{self._url}/{self._account}/{self.queue_name(name)}"
             return name  # on one machine a resource's logical id is its name
         raise TemplateError(f"the template has neither a parameter nor a resource {name}")
 
@@ -118,9 +130,16 @@ class Resolver:
         name, attribute = path
         if name not in self._resources:
             raise TemplateError(f"the template has no resource {name} (of !GetAtt {name}.{attribute})")
-        if self._resources[name].get("Type") == "AWS::Serverless::Function" and attribute == "Arn":
-            return f"arn:aws:lambda:{self._region}:{self._account}:function:{name}"
-        return f"{name}.{attribute}"
+        match self._kind(name), attribute:
+            case "AWS::Serverless::Function", "Arn":
+                return f"arn:aws:lambda:{self._region}:{self._account}:function:{name}"
+            case "AWS::SQS::Queue", "Arn":
+                return f"arn:aws:sqs:{self._region}:{self._account}:{self.queue_name(name)}"
+            case _:
+                return f"{name}.{attribute}"
+
+    def _kind(self, name: str) -> str:
+        return str(self._resources[name].get("Type"))
 
     def _sub(self, argument: str | list[Any]) -> str:
         text: str = argument if isinstance(argument, str) else argument[0]

@@ -1,23 +1,24 @@
-"""The resources of template.yaml as values: functions, routes, authorizers, schedules."""
+"""The resources of template.yaml as values: functions, routes, authorizers, schedules, queues."""
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from local.sam_template.intrinsics import Resolver, TemplateError, read
+from local.sam_template.intrinsics import QUEUE, Resolver, TemplateError, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["Authorizer", "Deployment", "Function", "HttpRoute", "Schedule", "TemplateError"]
+__all__ = ["Authorizer", "Deployment", "Function", "HttpRoute", "Queue", "Schedule", "TemplateError"]
 
 _FUNCTION_ARN = re.compile(r":function:([^/:]+)")
 _RATE = re.compile(r"rate\((\d+) (minute|hour|day)s?\)")
+_EVENTS = ("ScheduleV2", "SQS")
 _SECONDS = {"minute": 60, "hour": 3600, "day": 86400}
 
 
@@ -68,6 +69,21 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Queue:
+    """A FIFO queue of SQS, with the function that handles its messages."""
+
+    name: str
+    arn: str
+    deduplicates_content: bool
+    deduplicates_by_group: bool
+    """Whether equal deduplication ids in two groups are two messages."""
+    function: str
+    batch_size: int
+    reports_failures: bool
+    """Whether the function names the messages that failed; otherwise a batch succeeds or fails as a whole."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """Everything in a template that runs on one machine."""
 
@@ -80,6 +96,7 @@ class Deployment:
     websocket_selection: str
     websocket_authorizer: Authorizer | None
     schedules: tuple[Schedule, ...]
+    queues: tuple[Queue, ...]
 
     @classmethod
     def load(
@@ -89,10 +106,14 @@ class Deployment:
         *,
         region: str = "us-east-1",
         account: str = "000000000000",
+        url: str = "",
     ) -> Deployment:
-        """Read a SAM template; raise TemplateError, which names it, for anything that is not supported."""
+        """Read a SAM template; raise TemplateError, which names it, for anything that is not supported.
+
+        `url` is where it will be served: the URLs of its queues begin with it.
+        """
         template = read(path)
-        resolver = Resolver(template, parameters or {}, region=region, account=account)
+        resolver = Resolver(template, parameters or {}, region=region, account=account, url=url)
         reader = _Reader(template, resolver, path.resolve().parent)
         functions = {name: reader.function(name) for name in reader.of_type("AWS::Serverless::Function")}
         sockets = list(reader.of_type("AWS::Serverless::WebSocketApi"))
@@ -112,7 +133,16 @@ class Deployment:
             websocket_selection=socket.get("RouteSelectionExpression", "$request.body.action"),
             websocket_authorizer=reader.websocket_authorizer(socket.get("Auth", {})),
             schedules=tuple(schedule for name in functions for schedule in reader.schedules(name)),
+            queues=tuple(queue for name in functions for queue in reader.queues(name)),
         )
+
+    def with_variables(self, variables: Mapping[str, Mapping[str, str]]) -> Deployment:
+        """Return the deployment with more environment variables for the functions named."""
+        functions = {
+            name: replace(each, environment=MappingProxyType({**each.environment, **variables.get(name, {})}))
+            for name, each in self.functions.items()
+        }
+        return replace(self, functions=MappingProxyType(functions))
 
 
 class _Reader:
@@ -213,13 +243,8 @@ class _Reader:
         )
 
     def schedules(self, name: str) -> Iterator[Schedule]:
-        """Yield the schedules among a function's events; any other kind of event is an error."""
-        for event, definition in self.properties(name).get("Events", {}).items():
-            if definition["Type"] != "ScheduleV2":
-                raise TemplateError(
-                    f"event {event} of {name} is a {definition['Type']}; only ScheduleV2 is supported here"
-                )
-            schedule = definition["Properties"]
+        """Yield the schedules among a function's events."""
+        for event, schedule in self._events(name, "ScheduleV2"):
             if schedule.get("State", "ENABLED") != "ENABLED":
                 continue
             rate = _RATE.fullmatch(str(schedule["ScheduleExpression"]))
@@ -230,6 +255,35 @@ class _Reader:
                 seconds=int(rate[1]) * _SECONDS[rate[2]],
                 input=json.loads(schedule["Input"]) if "Input" in schedule else None,
             )
+
+    def queues(self, name: str) -> Iterator[Queue]:
+        """Yield the queues among a function's events."""
+        for event, source in self._events(name, "SQS"):
+            resource = str(source["Queue"]).rpartition(":")[2].removesuffix(".fifo")
+            queue = self.properties(resource, of=QUEUE)
+            if not queue.get("FifoQueue"):
+                raise TemplateError(
+                    f"event {event} of {name}: {resource} is no FIFO queue; only those are supported here"
+                )
+            yield Queue(
+                name=self._resolver.queue_name(resource),
+                arn=source["Queue"],
+                deduplicates_content=bool(queue.get("ContentBasedDeduplication")),
+                deduplicates_by_group=queue.get("DeduplicationScope") == "messageGroup",
+                function=name,
+                batch_size=int(source.get("BatchSize", 10)),
+                reports_failures="ReportBatchItemFailures" in source.get("FunctionResponseTypes", ()),
+            )
+
+    def _events(self, name: str, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the name and the properties of each event of one type; a type that is not supported is an error."""
+        for event, definition in self.properties(name).get("Events", {}).items():
+            if definition["Type"] not in _EVENTS:
+                raise TemplateError(
+                    f"event {event} of {name} is a {definition['Type']}; only {' and '.join(_EVENTS)} are supported here"
+                )
+            if definition["Type"] == kind:
+                yield event, definition["Properties"]
 
 
 def _variables(properties: Mapping[str, Any]) -> dict[str, Any]:

@@ -184,16 +184,6 @@ def test_a_home_that_cannot_be_written_is_reported(home: Path) -> None:
     assert re.match(r"\nStartup failed: .*/file/home cannot be written: .*\.\nNext: .*DISPATCHER_HOME=", run.errors)
 
 
-def test_it_ends_when_its_database_ends(home: Path) -> None:
-    """With an exit code and a reason, instead of serving errors."""
-    with up(home) as run:
-        os.kill(int((run.home / "postgres" / "postmaster.pid").read_text().partition("\n")[0]), signal.SIGKILL)
-
-        assert run.process.wait(PATIENCE) == 1
-
-    assert "Stopped: PostgreSQL has ended" in run.errors
-
-
 def test_it_ends_on_sigint_although_it_was_started_with_sigint_ignored(home: Path) -> None:
     """A shell without job control ignores SIGINT for what it starts in the background."""
     ignoring = ("bash", "-c", 'trap "" INT; exec "$@"', "bash", sys.executable, "-m", "local.up")

@@ -82,6 +82,8 @@ class Target:
     """A boto3 client of its @connections API."""
     functions: Any
     """A boto3 client of Lambda."""
+    key: dict[str, Any] = field(default_factory=dict[str, Any])
+    """The key for the AWS APIs of the gateway of local/, as arguments of boto3."""
     log: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     """Each function's name with a line that it printed; only for the gateway of local/."""
 
@@ -137,7 +139,8 @@ class Target:
 
     def connections_at(self, stage: str) -> Any:
         """Return a boto3 client of @connections, on the gateway of local/, with this path in its URL."""
-        return boto3.client("apigatewaymanagementapi", endpoint_url=self.http + stage, **LOCAL)
+        options: dict[str, Any] = {**LOCAL, **self.key}
+        return boto3.client("apigatewaymanagementapi", endpoint_url=self.http + stage, **options)
 
     def recorded(self, function: str, agent: str | None = None) -> list[dict[str, Any]]:
         """Return the events that a function got so far, of one agent or of all, on the gateway of local/."""
@@ -180,14 +183,21 @@ def local_gateway(folder: Path | None = None, **settings: Any) -> Generator[Targ
     """Serve the stage with the gateway of local/, with the given settings of the gateway."""
     del folder
     log: list[tuple[str, str]] = []
-    with gateway_in_thread(STAGE / "template.yaml", log=lambda name, line: log.append((name, line)), **settings) as url:
+    template = STAGE / "template.yaml"
+    with gateway_in_thread(template, log=lambda name, line: log.append((name, line)), **settings) as serving:
+        key = {
+            "aws_access_key_id": serving.credentials.key_id,
+            "aws_secret_access_key": serving.credentials.secret,
+        }
+        options: dict[str, Any] = {**LOCAL, **key, "endpoint_url": serving.url}
         yield Target(
             name="local",
-            http=url,
-            sockets=f"ws{url.removeprefix('http')}/live",
+            http=serving.url,
+            sockets=f"ws{serving.url.removeprefix('http')}/live",
             later="Later",
-            connections=boto3.client("apigatewaymanagementapi", endpoint_url=url, **LOCAL),
-            functions=boto3.client("lambda", endpoint_url=url, **LOCAL),
+            connections=boto3.client("apigatewaymanagementapi", **options),
+            functions=boto3.client("lambda", **options),
+            key=key,
             log=log,
         )
 

@@ -23,6 +23,7 @@ CALLERS = {
     "ConnectFunction": 10,  # an agent waits so long for its handshake
     "MessageFunction": SOCKET_ROUTE,
     "DisconnectFunction": SOCKET_ROUTE,
+    "LateReportsFunction": ASYNCHRONOUS,
     "FlushFunction": ASYNCHRONOUS,
     "SweeperFunction": SCHEDULE,
     "AuditFunction": 300,
@@ -33,6 +34,7 @@ POST, LOOK, CLOSE = (f"execute-api:ManageConnections {method}" for method in ("P
 DATABASE = {"rds-db:connect own database", "secretsmanager:GetSecretValue database secret"}
 FRONT_DOOR, TOKENS = "secretsmanager:GetSecretValue OriginSecret", "secretsmanager:GetSecretValue TokenSecret"
 FLUSH, FAILED = "lambda:InvokeFunction FlushFunction", "sqs:SendMessage FailedEvents"
+LATER = "sqs:SendMessage LateReports"
 RIGHTS = {
     "CommandsFunction": {*DATABASE, FRONT_DOOR, POST},
     "SessionsFunction": {*DATABASE, FRONT_DOOR, POST},
@@ -43,7 +45,8 @@ RIGHTS = {
     "AuthorizeAgentFunction": {*DATABASE, FRONT_DOOR},
     "ConnectFunction": {*DATABASE, CLOSE, FLUSH},
     "FlushFunction": {*DATABASE, POST, LOOK, FAILED},
-    "MessageFunction": {*DATABASE, POST, CLOSE},
+    "MessageFunction": {*DATABASE, POST, CLOSE, LATER},
+    "LateReportsFunction": {*DATABASE, POST, CLOSE},
     "DisconnectFunction": DATABASE,
     "SweeperFunction": {*DATABASE, POST, CLOSE, FLUSH, FAILED},
     "AuditFunction": {*DATABASE, FAILED},
@@ -58,6 +61,7 @@ RIGHTS = {
 MANAGED = {
     "AWSLambdaBasicExecutionRole": "writes logs; before a function runs there is no log stream to name",
     "AWSXrayWriteOnlyAccess": "traces belong to no resource",
+    "AWSLambdaSQSQueueExecutionRole": "lets Lambda read the queue of a function's event",
     "AWSLambdaVPCAccessExecutionRole": "Lambda creates network interfaces, whose names are not known before",
 }
 
@@ -205,6 +209,18 @@ def test_failed_asynchronous_and_scheduled_events_go_to_a_queue(template: Templa
     assert all(schedule["Target"]["DeadLetterConfig"]["Arn"] == failed for schedule in schedules)
 
 
+def test_late_reports_wait_in_order_until_they_are_settled(template: Template) -> None:
+    """A message stays invisible for six times the function's timeout, as AWS advises; failures are told one by one."""
+    queue = template.resources["LateReports"]["Properties"]
+    [source] = template.of_type("AWS::Lambda::EventSourceMapping").values()
+
+    assert queue["FifoQueue"] is True
+    assert queue["VisibilityTimeout"] >= 6 * template.functions["LateReportsFunction"]["Timeout"]
+    assert source["FunctionName"] == {"Ref": "LateReportsFunction"}
+    assert source["EventSourceArn"] == {"Fn::GetAtt": ["LateReports", "Arn"]}
+    assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+
+
 def test_each_caller_of_a_function_has_permission_for_these_apis_only(template: Template) -> None:
     """Without the permission every call is a 500, and only the gateway's log has the reason."""
     permissions = template.of_type("AWS::Lambda::Permission").values()
@@ -213,7 +229,8 @@ def test_each_caller_of_a_function_has_permission_for_these_apis_only(template: 
         for permission in permissions
     }
 
-    behind_no_api = {"FlushFunction", "SweeperFunction", "AuditFunction", "MigrateFunction", "DeployFunction"}
+    by_queue_or_schedule = {"LateReportsFunction", "SweeperFunction", "AuditFunction"}
+    behind_no_api = {"FlushFunction", "MigrateFunction", "DeployFunction", *by_queue_or_schedule}
     assert permitted == set(template.functions) - behind_no_api
     for permission in permissions:
         assert permission["Principal"] == "apigateway.amazonaws.com"

@@ -13,6 +13,7 @@ from local.options import OptionError, Options
     [
         *(("DISPATCHER_PORT", value) for value in ("http", "-1", "65536", "8000.0", "\N{SUPERSCRIPT TWO}")),
         *(("DISPATCHER_SWEEP_SECONDS", value) for value in ("often", "0", "-3", "inf", "nan")),
+        *(("DISPATCHER_HOSTS", value) for value in ("http://a.example", "a.example:80", "*")),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named(name: str, value: str) -> None:
@@ -28,3 +29,8 @@ def test_an_empty_variable_is_unset() -> None:
     assert Options.read(dict.fromkeys(names, "")) == Options.read({})
     assert Options.read({}).port == 8000
     assert Options.read({}).home == Path.cwd() / ".dispatcher"
+
+
+def test_further_hosts_are_a_list() -> None:
+    """With commas; blanks do not count."""
+    assert Options.read({"DISPATCHER_HOSTS": "a.example, b.example,::2,"}).hosts == ("a.example", "b.example", "::2")

@@ -68,16 +68,18 @@ def migrate(conn: Connection) -> list[str]:
 
 
 def grant_to(conn: Connection, role: str) -> None:
-    """Let a role that logs in with IAM read and write rows, but not change the schema or other roles.
+    """Let the functions' role read and write rows, but not change the schema or other roles.
 
-    Needs the owner of the schema, who may create roles.  Safe to repeat.
+    On AWS it logs in with IAM; on one machine it exists already, and has a password.  Needs the owner of the schema, who may
+    create roles.  Safe to repeat.
     """
     name = sql.Identifier(role)
     with conn.transaction():
         if conn.execute("select from pg_roles where rolname = %s", (role,)).fetchone() is None:
             conn.execute(sql.SQL("create role {} login").format(name))
+        if conn.execute("select from pg_roles where rolname = 'rds_iam'").fetchone():
+            conn.execute(sql.SQL("grant rds_iam to {}").format(name))
         for statement in (
-            "grant rds_iam to {}",
             "grant usage on schema public to {}",
             "grant select, insert, update, delete on all tables in schema public to {}",
             "grant usage on all sequences in schema public to {}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,7 @@ from websockets.exceptions import ConnectionClosed
 
 from local import ports
 from local.apigateway.listener import Gateway
+from local.apigateway.queues import Queues
 from local.lambda_runtime.runtime import Runtime
 from local.sam_template.resources import Deployment
 
@@ -22,30 +24,43 @@ if TYPE_CHECKING:
 
     from websockets.sync.client import ClientConnection
 
+    from local.credentials import Credentials
     from tests.gateway.targets import Target
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """A gateway that serves: its URL, and the key for its AWS APIs."""
+
+    url: str
+    credentials: Credentials
+
+
 @contextlib.contextmanager
-def gateway_in_thread(template: Path, *, log: Callable[[str, str], None], **settings: Any) -> Generator[str]:
-    """Serve a template on a free port in a thread, with the given settings of the gateway; yield the URL.
+def gateway_in_thread(
+    template: Path, *, log: Callable[[str, str], None], queue_file: Path | None = None, **settings: Any
+) -> Generator[Serving]:
+    """Serve a template on a free port in a thread, with the given settings of the gateway.
 
     The template's parameter `Gateway` gets the URL.
     """
     ready = threading.Event()
-    stop: list[Callable[[], object]] = []
+    running: list[tuple[Callable[[], object], Credentials]] = []
     listener = ports.listen(0)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    deployment = Deployment.load(template, {"Gateway": url})
+    deployment = Deployment.load(template, {"Gateway": url}, url=url)
 
     async def run() -> None:
         runtime = Runtime(deployment, gateway_url=url, log=log, retry_delays=(0.05, 0.1), preload=["boto3"])
-        gateway = Gateway(runtime, **settings)
+        queues = Queues(runtime, queue_file, log=log)
+        gateway = Gateway(runtime, queues=queues, **settings)
         loop = asyncio.get_running_loop()
-        stop.append(lambda: loop.call_soon_threadsafe(gateway.stop))
+        running.append((lambda: loop.call_soon_threadsafe(gateway.stop), runtime.credentials))
         try:
             await gateway.serve(listener, ready=ready.set)
         finally:
             await runtime.close()
+            await queues.close()
 
     def work() -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -55,9 +70,9 @@ def gateway_in_thread(template: Path, *, log: Callable[[str, str], None], **sett
     thread.start()
     try:
         assert ready.wait(10)
-        yield url
+        yield Serving(url=url, credentials=running[0][1])
     finally:
-        stop[0]()
+        running[0][0]()
         thread.join(20)
         assert not thread.is_alive()
 

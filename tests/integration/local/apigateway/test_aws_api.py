@@ -6,13 +6,17 @@ import json
 import socket
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
 import urllib3
 from botocore.exceptions import ClientError
 
+from tests.gateway.targets import LOCAL
 from tests.integration.local.apigateway.serving import overfill
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.gateway.targets import Target
 
 
@@ -56,11 +60,40 @@ def test_messages_in_and_out_move_last_active_at(served: Target) -> None:
         served.until(lambda: last_active() > second)
 
 
-def test_a_call_must_be_signed(served: Target) -> None:
-    """Otherwise a page in a browser could invoke functions."""
-    answer = urllib3.request("POST", f"{served.http}/2015-03-31/functions/Later/invocations", body=b"{}")
+@pytest.mark.parametrize("signature", [None, "AWS4-HMAC-SHA256 nothing"])
+@pytest.mark.parametrize("path", ["/2015-03-31/functions/Later/invocations", "/@connections/any", "/sqs"])
+def test_a_call_must_be_signed(served: Target, path: str, signature: str | None) -> None:
+    """Otherwise any process, and any page in a browser, could invoke functions."""
+    headers = {"authorization": signature} if signature else {}
+
+    answer = urllib3.request("POST", served.http + path, body=b"{}", headers=headers)
 
     assert answer.status == 403
+    assert answer.headers["x-amzn-errortype"] in {"MissingAuthenticationTokenException", "IncompleteSignatureException"}
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        ({"aws_access_key_id": "local"}, "UnrecognizedClientException"),
+        ({"aws_secret_access_key": "local"}, "InvalidSignatureException"),
+    ],
+)
+def test_a_call_must_be_signed_with_the_key_of_this_run(served: Target, key: dict[str, str], kind: str) -> None:
+    """No function runs, no message is posted."""
+    options: dict[str, Any] = {**LOCAL, **served.key, **key, "endpoint_url": served.http}
+    with served.connected("forged") as (_agent, identity):
+        functions, connections = boto3.client("lambda", **options), boto3.client("apigatewaymanagementapi", **options)
+        calls: list[Callable[[], Any]] = [
+            lambda: functions.invoke(FunctionName="Later", Payload=b"{}"),
+            lambda: connections.post_to_connection(ConnectionId=identity, Data=b"forged"),
+        ]
+        for call in calls:
+            with pytest.raises(ClientError) as refused:
+                call()
+            response: dict[str, Any] = {**refused.value.response}
+            assert response["ResponseMetadata"]["HTTPStatusCode"] == 403
+            assert response["Error"]["Code"] == kind
 
 
 @pytest.mark.parametrize("name", ["Later", "arn:aws:lambda:us-east-1:000000000000:function:Later", "Later:$LATEST"])

@@ -57,6 +57,7 @@ def test_a_function_sees_only_lambdas_environment(tmp_path: Path, monkeypatch: p
 
         assert "SECRET_OF_A_DEVELOPER" not in environment
         assert {name: environment[name] for name in expected} == expected
+        assert environment["AWS_ACCESS_KEY_ID"] == running.runtime.credentials.key_id
 
     expected = {
         "OWN": "template",
@@ -66,7 +67,7 @@ def test_a_function_sees_only_lambdas_environment(tmp_path: Path, monkeypatch: p
         "AWS_REGION": "us-east-1",
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_ENDPOINT_URL_LAMBDA": "http://gateway",
-        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_ENDPOINT_URL_SQS": "http://gateway/sqs",
     }
     run(tmp_path, test)
 

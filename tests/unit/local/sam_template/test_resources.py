@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from local.sam_template.resources import Authorizer, Deployment, Function, HttpRoute, Schedule, TemplateError
+from local.sam_template.resources import Authorizer, Deployment, Function, HttpRoute, Queue, Schedule, TemplateError
 
 ROOT = Path(__file__).parents[4]
 
@@ -28,6 +28,13 @@ def values(folder: Path, expression: str, head: str = "", **parameters: str) -> 
     text = f"{head}\nResources:{FUNCTION.rstrip()[:-1]}, Environment: {{Variables: {{X: {expression}}}}}}}"
     return load(folder, text, **parameters).functions["Hello"].environment["X"]
 
+
+STANDARD_QUEUE = """
+  F:
+    Type: AWS::Serverless::Function
+    Properties: {CodeUri: a, Handler: a.b, Events: {E: {Type: SQS, Properties: {Queue: !GetAtt Q.Arn}}}}
+  Q: {Type: AWS::SQS::Queue}
+"""
 
 HEAD = """
 Parameters:
@@ -131,6 +138,50 @@ Resources:{FUNCTION}
     )
 
 
+def test_a_queue_and_the_function_that_handles_its_messages_are_read(tmp_path: Path) -> None:
+    """Functions know the queue by its URL, the event by its ARN; the local name ends as the name of a FIFO queue must."""
+    text = """
+Resources:
+  Hello:
+    Type: AWS::Serverless::Function
+    Properties:
+      CodeUri: hello
+      Handler: app.handler
+      Environment: {Variables: {URL: !Ref Late}}
+      Events:
+        Waiting:
+          Type: SQS
+          Properties: {Queue: !GetAtt Late.Arn, BatchSize: 5, FunctionResponseTypes: [ReportBatchItemFailures]}
+  Late: {Type: AWS::SQS::Queue, Properties: {FifoQueue: true, DeduplicationScope: messageGroup}}
+"""
+    (tmp_path / "template.yaml").write_text(text, encoding="utf-8")
+
+    deployment = Deployment.load(tmp_path / "template.yaml", url="http://127.0.0.1:8000")
+
+    assert deployment.functions["Hello"].environment["URL"] == "http://127.0.0.1:8000/000000000000/Late.fifo"
+    assert deployment.queues == (
+        Queue(
+            name="Late.fifo",
+            arn="arn:aws:sqs:us-east-1:000000000000:Late.fifo",
+            deduplicates_content=False,
+            deduplicates_by_group=True,
+            function="Hello",
+            batch_size=5,
+            reports_failures=True,
+        ),
+    )
+
+
+def test_a_function_can_get_variables_of_its_own(tmp_path: Path) -> None:
+    """They replace the template's, and no other function sees them."""
+    text = f"Resources:{FUNCTION}{FUNCTION.replace('Hello', 'Other')}"
+
+    deployment = load(tmp_path, text).with_variables({"Hello": {"X": "own"}})
+
+    assert deployment.functions["Hello"].environment == {"X": "own"}
+    assert deployment.functions["Other"].environment == {}
+
+
 @pytest.mark.parametrize(
     ("resources", "complaint"),
     [
@@ -147,8 +198,12 @@ Resources:{FUNCTION}
         ),
         ("R: {Type: AWS::ApiGatewayV2::Route, Properties: {RouteKey: GET /, Target: integrations/Nope}}", "Nope"),
         (
-            "F: {Type: AWS::Serverless::Function, Properties: {CodeUri: a, Handler: a.b, Events: {E: {Type: SQS}}}}",
-            "event E of F is a SQS",
+            "F: {Type: AWS::Serverless::Function, Properties: {CodeUri: a, Handler: a.b, Events: {E: {Type: S3}}}}",
+            "event E of F is a S3",
+        ),
+        (
+            STANDARD_QUEUE,
+            "event E of F: Q is no FIFO queue",
         ),
         (
             "W: {Type: AWS::Serverless::WebSocketApi, Properties: {Routes: {$default: {FunctionArn: 'arn:function:Nope'}}}}",
@@ -192,3 +247,6 @@ def test_the_products_template_is_understood() -> None:
     assert deployment.functions["ConnectFunction"].environment["FLUSH_FUNCTION"] == "FlushFunction"
     assert deployment.functions["SweeperFunction"].environment["CONNECTIONS_URL"] == "http://127.0.0.1:8000"
     assert deployment.functions["SweeperFunction"].layers == (ROOT / "layers/dispatcher",)
+    [queue] = deployment.queues
+    assert (queue.function, queue.reports_failures) == ("LateReportsFunction", True)
+    assert deployment.functions["MessageFunction"].environment["LATE_REPORTS_QUEUE_URL"].endswith(f"/{queue.name}")

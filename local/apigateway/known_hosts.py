@@ -1,0 +1,60 @@
+"""Refuses requests that a foreign site has made a browser send.
+
+A page of another site can send requests to this machine, and with DNS rebinding it can even read the answers: its own
+name then leads here.  A browser tells both: the name in `Host`, the site in `Origin`.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import JSONResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from starlette.responses import Response
+
+_THIS_MACHINE = frozenset({"127.0.0.1", "localhost", "::1"})
+_NAME = re.compile(rb"(?:[a-z][a-z0-9+.-]*://)?(?:\[([0-9a-f:.]+)\]|([^\s:/?#@\[\]]+))(?::\d*)?", re.IGNORECASE)
+"""A Host header, or an Origin header with a site: the name is in one of the groups."""
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class KnownHosts:
+    """Knows what is addressed to this machine, or to one of `hosts`, by a client or page of it.
+
+    Any port is accepted, as it differs behind a forwarded port or a proxy; a foreign site cannot have one of these names.
+    """
+
+    def __init__(self, hosts: Iterable[str]) -> None:
+        self._hosts = _THIS_MACHINE | {host.lower() for host in hosts}
+        self._knows = lru_cache(maxsize=64)(self._names_a_known_host)
+
+    def refusal_of(self, scope: Mapping[str, Any]) -> Response | None:
+        """Return the refusal of a request that a foreign site has sent, given its ASGI scope."""
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
+        hosts = [value for name, value in headers if name == b"host"]
+        origins = [value for name, value in headers if name == b"origin"]
+        if len(hosts) != 1 or not self._knows(hosts[0]):
+            detail = "The Host header must name this machine. Another name is allowed if DISPATCHER_HOSTS contains it."
+            return _problem(421, "Misdirected Request", detail)
+        if _acts(scope) and not all(self._knows(origin) for origin in origins):
+            detail = "A page of another site may not do this. Its host is allowed if DISPATCHER_HOSTS contains it."
+            return _problem(403, "Forbidden", detail)
+        return None
+
+    def _names_a_known_host(self, value: bytes) -> bool:
+        found = _NAME.fullmatch(value)
+        return found is not None and (found[1] or found[2]).decode("latin-1").lower() in self._hosts
+
+
+def _acts(scope: Mapping[str, Any]) -> bool:
+    return scope["type"] == "websocket" or scope["method"] not in _READING
+
+
+def _problem(status: int, title: str, detail: str) -> JSONResponse:
+    problem = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    return JSONResponse(problem, status, media_type="application/problem+json")
