@@ -14,7 +14,6 @@ from dispatcher.sessions.session_records import SessionStates
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     """Answer an event of the route `heartbeat`."""
-    request_id = event["requestContext"]["requestId"]
     gateway = ApiGateway.from_environment()
-    conversation.handle(Said.from_event(event), request_id, gateway, SessionStates(), deadline_of(context))
+    conversation.handle(Said.from_event(event), None, gateway, SessionStates(), deadline_of(context))
     return {"statusCode": 200}

@@ -11,14 +11,18 @@ from dispatcher.protocol.frames import received_message
 from dispatcher.protocol.said import Said
 
 
-def handle(said: Said, event_id: str, gateway: Gateway, observer: SessionObserver, deadline: Deadline) -> None:
-    """Settle a message, or keep it while the database cannot be reached; then answer it.
+def handle(said: Said, event_id: str | None, gateway: Gateway, observer: SessionObserver, deadline: Deadline) -> None:
+    """Settle a message and answer it, or keep it under `event_id` while the database cannot be reached.
 
-    Agents of protocol 1 report everything once: a report that is lost here is lost for good.
+    Agents of protocol 1 report everything once: a report that is lost here is lost for good.  A heartbeat has no event id: the
+    next one is as good.
     """
     try:
         received = database.persistently(lambda conn: reports.receive(conn, said, observer))
     except database.INTERRUPTIONS:
+        if event_id is None:
+            logger.warning("Heartbeat dropped", extra={"agent_id": said.agent_id})
+            return
         if settings.late_reports_queue() is None:
             raise
         late_reports.keep(said, event_id)
