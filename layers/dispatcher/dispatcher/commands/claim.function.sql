@@ -102,6 +102,18 @@ begin
     order by c.priority desc, c.seq;
 end $$;
 
+-- Record that the handshake of a connection is over, unless a newer connection exists, and claim.
+create function {f}.go_live(p_agent_id text, p_epoch bigint, p_token uuid)
+returns table (
+    kind text, connection_id text, epoch bigint, mode text, refusals integer,
+    command_id text, attempt integer, frame text, seconds_left double precision)
+language plpgsql as $$
+#variable_conflict use_column
+begin
+    update agents a set live = true where a.agent_id = p_agent_id and a.epoch = p_epoch;
+    return query select * from {f}.claim(p_agent_id, p_token);
+end $$;
+
 -- Choose and lock the next commands of an agent, in order.
 create function {f}.choose(agent agents, skip boolean) returns text[] language plpgsql
 set enable_seqscan = off

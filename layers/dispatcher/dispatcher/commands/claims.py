@@ -62,6 +62,7 @@ class DueAgent:
 
 
 _CLAIM = call("select * from {f}.claim(%s, %s)")
+_GO_LIVE = call("select * from {f}.go_live(%s, %s, %s)")
 _RELEASE = call(
     "select * from {f}.release(%(agent_id)s, %(token)s, %(connection_id)s, %(epoch)s, %(outcome)s, %(taken)s::text[],"
     " %(taken_attempts)s::int[], %(unsent)s::text[], %(unsent_attempts)s::int[], %(cause)s, %(told)s::text[], %(again)s)"
@@ -80,6 +81,12 @@ def claim(conn: Connection, agent_id: str) -> Claim | None:
     """
     token = uuid4()
     return claim_of(agent_id, token, conn.execute(_CLAIM, (agent_id, token)).fetchall())
+
+
+def claim_live(conn: Connection, agent_id: str, epoch: int) -> Claim | None:
+    """Record that the handshake of a connection is over, unless a newer connection exists, and claim."""
+    token = uuid4()
+    return claim_of(agent_id, token, conn.execute(_GO_LIVE, (agent_id, epoch, token)).fetchall())
 
 
 def claim_of(agent_id: str, token: UUID, rows: Iterable[Sequence[Any]]) -> Claim | None:

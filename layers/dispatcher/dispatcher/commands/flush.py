@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dispatcher.agents import connections
+from dispatcher.commands import claims
 from dispatcher.commands.delivery import POST_SECONDS, Deadline, Delivered, deliver
 from dispatcher.commands.submission import AcceptedEntry
 from dispatcher.platform import lambda_api, settings
@@ -90,8 +91,8 @@ def flush(conn: Connection, gateway: Gateway, request: FlushRequest, deadline: D
             return Delivered()
         time.sleep(pause)
         pause = min(2 * pause, LAST_LOOK_SECONDS)
-    connections.mark_live(conn, request.agent_id, request.epoch)
-    return deliver(conn, gateway, request.agent_id, deadline)
+    claim = claims.claim_live(conn, request.agent_id, request.epoch)
+    return Delivered() if claim is None else deliver(conn, gateway, request.agent_id, deadline, claim=claim)
 
 
 def flush_agents(conn: Connection, gateway: Gateway, agent_ids: Sequence[str], deadline: Deadline) -> Delivered:
