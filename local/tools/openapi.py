@@ -19,6 +19,15 @@ PROBLEM = {
 }
 
 
+def paths() -> str:
+    """Return the paths of all functions and their methods, as the text of their file."""
+    table: dict[str, list[str]] = {}
+    for name in FUNCTIONS:
+        for method, path in _load(name).api.templates:
+            table.setdefault(path, []).append(method)
+    return json.dumps({path: sorted(table[path]) for path in sorted(table)}, indent=1) + "\n"
+
+
 def document() -> dict[str, Any]:
     """Build the document from the functions' own resolvers."""
     paths: dict[str, Any] = {}

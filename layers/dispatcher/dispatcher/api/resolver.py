@@ -1,25 +1,22 @@
 """The HTTP edge of a function: who calls, what they send, and answers of every kind."""
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.event_handler.openapi.params import Header, Query
 from aws_lambda_powertools.utilities.typing import LambdaContext
+from pydantic import BaseModel
 
 from dispatcher.access.roles import Operator, Role
-from dispatcher.api.cursors import PAGE_MOST
+from dispatcher.api import cursors, incoming
+from dispatcher.api.cursors import PAGE_BYTES, PAGE_MOST
 from dispatcher.api.problems import event_answer_of, malformed, not_found, problem_of
-from dispatcher.errors import (
-    DispatcherError,
-    InvalidRequest,
-    NotAllowed,
-    NotAuthenticated,
-    Unavailable,
-    UnsupportedMediaType,
-)
+from dispatcher.api.schema_base import render
+from dispatcher.errors import NotAllowed, NotAuthenticated, Unavailable
 from dispatcher.platform import edge
 from dispatcher.platform.json_text import loads_strict
 from dispatcher.platform.observability import deadline_of
@@ -29,13 +26,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+SECURITY_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+"""For browsers: an answer is data, and nobody keeps it.  A route that serves a page gives its own policy."""
+
 IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=256)]
 """The key under which a request may be repeated without a second effect."""
 Limit = Annotated[int, Query(ge=1, le=PAGE_MOST)]
 """The most entries of a page."""
 Cursor = Annotated[str | None, Query()]
-
-_BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 
 
 class Api(APIGatewayHttpResolver):
@@ -47,6 +50,10 @@ class Api(APIGatewayHttpResolver):
     def __init__(self, *, public: frozenset[str] | None = frozenset()) -> None:
         super().__init__(enable_validation=True, json_body_deserializer=_body)
         self._public = public
+        self.templates: list[tuple[str, str]] = []
+        """Each route's method and path, with the names of its parameters in braces."""
+        # The functions build their own documents, so nothing is validated a second time.
+        self._response_validation_middleware = _rendered
         if public is not None:
             self.use(middlewares=[_refuse_unknown_parameters])
         self.exception_handler(Exception)(problem_of)
@@ -55,10 +62,26 @@ class Api(APIGatewayHttpResolver):
     def answer(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         """Answer one HTTP event."""
         try:
-            self._admit(event)
-        except DispatcherError as error:
-            return event_answer_of(problem_of(error))
-        return self.resolve(event, context)
+            admitted = incoming.admit(event)
+            self._authenticate(admitted)
+        except Exception as error:  # noqa: BLE001 - problem_of logs what it does not know
+            answer = event_answer_of(problem_of(error))
+        else:
+            answer = self.resolve(admitted, context)
+        answer["headers"] = SECURITY_HEADERS | answer["headers"]
+        return answer | {"body": ""} if incoming.method_of(event) == "HEAD" else answer
+
+    def route(self, rule: str, method: str | list[str] | tuple[str], *args: Any, **options: Any) -> Any:
+        """Add a route; a path's parameter stands in angle brackets."""
+        methods = (method,) if isinstance(method, str) else method
+        self.templates += [(each, rule.translate(_BRACES)) for each in methods]
+        return super().route(rule, method, *args, **options)
+
+    @staticmethod
+    def _compile_regex(rule: str, base_regex: str = "") -> re.Pattern[str]:
+        """Let a parameter be any segment; Powertools would refuse ids that end with a hyphen."""
+        del base_regex
+        return re.compile(re.sub(r"<(\w+)>", r"(?P<\1>[^/]+)", rule) + r"\Z")
 
     def operator_with(self, role: Role) -> Operator:
         """Return the operator who calls; raises NotAllowed for a lower role."""
@@ -88,17 +111,14 @@ class Api(APIGatewayHttpResolver):
         """The headers of the request, with lower-case names."""
         return edge.headers_of(self.current_event.raw_event)
 
-    def _admit(self, event: Mapping[str, Any]) -> None:
-        headers = edge.headers_of(event)
-        if not edge.came_through(headers):
-            raise NotAllowed("This address is not for callers; use the address of the service.")
-        method, path = event["requestContext"]["http"]["method"], event["rawPath"]
-        content_type = headers.get("content-type", "application/json").strip().lower()
-        if method in _BODY_METHODS and event.get("body") and not content_type.startswith("application/json"):
-            raise UnsupportedMediaType("Send JSON, with the header `Content-Type: application/json`.")
+    def _authenticate(self, event: Mapping[str, Any]) -> None:
+        method, path = incoming.method_of(event), event["rawPath"]
         if self._public is None or f"{method} {path}" in self._public:
             return
         self.context["operator"] = _operator_of(event)
+
+
+_BRACES = str.maketrans("<>", "{}")
 
 
 def answer_with(status: HTTPStatus, document: T, *, location: str | None = None) -> Response[T]:
@@ -110,6 +130,38 @@ def answer_with(status: HTTPStatus, document: T, *, location: str | None = None)
 def accepted(document: T, location: str) -> Response[T]:
     """Answer 202: the request is committed, and `location` shows its state."""
     return answer_with(HTTPStatus.ACCEPTED, document, location=location)
+
+
+def answer_page(
+    plural: str,
+    rows: Sequence[T],
+    document: Callable[[T], BaseModel],
+    *,
+    limit: int,
+    position: Callable[[T], str | int],
+    more: bool | None = None,
+    exclude: set[str] | None = None,
+) -> Response[Any]:
+    """Answer with a page of a list, and the cursor of the next page.
+
+    The page ends before PAGE_BYTES are exceeded, or with its first row.  `more` tells whether rows follow the last one;
+    None: they do if there are as many as the limit.
+    """
+    items: list[str] = []
+    size = 0
+    for row in rows:
+        item = render(document(row), exclude=exclude)
+        size += len(item) if item.isascii() else len(item.encode())
+        if items and size > PAGE_BYTES:
+            more = True
+            break
+        items.append(item)
+    if len(rows) == limit if more is None else more:
+        following = f'"{cursors.encode(position(rows[len(items) - 1]))}"'
+    else:
+        following = "null"
+    body = f'{{"{plural}":[{",".join(items)}],"nextCursor":{following}}}'
+    return Response(status_code=HTTPStatus.OK, content_type="application/json", body=body)
 
 
 def no_content() -> Response[None]:
@@ -144,13 +196,18 @@ def _refuse_unknown_parameters(api: Api, following: Callable[[Api], Response[Any
     if route is not None:
         known = {parameter.alias for parameter in route.dependant.query_params}
         asked = api.current_event.resolved_query_string_parameters
-        unknown = [{"at": f"query/{name}", "is": "Not a parameter of this path"} for name in sorted({*asked} - known)]
+        unknown = [{"at": f"query/{name[:64]}", "is": "Not a parameter of this path"} for name in sorted({*asked} - known)]
         if unknown:
             raise malformed(unknown)
     return following(api)
 
 
+def _rendered(api: Api, following: Callable[[Api], Response[Any]]) -> Response[Any]:
+    response = following(api)
+    if isinstance(response.body, BaseModel):
+        response.body = render(response.body)
+    return response
+
+
 def _body(text: str | None) -> Any:
-    if not text:
-        raise InvalidRequest("The body is empty; this path needs JSON.")
-    return loads_strict(text)
+    return loads_strict(text) if text else None

@@ -1,28 +1,59 @@
 """What every request body and every answer has in common: JSON in camelCase; unknown fields are refused."""
 
-from datetime import datetime
-from typing import Annotated, Literal
+import re
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    StringConstraints,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
+
+from dispatcher.platform.json_text import dumps
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/-]*$")]
 """An identifier that is safe in a URL, in a log, and as the name of a file."""
-AgentId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]*$")]
-"""The id of a new agent: it is a segment of a path."""
 Word = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^\S(.*\S)?$")]
 Labels = dict[Word, Annotated[str, StringConstraints(max_length=256)]]
 RoleName = Literal["reader", "sender", "admin"]
 Id = Annotated[str, BeforeValidator(str)]
 """An id that is a UUID in the table and text in an answer."""
+
+RESERVED_IDS = frozenset({"connect", "register"})
+"""An agent of this name would have the path of another operation."""
+FIRST_YEAR = 1970
 LAST_YEAR = 9000
 """Leaves room for what is added to a moment: decoders end with the year 9999."""
+SAID_BYTES = 16 * 1024
+"""The most that an agent may say of itself in one field, as JSON."""
+SHOWN_BYTES = 300_000
+"""Larger values, as JSON, are shortened in answers.  More than twice the largest message, so a payload is never shortened."""
+_SHORTENED = 100_000
+MOST_UNKNOWN = 100
+"""A body with more members than this is refused without looking at each."""
+
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
 class Request(BaseModel):
     """A request body: types are not converted."""
 
     model_config = ConfigDict(extra="forbid", strict=True, alias_generator=to_camel, frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _not_too_many(cls, value: Any) -> Any:
+        if isinstance(value, dict) and len(value) > MOST_UNKNOWN:  # pyright: ignore[reportUnknownArgumentType]
+            known = ", ".join(field.alias or name for name, field in cls.model_fields.items())
+            raise ValueError(f"the object has too many members; known are {known}")
+        return value
 
 
 class Document(BaseModel):
@@ -31,20 +62,83 @@ class Document(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, from_attributes=True)
 
 
-def _text(value: object) -> object:
-    if not isinstance(value, str | datetime):
-        raise ValueError("a moment is a text such as 2026-11-23T08:00:00Z")  # noqa: TRY004 - pydantic reports only a ValueError
+def _not_reserved(agent_id: str) -> str:
+    if agent_id in RESERVED_IDS:
+        raise ValueError(f"{' and '.join(sorted(RESERVED_IDS))} are reserved; choose another id")
+    return agent_id
+
+
+IdPrefix = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]*$")]
+"""The beginning of agents' ids."""
+AgentId = Annotated[IdPrefix, AfterValidator(_not_reserved)]
+"""The id of an agent: it is a segment of a path."""
+
+
+def _whole(value: object) -> object:
+    # In JSON 1.0 and 1e0 are the integer 1.  A number with an exponent is bounded before it is written out.
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, Decimal) and value.adjusted() < 18 and value == value.to_integral_value():  # noqa: PLR2004 - a bigint's digits
+        return int(value)
     return value
 
 
-def _storable(moment: datetime) -> datetime:
-    if moment.year >= LAST_YEAR:
-        raise ValueError(f"a moment lies before the year {LAST_YEAR}")
-    return moment
+Integer = Annotated[int, BeforeValidator(_whole)]
+"""An integer, which may be written as 1.0."""
 
 
-Moment = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_text), AfterValidator(_storable)]
-"""A moment with its time zone."""
+def _moment(value: object) -> datetime:
+    wanted = "a moment is a text of RFC 3339 with its time zone, such as 2026-11-23T08:00:00Z"
+    if not isinstance(value, str) or not _RFC_3339.fullmatch(value):
+        raise ValueError(wanted)
+    try:
+        moment = datetime.fromisoformat(value.upper())
+    except ValueError:
+        raise ValueError(f"{wanted}; this date or time does not exist") from None
+    if not FIRST_YEAR < moment.year < LAST_YEAR:  # the time zone may move a moment into another year
+        raise ValueError(f"a moment lies between the years {FIRST_YEAR + 1} and {LAST_YEAR - 1}")
+    return moment.astimezone(UTC)
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
+"""A moment of RFC 3339 with its time zone."""
+
+
+def _bounded(value: Any) -> Any:
+    size = len(dumps(value).encode())
+    if size > SAID_BYTES:
+        raise ValueError(f"it takes {size:,} bytes as JSON; at most {SAID_BYTES:,} are kept")
+    return value
+
+
+Said = Annotated[Any, AfterValidator(_bounded)]
+"""Any JSON that an agent says of itself."""
+
+
+def _shortened(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if len(value) * 6 <= SHOWN_BYTES else _shortened_text(value, dumps(value))
+    if isinstance(value, dict | list):
+        text = dumps(value)
+        return _shortened_text(value, text) if len(text) * 4 > SHOWN_BYTES else value
+    return value
+
+
+def _shortened_text(value: Any, text: str) -> Any:
+    if len(text.encode()) <= SHOWN_BYTES:
+        return value
+    beginning = (value if isinstance(value, str) else text)[:_SHORTENED]
+    return f"{beginning}… (shortened, {len(text):,} characters in all)"
+
+
+Shown = Annotated[Any, AfterValidator(_shortened)]
+"""Any JSON in an answer; of a value that no answer has room for, the beginning of its text."""
+ShownText = Annotated[str, AfterValidator(_shortened)]
+
+
+def render(document: BaseModel, *, exclude: set[str] | None = None) -> str:
+    """Return a document as JSON, with every digit of its numbers."""
+    return dumps(document.model_dump(by_alias=True, exclude=exclude))
 
 
 class HealthDocument(Document):

@@ -12,6 +12,7 @@ import psycopg
 from dispatcher.commands import claims
 from dispatcher.commands.claims import ACK_SECONDS, LEASE_SECONDS, Claim, Outcome
 from dispatcher.commands.command_records import Command
+from dispatcher.commands.submission import AcceptedEntry
 from dispatcher.platform.database import Connection
 from dispatcher.platform.gateway import CONNECT_SECONDS, READ_SECONDS, Gateway, Posted
 from dispatcher.platform.observability import logger
@@ -61,7 +62,7 @@ def deliver(conn: Connection, gateway: Gateway, agent_id: str, deadline: Deadlin
     return Delivered(sent=sent, claimed=claimed)
 
 
-def deliver_at_once(conn: Connection, gateway: Gateway, commands: Iterable[Command], deadline: Deadline) -> None:
+def deliver_at_once(conn: Connection, gateway: Gateway, commands: Iterable[Command | AcceptedEntry], deadline: Deadline) -> None:
     """Try to deliver commands that were just committed.  They are accepted: the sweep retries what fails here."""
     try:
         for agent_id in dict.fromkeys(command.agent_id for command in commands):

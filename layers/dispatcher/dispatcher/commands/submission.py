@@ -41,6 +41,16 @@ class NewCommand:
     max_attempts: int | None = None
     idempotency_key: str | None = None
     redrive_of: str | None = None
+    redeliver_after_ack: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptedEntry:
+    """A committed command of a list."""
+
+    command_id: str
+    agent_id: str
+    status: Status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,24 +85,36 @@ def submit(conn: Connection, new: Sequence[NewCommand], by: Operator) -> list[Ac
 
 def submit_list(
     conn: Connection, new: Sequence[NewCommand], idempotency_key: str | None, by: Operator
-) -> list[Accepted]:
+) -> list[AcceptedEntry]:
     """Accept a list of commands, all or none, under one idempotency key.  Raises what `submit` raises."""
     if idempotency_key is not None:
         # The first command has the key itself, so that the key cannot be reused for a single command either.
         keys = [idempotency_key, *(f"{idempotency_key}\x1f{index}" for index in range(1, len(new)))]
         new = [replace(each, idempotency_key=key) for each, key in zip(new, keys, strict=True)]
-    return submit(conn, new, by)
+    return [
+        AcceptedEntry(command_id=each.command.command_id, agent_id=each.command.agent_id, status=each.command.status)
+        for each in submit(conn, new, by)
+    ]
 
 
-def redrive(conn: Connection, command_id: str, by: Operator) -> Accepted:
+def redrive(
+    conn: Connection,
+    command_id: str,
+    by: Operator,
+    *,
+    idempotency_key: str | None = None,
+    ttl_seconds: int | None = None,
+) -> Accepted:
     """Submit an ended command again, as a new command that names the old one: an end is final.
 
-    The payload is copied by the statement, unchanged; a time limit for the delivery (`ttlSeconds`) is not repeated.  Raises
-    UnknownCommand, Conflict for a command that is still alive or was completed, and what `submit` raises.
+    The payload is copied by the statement, unchanged; without `ttl_seconds` the same span is given again.  Raises UnknownCommand, Conflict for a command that is still alive or was completed, and what `submit` raises.
     """
     command = command_records.find(conn, command_id, by.scope)
     if command.status not in ENDED - {Status.COMPLETED}:
         raise Conflict(f"The command is {command.status}; only one that ended without success can be redriven.")
+    if ttl_seconds is None and command.deliver_by is not None:
+        span = command.deliver_by - max(command.created_at, command.not_before or command.created_at)
+        ttl_seconds = max(1, round(span.total_seconds()))
     again = NewCommand(
         agent_id=command.agent_id,
         action=command.action,
@@ -101,6 +123,8 @@ def redrive(conn: Connection, command_id: str, by: Operator) -> Accepted:
         execution_timeout=command.execution_timeout,
         max_attempts=command.max_attempts,
         redrive_of=command.command_id,
+        ttl_seconds=ttl_seconds,
+        idempotency_key=idempotency_key,
     )
     (accepted,) = submit(conn, [again], by)
     return accepted
