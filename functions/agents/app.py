@@ -84,9 +84,7 @@ def list_agents(limit: Limit = 50, cursor: Cursor = None) -> Response[AgentPage]
     scope = api.operator_with(Role.READER).scope
     with database.connect() as conn:
         page = registry.list_page(conn, scope=scope, after=cursors.decode(cursor) if cursor else None, limit=limit)
-    return answer_page(
-        "agents", page, AgentDocument.model_validate, limit=limit, position=lambda agent: agent.agent_id
-    )
+    return answer_page("agents", page, AgentDocument.model_validate, limit=limit, position=lambda agent: agent.agent_id)
 
 
 @api.get("/api/v1/agents/<agent_id>")

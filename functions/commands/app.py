@@ -69,6 +69,7 @@ def submit_many(
 
 @api.get(COMMANDS)
 def list_commands(
+    *,
     agent_id: Annotated[str | None, Query(alias="agentId")] = None,
     session_id: Annotated[str | None, Query(alias="sessionId")] = None,
     status: Annotated[list[Status] | None, Query(description="One or more, as a,b or repeated.")] = None,

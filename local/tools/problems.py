@@ -2,14 +2,13 @@
 
 import inspect
 
+from dispatcher import errors
 from dispatcher.errors import DispatcherError
 
 
 def classes() -> list[type[DispatcherError]]:
-    """Return the error and every class below it, by status and name."""
-    found: list[type[DispatcherError]] = [DispatcherError]
-    for known in found:
-        found += known.__subclasses__()
+    """Return the error classes, by status and name."""
+    found = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, DispatcherError)]
     return sorted(found, key=lambda each: (each.status, each.slug))
 
 

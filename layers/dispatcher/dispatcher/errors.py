@@ -29,12 +29,12 @@ class DispatcherError(Exception):
 
     @classmethod
     def uri(cls) -> str:
-        """The type of the problem; it never changes."""
+        """Return the type of the problem; it never changes."""
         return f"urn:agent-command-dispatcher:problem:{cls.slug}"
 
     @classmethod
     def title(cls) -> str:
-        """The title of the problem."""
+        """Return the title of the problem."""
         return inspect.cleandoc(cls.__doc__ or "").partition("\n")[0].rstrip(".")
 
     def as_problem(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from pydantic.alias_generators import to_camel
 
 from dispatcher.agents.enrolment import NewAgent, NewEnrolmentToken, Registered, Registration
-from dispatcher.api.schema_base import AgentId, Document, Id, IdPrefix, Integer, Labels, Request, Said, Shown, Word
+from dispatcher.api.schema_base import WHOLE, AgentId, Document, Id, IdPrefix, Labels, Request, Said, Shown, Word
 
 
 class AgentRequest(Request):
@@ -132,8 +132,8 @@ class EnrolmentTokenRequest(Request):
     prefix: IdPrefix | None = None
     labels: Labels = {}
     approved: bool = False
-    uses: Annotated[Integer, Field(ge=1, le=100_000)] = 1
-    ttl_seconds: Annotated[Integer, Field(ge=1, le=604_800)] = 3600
+    uses: Annotated[int, Field(ge=1, le=100_000), WHOLE] = 1
+    ttl_seconds: Annotated[int, Field(ge=1, le=604_800), WHOLE] = 3600
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import FailFast, Field, RootModel
 
-from dispatcher.api.schema_base import AgentId, Document, Integer, Moment, Name, Request, Shown, ShownText, Word
+from dispatcher.api.schema_base import WHOLE, AgentId, Document, Moment, Name, Request, Shown, ShownText, Word
 from dispatcher.commands.submission import NewCommand
 
 
@@ -15,14 +15,16 @@ class SubmitRequest(Request):
     action: Word
     payload: Any = Field(None, description="Any JSON; the agent gets it unchanged.")
     session_id: Name | None = None
-    priority: Annotated[Integer, Field(ge=-100, le=100)] | None = Field(None, description="Higher goes first; default 0.")
-    ttl_seconds: Annotated[Integer, Field(ge=1, le=31_536_000)] | None = Field(
+    priority: Annotated[int, Field(ge=-100, le=100), WHOLE] | None = Field(
+        None, description="Higher goes first; default 0."
+    )
+    ttl_seconds: Annotated[int, Field(ge=1, le=31_536_000), WHOLE] | None = Field(
         None, description="Expires if it is not delivered so long after acceptance or notBefore; default: never."
     )
-    execution_timeout_seconds: Annotated[Integer, Field(ge=1, le=604_800)] | None = Field(
+    execution_timeout_seconds: Annotated[int, Field(ge=1, le=604_800), WHOLE] | None = Field(
         None, description="Times out if there is no result so long after the agent's ack; default 600."
     )
-    max_attempts: Annotated[Integer, Field(ge=1, le=1000)] | None = Field(
+    max_attempts: Annotated[int, Field(ge=1, le=1000), WHOLE] | None = Field(
         None, description="How often it is sent before it is dead-lettered; default 10."
     )
     not_before: Moment | None = Field(None, description="Not sent earlier; a moment with its time zone.")
@@ -64,8 +66,9 @@ class SubmitListRequest(RootModel[list[SubmitToRequest]]):
 class RedriveRequest(Request):
     """How to submit a command again."""
 
-    ttl_seconds: Annotated[Integer, Field(ge=1, le=31_536_000)] | None = Field(
-        None, description="Expires if it is not delivered so long after acceptance; default: as long as the old command."
+    ttl_seconds: Annotated[int, Field(ge=1, le=31_536_000), WHOLE] | None = Field(
+        None,
+        description="Expires if it is not delivered so long after acceptance; default: as long as the old command.",
     )
 
 

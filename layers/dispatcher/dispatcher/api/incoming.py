@@ -3,6 +3,7 @@
 import base64
 import binascii
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
@@ -29,14 +30,25 @@ ORDINARY_BODY_BYTES = 64 * 1024
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incoming:
+    """A request: the event with its body as text, and what its path means."""
+
+    event: Mapping[str, Any]
+    method: str
+    """GET for HEAD."""
+    template: str
+    parameters: Mapping[str, str]
+
+
 def method_of(event: Mapping[str, Any]) -> str:
     """Return the method of an HTTP event."""
     method: str = event["requestContext"]["http"]["method"]
     return method.upper()
 
 
-def admit(event: dict[str, Any]) -> dict[str, Any]:
-    """Return the event with its path decoded, HEAD as GET, and its body as text.
+def admit(event: dict[str, Any]) -> Incoming:
+    """Find out what a request means, and read its body.
 
     Raises NotAllowed, NotFound, MethodNotAllowed, UpgradeRequired, UnsupportedMediaType, BodyTooLarge and InvalidRequest.
     """
@@ -49,14 +61,19 @@ def admit(event: dict[str, Any]) -> dict[str, Any]:
             "Agents connect here with a WebSocket: send `Connection: Upgrade`, `Upgrade: websocket` and X-Agent-Api-Key."
         )
     template = _template_of(path, method)
-    http = event["requestContext"]["http"] | {"method": "GET" if method == "HEAD" else method, "path": path}
-    admitted = event | {"rawPath": path, "requestContext": event["requestContext"] | {"http": http}}
-    if event.get("body") and method in _BODY_METHODS:
-        _require_json(headers.get("content-type"))
-        text = _text_of(event, BODY_BYTES.get(template, ORDINARY_BODY_BYTES))
-        headers["content-type"] = "application/json"  # in the one case that the resolver knows
-        admitted |= {"headers": headers, "body": text, "isBase64Encoded": False}
-    return admitted
+    if event.get("body"):
+        has_body = method in _BODY_METHODS
+        if has_body:
+            _require_json(headers.get("content-type"))
+        text = _text_of(event, BODY_BYTES.get(template, ORDINARY_BODY_BYTES)) if has_body else None
+        event = event | {"body": text, "isBase64Encoded": False}
+    names = zip(template.split("/"), path.split("/"), strict=True) if "{" in template else ()
+    return Incoming(
+        event=event,
+        method="GET" if method == "HEAD" else method,
+        template=template,
+        parameters={name[1:-1]: segment for name, segment in names if name.startswith("{")},
+    )
 
 
 def _path_of(event: Mapping[str, Any]) -> str:

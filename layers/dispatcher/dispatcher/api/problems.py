@@ -4,10 +4,8 @@ from typing import Any
 
 import psycopg
 from aws_lambda_powertools.event_handler import Response
-from aws_lambda_powertools.event_handler.exceptions import NotFoundError
-from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
 
-from dispatcher.errors import DispatcherError, InvalidRequest, NotFound, Unavailable, Unprocessable
+from dispatcher.errors import DispatcherError, InvalidRequest, Unavailable, Unprocessable
 from dispatcher.platform.database import INTERRUPTIONS, UNREACHABLE
 from dispatcher.platform.json_text import dumps
 from dispatcher.platform.observability import logger
@@ -25,8 +23,6 @@ def problem_of(error: Exception) -> Response[str]:
     match error:
         case DispatcherError():
             known = error
-        case RequestValidationError():
-            known = malformed([_place(each) for each in error.errors()])
         case psycopg.DataError():
             known = InvalidRequest("The request holds a value that cannot be stored.")
         case _ if isinstance(error, INTERRUPTIONS):
@@ -43,12 +39,6 @@ def problem_of(error: Exception) -> Response[str]:
     )
 
 
-def event_answer_of(response: Response[str]) -> dict[str, Any]:
-    """Turn a problem's response into the answer of a function without a resolver."""
-    headers = {"Content-Type": CONTENT_TYPE, **{name: str(value) for name, value in response.headers.items()}}
-    return {"statusCode": response.status_code, "headers": headers, "body": response.body, "isBase64Encoded": False}
-
-
 def malformed(errors: list[dict[str, str]]) -> Unprocessable:
     """Make the error for a request that does not fit its schema; each of `errors` is {"at": …, "is": …}."""
     first = errors[0]
@@ -58,17 +48,12 @@ def malformed(errors: list[dict[str, str]]) -> Unprocessable:
     return Unprocessable(f"{first['at']}: {first['is']}{more}.", errors=errors[:MOST_ERRORS])
 
 
-def not_found(error: NotFoundError) -> Response[str]:
-    """Answer for a path that has no route."""
-    del error
-    return problem_of(NotFound("There is nothing at this path."))
-
-
-def _place(error: dict[str, Any]) -> dict[str, str]:
-    place = "/".join(_short(str(part)) for part in error["loc"])
+def place(error: dict[str, Any]) -> dict[str, str]:
+    """Name the place of a validation error, and what is wrong there."""
+    at = "/".join(_short(str(part)) for part in error["loc"])
     if error["type"] == "missing":
-        return {"at": place, "is": "It is missing" if place != "body" else "It is empty; this path needs JSON"}
-    return {"at": place, "is": _short(error["msg"].removeprefix("Value error, "), 4 * MOST_QUOTED)}
+        return {"at": at, "is": "It is missing" if at != "body" else "It is empty; this path needs JSON"}
+    return {"at": at, "is": _short(error["msg"].removeprefix("Value error, "), 4 * MOST_QUOTED)}
 
 
 def _short(text: str, most: int = MOST_QUOTED) -> str:

@@ -83,8 +83,8 @@ def _whole(value: object) -> object:
     return value
 
 
-Integer = Annotated[int, BeforeValidator(_whole)]
-"""An integer, which may be written as 1.0."""
+WHOLE = BeforeValidator(_whole)
+"""For a field of integers, after its bounds: 1.0 and 1e0 are the integer 1, as in JSON."""
 
 
 def _moment(value: object) -> datetime:

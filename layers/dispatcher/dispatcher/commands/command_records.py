@@ -145,7 +145,7 @@ def list_page(
         where bytes <= %(most_bytes)s
            or place = 1
         order by place
-        """,  # noqa: S608 - the columns are constants
+        """,
         {
             "scope": as_parameter(scope),
             "agent_id": wanted.agent_id,

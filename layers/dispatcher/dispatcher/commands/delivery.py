@@ -62,7 +62,9 @@ def deliver(conn: Connection, gateway: Gateway, agent_id: str, deadline: Deadlin
     return Delivered(sent=sent, claimed=claimed)
 
 
-def deliver_at_once(conn: Connection, gateway: Gateway, commands: Iterable[Command | AcceptedEntry], deadline: Deadline) -> None:
+def deliver_at_once(
+    conn: Connection, gateway: Gateway, commands: Iterable[Command | AcceptedEntry], deadline: Deadline
+) -> None:
     """Try to deliver commands that were just committed.  They are accepted: the sweep retries what fails here."""
     try:
         for agent_id in dict.fromkeys(command.agent_id for command in commands):

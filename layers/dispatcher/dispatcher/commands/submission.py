@@ -107,7 +107,8 @@ def redrive(
 ) -> Accepted:
     """Submit an ended command again, as a new command that names the old one: an end is final.
 
-    The payload is copied by the statement, unchanged; without `ttl_seconds` the same span is given again.  Raises UnknownCommand, Conflict for a command that is still alive or was completed, and what `submit` raises.
+    The payload is copied by the statement, unchanged; without `ttl_seconds` the same span is given again.  Raises
+    UnknownCommand, Conflict for a command that is still alive or was completed, and what `submit` raises.
     """
     command = command_records.find(conn, command_id, by.scope)
     if command.status not in ENDED - {Status.COMPLETED}:
