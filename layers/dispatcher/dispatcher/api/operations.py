@@ -25,12 +25,13 @@ MOST_PARAMETERS = 100
 class Argument:
     """One argument: where it is in the event, and how it is validated."""
 
-    __slots__ = ("_field", "at", "key", "many")
+    __slots__ = ("_field", "at", "in_url", "key", "many")
 
     def __init__(self, kind: str, field: "ModelField") -> None:
         self._field = field
         self.key = field.alias.lower() if kind == "header" else field.alias
         self.at = (kind,) if kind == "body" else (kind, field.alias)
+        self.in_url = kind in {"path", "query"}
         annotation = field.type_
         self.many = any(get_origin(each) is list for each in (annotation, *get_args(annotation)))
 
@@ -42,6 +43,9 @@ class Argument:
                 errors.append(place({"loc": self.at, "type": "missing"}))
             else:
                 values[field.name] = field.get_default()
+            return
+        if self.in_url and "\0" in str(value):
+            errors.append(place({"loc": self.at, "type": "text", "msg": "U+0000 is in no id and no filter"}))
             return
         values[field.name], found = field.validate(value, loc=self.at)
         errors += [place(each) for each in found or ()]

@@ -11,6 +11,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     StringConstraints,
     model_validator,
 )
@@ -20,8 +21,20 @@ from dispatcher.platform.json_text import dumps
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/-]*$")]
 """An identifier that is safe in a URL, in a log, and as the name of a file."""
-Word = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^\S(.*\S)?$")]
-Labels = dict[Word, Annotated[str, StringConstraints(max_length=256)]]
+Word = Annotated[
+    str,
+    StringConstraints(
+        min_length=1,
+        max_length=128,
+        pattern=r"^[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$",
+    ),
+]
+"""A text of one line: no control characters, which a terminal might obey, and no space at its ends."""
+Labels = Annotated[
+    dict[Word, Annotated[str, StringConstraints(max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]],
+    Field(max_length=64),
+]
+"""The labels of an agent, or those that limit an operator."""
 RoleName = Literal["reader", "sender", "admin"]
 Id = Annotated[str, BeforeValidator(str)]
 """An id that is a UUID in the table and text in an answer."""
@@ -117,7 +130,7 @@ Said = Annotated[Any, AfterValidator(_bounded)]
 
 def _shortened(value: Any) -> Any:
     if isinstance(value, str):
-        return value if len(value) * 6 <= SHOWN_BYTES else _shortened_text(value, dumps(value))
+        return value if len(value) * 6 < SHOWN_BYTES else _shortened_text(value, dumps(value))
     if isinstance(value, dict | list):
         text = dumps(value)
         return _shortened_text(value, text) if len(text) * 4 > SHOWN_BYTES else value

@@ -16,9 +16,10 @@ MAX_DEPTH = 64
 READABLE_DEPTH = 200
 """Levels of nesting in an answer; pydantic's serializer refuses 255."""
 MAX_DIGITS = 4300
-"""Digits of an integer: Python's own limit for the conversion from text."""
+"""Digits of a number: Python's own limit for an integer; PostgreSQL takes 16,383 after the point."""
 
 _TOO_DEEP = f"The body is nested deeper than {MAX_DEPTH} levels."
+_TOO_LONG = f"The body holds a number of more than {MAX_DIGITS} digits."
 _INFINITE = (float("inf"), float("-inf"))
 
 
@@ -37,7 +38,7 @@ def loads_strict(text: str) -> Any:
             f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
         ) from None
     except ValueError:  # an integer beyond the interpreter's limit
-        raise InvalidRequest(f"The body holds an integer of more than {MAX_DIGITS} digits.") from None
+        raise InvalidRequest(_TOO_LONG) from None
     if text.count("[") + text.count("{") > MAX_DEPTH and _is_deeper(value, MAX_DEPTH):
         raise InvalidRequest(_TOO_DEEP)
     # Without these escapes there is neither: JSON allows no U+0000 in a text, and UTF-8 no lone surrogate.
@@ -188,6 +189,8 @@ def _refuse_constant(name: str) -> None:
 
 
 def _in_range(text: str) -> float | Decimal:
+    if len(text) > MAX_DIGITS:
+        raise InvalidRequest(_TOO_LONG)
     value = _number(text)
     if value is None:
         raise InvalidRequest("The body holds a number beyond the range of a double, which many agents cannot read.")
