@@ -27,6 +27,8 @@ BODY_BYTES = {
 }
 """The largest body of each path; ORDINARY_BODY_BYTES for the others."""
 ORDINARY_BODY_BYTES = 64 * 1024
+PATH_CHARACTERS = 2048
+"""Far longer than every id; an answer quotes the id."""
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -78,6 +80,8 @@ def admit(event: dict[str, Any]) -> Incoming:
 
 def _path_of(event: Mapping[str, Any]) -> str:
     path: str = event["rawPath"]
+    if len(path) > PATH_CHARACTERS:
+        raise NotFound("There is nothing at a path of this length.")
     return unquote(path) if "%" in path else path
 
 

@@ -20,7 +20,7 @@ class Path:
     @property
     def allow(self) -> str:
         """The value of the header Allow."""
-        return ", ".join(sorted(self.methods | ({"HEAD"} if "GET" in self.methods else set())))
+        return ", ".join(sorted({*self.methods, "HEAD"} if "GET" in self.methods else self.methods))
 
 
 class Paths:

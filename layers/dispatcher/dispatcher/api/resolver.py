@@ -85,11 +85,13 @@ class Api(APIGatewayHttpResolver):
         if operation is None:
             raise NotFound("There is nothing at this path.")
         result = operation.call(request, strict=self._public is not None)
-        if not isinstance(result, Response):
-            result = Response(status_code=operation.status, content_type="application/json", body=result)
-        if isinstance(result.body, BaseModel):
-            result.body = render(result.body)
-        return result
+        if isinstance(result, Response):
+            response: Response[Any] = result  # pyright: ignore[reportUnknownVariableType] - isinstance knows no parameters
+        else:
+            response = Response(status_code=operation.status, content_type="application/json", body=result)
+        if isinstance(response.body, BaseModel):
+            response.body = render(response.body)
+        return response
 
     def operator_with(self, role: Role) -> Operator:
         """Return the operator who calls; raises NotAllowed for a lower role."""

@@ -17,7 +17,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from dispatcher.platform.json_text import dumps
+from dispatcher.platform.json_text import as_object, dumps, is_array
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/-]*$")]
 """An identifier that is safe in a URL, in a log, and as the name of a file."""
@@ -63,7 +63,8 @@ class Request(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _not_too_many(cls, value: Any) -> Any:
-        if isinstance(value, dict) and len(value) > MOST_UNKNOWN:  # pyright: ignore[reportUnknownArgumentType]
+        members = as_object(value)
+        if members is not None and len(members) > MOST_UNKNOWN:
             known = ", ".join(field.alias or name for name, field in cls.model_fields.items())
             raise ValueError(f"the object has too many members; known are {known}")
         return value
@@ -131,10 +132,10 @@ Said = Annotated[Any, AfterValidator(_bounded)]
 def _shortened(value: Any) -> Any:
     if isinstance(value, str):
         return value if len(value) * 6 < SHOWN_BYTES else _shortened_text(value, dumps(value))
-    if isinstance(value, dict | list):
-        text = dumps(value)
-        return _shortened_text(value, text) if len(text) * 4 > SHOWN_BYTES else value
-    return value
+    if as_object(value) is None and not is_array(value):
+        return value
+    text = dumps(value)
+    return _shortened_text(value, text) if len(text) * 4 > SHOWN_BYTES else value
 
 
 def _shortened_text(value: Any, text: str) -> Any:

@@ -78,9 +78,12 @@ class Page:
 LARGE_COLUMNS = ("payload", "result", "progress")
 """Columns that a list shows only when it is asked for them."""
 
-COLUMNS = """command_id, agent_id, session_id, action, payload, status, error_message, created_at, sent_at,
-    acknowledged_at, completed_at, seq, priority, not_before, deliver_by, execution_timeout, max_attempts, attempt,
-    cancel_requested_at, result, progress, cause, submitted_by, redrive_of"""
+_LIGHT_COLUMNS = """command_id, agent_id, session_id, action, status, error_message, created_at, sent_at, acknowledged_at,
+    completed_at, seq, priority, not_before, deliver_by, execution_timeout, max_attempts, attempt, cancel_requested_at, cause,
+    submitted_by, redrive_of"""
+COLUMNS = f"{_LIGHT_COLUMNS}, payload, result, progress"
+ROW_BYTES = 1000
+"""About what the columns of a command take in an answer that are not measured."""
 
 
 def find(conn: Connection, command_id: str, scope: Scope) -> Command:
@@ -111,10 +114,9 @@ def list_page(
     It ends at `limit` commands, or before about `most_bytes`, but never before its first command.  Of LARGE_COLUMNS, those
     that are not in `include` are None.
     """
-    columns = ", ".join(
-        f"null::jsonb as {name}" if name in LARGE_COLUMNS and name not in include else name
-        for name in COLUMNS.replace("\n", " ").replace(" ", "").split(",")
-    )
+    payload = "payload" if "payload" in include else "null::jsonb as payload"
+    result = "result" if "result" in include else "null::jsonb as result"
+    progress = "progress" if "progress" in include else "null::jsonb as progress"
     rows = fetch_all(
         conn,
         _listed,
@@ -129,7 +131,7 @@ def list_page(
                 m.place,
                 c.*,
                 sum(
-                    {ROW_BYTES}
+                    %(row_bytes)s
                     + coalesce(octet_length(error_message), 0)
                     + octet_length(cause)
                     + coalesce(octet_length(payload::text), 0)
@@ -137,7 +139,7 @@ def list_page(
                     + coalesce(octet_length(progress::text), 0)
                 ) over (order by m.place) as bytes
             from numbered m
-            join (select {columns} from agent_commands) c using (command_id)
+            join (select {_LIGHT_COLUMNS}, {payload}, {result}, {progress} from agent_commands) c using (command_id)
             where m.place <= %(limit)s
         )
         select {COLUMNS}, exists (select from numbered n where n.place > m.place) as more
@@ -153,14 +155,11 @@ def list_page(
             "statuses": None if wanted.statuses is None else sorted(wanted.statuses),
             "before": before,
             "limit": limit,
+            "row_bytes": ROW_BYTES,
             "most_bytes": most_bytes,
         },
     )
     return Page(commands=[command for command, _ in rows], more=bool(rows) and rows[-1][1])
-
-
-ROW_BYTES = 1000
-"""About what the other columns of a command take in an answer."""
 
 
 def _listed(*, more: bool, **columns: Any) -> tuple[Command, bool]:

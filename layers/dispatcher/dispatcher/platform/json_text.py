@@ -17,6 +17,8 @@ READABLE_DEPTH = 200
 """Levels of nesting in an answer; pydantic's serializer refuses 255."""
 MAX_DIGITS = 4300
 """Digits of a number: Python's own limit for an integer; PostgreSQL takes 16,383 after the point."""
+MAX_QUOTED = 64
+"""Characters of the caller's own text that an error repeats."""
 
 _TOO_DEEP = f"The body is nested deeper than {MAX_DEPTH} levels."
 _TOO_LONG = f"The body holds a number of more than {MAX_DIGITS} digits."
@@ -42,8 +44,8 @@ def loads_strict(text: str) -> Any:
     if text.count("[") + text.count("{") > MAX_DEPTH and _is_deeper(value, MAX_DEPTH):
         raise InvalidRequest(_TOO_DEEP)
     # Without these escapes there is neither: JSON allows no U+0000 in a text, and UTF-8 no lone surrogate.
-    if ("\\u0000" in text or "\\ud" in text or "\\uD" in text) and not _is_clean(value):
-        raise InvalidRequest("The body holds U+0000 or a lone surrogate, which cannot be stored.")
+    if "\\u0000" in text or "\\ud" in text or "\\uD" in text:
+        _refuse_unstorable(value, "body")
     return value
 
 
@@ -176,12 +178,21 @@ def _clean(text: str) -> bool:
     return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
 
 
-def _is_clean(value: Any) -> bool:
+def _refuse_unstorable(value: Any, place: str) -> None:
     if isinstance(value, str):
-        return _clean(value)
-    if isinstance(value, dict):
-        return all(_clean(key) and _is_clean(item) for key, item in cast("dict[str, Any]", value).items())
-    return all(_is_clean(item) for item in value) if is_array(value) else True
+        if not _clean(value):
+            raise InvalidRequest(f"{place} holds U+0000 or a lone surrogate, which cannot be stored.")
+    elif isinstance(value, dict):
+        for key, item in cast("dict[str, Any]", value).items():
+            _refuse_unstorable(key, f"{place}, in the name of a member,")
+            _refuse_unstorable(item, f"{place}/{_quoted(key)}")
+    elif is_array(value):
+        for index, item in enumerate(value):
+            _refuse_unstorable(item, f"{place}/{index}")
+
+
+def _quoted(text: str) -> str:
+    return text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}…"
 
 
 def _refuse_constant(name: str) -> None:
@@ -193,7 +204,7 @@ def _in_range(text: str) -> float | Decimal:
         raise InvalidRequest(_TOO_LONG)
     value = _number(text)
     if value is None:
-        raise InvalidRequest("The body holds a number beyond the range of a double, which many agents cannot read.")
+        raise InvalidRequest(f"{_quoted(text)} is beyond the range of a double: many agents cannot read it.")
     return value
 
 
@@ -211,7 +222,9 @@ def _number(text: str) -> float | Decimal | None:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        raise InvalidRequest("The body holds an object that names a key twice.")
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
+        raise InvalidRequest(f"The body holds an object that names {_quoted(twice)!r} twice.")
     return value
 
 
