@@ -10,7 +10,6 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from dispatcher.access.roles import Role
 from dispatcher.api import cursors
 from dispatcher.api.command_schemas import (
-    AcceptedDocument,
     AcceptedList,
     CommandDocument,
     CommandItemDocument,
@@ -64,7 +63,7 @@ def submit_many(
     with database.connect() as conn:
         submitted = submission.submit_list(conn, new, idempotency_key, by)
         deliver_at_once(conn, gateway, submitted, api.deadline)
-    return accepted(AcceptedList(commands=[AcceptedDocument.model_validate(entry) for entry in submitted]), COMMANDS)
+    return accepted(AcceptedList.model_validate({"commands": submitted}), COMMANDS)
 
 
 @api.get(COMMANDS)

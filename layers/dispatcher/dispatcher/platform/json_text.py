@@ -22,6 +22,7 @@ MAX_QUOTED = 64
 
 _TOO_DEEP = f"The body is nested deeper than {MAX_DEPTH} levels."
 _TOO_LONG = f"The body holds a number of more than {MAX_DIGITS} digits."
+_CONTAINERS = (dict, list)
 _INFINITE = (float("inf"), float("-inf"))
 
 
@@ -74,18 +75,17 @@ def loads_lenient(data: bytes | str) -> Any:
 
 def _is_deeper(value: Any, levels: int) -> bool:
     """Tell whether the value has more levels of objects and arrays; each pass goes one level down."""
-    containers = [value]
+    containers: list[Any] = [value] if isinstance(value, _CONTAINERS) else []
     for _ in range(levels):
-        containers = [item for each in containers for item in _members(each) if isinstance(item, dict | list)]
+        containers = [
+            item
+            for each in containers
+            for item in (each.values() if isinstance(each, dict) else each)
+            if isinstance(item, _CONTAINERS)
+        ]
         if not containers:
             return False
     return True
-
-
-def _members(value: Any) -> Any:
-    if isinstance(value, dict):
-        return cast("dict[str, Any]", value).values()
-    return value if is_array(value) else ()
 
 
 def dumps(value: Any, *, sort_keys: bool = False) -> str:
