@@ -4,6 +4,7 @@ A number with more digits than a float keeps becomes a Decimal, and `dumps` writ
 """
 
 import json
+from collections import Counter
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
@@ -222,8 +223,7 @@ def _number(text: str) -> float | Decimal | None:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        seen: set[str] = set()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
         raise InvalidRequest(f"The body holds an object that names {_quoted(twice)!r} twice.")
     return value
 
