@@ -27,7 +27,9 @@ class SubmitRequest(Request):
     max_attempts: Annotated[int, Field(ge=1, le=1000), WHOLE] | None = Field(
         None, description="How often it is sent before it is dead-lettered; default 10."
     )
-    not_before: Moment | None = Field(None, description="Not sent earlier; a moment of RFC 3339 after 1970.")
+    not_before: Moment | None = Field(
+        None, description="Not sent earlier; a moment of RFC 3339; one in the past means now."
+    )
     redeliver: Literal["afterAck"] | None = Field(
         None,
         description="afterAck: it is sent again too when its agent acknowledged it and came back without its result;"

@@ -37,7 +37,7 @@ IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", min_lengt
 """The key under which a request may be repeated without a second effect."""
 Limit = Annotated[int, Query(ge=1, le=PAGE_MOST)]
 """The most entries of a page."""
-Cursor = Annotated[str | None, Query(pattern="^[A-Za-z0-9_-]+$", description="The nextCursor of the page before.")]
+Cursor = Annotated[str | None, Query(pattern="^[A-Za-z0-9_-]{2,}$", description="The nextCursor of the page before.")]
 
 
 class Api(APIGatewayHttpResolver):

@@ -33,7 +33,7 @@ Word = Annotated[
 """A text of one line: no control characters, which a terminal might obey, and no space at its ends."""
 Labels = Annotated[
     dict[Word, Annotated[str, StringConstraints(max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]],
-    Field(max_length=64),
+    Field(max_length=64, json_schema_extra={"additionalProperties": False}),
 ]
 """The labels of an agent, or those that limit an operator."""
 RoleName = Literal["reader", "sender", "admin"]
@@ -42,8 +42,9 @@ Id = Annotated[str, BeforeValidator(str)]
 
 RESERVED_IDS = frozenset({"connect", "register"})
 """An agent of this name would have the path of another operation."""
-FIRST_YEAR = 1970
-LAST_YEAR = 9000
+FIRST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
+"""The table has no earlier moment."""
+LAST_MOMENT = datetime(9000, 1, 1, tzinfo=UTC)
 """Leaves room for what is added to a moment: decoders end with the year 9999."""
 SAID_BYTES = 16 * 1024
 """The most that an agent may say of itself in one field, as JSON."""
@@ -111,12 +112,14 @@ def _moment(value: object) -> datetime:
         moment = datetime.fromisoformat(value.upper())
     except ValueError:
         raise ValueError(f"{wanted}; this date or time does not exist") from None
-    if not FIRST_YEAR < moment.year < LAST_YEAR:  # the time zone may move a moment into another year
-        raise ValueError(f"a moment lies between the years {FIRST_YEAR + 1} and {LAST_YEAR - 1}")
+    if not FIRST_MOMENT <= moment < LAST_MOMENT:
+        raise ValueError(f"a moment lies between the years {FIRST_MOMENT.year} and {LAST_MOMENT.year - 1}")
     return moment.astimezone(UTC)
 
 
-Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
+Moment = Annotated[
+    AwareDatetime, BeforeValidator(_moment), Field(json_schema_extra={"pattern": r"^(19[7-9]\d|[2-8]\d{3})-"})
+]
 """A moment of RFC 3339 with its time zone."""
 
 
