@@ -81,7 +81,7 @@ def _is_deeper(value: Any, levels: int) -> bool:
         containers = [
             item
             for each in containers
-            for item in (each.values() if isinstance(each, dict) else each)
+            for item in (cast("dict[str, Any]", each).values() if isinstance(each, dict) else each)
             if isinstance(item, _CONTAINERS)
         ]
         if not containers:
