@@ -8,6 +8,7 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Body
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from dispatcher.access.credentials import KEY_DIGITS
 from dispatcher.access.roles import Role
 from dispatcher.agents import agent_keys, enrolment, registry
 from dispatcher.api import cursors
@@ -24,7 +25,8 @@ from dispatcher.api.agent_schemas import (
     RegisteredDocument,
     RegisterRequest,
 )
-from dispatcher.api.resolver import Api, Cursor, Limit, answer_with, no_content
+from dispatcher.api.resolver import Api, Cursor, Limit, answer_page, answer_with, no_content
+from dispatcher.errors import NotAuthenticated
 from dispatcher.platform import database
 from dispatcher.platform.gateway import ApiGateway
 from dispatcher.platform.observability import logger
@@ -49,10 +51,21 @@ api = Api(public=frozenset({f"POST {REGISTER}"}))
 def register(request: Annotated[RegisterRequest, Body()]) -> Response[RegisteredDocument]:
     """Register an agent; it sends its key in the header X-Agent-Api-Key."""
     with database.connect() as conn:
-        key = api.headers.get("x-agent-api-key")
-        registered = enrolment.register(conn, key, request.to_registration(), api.source_ip)
+        registered = enrolment.register(conn, _key(), request.to_registration(), api.source_ip)
     status = HTTPStatus.OK if registered.agent.approval == "approved" else HTTPStatus.ACCEPTED
     return answer_with(status, RegisteredDocument.of(registered))
+
+
+def _key() -> str:
+    """Return the key or the enrolment token that an agent sends; raises NotAuthenticated if it cannot be one."""
+    key = api.headers.get("x-agent-api-key", "").strip()
+    if not key:
+        raise NotAuthenticated("Send the agent's key, or an enrolment token, in the header X-Agent-Api-Key.")
+    if len(key) != KEY_DIGITS:
+        raise NotAuthenticated(
+            f"The header X-Agent-Api-Key has {len(key)} characters; a key, or an enrolment token, has {KEY_DIGITS}."
+        )
+    return key
 
 
 @api.post("/api/v1/agents", status_code=HTTPStatus.CREATED)
@@ -66,15 +79,12 @@ def create(request: Annotated[AgentRequest, Body()]) -> Response[NewAgentDocumen
 
 
 @api.get("/api/v1/agents")
-def list_agents(limit: Limit = 50, cursor: Cursor = None) -> AgentPage:
+def list_agents(limit: Limit = 50, cursor: Cursor = None) -> Response[AgentPage]:
     """List agents, ordered by id."""
     scope = api.operator_with(Role.READER).scope
     with database.connect() as conn:
         page = registry.list_page(conn, scope=scope, after=cursors.decode(cursor) if cursor else None, limit=limit)
-    return AgentPage(
-        agents=[AgentDocument.model_validate(agent) for agent in page],
-        next_cursor=cursors.next_cursor(page, limit, lambda agent: agent.agent_id),
-    )
+    return answer_page("agents", page, AgentDocument.model_validate, limit=limit, position=lambda agent: agent.agent_id)
 
 
 @api.get("/api/v1/agents/<agent_id>")
@@ -136,7 +146,7 @@ def revoke_key(agent_id: str, key_id: str) -> Response[None]:
     """Revoke a key and close the connections that it opened."""
     by = api.operator_with(Role.ADMIN)
     with database.connect() as conn:
-        agent_keys.revoke(conn, ApiGateway.from_environment(), agent_id, key_id, by)
+        agent_keys.revoke(conn, ApiGateway.from_environment(), agent_id, key_id.lower(), by)
     return no_content()
 
 

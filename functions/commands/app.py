@@ -1,7 +1,7 @@
 """Commands: submit, read, list, cancel and redrive them; after the commit, try to deliver at once."""
 
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Body, Query
@@ -10,20 +10,21 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from dispatcher.access.roles import Role
 from dispatcher.api import cursors
 from dispatcher.api.command_schemas import (
-    AcceptedDocument,
     AcceptedList,
     CommandDocument,
+    CommandItemDocument,
     CommandPage,
-    HistoryDocument,
     HistoryEntryDocument,
+    HistoryPage,
+    RedriveRequest,
+    SubmitListRequest,
     SubmitRequest,
-    SubmitToRequest,
     WhyDocument,
 )
-from dispatcher.api.resolver import Api, Cursor, IdempotencyKey, Limit, accepted
-from dispatcher.api.schema_base import Name
+from dispatcher.api.cursors import PAGE_BYTES
+from dispatcher.api.resolver import Api, Cursor, IdempotencyKey, Limit, accepted, answer_page
 from dispatcher.commands import cancellation, command_records, explanation, submission
-from dispatcher.commands.command_records import Command, Filter
+from dispatcher.commands.command_records import LARGE_COLUMNS, Command, Filter
 from dispatcher.commands.delivery import deliver_at_once
 from dispatcher.commands.flush import hand_over
 from dispatcher.commands.lifecycle import Status
@@ -37,7 +38,7 @@ api = Api()
 
 @api.post("/api/v1/agents/<agent_id>/commands", status_code=HTTPStatus.ACCEPTED)
 def submit(
-    agent_id: Name, request: Annotated[SubmitRequest, Body()], idempotency_key: IdempotencyKey = None
+    agent_id: str, request: Annotated[SubmitRequest, Body()], idempotency_key: IdempotencyKey = None
 ) -> Response[CommandDocument]:
     """Submit a command for one agent."""
     by = api.operator_with(Role.SENDER)
@@ -51,36 +52,55 @@ def submit(
 
 @api.post(COMMANDS, status_code=HTTPStatus.ACCEPTED)
 def submit_many(
-    requests: Annotated[list[SubmitToRequest], Body(min_length=1, max_length=1000)],
+    requests: Annotated[SubmitListRequest, Body()],
     idempotency_key: IdempotencyKey = None,
 ) -> Response[AcceptedList]:
-    """Submit a list of commands, all or none; an idempotency key covers the whole list."""
+    """Submit a list of commands, all or none; an idempotency key covers the whole list.
+
+    A list that does not have its form is refused with the first command that is wrong.
+    """
     by = api.operator_with(Role.SENDER)
-    new = [request.to_command(request.agent_id) for request in requests]
+    new = [request.to_command(request.agent_id) for request in requests.root]
     with database.connect() as conn:
         submitted = submission.submit_list(conn, new, idempotency_key, by)
         hand_over(conn, submitted)
-    entries = [AcceptedDocument.model_validate(entry) for entry in submitted]
-    return accepted(AcceptedList(commands=entries), COMMANDS)
+    return accepted(AcceptedList.model_validate({"commands": submitted}), COMMANDS)
 
 
 @api.get(COMMANDS)
 def list_commands(
+    *,
     agent_id: Annotated[str | None, Query(alias="agentId")] = None,
     session_id: Annotated[str | None, Query(alias="sessionId")] = None,
-    status: Annotated[Status | None, Query()] = None,
+    status: Annotated[list[Status] | None, Query(description="One or more, as a,b or repeated.")] = None,
+    include: Annotated[
+        list[Literal["payload", "result", "progress"]] | None, Query(description="Large fields that you want too.")
+    ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> CommandPage:
-    """List commands, newest first."""
+) -> Response[CommandPage]:
+    """List commands, newest first; a page may end before its limit, because of its size."""
     scope = api.operator_with(Role.READER).scope
     before = cursors.decode_number(cursor) if cursor else None
-    wanted = Filter(agent_id=agent_id, session_id=session_id, status=status)
+    wanted = Filter(agent_id=agent_id, session_id=session_id, statuses=frozenset(status) if status else None)
     with database.connect() as conn:
-        page = command_records.list_page(conn, scope=scope, wanted=wanted, before=before, limit=limit)
-    return CommandPage(
-        commands=[CommandDocument.model_validate(command) for command in page],
-        next_cursor=cursors.next_cursor(page, limit, lambda command: command.seq),
+        page = command_records.list_page(
+            conn,
+            scope=scope,
+            wanted=wanted,
+            before=before,
+            limit=limit,
+            most_bytes=PAGE_BYTES,
+            include=include or (),
+        )
+    return answer_page(
+        "commands",
+        page.commands,
+        CommandItemDocument.model_validate,
+        limit=limit,
+        position=lambda command: command.seq,
+        more=page.more,
+        exclude={*LARGE_COLUMNS} - {*(include or ())},
     )
 
 
@@ -93,13 +113,15 @@ def read(command_id: str) -> CommandDocument:
 
 
 @api.get("/api/v1/commands/<command_id>/history")
-def read_history(command_id: str) -> HistoryDocument:
-    """Read each transition of a command, with its cause."""
+def read_history(command_id: str, limit: Limit = 50, cursor: Cursor = None) -> Response[HistoryPage]:
+    """Read each transition of a command, oldest first, with its cause."""
     scope = api.operator_with(Role.READER).scope
+    after = cursors.decode_number(cursor) if cursor else None
     with database.connect() as conn:
-        entries = command_records.history(conn, command_id, scope)
-    history = [HistoryEntryDocument.model_validate(entry) for entry in entries]
-    return HistoryDocument(command_id=command_id, history=history)
+        entries = command_records.history(conn, command_id, scope, after=after, limit=limit)
+    return answer_page(
+        "history", entries, HistoryEntryDocument.model_validate, limit=limit, position=lambda entry: entry.history_id
+    )
 
 
 @api.get("/api/v1/commands/<command_id>/why")
@@ -121,12 +143,25 @@ def cancel(command_id: str) -> Response[CommandDocument]:
 
 
 @api.post("/api/v1/commands/<command_id>/redrive", status_code=HTTPStatus.ACCEPTED)
-def redrive(command_id: str) -> Response[CommandDocument]:
-    """Submit a command that ended without success again, as a new command."""
+def redrive(
+    command_id: str,
+    request: Annotated[RedriveRequest | None, Body()] = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Response[CommandDocument]:
+    """Submit a command that ended without success again, as a new command.
+
+    It gets the same time for its delivery as the old one, or `ttlSeconds`.
+    """
     by = api.operator_with(Role.SENDER)
     gateway = ApiGateway.from_environment(hurried=True)  # before the commit: nothing fails after it
     with database.connect() as conn:
-        command = submission.redrive(conn, command_id, by).command
+        command = submission.redrive(
+            conn,
+            command_id,
+            by,
+            idempotency_key=idempotency_key,
+            ttl_seconds=request.ttl_seconds if request else None,
+        ).command
         deliver_at_once(conn, gateway, command.agent_id, api.deadline)
     return _accepted(command)
 

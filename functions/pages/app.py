@@ -37,7 +37,13 @@ def openapi() -> Response[str]:
 @api.get("/docs", include_in_schema=False)
 def docs() -> Response[str]:
     """Serve the OpenAPI document as a page on which each call can be tried."""
-    return Response(status_code=200, content_type="text/html; charset=utf-8", body=pages.docs())
+    page = pages.docs()
+    return Response(
+        status_code=200,
+        content_type="text/html; charset=utf-8",
+        body=page.html,
+        headers={"Content-Security-Policy": page.policy},
+    )
 
 
 @logger.inject_lambda_context

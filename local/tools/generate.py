@@ -1,10 +1,10 @@
-"""`make generated`: write the documents that are generated from the code: OpenAPI, states, figures."""
+"""`make generated`: write the documents that are generated from the code: OpenAPI, paths, problems, states, figures."""
 
 import sys
 from pathlib import Path
 
 from dispatcher.commands.lifecycle import ENDED, TRANSITIONS, Status
-from local.tools import figures, openapi
+from local.tools import figures, openapi, problems
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -13,6 +13,8 @@ def files() -> dict[Path, str]:
     """Return each generated file and its text."""
     return {
         ROOT / "layers/dispatcher/dispatcher/api/openapi.json": openapi.render(),
+        ROOT / "layers/dispatcher/dispatcher/api/paths.json": openapi.paths(),
+        ROOT / "docs/reference/problems.md": problems.render(),
         ROOT / "docs/reference/states.md": states(),
         ROOT / "docs/reference/figures.md": figures.render(),
     }

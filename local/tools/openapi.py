@@ -7,9 +7,19 @@ import re
 from pathlib import Path
 from typing import Any
 
+from local.tools import openapi_examples
+
 ROOT = Path(__file__).resolve().parents[2]
 FUNCTIONS = ("sessions", "commands", "agents", "operators", "pages")
 SECURITY = {"operator": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
+TAGS = {
+    "commands": ("Commands", "Submit, read, list, cancel and redrive commands."),
+    "agents": ("Agents", "Create, register, approve and delete agents; their keys and enrolment tokens."),
+    "sessions": ("Sessions", "StreamSpace's sessions: everything that is done to one is a command."),
+    "operators": ("Operators", "Log-ins, operators' accounts, API tokens, the audit log."),
+    "pages": ("Service", "The state of the service."),
+}
+"""The tag of each function's operations, and what it is about."""
 PUBLIC = frozenset({"/healthz", "/api/v1/auth/login", "/api/v1/agents/register"})
 PROBLEM = {
     "type": "object",
@@ -17,6 +27,15 @@ PROBLEM = {
     "properties": {name: {"type": "string"} for name in ("type", "title", "detail")} | {"status": {"type": "integer"}},
     "required": ["type", "title", "status", "detail"],
 }
+
+
+def paths() -> str:
+    """Return the paths of all functions and their methods, as the text of their file."""
+    table: dict[str, list[str]] = {}
+    for name in FUNCTIONS:
+        for method, path in _load(name).api.operations:
+            table.setdefault(path, []).append(method)
+    return json.dumps({path: sorted(table[path]) for path in sorted(table)}, indent=1) + "\n"
 
 
 def document() -> dict[str, Any]:
@@ -30,23 +49,14 @@ def document() -> dict[str, Any]:
         for path, operations in part["paths"].items():
             for method, operation in operations.items():
                 operation.update(_said_of(function, path, method, operation["operationId"]))
+                operation["tags"] = [TAGS[name][0]]
+                _complete(operation, is_public=path in PUBLIC)
         paths |= part["paths"]
         schemas |= part.get("components", {}).get("schemas", {})
-    for unused in ("HTTPValidationError", "ValidationError"):
+    for unused in ("HTTPValidationError", "ResponseValidationError", "ValidationError"):
         schemas.pop(unused, None)
-    for path, operations in paths.items():
-        for operation in operations.values():
-            operation["responses"] = {
-                status: response for status, response in operation["responses"].items() if status != "422"
-            } | {
-                "default": {
-                    "description": "A problem",
-                    "content": {"application/problem+json": {"schema": _PROBLEM_REF}},
-                }
-            }
-            operation["responses"].get("204", {}).pop("content", None)
-            if path not in PUBLIC:
-                operation["security"] = [{"operator": []}]
+    for name, example in openapi_examples.BODIES.items():
+        schemas[name]["examples"] = [example]
     return {
         "openapi": "3.1.0",
         "info": {
@@ -55,9 +65,23 @@ def document() -> dict[str, Any]:
             "description": "Command any agent at any time; a command for an offline agent waits and reaches it, in order,"
             " as soon as it connects.",
         },
+        "tags": [{"name": name, "description": said} for name, said in TAGS.values()],
         "paths": dict(sorted(paths.items())),
         "components": {"schemas": dict(sorted(schemas.items())), "securitySchemes": SECURITY},
     }
+
+
+def _complete(operation: dict[str, Any], *, is_public: bool) -> None:
+    """Put in what Powertools does not know: examples of paths, problems, who may call."""
+    for parameter in operation.get("parameters", ()):
+        if parameter["in"] == "path" and parameter["name"] in openapi_examples.PARAMETERS:
+            parameter["example"] = openapi_examples.PARAMETERS[parameter["name"]]
+    responses = {status: response for status, response in operation["responses"].items() if status != "422"}
+    responses.get("204", {}).pop("content", None)
+    problem = {"description": "A problem", "content": {"application/problem+json": {"schema": _PROBLEM_REF}}}
+    operation["responses"] = responses | {"default": problem}
+    if not is_public:
+        operation["security"] = [{"operator": []}]
 
 
 _PROBLEM_REF = {"$ref": "#/components/schemas/Problem"}

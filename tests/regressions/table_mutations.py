@@ -18,8 +18,8 @@ MUTATIONS = (
         name="null-error-message-breaks-reading",
         puts_back="The answer to an accepted command is an error while its error message is NULL.",
         stands_for=("R1", "I11"),
-        find="status: str error_message: str | None",
-        replace="status: str\nerror_message: str",
+        find="status: str error_message: ShownText | None",
+        replace="status: str\nerror_message: ShownText",
         caught_by="test_the_sample_command_is_stored_as_it_was_sent",
     ),
     Mutation(

@@ -1,11 +1,18 @@
-"""The errors that callers see, as problem documents (RFC 9457).  The docstring of a class is the title of its problem."""
+"""The errors that callers see, as problem documents (RFC 9457).
 
+The first line of a class's docstring is the title of its problem; the rest says what to do (docs/reference/problems.md).
+"""
+
+import inspect
 import math
 from typing import Any, ClassVar
 
 
 class DispatcherError(Exception):
-    """The dispatcher cannot do that."""
+    """The dispatcher cannot do that.
+
+    Try again later; if it comes again, the service's log has the details under the request's id.
+    """
 
     status: ClassVar[int] = 500
     slug: ClassVar[str] = "internal-error"
@@ -20,12 +27,21 @@ class DispatcherError(Exception):
         """Headers of the answer."""
         return {}
 
+    @classmethod
+    def uri(cls) -> str:
+        """Return the type of the problem; it never changes."""
+        return f"urn:agent-command-dispatcher:problem:{cls.slug}"
+
+    @classmethod
+    def title(cls) -> str:
+        """Return the title of the problem."""
+        return inspect.cleandoc(cls.__doc__ or "").partition("\n")[0].rstrip(".")
+
     def as_problem(self) -> dict[str, Any]:
         """Return the problem document, with extra members beside the standard ones."""
-        title = (type(self).__doc__ or "").strip().rstrip(".")
         return {
-            "type": f"urn:agent-command-dispatcher:problem:{self.slug}",
-            "title": title,
+            "type": self.uri(),
+            "title": self.title(),
             "status": self.status,
             "detail": self.detail,
             **self.members,
@@ -33,20 +49,30 @@ class DispatcherError(Exception):
 
 
 class Misconfigured(DispatcherError):
-    """The service is not configured."""
+    """The service is not configured.
+
+    An administrator sets what `detail` names.
+    """
 
     slug = "misconfigured"
 
 
 class InvalidRequest(DispatcherError):
-    """The request is not valid."""
+    """The request is not valid.
+
+    Correct what `detail` names: the body must be JSON (RFC 8259) in UTF-8, and a cursor must come from the same list.
+    """
 
     status = 400
     slug = "invalid-request"
 
 
 class NotAuthenticated(DispatcherError):
-    """The caller is not authenticated."""
+    """The caller is not authenticated.
+
+    Operators send `Authorization: Bearer <token>`; POST /api/v1/auth/login gives a token.  Agents send their id and, in
+    X-Agent-Api-Key, their key.
+    """
 
     status = 401
     slug = "not-authenticated"
@@ -58,59 +84,86 @@ class NotAuthenticated(DispatcherError):
 
 
 class NotAllowed(DispatcherError):
-    """The caller's role does not allow this."""
+    """The caller's role does not allow this.
+
+    Ask an admin for a higher role, or for labels that include the agent.
+    """
 
     status = 403
     slug = "not-allowed"
 
 
 class NotFound(DispatcherError):
-    """There is no such thing."""
+    """There is no such thing.
+
+    Check the path and the id; what a label limit hides is not found either.
+    """
 
     status = 404
     slug = "not-found"
 
 
 class UnknownAgent(NotFound):
-    """There is no such agent."""
+    """There is no such agent.
+
+    GET /api/v1/agents lists the agents that you may see.
+    """
 
     slug = "unknown-agent"
 
 
 class UnknownCommand(NotFound):
-    """There is no such command."""
+    """There is no such command.
+
+    GET /api/v1/commands lists the commands that you may see; ended commands are deleted after the retention time.
+    """
 
     slug = "unknown-command"
 
 
 class UnknownSession(NotFound):
-    """There is no such session."""
+    """There is no such session.
+
+    GET /api/v1/sessions lists the sessions that you may see.
+    """
 
     slug = "unknown-session"
 
 
 class Conflict(DispatcherError):
-    """The request does not fit the present state."""
+    """The request does not fit the present state.
+
+    Read the object again; `detail` says which state forbids the request.
+    """
 
     status = 409
     slug = "conflict"
 
 
 class IdempotencyKeyReused(Conflict):
-    """The idempotency key was used for another request."""
+    """The idempotency key was used for another request.
+
+    Send a new Idempotency-Key with a new request, and the same request with an old one.
+    """
 
     slug = "idempotency-key-reused"
 
 
 class TooLarge(DispatcherError):
-    """The command does not fit into the agent's frame."""
+    """The command does not fit into the agent's frame.
+
+    Make the payload smaller, or send a reference that the agent can fetch; `limit` is in bytes.
+    """
 
     status = 413
     slug = "too-large"
 
 
 class QueueFull(DispatcherError):
-    """The agent's queue is full."""
+    """The agent's queue is full.
+
+    Wait until the agent has taken commands (`Retry-After`), or cancel some that wait.
+    """
 
     status = 429
     slug = "queue-full"
@@ -122,7 +175,10 @@ class QueueFull(DispatcherError):
 
 
 class RateExceeded(DispatcherError):
-    """The operator submits too fast."""
+    """The operator submits too fast.
+
+    Wait for the seconds of `Retry-After`.
+    """
 
     status = 429
     slug = "rate-exceeded"
@@ -134,7 +190,10 @@ class RateExceeded(DispatcherError):
 
 
 class TooManyAttempts(DispatcherError):
-    """There were too many failed attempts."""
+    """There were too many failed attempts.
+
+    Wait for the seconds of `Retry-After`.
+    """
 
     status = 429
     slug = "too-many-attempts"
@@ -150,7 +209,10 @@ class TooManyAttempts(DispatcherError):
 
 
 class Unavailable(DispatcherError):
-    """The service cannot answer at present."""
+    """The service cannot answer at present.
+
+    Try again after the seconds of `Retry-After`, a submission under the same Idempotency-Key.
+    """
 
     status = 503
     slug = "unavailable"
@@ -162,14 +224,64 @@ class Unavailable(DispatcherError):
 
 
 class UnsupportedMediaType(DispatcherError):
-    """The body is not declared as JSON."""
+    """The body is not declared as JSON.
+
+    Send `Content-Type: application/json`.
+    """
 
     status = 415
     slug = "unsupported-media-type"
 
 
 class Unprocessable(DispatcherError):
-    """The request does not have the form that this path wants."""
+    """The request does not have the form that this path wants.
+
+    `errors` names up to 20 places (`at`) and what is wrong there (`is`); /docs shows the form of each request.
+    """
 
     status = 422
     slug = "unprocessable"
+
+
+class MethodNotAllowed(DispatcherError):
+    """The path does not have this method.
+
+    Use a method of the header Allow.
+    """
+
+    status = 405
+    slug = "method-not-allowed"
+
+    def __init__(self, detail: str, *, allow: str) -> None:
+        super().__init__(detail)
+        self._allow = allow
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The methods that the path has."""
+        return {"Allow": self._allow}
+
+
+class BodyTooLarge(DispatcherError):
+    """The body is larger than this path takes.
+
+    Send less at a time; `limit` is in bytes.
+    """
+
+    status = 413
+    slug = "body-too-large"
+
+
+class UpgradeRequired(DispatcherError):
+    """This path speaks WebSocket.
+
+    Open it with a WebSocket client: wss://…?agent_id=…, with the agent's key in X-Agent-Api-Key.
+    """
+
+    status = 426
+    slug = "upgrade-required"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """A 426 names the protocol (RFC 9110)."""
+        return {"Upgrade": "websocket"}

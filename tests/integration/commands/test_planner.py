@@ -109,7 +109,7 @@ WORK: dict[str, Callable[[Connection], object]] = {
     "tell why": lambda conn: explanation.diagnostics(conn, "k1"),
     "come back": lambda conn: connect(conn, "a1", "c2"),
     "list": lambda conn: command_records.list_page(
-        conn, scope=None, wanted=Filter(status=Status.DEAD), before=None, limit=20
+        conn, scope=None, wanted=Filter(statuses=frozenset({Status.DEAD})), before=None, limit=20, most_bytes=10**6
     ),
 }
 
@@ -132,8 +132,9 @@ def test_no_statement_reads_all_ended_commands_of_an_agent(past: Connection, wha
         Filter(),
         Filter(agent_id="a1"),
         Filter(session_id="s1"),
-        Filter(status=Status.COMPLETED),
-        Filter(status=Status.PENDING),
+        Filter(statuses=frozenset({Status.COMPLETED})),
+        Filter(statuses=frozenset({Status.PENDING})),
+        Filter(statuses=frozenset({Status.COMPLETED, Status.PENDING})),
     ],
     ids=str,
 )
@@ -142,7 +143,7 @@ def test_a_list_reads_no_more_than_its_page(past: Connection, filters: Filter, b
     """The newest commands: all, of one agent, of one session, in one status."""
 
     def read(conn: Connection) -> object:
-        return command_records.list_page(conn, scope=None, wanted=filters, before=before, limit=20)
+        return command_records.list_page(conn, scope=None, wanted=filters, before=before, limit=20, most_bytes=10**6)
 
     assert _rows_read_by(read, past) < 5000
 

@@ -3,11 +3,11 @@
 from datetime import datetime
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
 
 from dispatcher.agents.enrolment import NewAgent, NewEnrolmentToken, Registered, Registration
-from dispatcher.api.schema_base import AgentId, Document, Id, Labels, Name, Request, Word
+from dispatcher.api.schema_base import WHOLE, AgentId, Document, Id, IdPrefix, Labels, Request, Said, Shown, Word
 
 
 class AgentRequest(Request):
@@ -30,8 +30,8 @@ class AgentDocument(Document):
     platform: str
     region: str | None
     labels: dict[str, Any]
-    capacity: Any
-    metadata: Any
+    capacity: Shown
+    metadata: Shown
     approval: str
     presence: str
     created_at: datetime
@@ -79,11 +79,11 @@ class RegisterRequest(BaseModel):
 
     model_config = ConfigDict(extra="ignore", alias_generator=to_camel, frozen=True)
 
-    agent_id: Name
+    agent_id: AgentId
     platform: Word
-    region: str | None = None
-    capacity: Any = None
-    metadata: Any = None
+    region: Annotated[str, StringConstraints(max_length=128)] | None = None
+    capacity: Said = None
+    metadata: Said = None
 
     def to_registration(self) -> Registration:
         """Return the registration."""
@@ -129,11 +129,11 @@ class EnrolmentTokenRequest(Request):
     """An enrolment token to create: for one agent id, or for all ids with a prefix."""
 
     agent_id: AgentId | None = None
-    prefix: AgentId | None = None
+    prefix: IdPrefix | None = None
     labels: Labels = {}
     approved: bool = False
-    uses: Annotated[int, Field(ge=1, le=100_000)] = 1
-    ttl_seconds: Annotated[int, Field(ge=1, le=604_800)] = 3600
+    uses: Annotated[int, Field(ge=1, le=100_000), WHOLE] = 1
+    ttl_seconds: Annotated[int, Field(ge=1, le=604_800), WHOLE] = 3600
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:

@@ -10,6 +10,8 @@ from dispatcher.errors import InvalidRequest
 T = TypeVar("T")
 
 PAGE_MOST = 200
+PAGE_BYTES = 1_000_000
+"""Where a page ends that has fewer rows.  Lambda takes 6 MB, and escapes the page once more."""
 
 
 def encode(position: str | int) -> str:

@@ -1,18 +1,20 @@
 """Errors as problem documents (RFC 9457)."""
 
-import json
 from typing import Any
 
 import psycopg
 from aws_lambda_powertools.event_handler import Response
-from aws_lambda_powertools.event_handler.exceptions import NotFoundError
-from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
 
-from dispatcher.errors import DispatcherError, InvalidRequest, NotFound, Unavailable, Unprocessable
+from dispatcher.errors import DispatcherError, InvalidRequest, Unavailable, Unprocessable
 from dispatcher.platform.database import INTERRUPTIONS, UNREACHABLE
+from dispatcher.platform.json_text import dumps
 from dispatcher.platform.observability import logger
 
 CONTENT_TYPE = "application/problem+json"
+MOST_ERRORS = 20
+"""Errors that one answer names."""
+MOST_QUOTED = 64
+"""Characters of the caller's own words that an answer repeats."""
 _UNEXPECTED = "Something went wrong in the service; the log has the details."
 
 
@@ -21,47 +23,38 @@ def problem_of(error: Exception) -> Response[str]:
     match error:
         case DispatcherError():
             known = error
-        case RequestValidationError() if any(each["loc"][0] == "response" for each in error.errors()):
-            logger.error("Answer does not fit its schema", extra={"errors": _places(error)})
-            known = DispatcherError(_UNEXPECTED)
-        case RequestValidationError():
-            known = malformed(_places(error))
         case psycopg.DataError():
             known = InvalidRequest("The request holds a value that cannot be stored.")
         case _ if isinstance(error, INTERRUPTIONS):
             logger.exception("Database unavailable")
             known = Unavailable(UNREACHABLE)
-        case UnicodeDecodeError():
-            known = InvalidRequest("The body is not UTF-8.")
         case _:
             logger.exception("Unexpected error")
             known = DispatcherError(_UNEXPECTED)
     return Response(
         status_code=known.status,
         content_type=CONTENT_TYPE,
-        body=json.dumps(known.as_problem()),
+        body=dumps(known.as_problem()),
         headers=dict(known.headers),
     )
-
-
-def event_answer_of(response: Response[str]) -> dict[str, Any]:
-    """Turn a problem's response into the answer of a function without a resolver."""
-    headers = {"Content-Type": CONTENT_TYPE, **{name: str(value) for name, value in response.headers.items()}}
-    return {"statusCode": response.status_code, "headers": headers, "body": response.body, "isBase64Encoded": False}
 
 
 def malformed(errors: list[dict[str, str]]) -> Unprocessable:
     """Make the error for a request that does not fit its schema; each of `errors` is {"at": …, "is": …}."""
     first = errors[0]
     more = f" ({len(errors) - 1} more in `errors`)" if len(errors) > 1 else ""
-    return Unprocessable(f"{first['at']}: {first['is']}{more}.", errors=errors)
+    if len(errors) > MOST_ERRORS:
+        more = f" ({len(errors) - 1} more, the first {MOST_ERRORS - 1} in `errors`)"
+    return Unprocessable(f"{first['at']}: {first['is']}{more}.", errors=errors[:MOST_ERRORS])
 
 
-def not_found(error: NotFoundError) -> Response[str]:
-    """Answer for a path that has no route."""
-    del error
-    return problem_of(NotFound("There is nothing at this path."))
+def place(error: dict[str, Any]) -> dict[str, str]:
+    """Name the place of a validation error, and what is wrong there."""
+    at = "/".join(_short(str(part)) for part in error["loc"])
+    if error["type"] == "missing":
+        return {"at": at, "is": "It is missing" if at != "body" else "It is empty; this path needs JSON"}
+    return {"at": at, "is": _short(error["msg"].removeprefix("Value error, "), 4 * MOST_QUOTED)}
 
 
-def _places(error: RequestValidationError) -> list[dict[str, str]]:
-    return [{"at": "/".join(str(part) for part in each["loc"]), "is": each["msg"]} for each in error.errors()]
+def _short(text: str, most: int = MOST_QUOTED) -> str:
+    return text if len(text) <= most else f"{text[:most]}…"

@@ -1,7 +1,6 @@
 """Submission: a command is accepted when it is committed, and only then."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -283,5 +282,4 @@ def _request_hash(new: Sequence[NewCommand]) -> bytes:
         }
         for each in new
     ]
-    text = json.dumps(asked, separators=(",", ":"), ensure_ascii=False, allow_nan=False, sort_keys=True)
-    return hashlib.sha256(text.encode()).digest()
+    return hashlib.sha256(dumps(asked, sort_keys=True).encode()).digest()

@@ -1,7 +1,14 @@
-"""JSON as text: strict for requests, lenient for what agents send and for what the database holds."""
+"""JSON as text: strict for requests, lenient for what agents send and for what the database holds.
+
+A number with more digits than a float keeps becomes a Decimal, and `dumps` writes it with every digit.
+"""
 
 import json
 import re
+from collections import Counter
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import cache
 from typing import Any, TypeGuard, cast
 
 from dispatcher.errors import InvalidRequest
@@ -15,7 +22,14 @@ _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 PLAIN_DEPTH = 32
 """Levels of nesting up to which a message is known to be storable without a look at each value."""
 MAX_DIGITS = 4300
-"""Digits of an integer: Python's own limit for the conversion from text."""
+"""Digits of a number: Python's own limit for an integer; PostgreSQL takes 16,383 after the point."""
+MAX_QUOTED = 64
+"""Characters of the caller's own text that an error repeats."""
+
+_TOO_DEEP = f"The body is nested deeper than {MAX_DEPTH} levels."
+_TOO_LONG = f"The body holds a number of more than {MAX_DIGITS} digits."
+_CONTAINERS = (dict, list)
+_INFINITE = (float("inf"), float("-inf"))
 
 
 def loads_strict(text: str) -> Any:
@@ -25,16 +39,20 @@ def loads_strict(text: str) -> Any:
     keys, U+0000 and lone surrogates (PostgreSQL stores neither).
     """
     try:
-        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique)
-        _check(value, 1)
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_in_range, object_pairs_hook=_unique)
     except RecursionError:
-        raise InvalidRequest(f"The body is nested deeper than {MAX_DEPTH} levels.") from None
+        raise InvalidRequest(_TOO_DEEP) from None
     except json.JSONDecodeError as error:
         raise InvalidRequest(
             f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
         ) from None
     except ValueError:  # an integer beyond the interpreter's limit
-        raise InvalidRequest(f"The body holds an integer of more than {MAX_DIGITS} digits.") from None
+        raise InvalidRequest(_TOO_LONG) from None
+    if text.count("[") + text.count("{") > MAX_DEPTH and _is_deeper(value, MAX_DEPTH):
+        raise InvalidRequest(_TOO_DEEP)
+    # Without these escapes there is neither: JSON allows no U+0000 in a text, and UTF-8 no lone surrogate.
+    if "\\u0000" in text or "\\ud" in text or "\\uD" in text:
+        _refuse_unstorable(value, "body")
     return value
 
 
@@ -43,7 +61,7 @@ def loads_of_agent(text: str) -> Any:
 
     Raises ValueError, and RecursionError if the nesting is too deep to be read.
     """
-    return json.loads(text, parse_int=_integer_or_text, parse_float=_float_or_text)
+    return json.loads(text, parse_int=_integer_or_text, parse_float=_number_or_text)
 
 
 def documents_of_agent(text: str) -> list[Any]:
@@ -72,16 +90,61 @@ def loads_lenient(data: bytes | str) -> Any:
 
 
 def _is_deeper(value: Any, levels: int) -> bool:
-    members = as_object(value)
-    items = list(members.values()) if members is not None else value
-    if not is_array(items):
-        return False
-    return levels == 0 or any(_is_deeper(item, levels - 1) for item in items)
+    """Tell whether the value has more levels of objects and arrays; each pass goes one level down."""
+    containers: list[Any] = [value] if isinstance(value, _CONTAINERS) else []
+    for _ in range(levels):
+        containers = [
+            item
+            for each in containers
+            for item in (cast("dict[str, Any]", each).values() if isinstance(each, dict) else each)
+            if isinstance(item, _CONTAINERS)
+        ]
+        if not containers:
+            return False
+    return True
 
 
-def dumps(value: Any) -> str:
-    """Encode compactly; a value that is not JSON is a programming error."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+def dumps(value: Any, *, sort_keys: bool = False) -> str:
+    """Encode compactly, with every digit of a Decimal; a value that is not JSON is a programming error.
+
+    With `sort_keys`, equal values have equal texts, whatever the order of their members.
+    """
+    encoder = _encoder(sort_keys)
+    try:
+        return encoder.encode(value)
+    except _DecimalFoundError:
+        return _with_decimals(value, encoder)
+
+
+class _DecimalFoundError(Exception):
+    """The fast encoder cannot write a Decimal as a number."""
+
+
+@cache
+def _encoder(sort_keys: bool) -> json.JSONEncoder:  # noqa: FBT001 - only `dumps` calls it
+    return json.JSONEncoder(
+        separators=(",", ":"), ensure_ascii=False, allow_nan=False, sort_keys=sort_keys, default=_of_other_type
+    )
+
+
+def _of_other_type(value: object) -> str:
+    if isinstance(value, Decimal):
+        raise _DecimalFoundError
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def _with_decimals(value: Any, encoder: json.JSONEncoder) -> str:
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, dict):
+        pairs = cast("dict[str, Any]", value).items()
+        members = sorted(pairs, key=lambda pair: pair[0]) if encoder.sort_keys else pairs
+        return "{" + ",".join(f"{encoder.encode(key)}:{_with_decimals(item, encoder)}" for key, item in members) + "}"
+    if is_array(value):
+        return "[" + ",".join(_with_decimals(item, encoder) for item in value) + "]"
+    return encoder.encode(value)
 
 
 def storable(value: Any) -> Any:
@@ -146,36 +209,52 @@ def _clean(text: str) -> bool:
     return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
 
 
-def _check(value: Any, depth: int) -> None:
-    if depth > MAX_DEPTH:
-        raise RecursionError
+def _refuse_unstorable(value: Any, place: str) -> None:
     if isinstance(value, str):
         if not _clean(value):
-            raise InvalidRequest("The body holds U+0000 or a lone surrogate, which cannot be stored.")
+            raise InvalidRequest(f"{place} holds U+0000 or a lone surrogate, which cannot be stored.")
     elif isinstance(value, dict):
         for key, item in cast("dict[str, Any]", value).items():
-            _check(key, depth)
-            _check(item, depth + 1)
+            _refuse_unstorable(key, f"{place}, in the name of a member,")
+            _refuse_unstorable(item, f"{place}/{_quoted(key)}")
     elif is_array(value):
-        for item in value:
-            _check(item, depth + 1)
+        for index, item in enumerate(value):
+            _refuse_unstorable(item, f"{place}/{index}")
+
+
+def _quoted(text: str) -> str:
+    return text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}…"
 
 
 def _refuse_constant(name: str) -> None:
     raise InvalidRequest(f"The body holds {name}, which is not JSON.")
 
 
-def _finite(text: str) -> float:
-    value = float(text)
-    if value in (float("inf"), float("-inf")):
-        raise InvalidRequest("The body holds a number that is too large for a double.")
+def _in_range(text: str) -> float | Decimal:
+    if len(text) > MAX_DIGITS:
+        raise InvalidRequest(_TOO_LONG)
+    value = _number(text)
+    if value is None:
+        raise InvalidRequest(f"{_quoted(text)} is beyond the range of a double: many agents cannot read it.")
     return value
+
+
+def _number(text: str) -> float | Decimal | None:
+    """Return the number as a float if that keeps its digits, else as a Decimal; None beyond the range of a double."""
+    value = float(text)
+    if repr(value) == text:
+        return value
+    if value == 0:
+        is_zero = not text.lower().partition("e")[0].strip("-0.")
+        return value if is_zero else None
+    return None if value in _INFINITE else Decimal(text)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        raise InvalidRequest("The body holds an object that names a key twice.")
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise InvalidRequest(f"The body holds an object that names {_quoted(twice)!r} twice.")
     return value
 
 
@@ -183,6 +262,6 @@ def _integer_or_text(text: str) -> int | str:
     return int(text) if len(text) <= MAX_DIGITS else text
 
 
-def _float_or_text(text: str) -> float | str:
-    value = float(text)
-    return text if value in (float("inf"), float("-inf")) else value
+def _number_or_text(text: str) -> float | Decimal | str:
+    value = _number(text)
+    return text if value is None else value
