@@ -76,7 +76,7 @@ class _Place:
         self.killed_for: str | None = None
 
 
-class _Processors:
+class Processors:
     """How busy the machine's processors are."""
 
     def __init__(self) -> None:
@@ -116,7 +116,7 @@ class Pool:
         self._was_background = False
         self._starting: set[asyncio.Task[None]] = set()
         self._fork_after = 0.0
-        self._processors = _Processors()
+        self._processors = Processors()
         self._ticking: asyncio.TimerHandle | None = None
         self._closed = False
 

@@ -98,6 +98,21 @@ def test_functions_that_wait_do_not_hold_up_others(tmp_path: Path, monkeypatch: 
     run(tmp_path, test, timeout=60)
 
 
+def test_a_storm_on_a_busy_machine_forks_no_more_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would only compete for the processors; the events wait, and none fails."""
+    monkeypatch.setattr(pool, "_SLOW_SECONDS", 0.0)
+    monkeypatch.setattr(pool, "_SLOW_SECONDS_UNDER_LOAD", 60.0)
+    monkeypatch.setattr(pool.Processors, "idle_share", lambda _: 0.0)
+
+    async def test(running: Running) -> None:
+        results = await asyncio.gather(*(running.act("sleep", seconds=0.02) for _ in range(40 * KEPT)))
+
+        assert not any(result.failed for result in results)
+        assert len({result.json() for result in results}) == len(_workers()) == KEPT
+
+    run(tmp_path, test)
+
+
 def test_background_events_leave_processes_for_the_others(tmp_path: Path) -> None:
     """A quarter of all, however many background events wait."""
 
