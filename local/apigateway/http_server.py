@@ -6,6 +6,7 @@ A server of its own, because a message through this machine costs several reques
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import resource
 import time
@@ -107,12 +108,12 @@ class Server:
 def connection_limit() -> int:
     """Raise the limit of open files as far as allowed, and return how many connections it leaves room for."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-            soft = hard
-        except (OSError, ValueError):
-            pass
+    for wanted in (hard, 10_240):  # macOS allows less than its hard limit says
+        with contextlib.suppress(OSError, ValueError):
+            if wanted == hard or soft < wanted:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            break
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return _MANY_CONNECTIONS
     return max(16, min(_MANY_CONNECTIONS, soft - _RESERVED_DESCRIPTORS))
