@@ -8,6 +8,7 @@ of template.yaml, such as DISPATCHER_QUEUE_LIMIT, configure it.
 
 import asyncio
 import contextlib
+import gc
 import os
 import secrets
 import shlex
@@ -231,6 +232,7 @@ class _Up:
 
     def _welcome(self, began: float) -> None:
         """Write the file `env` for programs and the first screen for people: the dispatcher serves."""
+        gc.freeze()  # the garbage collector need not look at what stays: its pauses delay every message
         home = self.options.home
         database_url = f"{self.server.url}{WITHOUT_TIMEOUT}"
         homes.write_private(home / "env", f"DISPATCHER_URL={self.url}\nDATABASE_URL={database_url}\n")

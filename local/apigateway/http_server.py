@@ -6,6 +6,7 @@ A server of its own, because a message through this machine costs several reques
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import resource
 import time
@@ -31,6 +32,7 @@ HEAD_LIMIT = 10_240  # bytes of the request line and the headers, as API Gateway
 BODY_LIMIT = 10 * 1024 * 1024  # bytes; what is longer is read, not kept, and refused
 HEAD_SECONDS = 30.0  # for a request's head, and between two parts of its body
 KEPT_SECONDS = 75.0  # that a connection stays open without a request
+_BODIES_LIMIT = 256 * 1024 * 1024  # bytes of all bodies that are not complete
 _LINGER_SECONDS = 1.0  # that a client has to read a refusal before its connection is cut
 _RESERVED_DESCRIPTORS = 200  # for the functions' processes, the log, PostgreSQL's pipes
 _MANY_CONNECTIONS = 20_000  # memory bounds them, too
@@ -57,6 +59,7 @@ class Server:
         self.refuse = refuse
         self.connections: dict[HttpConnection, None] = {}  # in the order in which they were idle
         self.tasks: set[asyncio.Task[None]] = set()
+        self.unfinished = 0  # bytes of bodies that are not complete
         self._head_seconds = head_seconds
         self._kept_seconds = kept_seconds
         self._limit = connection_limit()
@@ -107,12 +110,12 @@ class Server:
 def connection_limit() -> int:
     """Raise the limit of open files as far as allowed, and return how many connections it leaves room for."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-            soft = hard
-        except (OSError, ValueError):
-            pass
+    for wanted in (hard, 10_240):  # macOS allows less than its hard limit says
+        with contextlib.suppress(OSError, ValueError):
+            if wanted == hard or soft < wanted:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            break
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return _MANY_CONNECTIONS
     return max(16, min(_MANY_CONNECTIONS, soft - _RESERVED_DESCRIPTORS))
@@ -132,6 +135,8 @@ class HttpConnection(asyncio.Protocol):
         self._headers: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
         self._body_size = 0
+        self._kept_size = 0  # bytes in `_body`
+        self._is_stuck = False  # the client does not read its answers
         self._keeps_alive = True
         self._refused: HTTPStatus | None = None
         self._ends = False
@@ -158,7 +163,18 @@ class HttpConnection(asyncio.Protocol):
         """Leave the server's connections; functions that were invoked run on."""
         del exc
         self._server.connections.pop(self, None)
+        self._server.unfinished -= self._kept_size
         self._requests.clear()
+
+    def pause_writing(self) -> None:
+        """Take no more requests from a client that does not read its answers."""
+        self._is_stuck = True
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Take requests again."""
+        self._is_stuck = False
+        self._read_on()
 
     def eof_received(self) -> bool:
         """Keep a half-closed connection until its requests are answered."""
@@ -220,10 +236,16 @@ class HttpConnection(asyncio.Protocol):
         self._body_size += len(body)
         if self._body_size <= BODY_LIMIT:
             self._body.append(body)
+            self._kept_size += len(body)
+            self._server.unfinished += len(body)
+            if self._server.unfinished > _BODIES_LIMIT:
+                self.cut()
 
     def on_message_complete(self) -> None:
         """Answer the request, or keep it until those before it are answered."""
         self._in_head = True
+        self._server.unfinished -= self._kept_size
+        self._kept_size = 0
         if self._refused is not None or self._ends or self._is_handshake():
             return
         self._keeps_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade()
@@ -270,14 +292,17 @@ class HttpConnection(asyncio.Protocol):
         following = self._requests.popleft() if self._requests else None
         if following is not None:
             self._answer(following)
-            if not self._transport.is_closing():
-                self._transport.resume_reading()
+            self._read_on()
             return
         self._become_idle()
         if self._refused is not None:
             self._refuse(self._refused)
         elif not self._keeps_alive:
             self._transport.close()
+
+    def _read_on(self) -> None:
+        if not self._is_stuck and not self._requests and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def _become_idle(self) -> None:
         self.is_busy = self.awaits_data = False

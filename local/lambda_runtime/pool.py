@@ -33,6 +33,7 @@ _SLOW_SECONDS = 0.1  # after which a busy process is taken for one that waits, i
 _IDLE_SHARE = 0.15  # this part of the time;
 _SLOW_SECONDS_UNDER_LOAD = 2.0  # else after this
 _OLD_SECONDS = 0.5  # after which a background event no longer lets all others pass
+_RESERVED = 2  # processes that are not for background events
 _PAUSE_SECONDS = 1.0  # before the next try, if no process could be started
 _SPARE_SECONDS = 5.0  # that a process beyond the kept ones stays without an event
 
@@ -76,7 +77,7 @@ class _Place:
         self.killed_for: str | None = None
 
 
-class _Processors:
+class Processors:
     """How busy the machine's processors are."""
 
     def __init__(self) -> None:
@@ -116,7 +117,7 @@ class Pool:
         self._was_background = False
         self._starting: set[asyncio.Task[None]] = set()
         self._fork_after = 0.0
-        self._processors = _Processors()
+        self._processors = Processors()
         self._ticking: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -165,7 +166,7 @@ class Pool:
     def answered(self, worker: Worker, result: Result) -> None:
         """Give the outcome to the caller, and the process to the next event."""
         place = self._places.get(worker)
-        if place is not None and place.call is not None:
+        if place is not None and place.killed_for is None:  # else it comes too late
             self._finish(place, result)
 
     def lost(self, worker: Worker) -> None:
@@ -192,7 +193,9 @@ class Pool:
     # ── Events ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _may_start(self, call: Call) -> bool:
-        return not call.background or self._busy_in_background < self._background_limit
+        """Tell whether an event may have a process: background ones leave some, so that no message waits for a fork."""
+        room = max(1, min(self._background_limit, len(self._places) - _RESERVED))
+        return not call.background or self._busy_in_background < room
 
     def _next(self) -> Call | None:
         """Return the next event: one that somebody waits for, or each other time a background one that is old."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -128,6 +129,35 @@ def test_a_head_of_ten_thousand_bytes_is_served(served: Target) -> None:
     response, _ = served.ask("GET", "/", headers={"a": "a" * 10_000})
 
     assert response.status == 200
+
+
+def test_bodies_that_are_never_complete_do_not_fill_the_memory(served: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection that passes the limit is cut; what the others hold is freed with them."""
+    monkeypatch.setattr(http_server, "_BODIES_LIMIT", 3_000_000)
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n"
+    for _ in range(3):
+        with client(served) as first, client(served) as second:
+            first.sendall(head + b"x" * 1_900_000)
+            with contextlib.suppress(ConnectionError):
+                second.sendall(head + b"x" * 1_900_000)
+
+            cut, _, _ = select.select([first, second], [], [], 20)
+            assert everything(cut[0]) == b""
+
+
+def test_a_client_that_does_not_read_is_not_served_on(served: Target) -> None:
+    """Its answers would pile up in memory."""
+    body = b"x" * 1_000_000
+    request = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + body
+    with client(served) as opened:
+        opened.settimeout(2)
+        with pytest.raises(TimeoutError):
+            _send(opened, [request] * 50)
+
+
+def _send(opened: socket.socket, requests: list[bytes]) -> None:
+    for request in requests:
+        opened.sendall(request)
 
 
 def test_connections_without_a_request_are_closed() -> None:

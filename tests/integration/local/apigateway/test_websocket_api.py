@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import time
 from typing import TYPE_CHECKING
 
 import pytest
+from websockets.asyncio.client import ClientConnection as Opened
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 
@@ -33,6 +36,18 @@ def test_a_handshake_elsewhere_is_forbidden(served: Target) -> None:
         pass
 
     assert refused.value.response.status_code == 403
+
+
+def test_many_handshakes_at_once_all_succeed(served: Target) -> None:
+    """They wait for each other: none is refused because the processes are busy."""
+
+    async def storm() -> list[object]:
+        opening = (connect(f"{served.sockets}?agent_id=storm-{number}", proxy=None) for number in range(100))
+        opened = await asyncio.gather(*opening, return_exceptions=True)
+        await asyncio.gather(*(agent.close() for agent in opened if isinstance(agent, Opened)))
+        return [type(agent) for agent in opened]
+
+    assert asyncio.run(storm()) == [Opened] * 100
 
 
 def test_a_refused_handshake_has_no_disconnect(served: Target) -> None:

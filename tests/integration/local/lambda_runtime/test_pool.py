@@ -98,6 +98,21 @@ def test_functions_that_wait_do_not_hold_up_others(tmp_path: Path, monkeypatch: 
     run(tmp_path, test, timeout=60)
 
 
+def test_a_storm_on_a_busy_machine_forks_no_more_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would only compete for the processors; the events wait, and none fails."""
+    monkeypatch.setattr(pool, "_SLOW_SECONDS", 0.0)
+    monkeypatch.setattr(pool, "_SLOW_SECONDS_UNDER_LOAD", 60.0)
+    monkeypatch.setattr(pool.Processors, "idle_share", _never_idle)
+
+    async def test(running: Running) -> None:
+        results = await asyncio.gather(*(running.act("sleep", seconds=0.02) for _ in range(40 * KEPT)))
+
+        assert not any(result.failed for result in results)
+        assert len({result.json() for result in results}) == len(_workers()) == KEPT
+
+    run(tmp_path, test)
+
+
 def test_background_events_leave_processes_for_the_others(tmp_path: Path) -> None:
     """A quarter of all, however many background events wait."""
 
@@ -109,6 +124,22 @@ def test_background_events_leave_processes_for_the_others(tmp_path: Path) -> Non
         assert (await running.act("echo")).json() == {"act": "echo"}
 
     run(tmp_path, test, timeout=60, concurrency=4)
+
+
+def test_a_message_does_not_wait_for_background_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some of the kept processes are always free of them: no further one has to be forked."""
+    monkeypatch.setattr(pool, "_SLOW_SECONDS_UNDER_LOAD", 60.0)
+    monkeypatch.setattr(pool.Processors, "idle_share", _never_idle)
+
+    async def test(running: Running) -> None:
+        for _ in range(2 * KEPT):
+            running.runtime.invoke_async("Act", {"act": "sleep", "seconds": 60})
+        await until(lambda: len(_workers()) == KEPT)
+
+        assert (await running.act("echo")).json() == {"act": "echo"}
+        assert len(_workers()) == KEPT
+
+    run(tmp_path, test, timeout=60)
 
 
 def test_an_idle_process_that_is_killed_costs_no_event(tmp_path: Path) -> None:
@@ -152,6 +183,10 @@ def test_a_waiting_event_does_not_use_up_its_callers_patience(tmp_path: Path) ->
 
 
 KEPT = 3 * (os.cpu_count() or 1)
+
+
+def _never_idle(_processors: pool.Processors) -> float:
+    return 0.0
 
 
 def _workers() -> list[psutil.Process]:
