@@ -37,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     logging.disable(logging.INFO)  # of the functions that the rows call directly
     console = Console(highlight=False)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a thousand agents, and the product inherits it
     try:
         results = json.loads(options.read.read_text(encoding="utf-8")) if options.read else _measured(options, console)
     except BenchError as error:
@@ -50,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.json.with_suffix(".svg").write_text(chart.draw(figures), encoding="utf-8")
         console.print(f"\nWritten: {options.json} and {options.json.with_suffix('.svg').name}", markup=False)
     if options.publish:
+        if results["quick"] or {figure.row for figure in figures} != set(ROWS):
+            console.print("Not published: the results are of a quick run, or some rows are missing.", style="red")
+            return 1
         publish(results, figures, DOCUMENTS)
     return 1 if options.strict and any(figure.met is False for figure in figures) else 0
 
@@ -111,8 +116,6 @@ def _folder() -> Generator[Path]:
 
 async def measure(rows: Sequence[str], sizes: Sizes, console: Console) -> dict[str, Any]:
     """Start the product, measure rows, and return the document of the results."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     columns = (TextColumn("{task.description:16}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     async with contextlib.AsyncExitStack() as stack:
         folder = stack.enter_context(_folder())
