@@ -2,10 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from rich.progress import Progress
 from websockets.asyncio.client import ClientConnection
@@ -118,7 +117,7 @@ class Bench:
         )
 
     @contextlib.contextmanager
-    def bar(self, row: str, steps: int) -> Any:
+    def bar(self, row: str, steps: int) -> Generator[Callable[[], None]]:
         """Show a progress bar; yields what advances it by a step."""
         task = self.progress.add_task(row, total=steps)
         yield lambda: self.progress.advance(task)

@@ -3,7 +3,7 @@
 import contextlib
 import selectors
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,10 +85,10 @@ class Mosquitto:
         numbers = [publisher.client.publish(f"agents/{name}", BODY, qos=1).mid for _ in range(each) for name in names]
         # Message numbers are of 16 bits and come again, so the last ones are waited for.
         last = set(numbers[-1000:])
-        self._until([publisher], lambda client: last <= client.acknowledged and not client.client.want_write())
+        self._until([publisher], lambda client: last <= client.acknowledged)
 
     @staticmethod
-    def _until(clients: Sequence[_Client], done: Any) -> None:
+    def _until(clients: Sequence[_Client], done: Callable[[_Client], bool]) -> None:
         """Run the clients in this thread until each is done, then disconnect them."""
         deadline = time.monotonic() + SECONDS
         open_ = set(range(len(clients)))

@@ -15,19 +15,10 @@ Enqueue = Callable[[int, float], float]
 """Enqueues that many jobs a call, for some seconds; returns jobs a second."""
 
 
-@contextlib.asynccontextmanager
-async def _installed(url: str) -> Any:
-    conn = await psycopg.AsyncConnection.connect(url, autocommit=True)
-    try:
-        yield conn
-    finally:
-        await conn.close()
-
-
 async def pgqueuer(raw: RawPostgres) -> Enqueue:
     """Install pgqueuer's tables, and return how it enqueues."""
     package: Any = PGQUEUER.client
-    async with _installed(raw.url) as conn:
+    async with await psycopg.AsyncConnection.connect(raw.url, autocommit=True) as conn:
         driver = package.db.PsycopgDriver(conn)
         if not await package.queries.Queries(driver).has_table("pgqueuer"):
             await package.queries.Queries(driver).install()

@@ -2,6 +2,7 @@
 
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import Any
 
 from bench.__main__ import BEGIN, END, publish
 from bench.chart import LEFT, MOST, PLOT, bars, draw
@@ -72,7 +73,12 @@ def test_publishing_replaces_only_the_marked_part_of_the_page(tmp_path: Path) ->
     """What people wrote around it stays; a second time changes nothing."""
     page = tmp_path / "performance.md"
     page.write_text(f"# Title\n\n{BEGIN}\nold\n{END}\n\n## Written by people\n", encoding="utf-8")
-    results = {"at": "2026-11-01", "machine": {"cores": 2}, "versions": {"python": "3.13"}, "figures": []}
+    results: dict[str, Any] = {
+        "at": "2026-11-01",
+        "machine": {"cores": 2},
+        "versions": {"python": "3.13"},
+        "figures": [],
+    }
 
     publish(results, [FLUSH], tmp_path)
     once = page.read_text(encoding="utf-8")
