@@ -29,6 +29,8 @@ from bench.rows import ROWS
 
 RESULTS = ROOT / ".bench" / "results.json"
 DOCUMENTS = ROOT / "docs"
+INTERRUPTED = 130
+"""The exit code of a program that Ctrl-C ended."""
 BEGIN, END = "<!-- begin: written by make bench -->", "<!-- end -->"
 
 
@@ -41,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a thousand agents, and the product inherits it
     try:
         results = json.loads(options.read.read_text(encoding="utf-8")) if options.read else _measured(options, console)
+    except KeyboardInterrupt:
+        console.print("Interrupted; nothing is written.")
+        return INTERRUPTED
     except BenchError as error:
         console.print(f"Failed: {error}", style="red", markup=False)
         return 1

@@ -40,16 +40,15 @@ def bars(figures: Sequence[Figure]) -> list[Bar]:
     """Return a bar for each row of LABELS that has a ratio; the first figure of a row stands for it."""
     made: dict[str, Bar] = {}
     for figure in figures:
-        target = figure.target
-        if figure.row not in LABELS or figure.row in made or not figure.ratio or not target or target.of != "ratio":
+        target, reference = figure.target, figure.reference
+        if figure.row not in LABELS or figure.row in made or not figure.ratio or not target or not reference:
             continue
         slower = target.at == "most"  # seconds, not a rate: the speed is the inverse
         made[figure.row] = Bar(
             name=LABELS[figure.row],
             speed=1 / figure.ratio if slower else figure.ratio,
             target=1 / target.limit if slower else target.limit,
-            label=f"{number(figure.value.median)} {figure.unit}; {figure.references[0].name}: "
-            f"{number(figure.references[0].median)}",
+            label=f"{number(figure.value.median)} {figure.unit}; {reference.name}: {number(reference.median)}",
         )
     return list(made.values())
 

@@ -99,12 +99,13 @@ class Bench:
         what: str,
         measures: Mapping[str, Measure],
         *,
+        against: str,
         target: Target,
         missing: Sequence[str] = (),
         rounds: int | None = None,
         unit: str = "commands/s",
     ) -> Figure:
-        """Measure in turns; the first contender is the dispatcher, the second is what its target refers to."""
+        """Measure in turns; the first contender is the dispatcher, and `against` names the one of its target."""
         value, *references = await self.in_turns(row, measures, rounds)
         return Figure(
             row=row,
@@ -112,6 +113,7 @@ class Bench:
             unit=unit,
             value=value,
             target=target,
+            against=against,
             references=tuple(references),
             missing=tuple(missing),
         )

@@ -35,7 +35,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A limit for the value itself, or for its ratio to the first reference."""
+    """A limit for the value itself, or for its ratio to the reference."""
 
     of: Literal["value", "ratio"]
     at: Literal["least", "most"]
@@ -51,27 +51,33 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One measurement beside its references; the target is for the first of them."""
+    """One measurement beside others; a target for the ratio is for the one that `against` names."""
 
     row: str
     what: str
     unit: str
     value: Series
     target: Target | None = None
+    against: str = ""
     references: tuple[Series, ...] = ()
     missing: tuple[str, ...] = ()
     """Why a peer was not measured, and what to do about it."""
     notes: tuple[str, ...] = ()
 
     @property
+    def reference(self) -> Series | None:
+        """The one that `against` names; None if it was not measured."""
+        return next((each for each in self.references if each.name == self.against), None)
+
+    @property
     def ratios(self) -> tuple[float, ...]:
-        """The value divided by the first reference, for each round."""
-        return ratios(self.value.samples, self.references[0].samples) if self.references else ()
+        """The value divided by the reference, for each round."""
+        return ratios(self.value.samples, self.reference.samples) if self.reference else ()
 
     @property
     def ratio(self) -> float | None:
-        """The median of the ratios; None without a reference."""
-        return statistics.median(self.ratios) if self.references else None
+        """The median of the ratios; None without the reference."""
+        return statistics.median(self.ratios) if self.ratios else None
 
     @property
     def met(self) -> bool | None:
@@ -88,7 +94,8 @@ class Figure:
             "unit": self.unit,
             "value": self.value.document(),
             "references": [each.document() for each in self.references],
-            "ratio": spread(self.ratios) if self.references else None,
+            "against": self.against,
+            "ratio": spread(self.ratios) if self.ratios else None,
             "target": target,
             "met": self.met,
             "missing": list(self.missing),
@@ -104,6 +111,7 @@ class Figure:
             unit=document["unit"],
             value=Series.read(document["value"]),
             target=Target(**document["target"]) if document["target"] else None,
+            against=document["against"],
             references=tuple(map(Series.read, document["references"])),
             missing=tuple(document["missing"]),
             notes=tuple(document["notes"]),

@@ -34,8 +34,8 @@ def lines(figure: Figure) -> Iterator[Line]:
     """Yield the dispatcher's line with the target and the verdict, then a line for each reference."""
     verdict = f"{figure.target or ''} {VERDICTS[figure.met]}".strip()
     yield _line(figure.value, target=verdict)
-    for place, reference in enumerate(figure.references):
-        ratio = figure.ratio if place == 0 else _divided(figure.value.median, reference.median)
+    for reference in figure.references:
+        ratio = figure.ratio if reference is figure.reference else _divided(figure.value.median, reference.median)
         yield _line(reference, ratio="" if ratio is None else number(ratio))
 
 

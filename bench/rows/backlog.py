@@ -39,6 +39,7 @@ async def backlog(bench: Bench) -> list[Figure]:
             "backlog",
             f"{what}, {bench.sizes.backlog:,} pending for others",
             {"with": measure(full), "without": measure(empty)},
+            against="without",
             target=MOST,
             rounds=bench.sizes.backlog_rounds,
             unit="ms",

@@ -14,6 +14,8 @@ from bench.context import Bench, Measure, blocking
 from bench.figures import Figure, Target
 from bench.peers import MOSQUITTO, NATS
 
+BROKER, RAW = "Mosquitto, QoS 1", "raw claim and complete"
+
 
 async def flush(bench: Bench) -> list[Figure]:
     """Measure one agent that connects, with many commands waiting."""
@@ -36,11 +38,12 @@ async def first(bench: Bench) -> list[Figure]:
     agents, each = bench.sizes.fan_agents, bench.sizes.fan_each
     measures: dict[str, Measure] = {
         "dispatcher": lambda: _drained(bench, agents, each, protocol=1),
-        "raw claim and complete": blocking(lambda: bench.raw.drain(agents, each)),
+        RAW: blocking(lambda: bench.raw.drain(agents, each)),
     }
     what = f"first protocol, {agents} agents × {each}, one command a message"
     target = Target(of="ratio", at="least", limit=0.7)
-    return [await bench.compare("first", what, measures, target=target, rounds=bench.sizes.first_rounds)]
+    rounds = bench.sizes.first_rounds
+    return [await bench.compare("first", what, measures, against=RAW, target=target, rounds=rounds)]
 
 
 async def _drained(bench: Bench, agents: int, each: int, *, protocol: int) -> float:
@@ -58,16 +61,15 @@ async def _beside_brokers(bench: Bench, row: str, what: str, *, agents: int, eac
         measures: dict[str, Measure] = {"dispatcher": lambda: _drained(bench, agents, each, protocol=2)}
         if not MOSQUITTO.missing:
             broker = stack.enter_context(mosquitto.running(bench.folder / f"mosquitto-{row}"))
-            measures["Mosquitto, QoS 1"] = blocking(lambda: broker.flush(agents, each))
+            measures[BROKER] = blocking(lambda: broker.flush(agents, each))
         if agents == 1 and not NATS.missing:
             server = stack.enter_context(jetstream.running(bench.folder / f"nats-{row}"))
             measures["NATS JetStream, pull"] = lambda: server.flush(each)
         url = stack.enter_context(bare_websockets.running(bench.folder / f"websockets-{row}"))
-        # The bench compares with Mosquitto only, so bare sockets do not take its place where it is missing.
-        if not MOSQUITTO.missing:
-            measures["bare websockets"] = lambda: _bare(url, agents, each)
-        missing = [peer.missing for peer in (MOSQUITTO, NATS) if peer.missing]
-        return await bench.compare(row, what, measures, target=target, missing=missing)
+        measures["bare websockets"] = lambda: _bare(url, agents, each)
+        peers = (MOSQUITTO, NATS) if agents == 1 else (MOSQUITTO,)
+        missing = [peer.missing for peer in peers if peer.missing]
+        return await bench.compare(row, what, measures, against=BROKER, target=target, missing=missing)
 
 
 async def _bare(url: str, agents: int, each: int) -> float:

@@ -21,6 +21,7 @@ from bench.product import Agent
 GENTLY = 25
 """Handshakes at a time where the storm itself is not measured."""
 TRIES = 5
+BARE = "bare websockets"
 _PSS = re.compile(r"^Pss:\s+(\d+) kB", re.MULTILINE)
 
 
@@ -53,7 +54,8 @@ async def storm(bench: Bench) -> list[Figure]:
             what=f"{number}, served",
             unit="agents/s",
             value=Series(name="dispatcher", samples=tuple(rates)),
-            references=(Series(name="bare websockets", samples=tuple(bare)),),
+            references=(Series(name=BARE, samples=tuple(bare)),),
+            against=BARE,
             target=Target(of="value", at="least", limit=300),
         ),
         Figure(

@@ -14,6 +14,7 @@ from bench.rows.requests import COMMAND
 
 PAUSE_SECONDS = 0.02
 """Between two submissions, so that each finds the dispatcher at rest."""
+LISTENER = "LISTEN/NOTIFY to claim"
 BLOCK = 10
 """Submissions in a turn."""
 FRAME_SECONDS = 30.0
@@ -75,7 +76,8 @@ async def latency(bench: Bench) -> list[Figure]:
             what=f"request of a command → frame at a connected agent, p{percent}",
             unit="ms",
             value=Series(name="dispatcher", samples=(1000 * percentile(ours, percent),)),
-            references=(Series(name="LISTEN/NOTIFY to claim", samples=(1000 * percentile(theirs, percent),)),),
+            references=(Series(name=LISTENER, samples=(1000 * percentile(theirs, percent),)),),
+            against=LISTENER,
             target=Target(of="ratio", at="most", limit=limit),
             notes=(f"{len(ours)} submissions",),
         )

@@ -14,6 +14,7 @@ from bench.peers import PGQUEUER, PROCRASTINATE
 from bench.product import PAYLOAD
 from bench.raw_postgres import BULK
 
+RAW_INSERT, RAW_BULK = "raw committed insert", "raw insert of unnest"
 COMMAND = {"action": "noop", "payload": json.loads(PAYLOAD)}
 
 
@@ -56,10 +57,10 @@ async def intake(bench: Bench) -> list[Figure]:
     path, body = f"/api/v1/agents/{agent.agent_id}/commands", json.dumps(COMMAND).encode()
     measures: dict[str, Measure] = {
         "dispatcher": lambda: _requests_a_second(bench, path, body),
-        "raw committed insert": blocking(lambda: bench.raw.insert(seconds)),
+        RAW_INSERT: blocking(lambda: bench.raw.insert(seconds)),
     }
     what, target = "submit, one client, one command a request", Target(of="ratio", at="least", limit=0.25)
-    return [await _beside_queues(bench, "intake", what, measures=measures, target=target, jobs=1)]
+    return [await _beside_queues(bench, "intake", what, measures=measures, against=RAW_INSERT, target=target, jobs=1)]
 
 
 async def bulk(bench: Bench) -> list[Figure]:
@@ -73,10 +74,10 @@ async def bulk(bench: Bench) -> list[Figure]:
 
     measures: dict[str, Measure] = {
         "dispatcher": submit,
-        "raw insert of unnest": blocking(lambda: bench.raw.insert_many(seconds)),
+        RAW_BULK: blocking(lambda: bench.raw.insert_many(seconds)),
     }
     what, target = f"submit, one client, {BULK:,} commands a request", Target(of="ratio", at="least", limit=0.5)
-    return [await _beside_queues(bench, "bulk", what, measures=measures, target=target, jobs=BULK)]
+    return [await _beside_queues(bench, "bulk", what, measures=measures, against=RAW_BULK, target=target, jobs=BULK)]
 
 
 async def _requests_a_second(bench: Bench, path: str, body: bytes) -> float:
@@ -93,7 +94,7 @@ async def _requests_a_second(bench: Bench, path: str, body: bytes) -> float:
 
 
 async def _beside_queues(
-    bench: Bench, row: str, what: str, *, measures: dict[str, Measure], target: Target, jobs: int
+    bench: Bench, row: str, what: str, *, measures: dict[str, Measure], against: str, target: Target, jobs: int
 ) -> Figure:
     """Measure beside the job queues too, where they are installed; `jobs` is how many they enqueue a call."""
     with contextlib.ExitStack() as stack:
@@ -105,4 +106,4 @@ async def _beside_queues(
         for name, enqueue in enqueues.items():
             measures[name] = blocking(partial(enqueue, jobs, bench.sizes.seconds))
         missing = [peer.missing for peer in (PGQUEUER, PROCRASTINATE) if peer.missing]
-        return await bench.compare(row, what, measures, target=target, missing=missing)
+        return await bench.compare(row, what, measures, against=against, target=target, missing=missing)

@@ -20,6 +20,7 @@ def figure(row: str, value: float, reference: float, target: Target, name: str =
         unit="commands/s",
         value=Series(name="dispatcher", samples=(value,)),
         references=(Series(name=name, samples=(reference,)),),
+        against=name,
         target=target,
     )
 

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,9 @@ def figure(*samples: float, beside: tuple[float, ...] = (), target: Target | Non
     """Return a figure of some samples."""
     references = (Series(name="peer", samples=beside),) if beside else ()
     value = Series(name="dispatcher", samples=samples)
-    return Figure(row="flush", what="a row", unit="commands/s", value=value, references=references, target=target)
+    return Figure(
+        row="flush", what="a row", unit="commands/s", value=value, against="peer", references=references, target=target
+    )
 
 
 def test_the_ratio_is_the_median_of_the_rounds_ratios() -> None:
@@ -49,6 +52,14 @@ def test_a_reference_of_zero_gives_infinity() -> None:
 def test_a_target_is_for_the_value_or_for_the_ratio(target: Target | None, met: bool | None) -> None:  # noqa: FBT001
     """A figure without a target is neither met nor missed."""
     assert figure(10, beside=(20,), target=target).met is met
+
+
+def test_another_peer_does_not_take_the_place_of_the_reference() -> None:
+    """Mosquitto is missing, NATS is not: the target for Mosquitto stays open."""
+    target = Target(of="ratio", at="least", limit=0.5)
+    measured = replace(figure(10, beside=(20,), target=target), against="a missing peer")
+
+    assert (measured.ratio, measured.met) == (None, None)
 
 
 def test_a_target_for_a_ratio_is_open_without_its_reference() -> None:
