@@ -36,6 +36,7 @@ def test_every_row_gives_figures() -> None:
     """On a real `make up`, beside the peers that are installed."""
     results = asyncio.run(measure(list(ROWS), TINY, Console(quiet=True)))
 
+    assert results["failures"] == {}
     figures = [Figure.read(each) for each in json.loads(json.dumps(results))["figures"]]
     assert {figure.row for figure in figures} == set(ROWS)
     for figure in figures:
