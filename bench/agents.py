@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from typing import Any
 
@@ -62,8 +63,8 @@ def dial(product: Product, agent: Agent, *, protocol: int = 2, window: int = WIN
     )
 
 
-async def drain(product: Product, agents: Sequence[Agent], each: int, *, protocol: int = 2) -> None:
-    """Connect all agents, execute `each` commands an agent; return when all are completed in the table."""
+async def drain(product: Product, agents: Sequence[Agent], each: int, *, protocol: int = 2) -> float:
+    """Connect all agents, execute `each` commands an agent; return the seconds until all are completed in the table."""
     received: list[set[str]] = [set() for _ in agents]
     finished = [asyncio.Event() for _ in agents]
 
@@ -81,6 +82,7 @@ async def drain(product: Product, agents: Sequence[Agent], each: int, *, protoco
             await asyncio.sleep(PAUSE_SECONDS)
 
     with product.database() as conn:
+        began = time.perf_counter()
         async with background([live(number) for number in range(len(agents))]):
             try:
                 async with asyncio.timeout(DRAIN_SECONDS):
@@ -89,6 +91,8 @@ async def drain(product: Product, agents: Sequence[Agent], each: int, *, protoco
                 got = f"{sum(map(len, received))} of {each * len(agents)}"
                 raise BenchError(f"the agents got {got} commands in {DRAIN_SECONDS:.0f} s") from None
             await product.until_completed(conn, agents, each * len(agents))
+            seconds = time.perf_counter() - began  # the agents disconnect after this
+    return seconds
 
 
 async def execute(

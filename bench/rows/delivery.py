@@ -50,9 +50,7 @@ async def _drained(bench: Bench, agents: int, each: int, *, protocol: int) -> fl
     """Queue commands for new agents; return commands a second from the connects until all are completed."""
     created = await bench.product.create_agents(agents)
     bench.product.queue(created, each)
-    began = time.perf_counter()
-    await drain(bench.product, created, each, protocol=protocol)
-    return agents * each / (time.perf_counter() - began)
+    return agents * each / await drain(bench.product, created, each, protocol=protocol)
 
 
 async def _beside_brokers(bench: Bench, row: str, what: str, *, agents: int, each: int, target: Target) -> Figure:
