@@ -40,7 +40,7 @@ async def first(bench: Bench) -> list[Figure]:
         "dispatcher": lambda: _drained(bench, agents, each, protocol=1),
         RAW: blocking(lambda: bench.raw.drain(agents, each)),
     }
-    what = f"first protocol, {agents} agents × {each}, one command a message"
+    what = f"{agents} agents × {each}, first protocol, one command a message"
     target = Target(of="ratio", at="least", limit=0.7)
     rounds = bench.sizes.first_rounds
     return [await bench.compare("first", what, measures, against=RAW, target=target, rounds=rounds)]
