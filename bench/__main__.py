@@ -132,6 +132,7 @@ async def measure(rows: Sequence[str], sizes: Sizes, console: Console) -> dict[s
             running = stack.enter_context(product.running(folder / "home"))
         raw = RawPostgres.create(running)
         stack.callback(raw.conn.close)
+        versions = machine.versions(raw.conn)
         progress = stack.enter_context(Progress(*columns, console=console))
         bench = Bench(sizes=sizes, folder=folder, product=running, raw=raw, progress=progress, stack=stack)
         stack.push_async_callback(bench.disconnect_fleet)
@@ -146,7 +147,7 @@ async def measure(rows: Sequence[str], sizes: Sizes, console: Console) -> dict[s
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "quick": sizes != Sizes(),
             "machine": described,
-            "versions": machine.versions(raw.conn),
+            "versions": versions,
             "figures": [figure.document() for figure in figures],
             "failures": failures,
         }
