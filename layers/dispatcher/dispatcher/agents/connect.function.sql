@@ -5,8 +5,6 @@ create function {f}.connect(
     p_agent_id text, p_connection_id text, p_key_id text, p_source_ip text, p_mode text, p_window integer)
 returns table (epoch bigint, mode text, superseded text[])
 language plpgsql
-set enable_seqscan = off
-set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare
@@ -17,7 +15,7 @@ begin
     if p_key_id is not null then
         -- Locked against revocation until this is committed: a later revocation sees the new connection and closes it.
         perform from agent_keys k
-        where k.key_id::text = p_key_id
+        where k.key_id = p_key_id::uuid
           and k.agent_id = p_agent_id
           and k.revoked_at is null
         for share;

@@ -11,15 +11,13 @@ returns table (
     kind text, connection_id text, epoch bigint, mode text, refusals integer,
     command_id text, attempt integer, frame text, seconds_left double precision)
 language plpgsql
-set enable_seqscan = off
-set plan_cache_mode = force_generic_plan
 set lock_timeout = '250ms'
 as $$
 #variable_conflict use_column
 declare
     agent agents;
     chosen text[];
-    stops boolean;
+    stops boolean := false;
 begin
     select a.* into agent
     from agents a
@@ -30,7 +28,11 @@ begin
         return;
     end if;
     begin
-        chosen := {f}.choose(agent, false);
+        if agent.dialect = 'acknowledging' then
+            chosen := {f}.next_command(p_agent_id, agent.incarnation);
+        else
+            chosen := {f}.next_commands(agent, false);
+        end if;
     exception when lock_not_available then
         -- Somebody has locked one of the next commands.  It keeps its place, but not for longer than a minute.
         if not exists (
@@ -44,15 +46,17 @@ begin
         then
             return;
         end if;
-        chosen := {f}.choose(agent, true);
+        chosen := {f}.next_commands(agent, true);
     end;
-    stops := agent.dialect = 'batching' and exists (
-        select
-        from agent_commands c
-        where c.agent_id = p_agent_id
-          and c.stop_wanted
-          and (c.stop_epoch is null or c.stop_epoch < agent.epoch)
-          and c.status in ('sent', 'acknowledged', 'timed_out'));
+    if agent.dialect = 'batching' then
+        stops := exists (
+            select
+            from agent_commands c
+            where c.agent_id = p_agent_id
+              and c.stop_wanted
+              and (c.stop_epoch is null or c.stop_epoch < agent.epoch)
+              and c.status in ('sent', 'acknowledged', 'timed_out'));
+    end if;
     if cardinality(chosen) = 0 and not stops then
         return;
     end if;
@@ -60,7 +64,10 @@ begin
         update agents
         set lease_token = case when agent.dialect <> 'acknowledging' then p_token end,
             lease_expires_at = case when agent.dialect <> 'acknowledging' then clock_timestamp() + interval '30 seconds' end,
-            commanded_at = case when cardinality(chosen) > 0 then coalesce(agent.commanded_at, clock_timestamp()) else agent.commanded_at end
+            commanded_at = case
+                when cardinality(chosen) > 0 then coalesce(agent.commanded_at, clock_timestamp())
+                else agent.commanded_at
+            end
         where agent_id = p_agent_id;
     end if;
     if stops then
@@ -89,7 +96,7 @@ begin
             cause = 'claimed for attempt ' || c.attempt + 1,
             ack_deadline = clock_timestamp() + interval '1 second'
                 * least(30, {f}.ack_seconds(agent.dialect, c.attempt + 1, c.execution_timeout))
-        where c.command_id = any(chosen)  -- `choose` has locked them while they were pending
+        where c.command_id = any(chosen)  -- locked while they were pending
         returning c.*
     )
     select 'command', agent.connection_id, agent.epoch, agent.dialect, agent.refusals, c.command_id, c.attempt,
@@ -102,23 +109,23 @@ begin
     order by c.priority desc, c.seq;
 end $$;
 
--- Record that the handshake of a connection is over, unless a newer connection exists, and claim.
-create function {f}.go_live(p_agent_id text, p_epoch bigint, p_token uuid)
-returns table (
-    kind text, connection_id text, epoch bigint, mode text, refusals integer,
-    command_id text, attempt integer, frame text, seconds_left double precision)
-language plpgsql as $$
-#variable_conflict use_column
+-- Choose and lock the next command of an agent that acknowledges one at a time: none while one is in flight.
+create function {f}.next_command(p_agent_id text, p_incarnation bigint) returns text[] language plpgsql as $$
 begin
-    update agents a set live = true where a.agent_id = p_agent_id and a.epoch = p_epoch;
-    return query select * from {f}.claim(p_agent_id, p_token);
+    return array(
+        select c.command_id
+        from agent_commands c
+        where c.agent_id = p_agent_id
+          and c.status = 'pending'
+          and {f}.is_due(c, p_incarnation)
+          and not exists (select from agent_commands f where f.agent_id = p_agent_id and f.status = 'sent')
+        order by c.priority desc, c.seq
+        limit 1
+        for no key update of c);
 end $$;
 
 -- Choose and lock the next commands of an agent, in order.
-create function {f}.choose(agent agents, skip boolean) returns text[] language plpgsql
-set enable_seqscan = off
-set plan_cache_mode = force_generic_plan
-as $$
+create function {f}.next_commands(agent agents, skip boolean) returns text[] language plpgsql as $$
 declare
     room constant integer := {f}.room(agent);
 begin
@@ -135,6 +142,16 @@ begin
             order by c.priority desc, c.seq
             limit room
             for no key update skip locked);
+    elsif agent.dialect = 'batching' then
+        return array(
+            select c.command_id
+            from agent_commands c
+            where c.agent_id = agent.agent_id
+              and c.status = 'pending'
+              and {f}.is_due(c, agent.incarnation)
+            order by c.priority desc, c.seq
+            limit room
+            for no key update);
     end if;
     return array(
         select c.command_id
@@ -146,6 +163,18 @@ begin
         order by c.priority desc, c.seq
         limit room
         for no key update);
+end $$;
+
+-- Record that the handshake of a connection is over, unless a newer connection exists, and claim.
+create function {f}.go_live(p_agent_id text, p_epoch bigint, p_token uuid)
+returns table (
+    kind text, connection_id text, epoch bigint, mode text, refusals integer,
+    command_id text, attempt integer, frame text, seconds_left double precision)
+language plpgsql as $$
+#variable_conflict use_column
+begin
+    update agents a set live = true where a.agent_id = p_agent_id and a.epoch = p_epoch;
+    return query select * from {f}.claim(p_agent_id, p_token);
 end $$;
 
 -- A command as an entry of a batch.  With its time limit, if it has one: the gateway may hold a message back.

@@ -171,10 +171,10 @@ def _matching(wanted: Filter) -> LiteralString:
     if wanted == Filter():
         return f"""
             select command_id, seq
-            from commands_by_own_index c
+            from listed_commands c
             where {OWNER_IN_SCOPE}
-              and (%(before)s::bigint is null or listed_order > -%(before)s::bigint)
-            order by listed_order
+              and (%(before)s::bigint is null or listed_seq < %(before)s)
+            order by listed_seq desc
             limit %(limit)s + 1
             """
     if wanted.agent_id is None and wanted.session_id is None:
@@ -195,13 +195,13 @@ def _matching(wanted: Filter) -> LiteralString:
             """
     return f"""
             select command_id, seq
-            from commands_by_own_index c
+            from listed_commands c
             where {OWNER_IN_SCOPE}
               and (%(agent_id)s::text is null or listed_agent_id = %(agent_id)s)
               and (%(session_id)s::text is null or listed_session_id = %(session_id)s)
-              and (%(statuses)s::text[] is null or listed_status = any(%(statuses)s))
-              and (%(before)s::bigint is null or seq < %(before)s)
-            order by seq desc
+              and (%(statuses)s::text[] is null or status = any(%(statuses)s))
+              and (%(before)s::bigint is null or listed_seq < %(before)s)
+            order by listed_seq desc
             limit %(limit)s + 1
             """
 

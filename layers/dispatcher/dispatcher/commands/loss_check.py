@@ -161,7 +161,7 @@ CHECKS: Mapping[str, LiteralString] = {
     # I16: the history ends with another status than the command.
     "broken_histories": """
         select c.command_id
-        from (select * from commands_by_own_index order by listed_order limit 100000) as c
+        from (select * from listed_commands order by listed_seq desc limit 100000) as c
         left join lateral (
             select h.to_status
             from command_history h
@@ -173,7 +173,7 @@ CHECKS: Mapping[str, LiteralString] = {
     # I12.
     "times_out_of_order": """
         select c.command_id
-        from (select * from commands_by_own_index order by listed_order limit 100000) as c
+        from (select * from listed_commands order by listed_seq desc limit 100000) as c
         where c.sent_at < c.created_at
            or (c.acknowledged_at < c.sent_at and c.status = 'acknowledged')
            or c.completed_at < c.created_at

@@ -11,17 +11,16 @@ returns table (
     kind text, connection_id text, epoch bigint, mode text, refusals integer,
     command_id text, attempt integer, frame text, seconds_left double precision)
 language plpgsql
-set enable_seqscan = off
-set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare
+    found_row record;
     agent agents;
     said_over bigint;
     moved text[] := '{}';
     counted integer;
     current boolean;
-    open boolean;
+    last_round integer;
     rounds integer[];
     kinds text[];
     ids text[];
@@ -30,20 +29,25 @@ declare
     errors text[];
     acked boolean[];
 begin
-    select a.* into agent from agents a where a.agent_id = p_agent_id;
-    if agent.approval is distinct from 'approved' or agent.deleted_at is not null or exists (
-        select from agent_keys k where k.key_id::text = p_key_id and k.revoked_at is not null)
-    then
-        return query select 'refused', p_connection_id, null::bigint, null, null::integer, null, null::integer, null,
-            null::double precision;
+    select
+        a as agent,
+        k.epoch,
+        k.closed_at is null as is_open,
+        exists (select from agent_keys s where s.key_id = p_key_id::uuid and s.revoked_at is not null) as is_revoked
+    into found_row
+    from agents a
+    left join agent_connections k on k.connection_id = p_connection_id and k.agent_id = a.agent_id
+    where a.agent_id = p_agent_id;
+    agent := found_row.agent;
+    said_over := found_row.epoch;
+    connection_id := p_connection_id;
+    if agent.approval is distinct from 'approved' or agent.deleted_at is not null or found_row.is_revoked then
+        kind := 'refused';
+        return next;
         return;
     end if;
-    select k.epoch, k.closed_at is null into said_over, open
-    from agent_connections k
-    where k.connection_id = p_connection_id
-      and k.agent_id = p_agent_id;
     -- A connection that was dropped as idle, but still exists, becomes the agent's current connection again.
-    current := agent.connection_id = p_connection_id or (agent.connection_id is null and said_over = agent.epoch and open);
+    current := agent.connection_id = p_connection_id or (agent.connection_id is null and said_over = agent.epoch and found_row.is_open);
     if current and (p_heartbeat or not agent.spoke or not agent.live or agent.connection_id is null
         or agent.last_seen_at < now() - interval '10 seconds')
     then
@@ -72,12 +76,13 @@ begin
         where a.agent_id = p_agent_id
         returning a.messages into counted;
         if counted > p_rate then
-            return query select 'too_many', p_connection_id, null::bigint, null, null::integer, null, counted, null,
-                null::double precision;
+            kind := 'too_many';
+            return next;
         end if;
     end if;
     if p_reports is not null then
         select
+            max(r.round),
             array_agg(r.round),
             array_agg(r.kind),
             array_agg(r.id),
@@ -85,10 +90,10 @@ begin
             array_agg(r.value),
             array_agg(r.error),
             array_agg(coalesce(r.acked, false))
-        into rounds, kinds, ids, attempts, vals, errors, acked
+        into last_round, rounds, kinds, ids, attempts, vals, errors, acked
         from jsonb_to_recordset(p_reports) as r (
             round integer, kind text, id text, attempt integer, value jsonb, error text, acked boolean);
-        moved := {f}.settle(p_agent_id, said_over, rounds, kinds, ids, attempts, vals, errors, acked);
+        moved := {f}.settle(p_agent_id, said_over, last_round, rounds, kinds, ids, attempts, vals, errors, acked);
         if cardinality(moved) < cardinality(ids) then
             return query
             select distinct 'unmoved', null, null::bigint, null, null::integer, said.command_id, null::integer, c.status,
@@ -99,8 +104,9 @@ begin
               and said.command_id <> all(moved);
         end if;
     end if;
-    return query select 'admitted', p_connection_id, said_over, null, null::integer, null, cardinality(moved), null,
-        null::double precision;
+    kind := 'admitted';
+    attempt := cardinality(moved);
+    return next;
     if current and p_token is not null and (cardinality(moved) > 0 or p_heartbeat) then
         begin
             return query select * from {f}.claim(p_agent_id, p_token);
@@ -114,8 +120,6 @@ end $$;
 -- ends, or is pending again where the command says so.  What it names has its ack.  Returns how many commands moved.
 create function {f}.resume(p_agent_id text, p_connection_id text, ids text[], attempts integer[]) returns integer
 language plpgsql
-set enable_seqscan = off
-set plan_cache_mode = force_generic_plan
 as $$
 declare
     current bigint;

@@ -4,8 +4,6 @@
 -- on up to 60 s, also over a new connection.
 create function {f}.end_attempts(ids text[], attempts integer[], causes text[], reached boolean) returns integer
 language plpgsql
-set enable_seqscan = off
-set plan_cache_mode = force_generic_plan
 as $$
 declare
     moved integer;
@@ -60,8 +58,6 @@ returns table (
     kind text, connection_id text, epoch bigint, mode text, refusals integer,
     command_id text, attempt integer, frame text, seconds_left double precision)
 language plpgsql
-set enable_seqscan = off
-set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 begin

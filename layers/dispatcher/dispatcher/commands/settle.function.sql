@@ -10,12 +10,10 @@
 -- protocol 1 sends no number, so the epoch of its connection decides: it must not be older than the last attempt's.
 -- An end that the service only guessed is replaced by the agent's own result.
 create function {f}.settle(
-    p_agent_id text, p_epoch bigint, rounds integer[], kinds text[], ids text[], attempts integer[], vals jsonb[],
+    p_agent_id text, p_epoch bigint, last_round integer, rounds integer[], kinds text[], ids text[], attempts integer[], vals jsonb[],
     errors text[], acked boolean[])
 returns text[]
 language plpgsql
-set enable_seqscan = off
-set plan_cache_mode = force_generic_plan
 as $$
 declare
     moved text[] := '{}';
@@ -29,7 +27,7 @@ begin
             end if;
         end loop;
     end if;
-    for step in 1 .. (select max(r) from unnest(rounds) as r) loop
+    for step in 1 .. last_round loop
         if 'ack' = any(kinds) then
             with settled as (
                 update agent_commands c
@@ -191,8 +189,6 @@ end $$;
 -- agent's last one if the agent has none now, and an older one otherwise.
 create function {f}.command_of_session(p_agent_id text, p_epoch bigint, session text, taken text[]) returns text
 language plpgsql
-set enable_seqscan = off
-set plan_cache_mode = force_generic_plan
 as $$
 declare
     found text;
@@ -203,7 +199,7 @@ begin
     from agents a
     where a.agent_id = p_agent_id;
     select c.command_id into found
-    from commands_by_own_index c
+    from listed_commands c
     where c.agent_id = p_agent_id
       and c.listed_session_id = session
       and c.status in ('sent', 'acknowledged', 'timed_out', 'dead', 'expired')

@@ -39,6 +39,24 @@ alter table agent_commands alter command_id set default
     || substr(replace(gen_random_uuid()::text, '-', ''), 13);
 create index agent_commands_to_stop on agent_commands (agent_id) where stop_wanted;
 
+-- Every move writes to each index of its row, and each statement opens all of them: so the hot table has few.  One index for
+-- what is under way at an agent, one for its deadlines.  The lists that people read have a table of their own, which is only
+-- written when a command is accepted or deleted.
+create index agent_commands_under_way on agent_commands (agent_id, status, session_id) where status in ('sent', 'acknowledged');
+create index agent_commands_overdue on agent_commands (ack_deadline, execution_deadline) where status in ('sent', 'acknowledged');
+drop index agent_commands_in_flight, agent_commands_acknowledged, agent_commands_ack_due, agent_commands_executing;
+create table command_list (
+    seq        bigint primary key,
+    command_id text not null,
+    agent_id   text not null,
+    session_id text
+);
+insert into command_list (seq, command_id, agent_id, session_id)
+select seq, command_id, agent_id, session_id from agent_commands;
+create index command_list_agent on command_list (agent_id, seq);
+create index command_list_session on command_list (session_id, seq) where session_id is not null;
+drop index agent_commands_listed, agent_commands_listed_by_agent, agent_commands_listed_by_session;
+
 create or replace function agent_commands_admit() returns trigger language plpgsql as $$
 begin
     new.status := coalesce(new.status, 'pending');
@@ -104,20 +122,29 @@ begin
         a.moves = b.moves
     from after_update a
     join before_update b using (command_id)
-    -- An ack and an end that came in one message are one update, and two transitions.
+    -- An ack and an end that came in one message are one update, and two transitions, in this order.
     cross join lateral (select
         a.status in ('completed', 'failed')
         and b.status <> 'acknowledged'
         and a.acknowledged_at is distinct from b.acknowledged_at as acknowledged) as way
-    cross join generate_series(case when way.acknowledged then 1 else 2 end, 2) as step
-    where a.status is distinct from b.status
-    order by a.seq, step;
+    cross join lateral generate_series(case when way.acknowledged then 1 else 2 end, 2) as step
+    where a.status is distinct from b.status;
+    return null;
+end $$;
+
+create or replace function agent_commands_record_insert() returns trigger language plpgsql as $$
+begin
+    insert into command_list (seq, command_id, agent_id, session_id)
+    select seq, command_id, agent_id, session_id from added;
+    insert into command_history (command_id, from_status, to_status, attempt, epoch, cause)
+    select command_id, null, status, attempt, epoch, cause from added order by seq;
     return null;
 end $$;
 
 -- Only the sweep deletes commands, long after their end.  Any other deletion is recorded, and found by the loss check.
 create function agent_commands_record_delete() returns trigger language plpgsql as $$
 begin
+    delete from command_list where seq = any(array(select seq from removed));
     insert into command_history (command_id, from_status, to_status, attempt, epoch, cause, by_hand)
     select command_id, status, 'deleted', attempt, epoch, 'deleted by hand', true
     from removed
@@ -147,6 +174,16 @@ select
     '' || c.agent_id as listed_agent_id,
     '' || c.session_id as listed_session_id
 from agent_commands c;
+
+-- Commands by their place in the lists: no query of the delivery fits these indexes.
+create view listed_commands as
+select
+    c.*,
+    l.seq as listed_seq,
+    l.agent_id as listed_agent_id,
+    l.session_id as listed_session_id
+from command_list l
+join agent_commands c on c.command_id = l.command_id;
 
 -- The schemas with the functions of each release (see platform/functions.py).
 create table engine_schemas (
