@@ -17,8 +17,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     query: dict[str, str] = event.get("queryStringParameters") or {}
     agent_id = query.get("agent_id", "")
     key = headers.get("x-agent-api-key") if edge.came_through(headers) else None
-    with database.connect() as conn:
-        owner = agent_keys.owner_of(conn, key, agent_id)
+    owner = database.persistently(lambda conn: agent_keys.owner_of(conn, key, agent_id))
     allowed = owner is not None and owner.approval == "approved"
     if not allowed:
         approval = owner.approval if owner else "not authenticated"

@@ -1,6 +1,5 @@
 """The HTTP edge of a function: who calls, what they send, and answers of every kind."""
 
-import json
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
@@ -9,17 +8,11 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.event_handler.openapi.params import Header, Query
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from dispatcher.access import authentication
 from dispatcher.access.roles import Operator, Role
 from dispatcher.api.cursors import PAGE_MOST
 from dispatcher.api.problems import event_answer_of, malformed, not_found, problem_of
-from dispatcher.errors import (
-    DispatcherError,
-    InvalidRequest,
-    NotAllowed,
-    NotAuthenticated,
-    Unavailable,
-    UnsupportedMediaType,
-)
+from dispatcher.errors import InvalidRequest, NotAllowed, UnsupportedMediaType
 from dispatcher.platform import edge
 from dispatcher.platform.json_text import loads_strict
 from dispatcher.platform.observability import deadline_of
@@ -56,7 +49,7 @@ class Api(APIGatewayHttpResolver):
         """Answer one HTTP event."""
         try:
             self._admit(event)
-        except DispatcherError as error:
+        except Exception as error:  # noqa: BLE001 - a caller gets a problem document, whatever went wrong
             return event_answer_of(problem_of(error))
         return self.resolve(event, context)
 
@@ -98,7 +91,8 @@ class Api(APIGatewayHttpResolver):
             raise UnsupportedMediaType("Send JSON, with the header `Content-Type: application/json`.")
         if self._public is None or f"{method} {path}" in self._public:
             return
-        self.context["operator"] = _operator_of(event)
+        # Before the route: whoever is not known learns nothing about the body or the path.
+        self.context["operator"] = authentication.operator_of(headers.get("authorization"), _source_ip_of(event))
 
 
 def answer_with(status: HTTPStatus, document: T, *, location: str | None = None) -> Response[T]:
@@ -115,22 +109,6 @@ def accepted(document: T, location: str) -> Response[T]:
 def no_content() -> Response[None]:
     """Answer 204."""
     return Response(status_code=HTTPStatus.NO_CONTENT)
-
-
-def _operator_of(event: Mapping[str, Any]) -> Operator:
-    """Read the authorizer's result.  The authorizer never denies, so that a refusal can be a problem document."""
-    found: dict[str, str] = event["requestContext"].get("authorizer", {}).get("lambda") or {}
-    if "unavailable" in found:
-        raise Unavailable(found["unavailable"])
-    if "username" not in found:
-        raise NotAuthenticated(found.get("reason") or "Send the header `Authorization: Bearer <token>`.")
-    labels = found.get("labels")
-    return Operator(
-        username=found["username"],
-        role=Role(found["role"]),
-        scope=json.loads(labels) if labels else None,
-        source_ip=_source_ip_of(event),
-    )
 
 
 def _source_ip_of(event: Mapping[str, Any]) -> str:
