@@ -44,7 +44,7 @@ def password_matches(stored: str | None, password: str) -> bool:
     """Compare a password with its stored hash; without a hash (an unknown user) return False after the same work."""
     try:
         _hasher().verify(stored or _hash_of_nobody(), password)
-    except argon2.exceptions.VerificationError:
+    except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
         return False
     return stored is not None
 
