@@ -10,6 +10,8 @@ import pytest
 from dispatcher.access import api_tokens, authentication, login, operators
 from dispatcher.access.operators import NewOperator, ensure_admin, set_password
 from dispatcher.access.roles import Operator, Role
+from dispatcher.agents import enrolment_tokens
+from dispatcher.agents.enrolment_tokens import NewEnrolmentToken
 from dispatcher.errors import Conflict, NotAuthenticated, Unprocessable
 from dispatcher.platform import database
 from dispatcher.platform.database import Connection, open_connection
@@ -213,3 +215,25 @@ def test_of_tokens_that_are_made_while_rights_end_none_survives(conn: Connection
     for secret in secrets:
         with pytest.raises(NotAuthenticated):
             authentication.operator_of(f"Bearer {secret}", "192.0.2.1")
+
+
+@pytest.mark.usefixtures("_settings")
+def test_what_is_made_after_the_rights_ended_is_refused(conn: Connection) -> None:
+    """By an operator who was authenticated before: a token, another operator, or an enrolment token."""
+    ensure_admin(conn, PASSWORD)
+    set_password(conn, "eve", PASSWORD, Role.ADMIN)
+    token = login.log_in(conn, "eve", PASSWORD, "192.0.2.1").token
+    eve = authentication.operator_of(f"Bearer {token}", "192.0.2.1")
+    invitation = NewEnrolmentToken(
+        agent_id=None, prefix="e-", labels={}, approved=True, uses=1, ttl_seconds=60, reusable=False
+    )
+    operators.put(conn, new("eve", Role.READER), ADMIN)
+
+    with pytest.raises(NotAuthenticated):
+        api_tokens.create(conn, "ci", Role.ADMIN, 60, eve)
+    with pytest.raises(NotAuthenticated):
+        operators.put(conn, new("mallory"), eve)
+    with pytest.raises(NotAuthenticated):
+        operators.disable(conn, "admin", eve)
+    with pytest.raises(NotAuthenticated):
+        enrolment_tokens.create(conn, invitation, eve)

@@ -59,23 +59,20 @@ def test_a_token_of_the_issuer_is_accepted_with_its_role_and_labels(run: Run, si
     assert operator_of(run, signed(aud=["other", "dispatcher"]))["role"] == "sender"
 
 
-@pytest.mark.parametrize(
-    "claims",
-    [
-        *({"labels": labels} for labels in ("eu", "", ["region=eu"], [], True, False, None, 1, {})),
-        *({"labels": {"region": value}} for value in (None, True, 1, ["eu"], {"is": "eu"}, "x" * 257)),
-        {"labels": {"": "eu"}},
-        *({"role": role} for role in ("owner", "admin,reader", "", "Admin", ["owner"], [["admin"]], {"admin": True})),
-        *({"role": role} for role in (None, True, 1, [], ...)),
-        *({"aud": audience} for audience in ("other", "dispatcher ", ["other"], "", ...)),
-        *({"sub": subject} for subject in ("", "a b", "a\nb", "ädmin", "x" * 256, ...)),
-        {"exp": 1},
-        {"exp": ...},
-        {"iat": ...},
-        {"exp": 1e300},
+BAD: dict[str, list[Any]] = {
+    "labels": [
+        *("eu", "", ["region=eu"], [], True, False, None, 1, {}, {"": "eu"}),
+        *({"region": value} for value in (None, True, 1, ["eu"], {"is": "eu"}, "x" * 257)),
     ],
-    ids=str,
-)
+    "role": [*("owner", "admin,reader", "", "Admin", ["owner"], [["admin"]], {"admin": True}, None, True, 1, []), ...],
+    "aud": ["other", "dispatcher ", ["other"], "", ...],
+    "sub": ["", "a b", "a\nb", "ädmin", "x" * 256, ...],
+    "exp": [1, 1e300, ...],
+    "iat": [...],
+}
+
+
+@pytest.mark.parametrize("claims", [{name: value} for name, values in BAD.items() for value in values], ids=str)
 def test_a_claim_that_is_not_as_specified_refuses_and_never_widens(
     run: Run, signed: SignedWith, claims: dict[str, Any]
 ) -> None:

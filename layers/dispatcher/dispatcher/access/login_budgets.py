@@ -51,8 +51,8 @@ class Budget:
         if self.budget == "pair":
             if self.used < FREE_ATTEMPTS:
                 return 0.0
-            doublings = min(self.used - FREE_ATTEMPTS, 16)
-            return max(0.0, min(FIRST_PAUSE_SECONDS * 2.0**doublings, LONGEST_PAUSE_SECONDS) - self.age)
+            doublings = min(int(self.used) - FREE_ATTEMPTS, 16)
+            return max(0.0, min(FIRST_PAUSE_SECONDS * (1 << doublings), LONGEST_PAUSE_SECONDS) - self.age)
         most, seconds = SHARED[self.budget]
         return max(0.0, (self.used - (most - 1)) * seconds)
 
