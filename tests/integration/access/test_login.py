@@ -38,7 +38,8 @@ def attempt(database_url: str) -> Iterator[Attempt]:
         conn: Connection = own.conn
         return conn
 
-    def run(username: str = "admin", password: str = WRONG, address: str = HERE) -> str:
+    def run(number: int = 0, /, username: str = "admin", password: str = WRONG, address: str = HERE) -> str:
+        del number  # of the attempt, for a pool
         try:
             login.log_in(connection(), username, password, address)
         except NotAuthenticated:
@@ -91,7 +92,7 @@ def test_of_many_wrong_passwords_in_parallel_exactly_the_free_ones_are_evaluated
     monkeypatch.setattr(login_budgets, "FIRST_PAUSE_SECONDS", 900.0)
 
     with ThreadPoolExecutor(40) as pool:
-        answers = Counter(pool.map(lambda _: attempt(), range(40)))
+        answers = Counter(pool.map(attempt, range(40)))
 
     assert len(evaluated) == FREE_ATTEMPTS
     assert answers == {"refused": FREE_ATTEMPTS, "not evaluated": 40 - FREE_ATTEMPTS}
@@ -101,8 +102,11 @@ def test_right_passwords_in_parallel_all_succeed(conn: Connection, attempt: Atte
     """An attempt that waits for its turn is no failure."""
     ensure_admin(conn, RIGHT)
 
+    def right(_: int) -> str:
+        return attempt(password=RIGHT)
+
     with ThreadPoolExecutor(12) as pool:
-        answers = Counter(pool.map(lambda _: attempt(password=RIGHT), range(24)))
+        answers = Counter(pool.map(right, range(24)))
 
     assert answers == {"in": 24}
 
@@ -116,7 +120,7 @@ def test_a_name_has_to_wait_at_an_address_and_nowhere_else(conn: Connection, att
     with pytest.raises(TooManyAttempts) as waits:
         login.log_in(conn, "admin", RIGHT, HERE)
     assert 1 <= int(waits.value.headers["Retry-After"]) <= 10
-    assert attempt(" admin ") == "not evaluated", "the name has one form"
+    assert attempt(username=" admin ") == "not evaluated", "the name has one form"
     assert attempt(password=RIGHT, address=ELSEWHERE) == "in"
     conn.execute("update login_budgets set last_at = last_at - interval '10 s'")
     assert attempt() == "refused"
@@ -136,14 +140,14 @@ def test_many_names_from_one_address_are_stopped_and_a_known_one_still_comes_in(
     set_password(conn, "eve", RIGHT, Role.READER)
     assert attempt(password=RIGHT) == "in"
 
-    answers = Counter(attempt(f"name-{number}") for number in range(80))
+    answers = Counter(attempt(username=f"name-{number}") for number in range(80))
 
     most, _ = SHARED["address"]
     assert most <= answers["refused"] < 2 * most
     assert answers["refused"] + answers["not evaluated"] == 80
     conn.execute("update login_budgets set level = 1000 where budget = 'address'")
-    assert attempt("eve", RIGHT) == "not evaluated"
-    assert attempt("eve", RIGHT, ELSEWHERE) == "in"
+    assert attempt(0, "eve", RIGHT) == "not evaluated"
+    assert attempt(0, "eve", RIGHT, ELSEWHERE) == "in"
     assert attempt(password=RIGHT) == "in"
 
 
@@ -198,7 +202,7 @@ def test_only_so_many_passwords_are_checked_at_a_time(
     monkeypatch.setattr(credentials, "password_matches", slowly)
     with ThreadPoolExecutor(VERIFICATIONS_AT_ONCE) as pool:
         busy = [
-            pool.submit(attempt, f"name-{number}", "slow", f"203.0.113.{number}")
+            pool.submit(attempt, 0, f"name-{number}", "slow", f"203.0.113.{number}")
             for number in range(VERIFICATIONS_AT_ONCE)
         ]
         inside.wait()
@@ -241,7 +245,7 @@ def test_log_ins_are_in_the_audit_log_and_unknown_names_are_not(conn: Connection
     """An unknown name may be a password, or look like another actor."""
     ensure_admin(conn, RIGHT)
 
-    attempt("nobody at all")
+    attempt(0, "nobody at all")
     attempt()
     attempt(password=RIGHT)
 
@@ -256,17 +260,17 @@ def test_a_name_of_before_the_rules_still_logs_in(conn: Connection, attempt: Att
     for name in ("Zoë Müller", "agent x", "eve"):
         set_password(conn, name, RIGHT, Role.READER)
 
-    assert attempt("Zoë Müller", RIGHT) == "in"
-    assert attempt("Zoe\N{COMBINING DIAERESIS} Mu\N{COMBINING DIAERESIS}ller", RIGHT) == "in"
-    assert attempt("agent x", RIGHT) == "in"
-    assert attempt(" eve\n", RIGHT) == "in"
+    assert attempt(0, "Zoë Müller", RIGHT) == "in"
+    assert attempt(0, "Zoe\N{COMBINING DIAERESIS} Mu\N{COMBINING DIAERESIS}ller", RIGHT) == "in"
+    assert attempt(0, "agent x", RIGHT) == "in"
+    assert attempt(0, " eve\n", RIGHT) == "in"
 
 
 def test_budgets_that_no_longer_count_are_deleted(conn: Connection, attempt: Attempt) -> None:
     """Those of names that log in stay for longer."""
     ensure_admin(conn, RIGHT)
     attempt(password=RIGHT)
-    attempt("nobody")
+    attempt(0, "nobody")
     assert login.prune_failures(conn, 100) == 0
     conn.execute("update login_budgets set last_at = now() - interval '25 hours'")
 

@@ -60,7 +60,7 @@ def run(database_url: str, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
         if function not in modules:
             modules[function] = load(root / "functions" / function / "app.py")
         event = sample(function) if event is None else dict(event)
-        caller = event.pop(CALLER, None)
+        caller: dict[str, Any] | None = event.pop(CALLER, None)
         if event.get("headers", {}).get("authorization") == PLACEHOLDER:
             caller = {"username": "admin", "role": "admin", "labels": None}
         if caller is not None:

@@ -19,7 +19,7 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 10.0, 900.0
 DAY_SECONDS = 86_400.0
 SHARED = {"address": (20, 6.0), "name": (30, 60.0)}
 """Of all names from one address, and of one name from all addresses: how many failures, and the seconds that forgive one."""
-TRUSTED_DAYS = 30
+TRUSTED = "30 days"
 """For so long an address from which a name logged in needs no room in the shared budgets: no attacker locks the owner out."""
 VERIFICATIONS_AT_ONCE = 8
 """Passwords that are checked at the same time, in all functions: argon2 needs 19 MiB and a processor for each."""
@@ -164,7 +164,7 @@ def prune(conn: Connection, limit: int) -> int:
             select budget, subject
             from login_budgets
             where last_at < now() - interval '1 day'
-              and (succeeded_at is null or succeeded_at < now() - interval '{TRUSTED_DAYS} days')
+              and (succeeded_at is null or succeeded_at < now() - interval '{TRUSTED}')
             order by last_at
             limit %s
             for update skip locked)
@@ -175,7 +175,7 @@ def prune(conn: Connection, limit: int) -> int:
 
 # An attempt may have waited for its locks: the age is taken when the row is read.
 _COLUMNS = f"""b.budget, b.subject, b.level, extract(epoch from clock_timestamp() - b.last_at)::float8 as age,
-    coalesce(b.succeeded_at > now() - interval '{TRUSTED_DAYS} days', false) as trusted"""
+    coalesce(b.succeeded_at > now() - interval '{TRUSTED}', false) as trusted"""
 
 
 def _arrays(subjects: dict[str, str]) -> tuple[list[str], list[str]]:
