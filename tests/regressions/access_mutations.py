@@ -100,8 +100,8 @@ MUTATIONS = (
         name="tokens-outlive-a-changed-password",
         puts_back="A token of before the change of a password is accepted until it expires.",
         stands_for=("S10",),
-        find="valid_after > to_timestamp(%s), to_timestamp(%s)",
-        replace="valid_after > now() + to_timestamp(%s) - to_timestamp(0), to_timestamp(%s)",
+        find="disabled_at is not null, valid_after > to_timestamp(%s)",
+        replace="disabled_at is not null, valid_after > to_timestamp(%s) + interval '1 year'",
         caught_by="test_fewer_rights_end_every_token_of_before",
     ),
     Mutation(

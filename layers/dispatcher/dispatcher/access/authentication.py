@@ -41,25 +41,26 @@ def operator_of(authorization: str | None, source_ip: str) -> Operator:
 def _by_login(conn: Connection, claims: Claims, source_ip: str) -> Operator:
     row = conn.execute(
         """
-        select role, labels, disabled_at is not null, valid_after > to_timestamp(%s), to_timestamp(%s)
+        select role, labels, disabled_at is not null, valid_after > to_timestamp(%s)
         from operators
         where username = %s
         """,
-        (claims.issued_at, claims.issued_at, claims.username),
+        (claims.issued_at, claims.username),
     ).fetchone()
     if row is None or row[2]:
         raise NotAuthenticated("This operator was disabled.")
-    role, labels, _, ended, issued_at = row
+    role, labels, _, ended = row
     if ended:
         raise NotAuthenticated("Your password or your rights were changed; log in again.")
-    credential = Credential(issued_at=issued_at)
+    credential = Credential(issued_at=claims.issued_at)
     return Operator(username=claims.username, role=Role(role), scope=labels, source_ip=source_ip, credential=credential)
 
 
 def _by_api_token(conn: Connection, token_hash: bytes, source_ip: str) -> Operator:
     row = conn.execute(
         f"""
-        select t.username, t.role, o.role, o.labels, t.made_with || t.token_id, t.created_at, t.expires_at
+        select t.username, t.role, o.role, o.labels, t.made_with || t.token_id,
+            extract(epoch from t.created_at)::float8, t.expires_at
         from api_tokens t
         join operators o using (username)
         where t.token_hash = %s

@@ -20,7 +20,7 @@ def require_unchanged(conn: Connection, by: Operator) -> None:
     if not by.credential.token_ids and by.credential.expires_at is not None:
         return  # a token of an OpenID Connect issuer: it has no account here, and ends by itself
     account = conn.execute(
-        "select from operators where username = %s and disabled_at is null and valid_after <= %s for share",
+        "select from operators where username = %s and disabled_at is null and valid_after <= to_timestamp(%s) for share",
         (by.username, by.credential.issued_at),
     ).fetchone()
     tokens = conn.execute(

@@ -60,7 +60,7 @@ class Issuer:
             raise NotAuthenticated("The token's claim 'sub' is not 1 to 255 printable ASCII characters.")
         try:
             credential = Credential(
-                issued_at=datetime.fromtimestamp(int(claims["iat"]), UTC),
+                issued_at=float(claims["iat"]),
                 expires_at=datetime.fromtimestamp(int(claims["exp"]), UTC),
             )
         except (ValueError, OverflowError, OSError):

@@ -31,7 +31,8 @@ class Role(StrEnum):
 class Credential:
     """The token that an operator showed."""
 
-    issued_at: datetime
+    issued_at: float
+    """In seconds since 1970, by the database's clock, to the microsecond."""
     expires_at: datetime | None = None
     """When everything ends that is made with it; None: what a log-in makes may last longer than the log-in."""
     token_ids: tuple[UUID, ...] = ()
