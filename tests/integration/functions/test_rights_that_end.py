@@ -148,6 +148,32 @@ def test_an_api_token_makes_no_token_beyond_its_own_role_and_life(run: Run, conn
     ).fetchone() == (True,)
 
 
+def test_an_api_token_sets_no_password_with_which_it_could_go_on(run: Run) -> None:
+    """Of its own operator or of a new one; it can read who there is."""
+    put(run, "eve")
+    token = as_bearer(make_token(run, log_in(run, "eve"), "admin", ttlSeconds=60)[1]["token"])
+    body = {"password": OTHER_PASSWORD, "role": "admin"}
+
+    answers = [
+        ask(run, "operators", "PUT", "/api/v1/operators/eve", body, role=None, **token)[0],
+        ask(run, "operators", "PUT", "/api/v1/operators/mallory", body, role=None, **token)[0],
+        ask(run, "operators", "DELETE", "/api/v1/operators/the-admin", role=None, **token)[0],
+        ask(run, "operators", "GET", "/api/v1/operators", role=None, **token)[0],
+    ]
+
+    assert answers == [403, 403, 403, 200]
+
+
+@pytest.mark.parametrize("name", ["\x00", "\udcff", "%00", "x" * 10_000, "\U0010ffff"])
+def test_an_odd_name_in_a_path_is_the_callers_error(run: Run, name: str) -> None:
+    """It is never an error of the service."""
+    body = {"password": PASSWORD, "role": "reader"}
+
+    for method in ("PUT", "DELETE"):
+        status, _ = ask(run, "operators", method, f"/api/v1/operators/{name}", body)
+        assert 400 <= status < 500
+
+
 def test_a_token_dies_with_the_one_that_made_it(run: Run) -> None:
     """At once, and over several steps; so does an enrolment token."""
     put(run, "eve")

@@ -92,7 +92,10 @@ class Issuer:
                 found = as_object(json.loads(answer.read())) or {}
             where, issuer = found.get("jwks_uri"), found.get("issuer")
             if issuer != self._url:
-                logger.error("OIDC_ISSUER is not the issuer's own name", extra={"configured": self._url, "own": issuer})
+                logger.error(
+                    "OIDC_ISSUER is not the issuer's own name",
+                    extra={"configured": self._url, "own": str(issuer)[:200]},
+                )
                 raise Unavailable("The issuer of this token is not configured by its exact name.")
             if not isinstance(where, str):
                 raise Unavailable("The issuer of this token does not say where its keys are.")

@@ -10,7 +10,7 @@ from dispatcher.access.audit_log import Actor
 from dispatcher.access.credential_checks import require_unchanged
 from dispatcher.access.roles import Operator, Role
 from dispatcher.access.scopes import Scope, covers
-from dispatcher.errors import Conflict, NotFound
+from dispatcher.errors import Conflict, NotAllowed, NotFound
 from dispatcher.platform.database import Connection, fetch_all, fetch_one
 
 FIRST_ADMIN = "admin"
@@ -85,10 +85,11 @@ def put(conn: Connection, new: NewOperator, by: Operator) -> Account:
     """Create an operator, or give an existing one this password, role and label limit.
 
     Another password, a lower role, a narrower label limit, or enabling a disabled operator ends all tokens of before.  More
-    rights end none.  Raises Unprocessable for a name that a new operator cannot have, and Conflict if no unlimited admin
-    would be left.
+    rights end none.  Raises Unprocessable for a name that a new operator cannot have, Conflict if no unlimited admin would
+    be left, and NotAllowed for a caller with an API token.
     """
     labels = None if new.scope is None else dict(new.scope)
+    _require_no_api_token(by)
     with conn.transaction():
         _wait_for_other_changes(conn)
         require_unchanged(conn, by)
@@ -109,8 +110,10 @@ def put(conn: Connection, new: NewOperator, by: Operator) -> Account:
 def disable(conn: Connection, username: str, by: Operator) -> None:
     """Disable an operator and end their tokens.
 
-    Raises NotFound, and Conflict for an operator who would disable themselves or the last unlimited admin.
+    Raises NotFound, Conflict for an operator who would disable themselves or the last unlimited admin, and NotAllowed for a
+    caller with an API token.
     """
+    _require_no_api_token(by)
     if username == by.username:
         raise Conflict("You cannot disable yourself.")
     with conn.transaction():
@@ -166,6 +169,12 @@ def set_password(conn: Connection, username: str, password: str, role: Role, sco
     with conn.transaction():
         before = _locked(conn, username)
         return _insert(conn, username, new) if before is None else _update(conn, before, new)
+
+
+def _require_no_api_token(by: Operator) -> None:
+    """Raise NotAllowed for an API token: with a password that it has set it would outlive its own end."""
+    if by.token_id is not None:
+        raise NotAllowed("Operators are managed after a log-in, not with an API token.")
 
 
 def _wait_for_other_changes(conn: Connection) -> None:
