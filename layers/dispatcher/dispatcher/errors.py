@@ -72,6 +72,13 @@ class NotAllowed(DispatcherError):
     slug = "not-allowed"
 
 
+class AgentRejected(DispatcherError):
+    """The agent was rejected by an operator."""
+
+    status = 403
+    slug = "agent-rejected"
+
+
 class NotFound(DispatcherError):
     """There is no such thing."""
 

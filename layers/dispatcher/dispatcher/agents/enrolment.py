@@ -14,7 +14,7 @@ from dispatcher.agents import agent_keys, enrolment_tokens, registry
 from dispatcher.agents.agent_ids import require_nameable
 from dispatcher.agents.enrolment_tokens import EnrolmentToken
 from dispatcher.agents.registry import COLUMNS, Agent
-from dispatcher.errors import AgentNotAuthenticated, Conflict, NotAllowed
+from dispatcher.errors import AgentNotAuthenticated, AgentRejected, Conflict
 from dispatcher.platform.database import Connection, fetch_one
 from dispatcher.platform.json_text import dumps
 from dispatcher.platform.observability import logger
@@ -88,7 +88,7 @@ def register(conn: Connection, key: str, registration: Registration, source_ip: 
     """Record what an agent says about itself; with an enrolment token instead of a key, create the agent and its key.
 
     Safe to repeat: the same enrolment token gives the agent the same key.  Raises the same AgentNotAuthenticated for an
-    unknown agent, a wrong key and a token that is not valid for the id; NotAllowed for a rejected agent that shows its key;
+    unknown agent, a wrong key and a token that is not valid for the id; AgentRejected for such an agent that shows its key;
     Unprocessable for an unknown agent with an id that no agent may have.
     """
     issued = None
@@ -121,7 +121,7 @@ def register(conn: Connection, key: str, registration: Registration, source_ip: 
         if agent is None:
             raise AgentNotAuthenticated(_WRONG_KEY)
         if agent.approval == "rejected":
-            raise NotAllowed("An operator has rejected this agent; it can connect once an operator approves it.")
+            raise AgentRejected("An operator has rejected this agent; it can connect once an operator approves it.")
     logger.info("Agent registered", extra={"agent_id": agent.agent_id, "approval": agent.approval})
     return Registered(agent=agent, key=issued)
 
