@@ -10,10 +10,11 @@ import pytest
 
 from dispatcher.access import credentials, login, login_budgets, operators
 from dispatcher.access.login_budgets import FREE_ATTEMPTS, SHARED, VERIFICATIONS_AT_ONCE
-from dispatcher.access.operators import NewOperator, ensure_admin, set_password
+from dispatcher.access.operators import NewOperator, ensure_admin
 from dispatcher.access.roles import Operator, Role
 from dispatcher.errors import DispatcherError, NotAuthenticated, TooManyAttempts
 from dispatcher.platform.database import Connection, open_connection
+from tests.rows import create_operator
 
 RIGHT, WRONG = "correct horse", "wrong"
 HERE, ELSEWHERE = "192.0.2.1", "198.51.100.7"
@@ -137,7 +138,7 @@ def test_many_names_from_one_address_are_stopped_and_a_known_one_still_comes_in(
 ) -> None:
     """Whoever tries one password with every name; who has logged in from there before is not locked out by it."""
     ensure_admin(conn, RIGHT)
-    set_password(conn, "eve", RIGHT, Role.READER)
+    create_operator(conn, "eve", RIGHT, Role.READER)
     assert attempt(password=RIGHT) == "in"
 
     answers = Counter(attempt(username=f"name-{number}") for number in range(80))
@@ -221,7 +222,7 @@ def test_a_token_of_a_log_in_that_overlaps_a_change_of_the_password_is_dead(
 ) -> None:
     """The old password was checked before the change and the token is asked for after it."""
     ensure_admin(conn, RIGHT)
-    set_password(conn, "eve", RIGHT, Role.READER)
+    create_operator(conn, "eve", RIGHT, Role.READER)
     matches = credentials.password_matches
     admin = Operator(username="admin", role=Role.ADMIN)
     changed = NewOperator(username="eve", password="changed meanwhile", role=Role.READER, scope=None)
@@ -258,7 +259,7 @@ def test_log_ins_are_in_the_audit_log_and_unknown_names_are_not(conn: Connection
 def test_a_name_of_before_the_rules_still_logs_in(conn: Connection, attempt: Attempt) -> None:
     """As it is stored; a new name is found with spaces around it too."""
     for name in ("Zoë Müller", "agent x", "eve"):
-        set_password(conn, name, RIGHT, Role.READER)
+        create_operator(conn, name, RIGHT, Role.READER)
 
     assert attempt(0, "Zoë Müller", RIGHT) == "in"
     assert attempt(0, "Zoe\N{COMBINING DIAERESIS} Mu\N{COMBINING DIAERESIS}ller", RIGHT) == "in"

@@ -8,13 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from dispatcher.access import api_tokens, authentication, login, operators
-from dispatcher.access.operators import NewOperator, ensure_admin, set_password
+from dispatcher.access.operators import NewOperator, ensure_admin
 from dispatcher.access.roles import Operator, Role
 from dispatcher.agents import enrolment_tokens
 from dispatcher.agents.enrolment_tokens import NewEnrolmentToken
 from dispatcher.errors import Conflict, NotAuthenticated, Unprocessable
 from dispatcher.platform import database
 from dispatcher.platform.database import Connection, open_connection
+from tests.rows import create_operator
 
 PASSWORD = "long enough it is"
 ADMIN = Operator(username="admin", role=Role.ADMIN)
@@ -66,7 +67,7 @@ def test_admins_who_demote_each_other_at_the_same_moment_leave_one(conn: Connect
     """Each was an admin when the request began."""
     names = [f"admin-{number}" for number in range(6)]
     for name in names:
-        set_password(conn, name, PASSWORD, Role.ADMIN)
+        create_operator(conn, name, PASSWORD, Role.ADMIN)
     at_once = threading.Barrier(len(names), timeout=60)
 
     def demote(number: int) -> bool:
@@ -164,7 +165,7 @@ def test_two_names_do_not_differ_only_in_upper_and_lower_case(conn: Connection) 
 def test_an_operator_with_a_name_of_before_the_rules_can_be_changed_and_disabled(conn: Connection) -> None:
     """They need not be made anew."""
     ensure_admin(conn, PASSWORD)
-    set_password(conn, "Zoë Müller", PASSWORD, Role.ADMIN)
+    create_operator(conn, "Zoë Müller", PASSWORD, Role.ADMIN)
 
     assert operators.put(conn, new("Zoë Müller", Role.READER), ADMIN).role == "reader"
     operators.disable(conn, "Zoë Müller", ADMIN)
@@ -190,7 +191,7 @@ def _settings(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 def test_of_tokens_that_are_made_while_rights_end_none_survives(conn: Connection, database_url: str) -> None:
     """Each is made after the operator was authenticated, and before the change is committed or after it."""
     ensure_admin(conn, PASSWORD)
-    set_password(conn, "eve", PASSWORD, Role.SENDER)
+    create_operator(conn, "eve", PASSWORD, Role.SENDER)
     token = login.log_in(conn, "eve", PASSWORD, "192.0.2.1").token
     eve = authentication.operator_of(f"Bearer {token}", "192.0.2.1")
     makers = 4
@@ -221,7 +222,7 @@ def test_of_tokens_that_are_made_while_rights_end_none_survives(conn: Connection
 def test_what_is_made_after_the_rights_ended_is_refused(conn: Connection) -> None:
     """By an operator who was authenticated before: a token, another operator, or an enrolment token."""
     ensure_admin(conn, PASSWORD)
-    set_password(conn, "eve", PASSWORD, Role.ADMIN)
+    create_operator(conn, "eve", PASSWORD, Role.ADMIN)
     token = login.log_in(conn, "eve", PASSWORD, "192.0.2.1").token
     eve = authentication.operator_of(f"Bearer {token}", "192.0.2.1")
     invitation = NewEnrolmentToken(

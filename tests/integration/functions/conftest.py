@@ -10,14 +10,14 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from dispatcher.access.credentials import key_hash
-from dispatcher.access.operators import ensure_admin, set_password
+from dispatcher.access.operators import ensure_admin
 from dispatcher.access.roles import Role
 from dispatcher.platform import database
 from dispatcher.platform.database import Connection, open_connection
 from dispatcher.platform.gateway import ApiGateway
 from tests.fakes import FakeGateway
 from tests.integration.functions.events import AGENT, CALLER, KEY, KEY_ID, TOKEN_SECRET, Run, sample, token_of
-from tests.rows import create_agent
+from tests.rows import create_agent, create_operator
 
 PLACEHOLDER = "Bearer YOUR-TOKEN"
 """The header of the sample events that need an operator."""
@@ -115,4 +115,4 @@ def operators(conn: Connection) -> None:
     """One operator of each role, with the role as password, and the admin."""
     ensure_admin(conn, "correct horse")
     for role in Role:
-        set_password(conn, f"the-{role}", role, role)
+        create_operator(conn, f"the-{role}", role, role)

@@ -163,14 +163,6 @@ def ensure_admin(conn: Connection, password: str) -> bool:
     return True
 
 
-def set_password(conn: Connection, username: str, password: str, role: Role, scope: Scope = None) -> Account:
-    """Create an operator, or give an existing one this password, role and label limit, without an audit entry."""
-    new = NewOperator(username=username, password=password, role=role, scope=scope)
-    with conn.transaction():
-        before = _locked(conn, username)
-        return _insert(conn, username, new) if before is None else _update(conn, before, new)
-
-
 def _require_no_api_token(by: Operator) -> None:
     """Raise NotAllowed for an API token: with a password that it has set it would outlive its own end."""
     if by.token_id is not None:
