@@ -87,6 +87,43 @@ def test_a_reusable_token_lets_its_agent_in_after_each_restart_and_no_other_agen
     assert (other[0], expired[0]) == (401, 401)
 
 
+def test_an_agent_that_ignores_its_key_connects_with_its_reusable_token(run: Run, conn: Connection) -> None:
+    """StreamSpace's docker-agent does; the token opens connections of this agent only, once it is approved."""
+    token = make(run, agentId=None, prefix="edge-", reusable=True)["token"]
+    other = make(run, agentId="edge-2")["token"]
+    register(run, token)
+    register(run, other, "edge-2")
+    waiting = admission(run, token, "edge-1")
+    for agent_id in ("edge-1", "edge-2"):
+        ask(run, "agents", "POST", f"/api/v1/agents/{agent_id}/approve")
+
+    approved = [admission(run, token, agent_id) for agent_id in ("edge-1", "edge-2", "edge-3")]
+    not_reusable = admission(run, other, "edge-2")
+    conn.execute("update enrolment_tokens set expires_at = now()")
+
+    assert waiting == "Deny"
+    assert approved == ["Allow", "Deny", "Deny"]
+    assert not_reusable == "Deny"
+    assert admission(run, token, "edge-1") == "Deny"
+
+
+@pytest.mark.parametrize(
+    "end", ["the agent is deleted", "the key is revoked", "the token is revoked", "the maker is disabled"]
+)
+def test_a_reusable_token_opens_no_connection_once_it_lost_its_ground(run: Run, conn: Connection, end: str) -> None:
+    """At the next handshake."""
+    token = make(run, reusable=True, approved=True)["token"]
+    register(run, token)
+    before = admission(run, token, "edge-1")
+
+    if end in ENDS:
+        conn.execute(ENDS[end].encode())
+    else:
+        ask(run, "agents", "DELETE", "/api/v1/agents/edge-1")
+
+    assert (before, admission(run, token, "edge-1")) == ("Allow", "Deny")
+
+
 def test_a_reusable_token_has_one_use(run: Run) -> None:
     """With several, each of its agents could become the others."""
     status, problem = ask(run, "agents", "POST", PATH, {"prefix": "edge-", "reusable": True, "uses": 2})

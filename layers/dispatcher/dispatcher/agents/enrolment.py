@@ -8,10 +8,11 @@ from psycopg.types.json import Jsonb
 
 from dispatcher.access import audit_log
 from dispatcher.access.audit_log import Actor
-from dispatcher.access.credentials import enrolled_key
+from dispatcher.access.credentials import enrolled_key, key_hash
 from dispatcher.access.roles import Operator
 from dispatcher.agents import agent_keys, enrolment_tokens, registry
 from dispatcher.agents.agent_ids import require_nameable
+from dispatcher.agents.agent_keys import KeyOwner
 from dispatcher.agents.enrolment_tokens import EnrolmentToken
 from dispatcher.agents.registry import COLUMNS, Agent
 from dispatcher.errors import AgentNotAuthenticated, AgentRejected, Conflict
@@ -124,6 +125,31 @@ def register(conn: Connection, key: str, registration: Registration, source_ip: 
             raise AgentRejected("An operator has rejected this agent; it can connect once an operator approves it.")
     logger.info("Agent registered", extra={"agent_id": agent.agent_id, "approval": agent.approval})
     return Registered(agent=agent, key=issued)
+
+
+def owner_of(conn: Connection, key: str | None, agent_id: str) -> KeyOwner | None:
+    """Return the agent that may connect with a key, or with a reusable token in its place; None for every wrong pair.
+
+    StreamSpace's docker-agent connects with what it was given, whatever the registration answered.
+    """
+    return agent_keys.owner_of(conn, key, agent_id) or fetch_one(
+        conn,
+        KeyOwner,
+        f"""
+        select k.agent_id, a.approval, k.key_id
+        from enrolment_tokens t
+        join agent_keys k on k.enrolled_with = t.token_id
+        join agents a on a.agent_id = k.agent_id
+        where t.token_hash = %s
+          and t.reusable
+          and t.expires_at > now()
+          and convert_to(k.agent_id, 'utf8') = %s
+          and k.revoked_at is null
+          and a.deleted_at is null
+          and {enrolment_tokens.STANDS}
+        """,
+        (key_hash(key or ""), agent_id.encode("utf-8", "surrogatepass")),
+    )
 
 
 def _enrol(conn: Connection, secret: str, registration: Registration, source_ip: str | None) -> str:
