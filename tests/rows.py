@@ -5,7 +5,10 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
+from dispatcher.access import credentials
+from dispatcher.access.roles import Role
 from dispatcher.agents import connections
 from dispatcher.agents.connections import Origin
 from dispatcher.commands import command_records, reports
@@ -141,3 +144,13 @@ def report(conn: Connection, *reports: dict[str, Any], agent_id: str = "a1", con
 def report_of(kind: str, command_id: str = "k1", attempt: int = 1, **fields: Any) -> dict[str, Any]:
     """Return one report of the second protocol."""
     return {"kind": kind, "commandId": command_id, "attempt": attempt, **fields}
+
+
+def create_operator(
+    conn: Connection, username: str, password: str, role: Role, labels: dict[str, str] | None = None
+) -> None:
+    """Create an operator with any name, as before names had a form."""
+    conn.execute(
+        "insert into operators (username, password_hash, role, labels) values (%s, %s, %s, %s)",
+        (username, credentials.password_hash(password), role, None if labels is None else Jsonb(labels)),
+    )

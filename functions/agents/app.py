@@ -8,16 +8,14 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Body
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher.access.credentials import KEY_DIGITS
 from dispatcher.access.roles import Role
-from dispatcher.agents import agent_keys, enrolment, registry
+from dispatcher.agents import agent_keys, enrolment, enrolment_tokens, registry
 from dispatcher.api import cursors
+from dispatcher.api.agent_problems import readable_by_agents
 from dispatcher.api.agent_schemas import (
     AgentDocument,
     AgentPage,
     AgentRequest,
-    EnrolmentTokenDocument,
-    EnrolmentTokenRequest,
     KeyDocument,
     KeyList,
     NewAgentDocument,
@@ -25,13 +23,19 @@ from dispatcher.api.agent_schemas import (
     RegisteredDocument,
     RegisterRequest,
 )
+from dispatcher.api.enrolment_schemas import (
+    EnrolmentTokenDocument,
+    EnrolmentTokenPage,
+    EnrolmentTokenRequest,
+    NewEnrolmentTokenDocument,
+)
 from dispatcher.api.resolver import Api, Cursor, Limit, answer_page, answer_with, no_content
-from dispatcher.errors import NotAuthenticated
 from dispatcher.platform import database
 from dispatcher.platform.gateway import ApiGateway
 from dispatcher.platform.observability import logger
 
 REGISTER = "/api/v1/agents/register"
+ENROLMENT_TOKENS = "/api/v1/enrolment-tokens"
 api = Api(public=frozenset({f"POST {REGISTER}"}))
 
 
@@ -50,22 +54,10 @@ api = Api(public=frozenset({f"POST {REGISTER}"}))
 )
 def register(request: Annotated[RegisterRequest, Body()]) -> Response[RegisteredDocument]:
     """Register an agent; it sends its key in the header X-Agent-Api-Key."""
-    with database.connect() as conn:
-        registered = enrolment.register(conn, _key(), request.to_registration(), api.source_ip)
+    key, registration = agent_keys.key_of(api.headers), request.to_registration()
+    registered = database.persistently(lambda conn: enrolment.register(conn, key, registration, api.source_ip))
     status = HTTPStatus.OK if registered.agent.approval == "approved" else HTTPStatus.ACCEPTED
     return answer_with(status, RegisteredDocument.of(registered))
-
-
-def _key() -> str:
-    """Return the key or the enrolment token that an agent sends; raises NotAuthenticated if it cannot be one."""
-    key = api.headers.get("x-agent-api-key", "").strip()
-    if not key:
-        raise NotAuthenticated("Send the agent's key, or an enrolment token, in the header X-Agent-Api-Key.")
-    if len(key) != KEY_DIGITS:
-        raise NotAuthenticated(
-            f"The header X-Agent-Api-Key has {len(key)} characters; a key, or an enrolment token, has {KEY_DIGITS}."
-        )
-    return key
 
 
 @api.post("/api/v1/agents", status_code=HTTPStatus.CREATED)
@@ -133,12 +125,16 @@ def issue_key(agent_id: str) -> Response[NewKeyDocument]:
 
 
 @api.get("/api/v1/agents/<agent_id>/keys")
-def list_keys(agent_id: str) -> KeyList:
+def list_keys(agent_id: str, limit: Limit = 50, cursor: Cursor = None) -> KeyList:
     """List an agent's valid keys, without the keys themselves."""
     by = api.operator_with(Role.ADMIN)
+    after = cursors.decode_number(cursor) if cursor else 0
     with database.connect() as conn:
-        valid = agent_keys.list_valid(conn, agent_id, by)
-    return KeyList(keys=[KeyDocument.model_validate(key) for key in valid])
+        page = agent_keys.list_page(conn, agent_id, by, after=after, limit=limit)
+    return KeyList(
+        keys=[KeyDocument.model_validate(key) for key in page],
+        next_cursor=cursors.next_cursor(page, limit, lambda key: key.position),
+    )
 
 
 @api.delete("/api/v1/agents/<agent_id>/keys/<key_id>", status_code=HTTPStatus.NO_CONTENT)
@@ -150,17 +146,48 @@ def revoke_key(agent_id: str, key_id: str) -> Response[None]:
     return no_content()
 
 
-@api.post("/api/v1/enrolment-tokens", status_code=HTTPStatus.CREATED)
-def create_enrolment_token(request: Annotated[EnrolmentTokenRequest, Body()]) -> Response[EnrolmentTokenDocument]:
+@api.post(ENROLMENT_TOKENS, status_code=HTTPStatus.CREATED)
+def create_enrolment_token(request: Annotated[EnrolmentTokenRequest, Body()]) -> Response[NewEnrolmentTokenDocument]:
     """Create an enrolment token; it is shown once."""
     by = api.operator_with(Role.ADMIN)
     with database.connect() as conn:
-        token, secret = enrolment.create_token(conn, request.to_token(), by)
-    document = EnrolmentTokenDocument.model_validate({**asdict(token), "token": secret})
-    return answer_with(HTTPStatus.CREATED, document)
+        token, secret = enrolment_tokens.create(conn, request.to_token(), by)
+    document = NewEnrolmentTokenDocument.model_validate({**asdict(token), "token": secret})
+    return answer_with(HTTPStatus.CREATED, document, location=f"{ENROLMENT_TOKENS}/{token.token_id}")
+
+
+@api.get(ENROLMENT_TOKENS)
+def list_enrolment_tokens(limit: Limit = 50, cursor: Cursor = None) -> EnrolmentTokenPage:
+    """List the enrolment tokens that are valid, without the tokens themselves."""
+    scope = api.operator_with(Role.ADMIN).scope
+    after = cursors.decode_number(cursor) if cursor else 0
+    with database.connect() as conn:
+        page = enrolment_tokens.list_page(conn, scope=scope, after=after, limit=limit)
+    return EnrolmentTokenPage(
+        enrolment_tokens=[EnrolmentTokenDocument.model_validate(token) for token in page],
+        next_cursor=cursors.next_cursor(page, limit, lambda token: token.position),
+    )
+
+
+@api.get(f"{ENROLMENT_TOKENS}/<token_id>")
+def read_enrolment_token(token_id: str) -> EnrolmentTokenDocument:
+    """Read an enrolment token that is valid, without the token itself."""
+    scope = api.operator_with(Role.ADMIN).scope
+    with database.connect() as conn:
+        return EnrolmentTokenDocument.model_validate(enrolment_tokens.find(conn, token_id, scope))
+
+
+@api.delete(f"{ENROLMENT_TOKENS}/<token_id>", status_code=HTTPStatus.NO_CONTENT)
+def revoke_enrolment_token(token_id: str) -> Response[None]:
+    """Revoke an enrolment token; agents that have enrolled with it keep their keys."""
+    by = api.operator_with(Role.ADMIN)
+    with database.connect() as conn:
+        enrolment_tokens.revoke(conn, token_id, by)
+    return no_content()
 
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer an HTTP event."""
-    return api.answer(event, context)
+    answer = api.answer(event, context)
+    return readable_by_agents(answer) if event["rawPath"] == REGISTER else answer

@@ -1,10 +1,10 @@
-"""Authorizer of the WebSocket API: an agent may connect with its own key, if it is approved."""
+"""Authorizer of the WebSocket API: an agent may connect with its own key, or its reusable token, if it is approved."""
 
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher.agents import agent_keys
+from dispatcher.agents import enrolment
 from dispatcher.platform import database, edge
 from dispatcher.platform.observability import logger
 
@@ -17,8 +17,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     query: dict[str, str] = event.get("queryStringParameters") or {}
     agent_id = query.get("agent_id", "")
     key = headers.get("x-agent-api-key") if edge.came_through(headers) else None
-    with database.connect() as conn:
-        owner = agent_keys.owner_of(conn, key, agent_id)
+    owner = database.persistently(lambda conn: enrolment.owner_of(conn, key, agent_id))
     allowed = owner is not None and owner.approval == "approved"
     if not allowed:
         approval = owner.approval if owner else "not authenticated"

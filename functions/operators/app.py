@@ -13,14 +13,14 @@ from dispatcher.access.roles import Role
 from dispatcher.api import cursors
 from dispatcher.api.operator_schemas import (
     ApiTokenDocument,
-    ApiTokenList,
+    ApiTokenPage,
     ApiTokenRequest,
     AuditEntryDocument,
     AuditPage,
     LoginRequest,
     NewApiTokenDocument,
     OperatorDocument,
-    OperatorList,
+    OperatorPage,
     OperatorRequest,
     TokenDocument,
 )
@@ -35,23 +35,27 @@ api = Api(public=frozenset({f"POST {LOGIN}"}))
 @api.post(LOGIN)
 def log_in(request: Annotated[LoginRequest, Body()]) -> TokenDocument:
     """Exchange a password for a token."""
-    with database.connect() as conn:
-        token = login.log_in(conn, request.username, request.password, api.source_ip)
+    username, password, source_ip = request.username, request.password, api.source_ip
+    token = database.persistently(lambda conn: login.log_in(conn, username, password, source_ip))
     return TokenDocument.model_validate(token)
 
 
 @api.get("/api/v1/operators")
-def list_operators() -> OperatorList:
-    """List the operators that have an account here."""
+def list_operators(limit: Limit = 50, cursor: Cursor = None) -> OperatorPage:
+    """List the operators that have an account here, ordered by name."""
     api.unlimited_admin()
+    after = cursors.decode(cursor) if cursor else ""
     with database.connect() as conn:
-        accounts = operators.list_all(conn)
-    return OperatorList(operators=[OperatorDocument.model_validate(account) for account in accounts])
+        page = operators.list_page(conn, after=after, limit=limit)
+    return OperatorPage(
+        operators=[OperatorDocument.model_validate(account) for account in page],
+        next_cursor=cursors.next_cursor(page, limit, lambda account: account.username),
+    )
 
 
 @api.put("/api/v1/operators/<username>")
 def put_operator(username: str, request: Annotated[OperatorRequest, Body()]) -> OperatorDocument:
-    """Create an operator, or give an existing one this password, role and label limit."""
+    """Create an operator, or give an existing one this password, role and label limit; fewer rights end their tokens."""
     by = api.unlimited_admin()
     with database.connect() as conn:
         return OperatorDocument.model_validate(operators.put(conn, request.to_operator(username), by))
@@ -59,7 +63,7 @@ def put_operator(username: str, request: Annotated[OperatorRequest, Body()]) -> 
 
 @api.delete("/api/v1/operators/<username>", status_code=HTTPStatus.NO_CONTENT)
 def disable_operator(username: str) -> Response[None]:
-    """Disable an operator and revoke their API tokens."""
+    """Disable an operator and end their tokens."""
     by = api.unlimited_admin()
     with database.connect() as conn:
         operators.disable(conn, username, by)
@@ -68,7 +72,7 @@ def disable_operator(username: str) -> Response[None]:
 
 @api.post("/api/v1/tokens", status_code=HTTPStatus.CREATED)
 def create_token(request: Annotated[ApiTokenRequest, Body()]) -> Response[NewApiTokenDocument]:
-    """Create an API token with your role or a lower one; it is shown once."""
+    """Create an API token with your role or a lower one; it is shown once, and ends with the API token you send, if any."""
     by = api.operator_with(Role.READER)
     with database.connect() as conn:
         token, secret = api_tokens.create(conn, request.name, Role(request.role), request.ttl_seconds, by)
@@ -76,17 +80,21 @@ def create_token(request: Annotated[ApiTokenRequest, Body()]) -> Response[NewApi
 
 
 @api.get("/api/v1/tokens")
-def list_tokens() -> ApiTokenList:
-    """List your API tokens that are valid."""
+def list_tokens(limit: Limit = 50, cursor: Cursor = None) -> ApiTokenPage:
+    """List your API tokens that are valid, oldest first."""
     by = api.operator_with(Role.READER)
+    after = cursors.decode_number(cursor) if cursor else 0
     with database.connect() as conn:
-        tokens = api_tokens.list_valid(conn, by.username)
-    return ApiTokenList(tokens=[ApiTokenDocument.model_validate(token) for token in tokens])
+        page = api_tokens.list_valid(conn, by.username, after=after, limit=limit)
+    return ApiTokenPage(
+        tokens=[ApiTokenDocument.model_validate(token) for token in page],
+        next_cursor=cursors.next_cursor(page, limit, lambda token: token.position),
+    )
 
 
 @api.delete("/api/v1/tokens/<token_id>", status_code=HTTPStatus.NO_CONTENT)
 def revoke_token(token_id: str) -> Response[None]:
-    """Revoke one of your API tokens."""
+    """Revoke one of your API tokens, and the tokens that were made with it."""
     by = api.operator_with(Role.READER)
     with database.connect() as conn:
         api_tokens.revoke(conn, token_id, by)

@@ -109,8 +109,8 @@ def million_commands() -> list[Item]:
     n = MILLION
     return [
         Item(
-            "Submitting: a request, its authorizer, commands",
-            n * HTTP_REQUEST + invocations(2 * n, FUNCTION_MS),
+            "Submitting: a request, commands",
+            n * HTTP_REQUEST + invocations(n, FUNCTION_MS),
         ),
         Item("Delivering: a post to @connections", n * SOCKET_MESSAGE),
         Item("Ack and result: two messages", 2 * n * SOCKET_MESSAGE + invocations(2 * n, FUNCTION_MS)),

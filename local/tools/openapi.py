@@ -25,7 +25,7 @@ PROBLEM = {
     "type": "object",
     "description": "A problem document (RFC 9457).",
     "properties": {name: {"type": "string"} for name in ("type", "title", "detail")} | {"status": {"type": "integer"}},
-    "required": ["type", "title", "status", "detail"],
+    "required": ["type", "title", "detail"],  # agents that register get no `status`: see api/agent_problems.py
 }
 
 

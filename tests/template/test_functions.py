@@ -11,14 +11,13 @@ from dispatcher.platform.database import CONNECT_SECONDS
 from tests.template.conftest import Template
 
 # The caller, and after how many seconds it stops waiting.
-HTTP_API, HTTP_AUTHORIZER, SOCKET_ROUTE, SOCKET_AUTHORIZER, ASYNCHRONOUS, SCHEDULE = 30, 10, 29, 10, 900, 60
+HTTP_API, SOCKET_ROUTE, SOCKET_AUTHORIZER, ASYNCHRONOUS, SCHEDULE = 30, 29, 10, 900, 60
 CALLERS = {
     "CommandsFunction": HTTP_API,
     "SessionsFunction": HTTP_API,
     "AgentsFunction": HTTP_API,
     "OperatorsFunction": HTTP_API,
     "PagesFunction": HTTP_API,
-    "AuthorizeOperatorFunction": HTTP_AUTHORIZER,
     "AuthorizeAgentFunction": SOCKET_AUTHORIZER,
     "ConnectFunction": 10,  # an agent waits so long for its handshake
     "MessageFunction": SOCKET_ROUTE,
@@ -36,12 +35,11 @@ FRONT_DOOR, TOKENS = "secretsmanager:GetSecretValue OriginSecret", "secretsmanag
 FLUSH, FAILED = "lambda:InvokeFunction FlushFunction", "sqs:SendMessage FailedEvents"
 LATER = "sqs:SendMessage LateReports"
 RIGHTS = {
-    "CommandsFunction": {*DATABASE, FRONT_DOOR, POST},
-    "SessionsFunction": {*DATABASE, FRONT_DOOR, POST},
-    "AgentsFunction": {*DATABASE, FRONT_DOOR, CLOSE},
+    "CommandsFunction": {*DATABASE, FRONT_DOOR, TOKENS, POST},
+    "SessionsFunction": {*DATABASE, FRONT_DOOR, TOKENS, POST},
+    "AgentsFunction": {*DATABASE, FRONT_DOOR, TOKENS, CLOSE},
     "OperatorsFunction": {*DATABASE, FRONT_DOOR, TOKENS},
     "PagesFunction": {*DATABASE, FRONT_DOOR},
-    "AuthorizeOperatorFunction": {*DATABASE, TOKENS},
     "AuthorizeAgentFunction": {*DATABASE, FRONT_DOOR},
     "ConnectFunction": {*DATABASE, CLOSE, FLUSH},
     "FlushFunction": {*DATABASE, POST, LOOK, FAILED},
@@ -149,11 +147,14 @@ def test_the_schema_is_migrated_before_any_new_code_serves(template: Template) -
 def test_every_function_gets_the_settings_that_its_code_reads(template: Template, root: Path) -> None:
     """So a missing variable is found here and not in production."""
     everywhere = {"DATABASE_SECRET_ARN", "DATABASE_HOST", "DATABASE_ROLE", "CONNECTIONS_URL", "ORIGIN_SECRET_ARN"}
+    operators = {"TOKEN_SECRET_ARN", "OIDC_ISSUER", "OIDC_AUDIENCE", "OIDC_ROLE_CLAIM"}
     special = {
         "ConnectFunction": {"FLUSH_FUNCTION"},
         "SweeperFunction": {"FLUSH_FUNCTION", "RETENTION_DAYS"},
-        "OperatorsFunction": {"TOKEN_SECRET_ARN"},
-        "AuthorizeOperatorFunction": {"TOKEN_SECRET_ARN", "OIDC_ISSUER", "OIDC_AUDIENCE", "OIDC_ROLE_CLAIM"},
+        "CommandsFunction": operators,
+        "SessionsFunction": operators,
+        "AgentsFunction": operators,
+        "OperatorsFunction": operators,
         "MigrateFunction": {"ADMIN_SECRET_ARN"},
     }
     for function in template.functions:

@@ -76,11 +76,19 @@ class NotAuthenticated(DispatcherError):
 
     status = 401
     slug = "not-authenticated"
+    scheme: ClassVar[str] = "Bearer"
 
     @property
     def headers(self) -> dict[str, str]:
         """A 401 says how to authenticate (RFC 9110)."""
-        return {"WWW-Authenticate": "Bearer"}
+        return {"WWW-Authenticate": self.scheme}
+
+
+class AgentNotAuthenticated(NotAuthenticated):
+    """The agent is not authenticated."""
+
+    slug = "agent-not-authenticated"
+    scheme = 'AgentKey header="X-Agent-Api-Key"'
 
 
 class NotAllowed(DispatcherError):
@@ -91,6 +99,13 @@ class NotAllowed(DispatcherError):
 
     status = 403
     slug = "not-allowed"
+
+
+class AgentRejected(DispatcherError):
+    """The agent was rejected by an operator."""
+
+    status = 403
+    slug = "agent-rejected"
 
 
 class NotFound(DispatcherError):

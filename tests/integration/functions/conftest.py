@@ -7,16 +7,20 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from dispatcher.access.credentials import key_hash
-from dispatcher.access.operators import ensure_admin, set_password
+from dispatcher.access.operators import ensure_admin
 from dispatcher.access.roles import Role
 from dispatcher.platform import database
-from dispatcher.platform.database import Connection
+from dispatcher.platform.database import Connection, open_connection
 from dispatcher.platform.gateway import ApiGateway
 from tests.fakes import FakeGateway
-from tests.integration.functions.events import AGENT, KEY, KEY_ID, Run, sample
-from tests.rows import create_agent
+from tests.integration.functions.events import AGENT, CALLER, KEY, KEY_ID, TOKEN_SECRET, Run, sample, token_of
+from tests.rows import create_agent, create_operator
+
+PLACEHOLDER = "Bearer YOUR-TOKEN"
+"""The header of the sample events that need an operator."""
 
 
 class Context:
@@ -45,7 +49,7 @@ def run(database_url: str, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
     """Run a function by name, with its sample event unless another is given."""
     del gateway
     monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setenv("TOKEN_SECRET", "7" * 64)
+    monkeypatch.setenv("TOKEN_SECRET", TOKEN_SECRET)
     monkeypatch.setenv("ADMIN_PASSWORD", "correct horse")
     monkeypatch.setenv("FLUSH_FUNCTION", "FlushFunction")
     monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "Test")
@@ -55,12 +59,34 @@ def run(database_url: str, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
     def call(function: str, event: Any = None) -> Any:
         if function not in modules:
             modules[function] = load(root / "functions" / function / "app.py")
-        return modules[function].handler(sample(function) if event is None else event, Context())
+        event = sample(function) if event is None else dict(event)
+        caller: dict[str, Any] | None = event.pop(CALLER, None)
+        if event.get("headers", {}).get("authorization") == PLACEHOLDER:
+            caller = {"username": "admin", "role": "admin", "labels": None}
+        if caller is not None:
+            ensure_operator(database_url, **caller)
+            event["headers"] = event["headers"] | {"authorization": f"Bearer {token_of(caller['username'])}"}
+        return modules[function].handler(event, Context())
 
     yield call
     kept = database._kept  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - the environment ends here
     if kept is not None:
         kept.close()
+
+
+def ensure_operator(database_url: str, *, username: str, role: str, labels: dict[str, str] | None) -> None:
+    """Make sure that an operator has this role and these labels; an existing one keeps the password and the tokens."""
+    with open_connection(database_url) as conn:
+        conn.execute(
+            """
+            insert into operators (username, password_hash, role, labels)
+            values (%s, 'no password', %s, %s)
+            on conflict (username) do update
+            set role = excluded.role,
+                labels = excluded.labels
+            """,
+            (username, role, None if labels is None else Jsonb(labels)),
+        )
 
 
 def load(path: Path) -> ModuleType:
@@ -89,4 +115,4 @@ def operators(conn: Connection) -> None:
     """One operator of each role, with the role as password, and the admin."""
     ensure_admin(conn, "correct horse")
     for role in Role:
-        set_password(conn, f"the-{role}", role, role)
+        create_operator(conn, f"the-{role}", role, role)

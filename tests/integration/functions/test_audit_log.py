@@ -26,7 +26,8 @@ def test_the_audit_log_records_every_action_and_refuses_changes(run: Run, conn: 
     ]
     assert created["apiKey"] not in json.dumps(entries)
     assert "secret" not in json.dumps(entries)
-    for statement in ("delete from audit_log", "update audit_log set actor = 'nobody'"):
+    changes = ("delete from audit_log", "update audit_log set actor = 'nobody'", "truncate audit_log")
+    for statement in (*changes, "truncate audit_log, operators cascade"):
         with pytest.raises(errors.InsufficientPrivilege):
             conn.execute(statement)
     history = ask(run, "commands", "GET", f"/api/v1/commands/{command['commandId']}/history")[1]["history"]

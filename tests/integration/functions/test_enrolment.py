@@ -60,7 +60,8 @@ def test_an_enrolment_token_creates_agents_of_its_prefix_within_its_uses(run: Ru
     before = admission(run, key, "edge-1")
     ask(run, "agents", "POST", "/api/v1/agents/edge-1/approve")
 
-    assert [answer[0] for answer in (elsewhere, first, again, second, third)] == [401, 202, 401, 202, 401]
+    assert [answer[0] for answer in (elsewhere, first, again, second, third)] == [401, 202, 202, 202, 401]
+    assert again[1]["apiKey"] == key
     assert before == "Deny"
     assert admission(run, key, "edge-1") == "Allow"
     assert admission(run, key, "edge-2") == "Deny"

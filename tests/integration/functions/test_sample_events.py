@@ -18,7 +18,6 @@ from tests.integration.functions.events import Run
         ("agents", {"statusCode": 200}),
         ("operators", {"statusCode": 200}),
         ("pages", {"statusCode": 200}),
-        ("authorize_operator", {"isAuthorized": True, "context": {"reason": "The token is not valid."}}),
         ("authorize_agent", {"principalId": "k8s-dev-1"}),
         ("connect", {"statusCode": 200}),
         ("message", {"statusCode": 200}),

@@ -5,6 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from dispatcher.access import audit_log, credentials, operators
+from dispatcher.access.credential_checks import MAKERS_STAND, require_unchanged
 from dispatcher.access.roles import Operator, Role
 from dispatcher.errors import Conflict, NotAllowed, NotFound
 from dispatcher.platform.database import Connection, fetch_all, fetch_one
@@ -15,6 +16,7 @@ class ApiToken:
     """An API token without its secret."""
 
     token_id: UUID
+    position: int
     username: str
     name: str
     role: str
@@ -22,13 +24,14 @@ class ApiToken:
     expires_at: datetime
 
 
-_COLUMNS = "token_id, username, name, role, created_at, expires_at"
+_COLUMNS = "t.token_id, t.position, t.username, t.name, t.role, t.created_at, t.expires_at"
 
 
 def create(conn: Connection, name: str, role: Role, ttl_seconds: int, by: Operator) -> tuple[ApiToken, str]:
     """Create a token; return it with its secret, which is shown once.
 
-    Raises NotAllowed for a role above the operator's own, and Conflict for an operator who has no account here.
+    A token that is made with another API token ends with it at the latest, and is revoked with it.  Raises NotAllowed for a
+    role above the caller's, and Conflict for an operator who has no account here.
     """
     if not by.role.allows(role):
         raise NotAllowed(f"Your role is {by.role}; your token can have no higher role.")
@@ -36,15 +39,31 @@ def create(conn: Connection, name: str, role: Role, ttl_seconds: int, by: Operat
         raise Conflict("API tokens need a local account; you log in with OpenID Connect.")
     secret, token_hash = credentials.new_api_token()
     with conn.transaction():
+        require_unchanged(conn, by)
         token = fetch_one(
             conn,
             ApiToken,
             f"""
-            insert into api_tokens (username, name, token_hash, role, expires_at)
-            values (%s, %s, %s, %s, now() + %s * interval '1 second')
+            insert into api_tokens as t (username, name, token_hash, role, made_with, created_at, expires_at)
+            values (
+                %s,
+                %s,
+                %s,
+                %s,
+                %s,
+                clock_timestamp(),
+                least(clock_timestamp() + %s * interval '1 second', %s::timestamptz))
             returning {_COLUMNS}
             """,
-            (by.username, name, token_hash, role, ttl_seconds),
+            (
+                by.username,
+                name,
+                token_hash,
+                role,
+                list(by.credential.token_ids) if by.credential else [],
+                ttl_seconds,
+                by.credential.expires_at if by.credential else None,
+            ),
         )
         assert token is not None  # noqa: S101 - an insert without a conflict clause returns its row
         detail = {"tokenId": str(token.token_id), "name": name, "role": role}
@@ -52,48 +71,49 @@ def create(conn: Connection, name: str, role: Role, ttl_seconds: int, by: Operat
     return token, secret
 
 
-def list_valid(conn: Connection, username: str) -> list[ApiToken]:
-    """Read an operator's tokens that are valid, oldest first."""
+def list_valid(conn: Connection, username: str, *, after: int, limit: int) -> list[ApiToken]:
+    """Read a page of an operator's valid tokens, oldest first, with a `position` above `after`."""
     return fetch_all(
         conn,
         ApiToken,
         f"""
         select {_COLUMNS}
-        from api_tokens
-        where username = %s
-          and revoked_at is null
-          and expires_at > now()
-        order by created_at
+        from api_tokens t
+        join operators o using (username)
+        where t.username = %s
+          and t.position > %s
+          and t.revoked_at is null
+          and t.expires_at > now()
+          and t.created_at >= o.valid_after
+          and {MAKERS_STAND}
+        order by t.position
+        limit %s
         """,
-        (username,),
+        (username, after, limit),
     )
 
 
 def revoke(conn: Connection, token_id: str, by: Operator) -> None:
-    """Revoke one of the operator's own tokens; raises NotFound."""
+    """Revoke one of the operator's own tokens, and so the tokens that were made with it.
+
+    With an API token the operator can revoke that token and the ones that were made with it.  Raises NotFound for a token
+    of somebody else, and NotAllowed for one that the API token did not make.
+    """
     with conn.transaction():
-        revoked = conn.execute(
+        row = conn.execute(
             """
-            update api_tokens
-            set revoked_at = now()
+            select made_with || token_id
+            from api_tokens
             where username = %s
               and token_id::text = %s
               and revoked_at is null
+            for update
             """,
-            (by.username, token_id),
-        ).rowcount
-        if not revoked:
+            (by.username, token_id.lower()),
+        ).fetchone()
+        if row is None:
             raise NotFound("You have no such token.")
-        audit_log.record(conn, by.actor, "revoke token", detail={"tokenId": token_id})
-
-
-def owner_of(conn: Connection, secret: str) -> tuple[str, Role] | None:
-    """Return the username that a valid token belongs to, and the role it was created with."""
-    row = conn.execute(
-        "select username, role from api_tokens where token_hash = %s and revoked_at is null and expires_at > now()",
-        (credentials.key_hash(secret),),
-    ).fetchone()
-    if row is None:
-        return None
-    username, role = row
-    return username, Role(role)
+        if by.token_id is not None and by.token_id not in row[0]:
+            raise NotAllowed("An API token revokes itself and the tokens made with it; log in to revoke others.")
+        conn.execute("update api_tokens set revoked_at = now() where token_id::text = %s", (token_id.lower(),))
+        audit_log.record(conn, by.actor, "revoke token", detail={"tokenId": token_id.lower()})

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
@@ -12,10 +13,11 @@ from dispatcher.platform.json_text import dumps, storable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """Who acts, and from which address."""
+    """Who acts, from which address, and with which API token (None: without one)."""
 
     name: str
     source_ip: str | None = None
+    token_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +28,7 @@ class Entry:
     at: datetime
     actor: str
     source_ip: str | None
+    token_id: UUID | None
     action: str
     agent_id: str | None
     command_id: str | None
@@ -46,10 +49,14 @@ def record(
     `action` is a value that callers of GET /api/v1/audit compare with: never change one.
     """
     conn.execute(
-        "insert into audit_log (actor, source_ip, action, agent_id, command_id, detail) values (%s, %s, %s, %s, %s, %s)",
+        """
+        insert into audit_log (actor, source_ip, token_id, action, agent_id, command_id, detail)
+        values (%s, %s, %s, %s, %s, %s, %s)
+        """,
         (
             actor.name,
             actor.source_ip,
+            actor.token_id,
             action,
             agent_id,
             command_id,
@@ -66,7 +73,7 @@ def list_page(
         conn,
         Entry,
         """
-        select audit_id, at, actor, source_ip, action, agent_id, command_id, detail
+        select audit_id, at, actor, source_ip, token_id, action, agent_id, command_id, detail
         from audit_log
         where (%(agent_id)s::text is null or agent_id = %(agent_id)s)
           and (%(command_id)s::text is null or command_id = %(command_id)s)

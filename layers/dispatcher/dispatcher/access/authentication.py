@@ -1,22 +1,25 @@
 """Authenticates callers of the HTTP API: finds the operator of an `Authorization` header."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-
 import jwt
 
-from dispatcher.access import api_tokens, login, oidc, operators
+from dispatcher.access import credentials, login, oidc
+from dispatcher.access.credential_checks import MAKERS_STAND
 from dispatcher.access.credentials import API_TOKEN_PREFIX
-from dispatcher.access.roles import Operator, Role
+from dispatcher.access.login import Claims
+from dispatcher.access.roles import Credential, Operator, Role
 from dispatcher.errors import NotAuthenticated
+from dispatcher.platform import database
 from dispatcher.platform.database import Connection
 
+TOKEN_CHARACTERS = 16_384
+"""More than any issuer's token has, and fewer than make decoding expensive."""
 
-def operator_of(connect: Callable[[], AbstractContextManager[Connection]], authorization: str | None) -> Operator:
+
+def operator_of(authorization: str | None, source_ip: str) -> Operator:
     """Read an `Authorization: Bearer …` header; raises NotAuthenticated with what is wrong with it.
 
-    The operator's rights are read at each request, so that disabling or limiting an operator takes effect immediately.
-    `connect` is called only if the database is needed: a token of an OpenID Connect issuer needs none.
+    One statement reads the operator's rights, at each request: a right that was taken away is gone at the next one.  A token
+    of an OpenID Connect issuer needs no statement.  A passing error of the database is waited for.
     """
     scheme, _, token = (authorization or "").partition(" ")
     token = token.strip()
@@ -24,30 +27,61 @@ def operator_of(connect: Callable[[], AbstractContextManager[Connection]], autho
         raise NotAuthenticated(
             "Send the header `Authorization: Bearer <token>`; POST /api/v1/auth/login gives a token."
         )
+    if len(token) > TOKEN_CHARACTERS:
+        raise NotAuthenticated("The token is not valid.")
     if token.startswith(API_TOKEN_PREFIX):
-        with connect() as conn:
-            return _operator_by_api_token(conn, token)
+        token_hash = credentials.key_hash(token)
+        return database.persistently(lambda conn: _by_api_token(conn, token_hash, source_ip))
     if (issuer := oidc.configured()) and not _is_ours(token):
-        who = issuer.verify(token)
-        return Operator(username=who.username, role=Role(who.role), scope=who.labels)
-    username = login.username_of(token)
-    with connect() as conn:
-        return _as_of_now(conn, username)
+        return issuer.verify(token, source_ip)
+    claims = login.claims_of(token)
+    return database.persistently(lambda conn: _by_login(conn, claims, source_ip))
 
 
-def _operator_by_api_token(conn: Connection, token: str) -> Operator:
-    found = api_tokens.owner_of(conn, token)
-    if found is None:
-        raise NotAuthenticated("The token is not valid, has expired or was revoked.")
-    username, role = found
-    return _as_of_now(conn, username, at_most=role)
-
-
-def _as_of_now(conn: Connection, username: str, at_most: Role = Role.ADMIN) -> Operator:
-    account = operators.get(conn, username)
-    if account is None or account.disabled_at:
+def _by_login(conn: Connection, claims: Claims, source_ip: str) -> Operator:
+    row = conn.execute(
+        """
+        select role, labels, disabled_at is not null, valid_after > to_timestamp(%s)
+        from operators
+        where username = %s
+        """,
+        (claims.issued_at, claims.username),
+    ).fetchone()
+    if row is None or row[2]:
         raise NotAuthenticated("This operator was disabled.")
-    return Operator(username=username, role=Role(account.role).lower_of(at_most), scope=account.labels)
+    role, labels, _, ended = row
+    if ended:
+        raise NotAuthenticated("Your password or your rights were changed; log in again.")
+    credential = Credential(issued_at=claims.issued_at)
+    return Operator(username=claims.username, role=Role(role), scope=labels, source_ip=source_ip, credential=credential)
+
+
+def _by_api_token(conn: Connection, token_hash: bytes, source_ip: str) -> Operator:
+    row = conn.execute(
+        f"""
+        select t.username, t.role, o.role, o.labels, t.made_with || t.token_id,
+            extract(epoch from t.created_at)::float8, t.expires_at
+        from api_tokens t
+        join operators o using (username)
+        where t.token_hash = %s
+          and t.revoked_at is null
+          and t.expires_at > now()
+          and o.disabled_at is null
+          and t.created_at >= o.valid_after
+          and {MAKERS_STAND}
+        """,
+        (token_hash,),
+    ).fetchone()
+    if row is None:
+        raise NotAuthenticated("The token is not valid, has expired or was revoked.")
+    username, at_most, role, labels, token_ids, created_at, expires_at = row
+    return Operator(
+        username=username,
+        role=Role(role).lower_of(Role(at_most)),
+        scope=labels,
+        source_ip=source_ip,
+        credential=Credential(issued_at=created_at, expires_at=expires_at, token_ids=tuple(token_ids)),
+    )
 
 
 def _is_ours(token: str) -> bool:

@@ -1,6 +1,7 @@
 """Secrets: how keys and tokens are made, and how keys and passwords are hashed."""
 
 import hashlib
+import hmac
 import secrets
 from functools import cache
 
@@ -16,6 +17,11 @@ def new_key() -> tuple[str, bytes]:
     """Make an agent's key or an enrolment token; return it, to be shown once, and the hash to be stored."""
     key = secrets.token_hex(KEY_DIGITS // 2)
     return key, key_hash(key)
+
+
+def enrolled_key(token: str, salt: bytes, agent_id: str) -> str:
+    """Compute the key that an enrolment token gives an agent: the same one each time, and another with another salt."""
+    return hmac.new(token.lower().encode("utf-8", "replace"), salt + agent_id.encode(), hashlib.sha256).hexdigest()
 
 
 def new_api_token() -> tuple[str, bytes]:
@@ -38,7 +44,7 @@ def password_matches(stored: str | None, password: str) -> bool:
     """Compare a password with its stored hash; without a hash (an unknown user) return False after the same work."""
     try:
         _hasher().verify(stored or _hash_of_nobody(), password)
-    except argon2.exceptions.VerificationError:
+    except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
         return False
     return stored is not None
 

@@ -1,13 +1,17 @@
-"""Log-ins: a password is exchanged for a signed token; failures lock a name at an address for a while."""
+"""Log-ins: a password is exchanged for a signed token."""
 
+import math
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import jwt
 
-from dispatcher.access import credentials, operators
-from dispatcher.errors import NotAuthenticated, TooManyAttempts
+from dispatcher.access import audit_log, credentials, login_budgets, operators
+from dispatcher.access.audit_log import Actor
+from dispatcher.access.operators import Account
+from dispatcher.errors import NotAuthenticated
 from dispatcher.platform import settings
 from dispatcher.platform.database import Connection
 from dispatcher.platform.observability import logger
@@ -15,8 +19,9 @@ from dispatcher.platform.observability import logger
 TOKEN_SECONDS = 3600
 ISSUER = "agent-command-dispatcher"
 ALGORITHM = "HS256"
-FREE_ATTEMPTS = 5
-"""Failed log-ins of one name from one address before the name has to wait there."""
+LAST_SECOND = 32_503_680_000
+"""The year 3000: a later moment in a token is no moment."""
+_LOGGED_CHARACTERS = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,21 +32,93 @@ class Token:
     expires_at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claims:
+    """What a signed token says: whose it is, and when it was issued and expires, in seconds since 1970."""
+
+    username: str
+    issued_at: float
+    expires_at: float
+
+
 def log_in(conn: Connection, username: str, password: str, source_ip: str) -> Token:
     """Exchange a password for a token.
 
-    Raises the same NotAuthenticated for a wrong name and a wrong password, and TooManyAttempts after FREE_ATTEMPTS failures.
+    Raises the same NotAuthenticated for a wrong name and a wrong password, and TooManyAttempts if a budget is used up.
     """
-    if (seconds := _seconds_locked(conn, username, source_ip)) > 0:
-        raise TooManyAttempts("Too many failed attempts; wait before the next.", retry_after=seconds)
-    account = operators.get(conn, username)
-    matches = credentials.password_matches(account.password_hash if account else None, password)
-    if account is None or not matches or account.disabled_at:
-        _record_failure(conn, username, source_ip)
-        logger.warning("Log-in refused", extra={"operator": username[:128], "source_ip": source_ip})
-        raise NotAuthenticated("The username or the password is wrong.")
-    conn.execute("delete from login_failures where username = %s and source_ip = %s", (username, source_ip))
-    issued = int(time.time())
+    subjects = login_budgets.subjects_of(username, source_ip)
+    with conn.transaction():
+        reserved = login_budgets.reserve(conn, subjects)
+        account = operators.find_for_login(conn, username)
+        matches = credentials.password_matches(account.password_hash if account else None, password)
+        issued = _issue_moment(conn, account) if matches else None
+        if account is not None and issued is not None:
+            login_budgets.record_success(conn, reserved)
+            audit_log.record(conn, Actor(name=account.username, source_ip=source_ip), "log in")
+            return _token(account.username, issued)
+        login_budgets.record_failure(conn, reserved)
+        _record_refusal(conn, account.username if account else "", source_ip)
+    logger.warning("Log-in refused", extra={"operator": username[:_LOGGED_CHARACTERS], "source_ip": source_ip})
+    raise NotAuthenticated("The username or the password is wrong.")
+
+
+def claims_of(token: str) -> Claims:
+    """Verify a token that `log_in` gave; raises NotAuthenticated."""
+    claims = _verified(token, settings.token_secret())
+    if claims.expires_at <= time.time():
+        raise NotAuthenticated("The token has expired; log in again.")
+    return claims
+
+
+def prune_failures(conn: Connection, limit: int) -> int:
+    """Delete budgets of failed log-ins that no longer count; return how many."""
+    return login_budgets.prune(conn, limit)
+
+
+@lru_cache(maxsize=256)
+def _verified(token: str, secret: str) -> Claims:
+    """Verify all but the expiry, which a cached result must not decide."""
+    try:
+        claims = jwt.decode(
+            token,
+            secret,
+            algorithms=[ALGORITHM],
+            issuer=ISSUER,
+            # The database's clock says when a token was issued: it may be ahead of this one.
+            options={"require": ["exp", "iat", "sub", "iss"], "verify_exp": False, "verify_iat": False},
+        )
+    except jwt.InvalidTokenError:
+        raise NotAuthenticated("The token is not valid.") from None
+    issued_at, expires_at = claims["iat"], claims["exp"]
+    if not (_is_moment(issued_at) and _is_moment(expires_at)):
+        raise NotAuthenticated("The token is not valid.")
+    return Claims(username=claims["sub"], issued_at=float(issued_at), expires_at=float(expires_at))
+
+
+def _is_moment(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= LAST_SECOND
+
+
+def _issue_moment(conn: Connection, account: Account | None) -> float | None:
+    """Return the database's time if the account still has the password that was checked, and is not disabled.
+
+    The lock makes a change of the account wait, so that every token that was issued before the change is older than it.
+    """
+    row = conn.execute(
+        """
+        select extract(epoch from clock_timestamp())::float8
+        from operators
+        where username = %s
+          and password_hash = %s
+          and disabled_at is null
+        for share
+        """,
+        (account.username, account.password_hash) if account else ("", ""),
+    ).fetchone()
+    return row[0] if row else None
+
+
+def _token(username: str, issued: float) -> Token:
     expires = issued + TOKEN_SECONDS
     claims = {"iss": ISSUER, "sub": username, "iat": issued, "exp": expires}
     return Token(
@@ -50,65 +127,14 @@ def log_in(conn: Connection, username: str, password: str, source_ip: str) -> To
     )
 
 
-def username_of(token: str) -> str:
-    """Verify a token that `log_in` gave and return its username; raises NotAuthenticated."""
-    try:
-        claims = jwt.decode(
-            token,
-            settings.token_secret(),
-            algorithms=[ALGORITHM],
-            issuer=ISSUER,
-            options={"require": ["exp", "iat", "sub", "iss"]},
-        )
-    except jwt.ExpiredSignatureError:
-        raise NotAuthenticated("The token has expired; log in again.") from None
-    except jwt.InvalidTokenError:
-        raise NotAuthenticated("The token is not valid.") from None
-    username: str = claims["sub"]
-    return username
-
-
-def prune_failures(conn: Connection, limit: int) -> int:
-    """Delete failures that are older than a day and no longer count; return how many."""
-    return conn.execute(
-        """
-        delete from login_failures
-        where (username, source_ip) in (
-            select username, source_ip
-            from login_failures
-            where last_at < now() - interval '1 day'
-            order by last_at
-            limit %s
-            for update skip locked)
-        """,
-        (limit,),
-    ).rowcount
-
-
-def _seconds_locked(conn: Connection, username: str, source_ip: str) -> float:
-    """Tell how long a name must wait at an address: 2 s, doubled with each further failure, 15 minutes at most."""
-    row = conn.execute(
-        """
-        select greatest(0, extract(epoch from last_at - now()) + least(2.0 ^ least(failures - %s, 16), 900))::float8
-        from login_failures
-        where username = %s
-          and source_ip = %s
-          and failures >= %s
-        """,
-        (FREE_ATTEMPTS - 1, username, source_ip, FREE_ATTEMPTS),
-    ).fetchone()
-    return row[0] if row else 0.0
-
-
-def _record_failure(conn: Connection, username: str, source_ip: str) -> None:
-    """Count a failure; after a day without one the count starts again."""
+def _record_refusal(conn: Connection, username: str, source_ip: str) -> None:
+    """Add an audit entry if the name has an account; the statement takes as long if it has none."""
     conn.execute(
         """
-        insert into login_failures as f (username, source_ip, failures, last_at)
-        values (%s, %s, 1, now())
-        on conflict (username, source_ip) do update
-        set last_at = now(),
-            failures = case when f.last_at < now() - interval '1 day' then 1 else f.failures + 1 end
+        insert into audit_log (actor, source_ip, action)
+        select username, %s, 'log in refused'
+        from operators
+        where username = %s
         """,
-        (username, source_ip),
+        (source_ip, username),
     )

@@ -1,44 +1,41 @@
-"""Operators of an OpenID Connect issuer: its keys are fetched and cached, issuer and audience are checked."""
+"""Operators of an OpenID Connect issuer: its keys are fetched and cached, issuer and audience are compared exactly."""
 
 import json
 import os
-from dataclasses import dataclass
+import re
+import time
+from datetime import UTC, datetime
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 from urllib.request import urlopen
 
 import jwt
 
+from dispatcher.access.roles import Credential, Operator, Role
 from dispatcher.errors import NotAuthenticated, Unavailable
-from dispatcher.platform.json_text import as_object
+from dispatcher.platform.json_text import as_object, is_array
+from dispatcher.platform.observability import logger
 
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 """Asymmetric ones only: with a symmetric one the issuer's public key would serve as a secret."""
 KEYS_SECONDS = 3600
+REFRESH_SECONDS = 30
+"""At most so often a token with an unknown key makes the service fetch the keys: everybody can send such a token."""
 FETCH_SECONDS = 5
-RoleName = Literal["admin", "sender", "reader"]
-ROLES: tuple[RoleName, ...] = ("admin", "sender", "reader")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Who:
-    """What the issuer says about the caller."""
-
-    username: str
-    role: RoleName
-    labels: dict[str, str] | None
+_SUBJECT = re.compile(r"[\x21-\x7e]{1,255}")
+_LABEL_CHARACTERS = 128, 256
 
 
 class Issuer:
     """One issuer; its tokens carry the role in the claim `role_claim` (a string or a list of strings)."""
 
     def __init__(self, url: str, audience: str, role_claim: str) -> None:
-        self._url = url.rstrip("/")
+        self._url = url
         self._audience = audience
         self._role_claim = role_claim
-        self._keys: jwt.PyJWKClient | None = None
+        self._keys: _Keys | None = None
 
-    def verify(self, token: str) -> Who:
+    def verify(self, token: str, source_ip: str) -> Operator:
         """Verify a token; raises NotAuthenticated, and Unavailable if the issuer's keys cannot be fetched."""
         try:
             key = self._key_client().get_signing_key_from_jwt(token)
@@ -47,7 +44,7 @@ class Issuer:
                 key.key,
                 algorithms=ALGORITHMS,
                 audience=self._audience,
-                issuer=[self._url, self._url + "/"],
+                issuer=self._url,
                 options={"require": ["exp", "iat", "sub", "iss", "aud"]},
             )
         except (jwt.PyJWKClientConnectionError, OSError):
@@ -56,36 +53,83 @@ class Issuer:
             raise NotAuthenticated("The token has expired.") from None
         except (jwt.PyJWTError, ValueError):
             raise NotAuthenticated("The token is not valid.") from None
-        return self._who(claims)
+        return self._operator(claims, source_ip)
 
-    def _who(self, claims: dict[str, Any]) -> Who:
-        said: Any = claims.get(self._role_claim)
-        said = [said] if isinstance(said, str) else said
-        for role in ROLES:
-            if isinstance(said, list) and role in said:
-                return Who(username=f"oidc:{claims['sub']}", role=role, labels=_labels_of(claims))
-        raise NotAuthenticated(
-            f"The token names none of the roles {', '.join(ROLES)} in the claim {self._role_claim!r}."
+    def _operator(self, claims: dict[str, Any], source_ip: str) -> Operator:
+        if not _SUBJECT.fullmatch(str(claims["sub"])):
+            raise NotAuthenticated("The token's claim 'sub' is not 1 to 255 printable ASCII characters.")
+        try:
+            credential = Credential(
+                issued_at=float(claims["iat"]),
+                expires_at=datetime.fromtimestamp(int(claims["exp"]), UTC),
+            )
+        except (ValueError, OverflowError, OSError):
+            raise NotAuthenticated("The token's claims 'iat' and 'exp' are no moments.") from None
+        return Operator(
+            username=f"oidc:{claims['sub']}",
+            role=self._role_of(claims),
+            scope=_labels_of(claims),
+            source_ip=source_ip,
+            credential=credential,
         )
 
-    def _key_client(self) -> jwt.PyJWKClient:
+    def _role_of(self, claims: dict[str, Any]) -> Role:
+        """Return the highest role that the token names; other entries of a list mean something elsewhere."""
+        said: object = claims.get(self._role_claim)
+        named = said if is_array(said) else [said]
+        roles = [role for role in Role if role.value in named]
+        if not roles:
+            raise NotAuthenticated(
+                f"The token names none of the roles {', '.join(Role)} in the claim {self._role_claim!r}."
+            )
+        return roles[-1]
+
+    def _key_client(self) -> "_Keys":
         if self._keys is None:
-            with urlopen(f"{self._url}/.well-known/openid-configuration", timeout=FETCH_SECONDS) as answer:  # noqa: S310 - the deployment names it
-                where = json.loads(answer.read()).get("jwks_uri")
+            with urlopen(  # noqa: S310 - the deployment names it
+                f"{self._url.rstrip('/')}/.well-known/openid-configuration", timeout=FETCH_SECONDS
+            ) as answer:
+                found = as_object(json.loads(answer.read())) or {}
+            where, issuer = found.get("jwks_uri"), found.get("issuer")
+            if issuer != self._url:
+                logger.error(
+                    "OIDC_ISSUER is not the issuer's own name",
+                    extra={"configured": self._url, "own": str(issuer)[:200]},
+                )
+                raise Unavailable("The issuer of this token is not configured by its exact name.")
             if not isinstance(where, str):
                 raise Unavailable("The issuer of this token does not say where its keys are.")
-            self._keys = jwt.PyJWKClient(where, cache_jwk_set=True, lifespan=KEYS_SECONDS, timeout=FETCH_SECONDS)
+            self._keys = _Keys(where, cache_jwk_set=True, lifespan=KEYS_SECONDS, timeout=FETCH_SECONDS)
         return self._keys
 
 
+class _Keys(jwt.PyJWKClient):
+    """The issuer's keys; an unknown key is looked for again, but not at each token."""
+
+    _refreshed_at = float("-inf")
+
+    def get_signing_keys(self, refresh: bool = False) -> list[jwt.PyJWK]:  # noqa: FBT001, FBT002 - PyJWT's signature
+        """Return the keys; fetch them again only after REFRESH_SECONDS."""
+        if refresh:
+            refresh = time.monotonic() - self._refreshed_at > REFRESH_SECONDS
+        if refresh:
+            self._refreshed_at = time.monotonic()
+        return super().get_signing_keys(refresh)
+
+
 def _labels_of(claims: dict[str, Any]) -> dict[str, str] | None:
-    """Read the label limit; a claim that is not an object admits nobody, because without a limit it would admit too much."""
+    """Read the label limit.  A limit that is not as specified admits nobody: read leniently it could admit too much."""
     if "labels" not in claims:
         return None
     labels = as_object(claims["labels"])
-    if labels is None:
-        raise NotAuthenticated("The token's claim 'labels' is not an object.")
-    return {str(name): str(value) for name, value in labels.items()}
+    if not labels or not all(_is_label(name, value) for name, value in labels.items()):
+        raise NotAuthenticated("The token's claim 'labels' is not an object of texts with at least one label.")
+    return labels
+
+
+def _is_label(name: str, value: object) -> bool:
+    most_of_name, most_of_value = _LABEL_CHARACTERS
+    return 0 < len(name) <= most_of_name and isinstance(value, str) and len(value) <= most_of_value
 
 
 def configured() -> Issuer | None:

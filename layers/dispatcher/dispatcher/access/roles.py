@@ -1,7 +1,9 @@
 """Roles, and authenticated operators."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
+from uuid import UUID
 
 from dispatcher.access.audit_log import Actor
 from dispatcher.access.scopes import Scope
@@ -26,6 +28,18 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    """The token that an operator showed."""
+
+    issued_at: float
+    """In seconds since 1970, by the database's clock, to the microsecond."""
+    expires_at: datetime | None = None
+    """When everything ends that is made with it; None: what a log-in makes may last longer than the log-in."""
+    token_ids: tuple[UUID, ...] = ()
+    """The API token, after those that it was made with; empty for another kind of token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Operator:
     """An authenticated operator."""
 
@@ -33,11 +47,17 @@ class Operator:
     role: Role
     scope: Scope = None
     source_ip: str | None = None
+    credential: Credential | None = None
+
+    @property
+    def token_id(self) -> UUID | None:
+        """The API token that the operator showed."""
+        return self.credential.token_ids[-1] if self.credential and self.credential.token_ids else None
 
     @property
     def actor(self) -> Actor:
         """The operator as the audit log names them."""
-        return Actor(name=self.username, source_ip=self.source_ip)
+        return Actor(name=self.username, source_ip=self.source_ip, token_id=self.token_id)
 
     def require(self, needed: Role) -> None:
         """Raise NotAllowed for an operator of a lower role."""

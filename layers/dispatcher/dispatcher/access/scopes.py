@@ -21,3 +21,8 @@ OWNER_IN_SCOPE = """(%(scope)s::jsonb is null or exists (
 def as_parameter(scope: Scope) -> Jsonb | None:
     """Return the scope as a query parameter."""
     return None if scope is None else Jsonb(dict(scope))
+
+
+def covers(scope: Scope, other: Scope) -> bool:
+    """Tell whether every agent that is visible in `other` is visible in `scope`."""
+    return scope is None or (other is not None and scope.items() <= other.items())

@@ -1,20 +1,23 @@
 """Agents' keys: issued, shown once, stored as a hash, rotated, revoked."""
 
 import hmac
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from string import hexdigits
 from uuid import UUID
 
 from dispatcher.access import audit_log
-from dispatcher.access.credentials import key_hash, new_key
+from dispatcher.access.credentials import KEY_DIGITS, key_hash, new_key
 from dispatcher.access.roles import Operator
 from dispatcher.agents import connections, registry
-from dispatcher.errors import Conflict, NotFound
+from dispatcher.errors import AgentNotAuthenticated, Conflict, NotFound
 from dispatcher.platform.database import Connection, fetch_all, fetch_one
 from dispatcher.platform.gateway import Gateway
 
 KEYS_AT_ONCE = 2
 """Valid keys that an agent may have: the one in use and the one that replaces it."""
+HEADER = "X-Agent-Api-Key"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +25,7 @@ class AgentKey:
     """One of an agent's keys, without the key itself."""
 
     key_id: UUID
+    position: int
     created_at: datetime
     created_by: str | None
     revoked_at: datetime | None
@@ -36,7 +40,7 @@ class KeyOwner:
     key_id: UUID
 
 
-_COLUMNS = "key_id, created_at, created_by, revoked_at"
+_COLUMNS = "key_id, position, created_at, created_by, revoked_at"
 
 
 def add(conn: Connection, agent_id: str, created_by: str) -> tuple[AgentKey, str]:
@@ -50,6 +54,17 @@ def add(conn: Connection, agent_id: str, created_by: str) -> tuple[AgentKey, str
     )
     assert key is not None  # noqa: S101 - an insert without a conflict clause returns its row
     return key, secret
+
+
+def add_enrolled(conn: Connection, agent_id: str, key: str, created_by: str, *, token_id: UUID, salt: bytes) -> None:
+    """Store the hash of the key that an enrolment token gave an agent, with what it was computed from."""
+    conn.execute(
+        """
+        insert into agent_keys (agent_id, key_hash, created_by, enrolled_with, enrolment_salt)
+        values (%s, %s, %s, %s, %s)
+        """,
+        (agent_id, key_hash(key), created_by, token_id, salt),
+    )
 
 
 def issue(conn: Connection, agent_id: str, by: Operator) -> tuple[AgentKey, str]:
@@ -68,10 +83,10 @@ def issue(conn: Connection, agent_id: str, by: Operator) -> tuple[AgentKey, str]
     return key, secret
 
 
-def list_valid(conn: Connection, agent_id: str, by: Operator) -> list[AgentKey]:
-    """Read an agent's valid keys, oldest first; raises UnknownAgent."""
+def list_page(conn: Connection, agent_id: str, by: Operator, *, after: int, limit: int) -> list[AgentKey]:
+    """Read a page of an agent's valid keys, oldest first, with a `position` above `after`; raises UnknownAgent."""
     registry.find(conn, agent_id, by.scope)
-    return _valid(conn, agent_id)
+    return _valid(conn, agent_id, after=after, limit=limit)
 
 
 def revoke(conn: Connection, gateway: Gateway, agent_id: str, key_id: str, by: Operator) -> None:
@@ -79,6 +94,7 @@ def revoke(conn: Connection, gateway: Gateway, agent_id: str, key_id: str, by: O
 
     Raises UnknownAgent, and NotFound if the agent has no such valid key.
     """
+    key_id = key_id.lower()
     with conn.transaction():
         registry.find(conn, agent_id, by.scope)
         revoked = conn.execute(
@@ -99,6 +115,21 @@ def revoke(conn: Connection, gateway: Gateway, agent_id: str, key_id: str, by: O
         gateway.close(connection_id)
 
 
+def key_of(headers: Mapping[str, str]) -> str:
+    """Return the key in an agent's headers (with lower-case names).
+
+    Raises AgentNotAuthenticated, which says what the header should be; it depends on nothing that is stored.
+    """
+    key = headers.get(HEADER.lower(), "").strip()
+    wanted = f"Send the agent's key, {KEY_DIGITS} hexadecimal digits, in the header `{HEADER}`"
+    if not key:
+        where = "; this path does not read `Authorization`" if "authorization" in headers else ""
+        raise AgentNotAuthenticated(f"{wanted}{where}.")
+    if len(key) != KEY_DIGITS or not all(digit in hexdigits for digit in key):
+        raise AgentNotAuthenticated(f"{wanted}; this value has another form.")
+    return key
+
+
 def owner_of(conn: Connection, key: str | None, agent_id: str) -> KeyOwner | None:
     """Return the owner of a key if it is this agent; None for every wrong pair.
 
@@ -117,13 +148,26 @@ def owner_of(conn: Connection, key: str | None, agent_id: str) -> KeyOwner | Non
         """,
         (key_hash(key or ""),),
     )
-    return owner if owner and hmac.compare_digest(owner.agent_id.encode(), agent_id.encode()) else None
+    return owner if owner and hmac.compare_digest(_bytes(owner.agent_id), _bytes(agent_id)) else None
 
 
-def _valid(conn: Connection, agent_id: str) -> list[AgentKey]:
+def _valid(conn: Connection, agent_id: str, *, after: int = 0, limit: int = KEYS_AT_ONCE) -> list[AgentKey]:
     return fetch_all(
         conn,
         AgentKey,
-        f"select {_COLUMNS} from agent_keys where agent_id = %s and revoked_at is null order by created_at",
-        (agent_id,),
+        f"""
+        select {_COLUMNS}
+        from agent_keys
+        where agent_id = %s
+          and position > %s
+          and revoked_at is null
+        order by position
+        limit %s
+        """,
+        (agent_id, after, limit),
     )
+
+
+def _bytes(text: str) -> bytes:
+    """Encode an id; a header or a query may hold what no id has."""
+    return text.encode("utf-8", "surrogatepass")

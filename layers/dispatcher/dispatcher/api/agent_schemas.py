@@ -1,13 +1,13 @@
-"""Bodies about agents, their keys and their enrolment."""
+"""Bodies about agents, their registration and their keys."""
 
 from datetime import datetime
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, StringConstraints
 from pydantic.alias_generators import to_camel
 
-from dispatcher.agents.enrolment import NewAgent, NewEnrolmentToken, Registered, Registration
-from dispatcher.api.schema_base import WHOLE, AgentId, Document, Id, IdPrefix, Labels, Request, Said, Shown, Word
+from dispatcher.agents.enrolment import NewAgent, Registered, Registration
+from dispatcher.api.schema_base import AgentId, Document, Id, Labels, Request, Said, Shown, Word
 
 
 class AgentRequest(Request):
@@ -69,9 +69,10 @@ class NewKeyDocument(KeyDocument):
 
 
 class KeyList(Document):
-    """An agent's valid keys."""
+    """A page of an agent's valid keys, oldest first."""
 
     keys: list[KeyDocument]
+    next_cursor: str | None
 
 
 class RegisterRequest(BaseModel):
@@ -107,7 +108,7 @@ class RegisteredDocument(Document):
     approval_status: str
     created_at: datetime
     api_key: str | None = None
-    """The key of an agent that has just enrolled; it is shown once."""
+    """The key of an agent that showed an enrolment token."""
 
     @classmethod
     def of(cls, registered: Registered) -> Self:
@@ -123,44 +124,3 @@ class RegisteredDocument(Document):
             created_at=agent.created_at,
             api_key=registered.key,
         )
-
-
-class EnrolmentTokenRequest(Request):
-    """An enrolment token to create: for one agent id, or for all ids with a prefix."""
-
-    agent_id: AgentId | None = None
-    prefix: IdPrefix | None = None
-    labels: Labels = {}
-    approved: bool = False
-    uses: Annotated[int, Field(ge=1, le=100_000), WHOLE] = 1
-    ttl_seconds: Annotated[int, Field(ge=1, le=604_800), WHOLE] = 3600
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
-        if (self.agent_id is None) == (self.prefix is None):
-            raise ValueError("give either agentId or prefix")
-        return self
-
-    def to_token(self) -> NewEnrolmentToken:
-        """Return the token to create."""
-        return NewEnrolmentToken(
-            agent_id=self.agent_id,
-            prefix=self.prefix,
-            labels=self.labels,
-            approved=self.approved,
-            uses=self.uses,
-            ttl_seconds=self.ttl_seconds,
-        )
-
-
-class EnrolmentTokenDocument(Document):
-    """An enrolment token, which is shown once.  Agents send it in the place of their key when they register."""
-
-    token_id: Id
-    token: str
-    agent_id: str | None
-    prefix: str | None
-    labels: dict[str, Any]
-    approved: bool
-    uses_left: int
-    expires_at: datetime

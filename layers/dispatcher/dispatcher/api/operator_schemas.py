@@ -3,11 +3,15 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints
 
 from dispatcher.access.operators import NewOperator
 from dispatcher.access.roles import Role
-from dispatcher.api.schema_base import Document, Id, Labels, Request, RoleName, Word
+from dispatcher.api.schema_base import WHOLE, Document, Id, Labels, Request, RoleName, Word
+
+
+def _id_text(value: object) -> object:
+    return None if value is None else str(value)
 
 
 class LoginRequest(Request):
@@ -46,10 +50,11 @@ class OperatorDocument(Document):
     disabled_at: datetime | None
 
 
-class OperatorList(Document):
-    """All operators with an account here, ordered by name."""
+class OperatorPage(Document):
+    """A page of the operators with an account here, ordered by name."""
 
     operators: list[OperatorDocument]
+    next_cursor: str | None
 
 
 class ApiTokenRequest(Request):
@@ -57,7 +62,7 @@ class ApiTokenRequest(Request):
 
     name: Word
     role: RoleName
-    ttl_seconds: Annotated[int, Field(ge=60, le=31_536_000)] = 7_776_000
+    ttl_seconds: Annotated[int, Field(ge=60, le=31_536_000), WHOLE] = 7_776_000
 
 
 class ApiTokenDocument(Document):
@@ -76,10 +81,11 @@ class NewApiTokenDocument(ApiTokenDocument):
     token: str
 
 
-class ApiTokenList(Document):
-    """API tokens that are valid."""
+class ApiTokenPage(Document):
+    """A page of API tokens that are valid, oldest first."""
 
     tokens: list[ApiTokenDocument]
+    next_cursor: str | None
 
 
 class AuditEntryDocument(Document):
@@ -88,6 +94,8 @@ class AuditEntryDocument(Document):
     at: datetime
     actor: str
     source_ip: str | None
+    token_id: Annotated[str | None, BeforeValidator(_id_text)]
+    """The API token that the actor showed."""
     action: str
     agent_id: str | None
     command_id: str | None

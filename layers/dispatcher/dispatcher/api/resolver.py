@@ -1,7 +1,6 @@
 """The HTTP edge of a function: who calls, what they send, and answers of every kind."""
 
 import base64
-import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from http import HTTPStatus
@@ -12,6 +11,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Header, Query
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel
 
+from dispatcher.access import authentication
 from dispatcher.access.roles import Operator, Role
 from dispatcher.api import cursors, incoming
 from dispatcher.api.cursors import PAGE_BYTES, PAGE_MOST
@@ -19,7 +19,7 @@ from dispatcher.api.incoming import Incoming
 from dispatcher.api.operations import Operation
 from dispatcher.api.problems import problem_of
 from dispatcher.api.schema_base import render
-from dispatcher.errors import NotAllowed, NotAuthenticated, NotFound, Unavailable
+from dispatcher.errors import NotAllowed, NotFound
 from dispatcher.platform import edge
 from dispatcher.platform.observability import deadline_of
 
@@ -80,7 +80,9 @@ class Api(APIGatewayHttpResolver):
     def _respond(self, request: Incoming, context: LambdaContext) -> Response[Any]:
         self._event, self.lambda_context = request.event, context
         if self._public is not None and f"{request.method} {request.template}" not in self._public:
-            self.context["operator"] = _operator_of(request.event)
+            # Before the route: whoever is not known learns nothing about the body or the path.
+            authorization = edge.headers_of(request.event).get("authorization")
+            self.context["operator"] = authentication.operator_of(authorization, _source_ip_of(request.event))
         operation = self.operations.get((request.method, request.template))
         if operation is None:
             raise NotFound("There is nothing at this path.")
@@ -171,22 +173,6 @@ def answer_page(
 def no_content() -> Response[None]:
     """Answer 204."""
     return Response(status_code=HTTPStatus.NO_CONTENT)
-
-
-def _operator_of(event: Mapping[str, Any]) -> Operator:
-    """Read the authorizer's result.  The authorizer never denies, so that a refusal can be a problem document."""
-    found: dict[str, str] = event["requestContext"].get("authorizer", {}).get("lambda") or {}
-    if "unavailable" in found:
-        raise Unavailable(found["unavailable"])
-    if "username" not in found:
-        raise NotAuthenticated(found.get("reason") or "Send the header `Authorization: Bearer <token>`.")
-    labels = found.get("labels")
-    return Operator(
-        username=found["username"],
-        role=Role(found["role"]),
-        scope=json.loads(labels) if labels else None,
-        source_ip=_source_ip_of(event),
-    )
 
 
 def _source_ip_of(event: Mapping[str, Any]) -> str:

@@ -233,9 +233,8 @@ def test_the_products_template_is_understood() -> None:
     """Its routes, its WebSocket API, its schedules."""
     deployment = Deployment.load(ROOT / "template.yaml", {"ConnectionsUrl": "http://127.0.0.1:8000"})
 
-    operator = Authorizer(function="AuthorizeOperatorFunction", identity_sources=())
     assert HttpRoute(
-        method="POST", path="/api/v1/agents/{agentId}/commands", function="CommandsFunction", authorizer=operator
+        method="POST", path="/api/v1/agents/{agentId}/commands", function="CommandsFunction", authorizer=None
     ) in (deployment.http_routes)
     assert [route.function for route in deployment.http_routes if route.path == "$default"] == ["PagesFunction"]
     assert deployment.websocket_routes["$connect"] == "ConnectFunction"
