@@ -1,4 +1,4 @@
-"""StreamSpace's sessions: start, stop, hibernate and wake one, each with a command."""
+"""StreamSpace's sessions, each action with a command, and the templates that they are started from."""
 
 from dataclasses import asdict
 from http import HTTPStatus
@@ -11,13 +11,16 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from dispatcher.access.roles import Role
 from dispatcher.api import cursors
 from dispatcher.api.command_schemas import CommandDocument
-from dispatcher.api.resolver import Api, Cursor, IdempotencyKey, Limit, accepted, answer_with
+from dispatcher.api.resolver import Api, Cursor, IdempotencyKey, Limit, accepted, answer_with, no_content
 from dispatcher.api.session_schemas import SessionDocument, SessionPage, SessionRequest, StartedSessionDocument
+from dispatcher.api.template_schemas import TemplateManifest, TemplatePage
+from dispatcher.commands.command_records import Command
 from dispatcher.commands.delivery import deliver_at_once
+from dispatcher.errors import Unprocessable
 from dispatcher.platform import database
 from dispatcher.platform.gateway import ApiGateway
 from dispatcher.platform.observability import logger
-from dispatcher.sessions import session_records, streamspace
+from dispatcher.sessions import session_records, streamspace, templates
 
 api = Api()
 
@@ -58,9 +61,19 @@ def read(name: str) -> SessionDocument:
 
 
 @api.delete("/api/v1/sessions/<name>", status_code=HTTPStatus.ACCEPTED)
-def stop(name: str) -> Response[CommandDocument]:
-    """Stop a session."""
-    return _command(name, "stop_session")
+def stop(name: str) -> Response[CommandDocument | SessionDocument]:
+    """Stop a session.
+
+    A session that is terminated is answered with 200 and the session; no command is submitted.
+    """
+    by = api.operator_with(Role.SENDER)
+    gateway = ApiGateway.from_environment()  # before the commit: nothing fails after it
+    with database.connect() as conn:
+        stopped = streamspace.stop(conn, name, by)
+        if not isinstance(stopped, Command):
+            return answer_with(HTTPStatus.OK, SessionDocument.model_validate(stopped))
+        deliver_at_once(conn, gateway, [stopped], api.deadline)
+    return accepted(CommandDocument.model_validate(stopped), f"/api/v1/commands/{stopped.command_id}")
 
 
 @api.post("/api/v1/sessions/<name>/hibernate", status_code=HTTPStatus.ACCEPTED)
@@ -82,6 +95,47 @@ def _command(name: str, action: str) -> Response[CommandDocument]:
         command = streamspace.command(conn, name, action, by)
         deliver_at_once(conn, gateway, [command], api.deadline)
     return accepted(CommandDocument.model_validate(command), f"/api/v1/commands/{command.command_id}")
+
+
+@api.get("/api/v1/templates")
+def list_templates(limit: Limit = 50, cursor: Cursor = None) -> TemplatePage:
+    """List the manifests of the templates, ordered by name."""
+    api.operator_with(Role.READER)
+    after = cursors.decode(cursor) if cursor else None
+    with database.connect() as conn:
+        page, more = templates.list_page(conn, after=after, limit=limit)
+    return TemplatePage(
+        templates=[template.manifest for template in page], next_cursor=cursors.encode(page[-1].name) if more else None
+    )
+
+
+@api.get("/api/v1/templates/<name>")
+def read_template(name: str) -> dict[str, Any]:
+    """Read a template's manifest."""
+    api.operator_with(Role.READER)
+    with database.connect() as conn:
+        return templates.find(conn, name)
+
+
+@api.put("/api/v1/templates/<name>")
+def put_template(name: str, request: Annotated[TemplateManifest, Body()]) -> Response[dict[str, Any]]:
+    """Store a template; sessions that are started later get the new manifest."""
+    by = api.unlimited_admin()
+    if request.metadata.name != name:
+        raise Unprocessable(f"body/metadata/name: It is {request.metadata.name!r}, and the path names {name!r}.")
+    manifest = request.to_manifest()
+    with database.connect() as conn:
+        created = templates.put(conn, name, manifest, by)
+    return answer_with(HTTPStatus.CREATED if created else HTTPStatus.OK, manifest, location=f"/api/v1/templates/{name}")
+
+
+@api.delete("/api/v1/templates/<name>", status_code=HTTPStatus.NO_CONTENT)
+def delete_template(name: str) -> Response[None]:
+    """Delete a template; sessions that were started from it go on."""
+    by = api.unlimited_admin()
+    with database.connect() as conn:
+        templates.delete(conn, name, by)
+    return no_content()
 
 
 @logger.inject_lambda_context

@@ -89,6 +89,12 @@ class UnknownSession(NotFound):
     slug = "unknown-session"
 
 
+class UnknownTemplate(NotFound):
+    """There is no such template."""
+
+    slug = "unknown-template"
+
+
 class Conflict(DispatcherError):
     """The request does not fit the present state."""
 
@@ -107,6 +113,13 @@ class TooLarge(DispatcherError):
 
     status = 413
     slug = "too-large"
+
+
+class TemplateTooLarge(DispatcherError):
+    """The template is too large."""
+
+    status = 413
+    slug = "template-too-large"
 
 
 class QueueFull(DispatcherError):
@@ -173,3 +186,9 @@ class Unprocessable(DispatcherError):
 
     status = 422
     slug = "unprocessable"
+
+
+class NoTemplate(Unprocessable):
+    """The agent needs the manifest of a template that is not known."""
+
+    slug = "no-template"

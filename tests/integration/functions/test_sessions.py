@@ -27,7 +27,7 @@ def test_every_action_on_a_session_is_sent_to_its_agent(
     run: Run, conn: Connection, gateway: FakeGateway, *, method: str, path: str, action: str
 ) -> None:
     """R30: the original answered success and sent nothing."""
-    _, session = ask(run, "sessions", "POST", "/api/v1/sessions", {"user": "u", "template": "t", "agentId": AGENT})
+    _, session = ask(run, "sessions", "POST", "/api/v1/sessions", {**BODY, "agentId": AGENT})
     conn.execute("update agent_commands set status = 'completed', cause = 'done'")
     connect(conn, AGENT, "c1")
 
@@ -70,6 +70,7 @@ def test_an_idempotency_key_of_another_request_starts_no_session(
 ) -> None:
     """It stores neither a command nor a session."""
     create_agent(conn, "a2")
+    conn.execute("insert into session_templates (name, manifest) select 'vscode', manifest from session_templates")
     start(run, idempotency_key="k1", body={"agentId": AGENT})
 
     status, problem = start(run, idempotency_key="k1", body={"agentId": AGENT, **other})
@@ -93,11 +94,15 @@ def test_an_idempotency_key_does_not_restart_a_session_whose_command_was_pruned(
 def test_a_repeated_request_gets_its_answer_although_its_agent_was_deleted(
     run: Run, agent: str, conn: Connection
 ) -> None:
-    """The same holds for commands."""
+    """The same holds for commands.  The session has ended with its agent."""
     first = start(run, idempotency_key="k1")
     conn.execute("update agents set deleted_at = now() where agent_id = %s", (agent,))
 
-    assert start(run, idempotency_key="k1") == first
+    again = start(run, idempotency_key="k1")
+
+    assert again[0] == first[0] == 201
+    assert again[1]["commandId"] == first[1]["commandId"]
+    assert again[1]["state"] == "terminated"
 
 
 @pytest.mark.usefixtures("agent")

@@ -24,15 +24,7 @@ from dispatcher.protocol.decoding import (
 
 
 class SessionObserver(Protocol):
-    """Gets the effects of reports on sessions, in the transaction of the settlement (see `sessions`)."""
-
-    def completed(self, conn: Connection, agent_id: str, settled: Settled, result: Any) -> None:
-        """Take note: a command was completed with this result."""
-        ...
-
-    def failed(self, conn: Connection, agent_id: str, settled: Settled) -> None:
-        """Take note: a command failed."""
-        ...
+    """Gets what agents report about sessions; how sessions follow their commands is in schema/0006."""
 
     def reported(self, conn: Connection, agent_id: str, status: SessionStatus) -> None:
         """Take note: the agent reported a session's state."""
@@ -64,12 +56,10 @@ def receive(conn: Connection, agent_id: str, connection_id: str, text: str, obse
             case _:
                 reports.append(message)
     # A heartbeat seldom means that the queue has moved, but one more look costs one statement and finds missed commands.
-    return _settle(conn, agent_id, connection_id, reports, observer) > 0 or alive
+    return _settle(conn, agent_id, connection_id, reports) > 0 or alive
 
 
-def _settle(
-    conn: Connection, agent_id: str, connection_id: str, reports: Sequence[Report], observer: SessionObserver
-) -> int:
+def _settle(conn: Connection, agent_id: str, connection_id: str, reports: Sequence[Report]) -> int:
     """Settle reports in one transaction; return how many commands moved."""
     if not reports:
         return 0
@@ -81,14 +71,11 @@ def _settle(
         results = {each.command_id: each.result for each in reports if isinstance(each, Completed)}
         for report in reports:
             if isinstance(report, SessionAnswer):
-                moved += _settle_answer(conn, reporter, report, results, observer)
+                moved += _settle_answer(conn, reporter, report, results)
             else:
-                moved += _settle_one(conn, reporter, report, observer)
+                moved += _settle_one(conn, reporter, report)
         if results:
-            completed = settlement.complete(conn, reporter, list(results.items()))
-            for settled in completed:
-                observer.completed(conn, agent_id, settled, results[settled.command_id])
-            moved += completed
+            moved += settlement.complete(conn, reporter, list(results.items()))
     _log(conn, reporter, reports, moved)
     return len(moved)
 
@@ -97,7 +84,6 @@ def _settle_one(
     conn: Connection,
     reporter: Reporter,
     report: Ack | Progress | Completed | Failed | Cancelled,
-    observer: SessionObserver,
 ) -> list[Settled]:
     """Settle one report."""
     match report:
@@ -111,26 +97,26 @@ def _settle_one(
             again: list[Settled] = []
             if report.retryable:
                 again = settlement.retry(conn, reporter, report.command_id, report.error, attempt=report.attempt)
-            return again or _fail(conn, reporter, report, observer)
+            return again or _fail(conn, reporter, report)
         case Ack() | Completed():
             return []  # settled together with others
 
 
 def _settle_answer(
-    conn: Connection, reporter: Reporter, answer: SessionAnswer, results: dict[str, Any], observer: SessionObserver
+    conn: Connection, reporter: Reporter, answer: SessionAnswer, results: dict[str, Any]
 ) -> list[Settled]:
     """Settle an answer that names only its session: a failure at once, a success by adding it to `results`."""
     command_id = settlement.command_of_session(conn, reporter, answer.session_id)
     if command_id is None:
         return []
     if answer.error is not None:
-        return _fail(conn, reporter, Failed(command_id=command_id, error=answer.error), observer)
+        return _fail(conn, reporter, Failed(command_id=command_id, error=answer.error))
     results[command_id] = answer.result
     return []
 
 
-def _fail(conn: Connection, reporter: Reporter, failure: Failed, observer: SessionObserver) -> list[Settled]:
-    failed = settlement.fail(
+def _fail(conn: Connection, reporter: Reporter, failure: Failed) -> list[Settled]:
+    return settlement.fail(
         conn,
         reporter,
         failure.command_id,
@@ -138,9 +124,6 @@ def _fail(conn: Connection, reporter: Reporter, failure: Failed, observer: Sessi
         attempt=failure.attempt,
         retryable=failure.retryable,
     )
-    for settled in failed:
-        observer.failed(conn, reporter.agent_id, settled)
-    return failed
 
 
 def _log(conn: Connection, reporter: Reporter, reports: Sequence[Report], moved: Sequence[Settled]) -> None:
