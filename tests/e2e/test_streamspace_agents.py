@@ -247,7 +247,7 @@ def test_without_a_write_in_between_the_k8s_agent_survives_a_restart_of_the_serv
         with K8sAgent(dispatcher.url, "k8s", key, Cluster(), Pace(reconnect=0.1, vnc_ready=0.3)) as agent:
             name = start(client, "k8s")
             # The last word of a start.
-            until(lambda: (session_of(client, name)["details"] or {}).get("vncPort") == 5901)
+            until(lambda: '"vncPort": 5901' in json.dumps(session_of(client, name)))
             dispatcher.stop()
             dispatcher.start()
             client = dispatcher.client()

@@ -1,7 +1,7 @@
 """What both agents have in common: registration, the WebSocket, and their periods."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import urllib3
 from websockets.sync.client import ClientConnection, connect
@@ -52,3 +52,15 @@ def open_socket(url: str, agent_id: str, key: str) -> ClientConnection:
         ping_interval=None,
         open_timeout=10,
     )
+
+
+def members(value: object) -> dict[str, Any] | None:
+    """Return the value if it is a JSON object."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
+
+
+def command_in(message: dict[str, Any]) -> tuple[str, str, dict[str, Any]] | None:
+    """Return a command's id, action and payload; None: the agents drop the message without a word."""
+    command = members(message.get("payload")) if message.get("type") == "command" else None
+    payload = members(command.get("payload")) if command else None
+    return (str(command["commandId"]), str(command["action"]), payload) if command and payload is not None else None

@@ -10,7 +10,7 @@ import urllib3
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import ClientConnection
 
-from tests.streamspace.connection import Pace, open_socket, register
+from tests.streamspace.connection import Pace, command_in, members, open_socket, register
 from tests.streamspace.docker_host import DockerError, DockerHost
 
 UNITS = {"Gi": 2**30, "Mi": 2**20, "G": 10**9, "M": 10**6}
@@ -84,10 +84,10 @@ class DockerAgent:
             return
         if message.get("type") == "ping":
             self._send({"type": "pong", "agentId": self._id})
-        command = message.get("payload")
-        if message.get("type") == "command" and isinstance(command, dict) and isinstance(command["payload"], dict):
-            self.executed.append(command["commandId"])
-            self._execute(command["commandId"], command["action"], command["payload"])
+        command = command_in(message)
+        if command is not None:
+            self.executed.append(command[0])
+            self._execute(*command)
 
     def _execute(self, command_id: str, action: str, payload: dict[str, Any]) -> None:
         session = str(payload.get("sessionId", ""))
@@ -110,20 +110,19 @@ class DockerAgent:
         return self._send({"type": "command_response", **answer})
 
     def _start(self, session: str, payload: dict[str, Any]) -> dict[str, str]:
-        manifest = payload.get("templateManifest")
-        if not isinstance(manifest, dict):
+        manifest = members(payload.get("templateManifest"))
+        if manifest is None:
             raise DockerError("Invalid template: templateManifest not found in payload")
         spec: dict[str, Any] = manifest["spec"]
-        resources = {**(spec.get("defaultResources") or {}), **(payload.get("resources") or {})}
-        image = spec.get("baseImage") or ""
+        resources: dict[str, str] = {**(spec.get("defaultResources") or {}), **(payload.get("resources") or {})}
+        image: str = spec.get("baseImage") or ""
+        ports: list[dict[str, Any]] = spec.get("ports") or []
         self.host.pull(image)
         container = self.host.create(
             name=f"streamspace-{session}",
             session=session,
             image=image,
-            ports=tuple(
-                f"{each['containerPort']}/{each.get('protocol', '').lower()}" for each in spec.get("ports") or []
-            ),
+            ports=tuple(f"{port['containerPort']}/{port.get('protocol', '').lower()}" for port in ports),
             memory=_bytes(resources.get("memory", "")),
             nano_cpus=_nano_cpus(resources.get("cpu", "")),
         )

@@ -17,7 +17,7 @@ import urllib3
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import ClientConnection
 
-from tests.streamspace.connection import Ended, Pace, open_socket, register
+from tests.streamspace.connection import Ended, Pace, command_in, members, open_socket, register
 from tests.streamspace.kubernetes_cluster import Cluster, ClusterError, Deployment, Port
 
 PAUSES = (1, 2, 4, 8, 16)
@@ -140,9 +140,9 @@ class K8sAgent:
             return
         if message.get("type") == "ping":
             self._outbox.put({"type": "pong", "timestamp": _now()})
-        command = message.get("payload")
-        if message.get("type") == "command" and isinstance(command, dict) and isinstance(command["payload"], dict):
-            self._execute(command["commandId"], command["action"], command["payload"])
+        command = command_in(message)
+        if command is not None:
+            self._execute(*command)
 
     def _execute(self, command_id: str, action: str, payload: dict[str, Any]) -> None:
         self.executed.append(command_id)
@@ -167,29 +167,34 @@ class K8sAgent:
 
     def _start_session(self, payload: dict[str, Any]) -> dict[str, Any]:
         session, user, template = (_text(payload, name) for name in ("sessionId", "user", "template"))
-        in_payload = payload.get("templateManifest")
+        in_payload = members(payload.get("templateManifest"))
         manifest = in_payload or self.cluster.templates.get(template)
-        if not isinstance(manifest, dict):
+        if manifest is None:
             raise ClusterError(f'failed to get template {template}: templates.stream.space "{template}" not found')
         spec: dict[str, Any] = manifest["spec"]
         if not isinstance(spec.get("baseImage"), str):
             raise ClusterError("template missing baseImage")
+        ports: list[dict[str, Any]] = spec.get("ports") or [{"name": "vnc", "containerPort": 3000}]
+        if in_payload is None:
+            # An integer of the cluster's own object is none of JSON, and is read as 0.
+            ports = [{**port, "containerPort": 0} for port in ports]
+        defaults: dict[str, str] = spec.get("defaultResources") or {}
+        variables: list[dict[str, str]] = spec.get("env") or []
         self.cluster.create_deployment(
             Deployment(
                 name=session,
                 image=spec["baseImage"],
-                # An integer of the cluster's own object is none of JSON, and is read as 0.
                 ports=tuple(
                     Port(
                         name=port.get("name", ""),
-                        number=port.get("containerPort", 0) if in_payload else 0,
+                        number=port.get("containerPort", 0),
                         protocol=port.get("protocol", "TCP"),
                     )
-                    for port in spec.get("ports") or [{"name": "vnc", "containerPort": 3000}]
+                    for port in ports
                 ),
-                memory=payload.get("memory") or (spec.get("defaultResources") or {}).get("memory") or "2Gi",
-                cpu=payload.get("cpu") or (spec.get("defaultResources") or {}).get("cpu") or "1000m",
-                env={each["name"]: each.get("value", "") for each in spec.get("env") or []},
+                memory=payload.get("memory") or defaults.get("memory") or "2Gi",
+                cpu=payload.get("cpu") or defaults.get("cpu") or "1000m",
+                env={each["name"]: each.get("value", "") for each in variables},
                 labels={"app": "streamspace-session", "session": session, "user": user, "template": template},
             )
         )

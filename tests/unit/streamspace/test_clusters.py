@@ -1,5 +1,6 @@
 """The stand-ins' clusters refuse what Kubernetes and Docker refuse."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -55,7 +56,7 @@ def test_kubernetes_refuses(changes: dict[str, Any], refusal: str) -> None:
 def test_a_service_begins_with_a_letter_and_is_there_once() -> None:
     """A deployment may begin with a digit."""
     cluster = Cluster()
-    cluster.create_deployment(Deployment(**{**DEPLOYMENT, "name": "1ann"}))
+    cluster.create_deployment(replace(Deployment(**DEPLOYMENT), name="1ann"))
     cluster.create_service("ann")
 
     for name in ("1ann", "ann"):

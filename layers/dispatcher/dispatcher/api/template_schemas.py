@@ -89,7 +89,8 @@ class TemplateManifest(Manifest):
     def to_manifest(self) -> dict[str, Any]:
         """Return the manifest as it was given; a port without a protocol gets TCP, because Docker needs one."""
         manifest: dict[str, Any] = self.model_dump(by_alias=True, exclude_unset=True)
-        for port in manifest["spec"].get("ports") or []:
+        ports: list[dict[str, Any]] = manifest["spec"].get("ports") or []
+        for port in ports:
             port.setdefault("protocol", "TCP")
         return manifest
 
