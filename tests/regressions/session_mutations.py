@@ -17,8 +17,8 @@ MUTATIONS = (
         name="only-reports-move-sessions",
         puts_back="A command that expires, dies or is cancelled leaves its session as it is.",
         stands_for=("R36",),
-        find="new.status in ('completed', 'failed', 'expired', 'cancelled', 'dead', 'timed_out') and new.status is distinct",
-        replace="new.status in ('completed', 'failed') and new.status is distinct",
+        find="and (new.status in ('completed', 'failed', 'expired', 'cancelled', 'dead', 'timed_out') or old.status",
+        replace="and (new.status in ('completed', 'failed') or old.status",
         caught_by=ENDS,
     ),
     Mutation(

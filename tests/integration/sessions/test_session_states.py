@@ -200,6 +200,20 @@ def test_a_state_lasts_until_the_last_command_under_way_has_ended(conn: Connecti
     assert (both, one, state_of(conn)) == ("stopping", "hibernating", "hibernated")
 
 
+def test_a_command_that_is_set_back_by_hand_is_under_way_again(conn: Connection) -> None:
+    """An operator with psql may give an ended command another life."""
+    create_agent(conn)
+    known(conn, "running")
+    act(conn, "stop_session")
+    end(conn, "timed_out")
+    doubtful = state_of(conn)
+    conn.execute("update agent_commands set status = 'pending', completed_at = null")
+    again = state_of(conn)
+    end(conn, "failed")
+
+    assert (doubtful, again, state_of(conn)) == ("unknown", "stopping", "running")
+
+
 def test_a_started_again_session_is_pending_until_it_runs(conn: Connection) -> None:
     """A redriven start is a new command for the same session."""
     create_agent(conn)

@@ -4,7 +4,7 @@
 -- A manifest is StreamSpace's object of kind Template.  Agents of StreamSpace get it with each start.
 create table session_templates (
     name       text primary key check (name <> ''),
-    manifest   jsonb not null check (jsonb_typeof(manifest) = 'object' and octet_length(manifest::text) <= 131072),
+    manifest   jsonb not null check (jsonb_typeof(manifest) = 'object'),
     updated_at moment not null default now(),
     updated_by text
 );
@@ -243,7 +243,8 @@ create trigger session_command_begins after insert on agent_commands
         and octet_length(new.session_id) between 1 and 256)
     execute function session_command_begins();
 
--- However a command ends: by its agent's report, a deadline, a cancel, or by hand.
+-- However a command ends: by its agent's report, a deadline, a cancel, or by hand; and however often, because the agent's result
+-- may replace a guess.
 create function session_command_ends() returns trigger language plpgsql as $$
 declare
     session sessions := session_locked(new.session_id, new.agent_id);
@@ -258,7 +259,9 @@ begin
         return null;
     end if;
     session.doubts := array_remove(session.doubts, new.seq);
-    if new.status = 'completed' then
+    if new.status in ('pending', 'sent', 'acknowledged') then
+        null;   -- somebody has set it back by hand, and it is under way again
+    elsif new.status = 'completed' then
         session.details := session_details(session.details - 'reason', new.result);
         if not late then
             session.known_state := case
@@ -298,8 +301,9 @@ create trigger session_command_ends after update on agent_commands
     for each row when (
         new.session_id is not null
         and new.action in ('start_session', 'stop_session', 'hibernate_session', 'wake_session')
-        and new.status in ('completed', 'failed', 'expired', 'cancelled', 'dead', 'timed_out')
-        and new.status is distinct from old.status)
+        and new.status is distinct from old.status
+        and (new.status in ('completed', 'failed', 'expired', 'cancelled', 'dead', 'timed_out')
+            or old.status not in ('pending', 'sent', 'acknowledged')))
     execute function session_command_ends();
 
 -- A deleted agent holds no session any more.
