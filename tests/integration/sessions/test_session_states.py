@@ -452,4 +452,3 @@ def test_only_commands_about_a_session_call_the_triggers(
 
     assert "agent_commands_admit" in called
     assert len([name for name in called if name.startswith("session_")]) == 2 * calls
-    assert "agent_commands_name_session" not in called

@@ -193,20 +193,8 @@ begin
 end $$;
 
 -- ── Commands about sessions ──────────────────────────────────────────────────────────────────────────────────────────────
--- The conditions stand at the triggers, so that a command without a session costs no call.
-
--- A command that names its session only in its payload.
-create function agent_commands_name_session() returns trigger language plpgsql as $$
-begin
-    new.session_id := new.payload ->> 'sessionId';
-    return new;
-end $$;
-create trigger agent_commands_name_session before insert on agent_commands
-    for each row when (
-        new.session_id is null
-        and jsonb_typeof(new.payload -> 'sessionId') = 'string'
-        and octet_length(new.payload ->> 'sessionId') between 1 and 256)
-    execute function agent_commands_name_session();
+-- The conditions stand at the triggers, so that a command without a session costs no call.  A command that names its session
+-- only in its payload gets it in `session_id` (agent_commands_admit in 0004).
 
 -- A start that did not come through the sessions API makes a session too.
 create function session_command_begins() returns trigger language plpgsql as $$
