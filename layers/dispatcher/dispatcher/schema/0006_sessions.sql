@@ -194,7 +194,7 @@ end $$;
 
 -- ── Commands about sessions ──────────────────────────────────────────────────────────────────────────────────────────────
 -- The conditions stand at the triggers, so that a command without a session costs no call.  A command that names its session
--- only in its payload gets it in `session_id` (agent_commands_admit in 0004).
+-- only in its payload has it in `session_id` by then (0004).
 
 -- A start that did not come through the sessions API makes a session too.
 create function session_command_begins() returns trigger language plpgsql as $$
