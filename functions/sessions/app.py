@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Body
+from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from dispatcher.access.roles import Role
@@ -23,6 +24,14 @@ from dispatcher.platform.observability import logger
 from dispatcher.sessions import session_records, streamspace, templates
 
 api = Api()
+_STOPPED: dict[int, OpenAPIResponse] = {
+    202: {"description": "The command", "content": {"application/json": {"model": CommandDocument}}},
+    200: {"description": "The session has ended already", "content": {"application/json": {"model": SessionDocument}}},
+}
+_STORED: dict[int, OpenAPIResponse] = {
+    200: {"description": "Changed", "content": {"application/json": {"model": dict[str, Any]}}},
+    201: {"description": "New", "content": {"application/json": {"model": dict[str, Any]}}},
+}
 
 
 @api.post("/api/v1/sessions", status_code=HTTPStatus.CREATED)
@@ -60,7 +69,7 @@ def read(name: str) -> SessionDocument:
         return SessionDocument.model_validate(session_records.find(conn, name, scope))
 
 
-@api.delete("/api/v1/sessions/<name>", status_code=HTTPStatus.ACCEPTED)
+@api.delete("/api/v1/sessions/<name>", responses=_STOPPED)
 def stop(name: str) -> Response[CommandDocument | SessionDocument]:
     """Stop a session.
 
@@ -117,7 +126,7 @@ def read_template(name: str) -> dict[str, Any]:
         return templates.find(conn, name)
 
 
-@api.put("/api/v1/templates/<name>")
+@api.put("/api/v1/templates/<name>", responses=_STORED)
 def put_template(name: str, request: Annotated[TemplateManifest, Body()]) -> Response[dict[str, Any]]:
     """Store a template; sessions that are started later get the new manifest."""
     by = api.unlimited_admin()
