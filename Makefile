@@ -3,6 +3,7 @@
 PYTHON ?= python3
 ARGS ?=
 SOURCE ?= streamspace.agent_commands
+FOLDER ?=
 N ?= 1000
 SEED ?= 1
 AGENT ?=
@@ -28,7 +29,7 @@ DATABASE_TESTS := $(addprefix tests/integration/,commands agents access sessions
 export PYTHONPATH := $(CURDIR):$(CURDIR)/$(LAYER)
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo audit streamspace test test-postgres check build policy costs certificates security faults mutations nightly conformance bench generated localstack lock clean
+.PHONY: help up demo audit streamspace templates test test-postgres check build policy costs certificates security faults mutations nightly conformance bench generated localstack lock clean
 
 help: ## list the targets
 	@echo "usage: make <what>"
@@ -46,6 +47,9 @@ audit: $(VENV)/.local ## check the live rows: nothing lost, nothing stuck (DATAB
 
 streamspace: $(VENV)/.local ## import a StreamSpace table: SOURCE=schema.table, in the database of DATABASE_URL
 	@$(RUN) -m local.tools.streamspace_import --source "$(SOURCE)" $(ARGS)
+
+templates: $(VENV)/.local ## store StreamSpace's templates at a running dispatcher: FOLDER=folder of YAML files (DISPATCHER_URL, DISPATCHER_TOKEN)
+	@$(RUN) -m local.tools.templates_import "$(FOLDER)"
 
 test: $(VENV)/.dev ## run the tests (ARGS="tests/e2e -k postgres" for some)
 	@$(RUN) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)

@@ -39,14 +39,6 @@ MUTATIONS = (
         caught_by="test_no_agent_settles_another_agents_command",
     ),
     Mutation(
-        name="status-of-anyones-session",
-        puts_back="A status message updates the session of another agent.",
-        stands_for=("S4",),
-        find="where name = %s and agent_id = %s",
-        replace="where name = %s and %s::text is not null",
-        caught_by="test_an_agents_status_changes_only_its_own_sessions",
-    ),
-    Mutation(
         name="revoked-key-keeps-its-socket",
         puts_back="The socket of a revoked key stays open for two hours.",
         stands_for=("S5",),

@@ -34,6 +34,8 @@ REGRESSIONS: dict[str, str] = {
     "R31": "a batch was inserted and never dispatched",
     "R32": "an agent could not register: key missing, in another format, or replaced",
     "R35": "three processes shared one agent id",
+    "R36": "a session stayed where it was when its command had failed, expired or timed out (not from the original)",
+    "R37": "a start carried no manifest, and no session could be started (not from the original)",
     "S1": "one global key that never expired opened any agent",
     "S2": "approval was not checked when an agent connected",
     "S3": "the authenticated agent id was not used: agent A could act for agent B",

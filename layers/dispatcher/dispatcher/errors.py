@@ -145,6 +145,12 @@ class UnknownSession(NotFound):
     slug = "unknown-session"
 
 
+class UnknownTemplate(NotFound):
+    """There is no such template."""
+
+    slug = "unknown-template"
+
+
 class Conflict(DispatcherError):
     """The request does not fit the present state.
 
@@ -172,6 +178,13 @@ class TooLarge(DispatcherError):
 
     status = 413
     slug = "too-large"
+
+
+class TemplateTooLarge(DispatcherError):
+    """The template is too large."""
+
+    status = 413
+    slug = "template-too-large"
 
 
 class QueueFull(DispatcherError):
@@ -300,3 +313,9 @@ class UpgradeRequired(DispatcherError):
     def headers(self) -> dict[str, str]:
         """A 426 names the protocol (RFC 9110)."""
         return {"Upgrade": "websocket"}
+
+
+class NoTemplate(Unprocessable):
+    """The agent needs the manifest of a template that is not known."""
+
+    slug = "no-template"

@@ -19,7 +19,7 @@ def fleet(run: Run, conn: Connection) -> None:
         ask(run, "commands", "POST", f"/api/v1/agents/{name}/commands", {"action": "noop"})
         conn.execute("update agent_commands set command_id = 'cmd-' || agent_id where action = 'noop'")
         conn.execute("update command_history h set command_id = c.command_id from agent_commands c where h.attempt = 0")
-        body = {"user": "u", "template": "t", "agentId": name}
+        body = {"user": "u", "template": "firefox-browser", "agentId": name}
         ask(run, "sessions", "POST", "/api/v1/sessions", body)
         conn.execute("update sessions set name = 's-' || agent_id where name not like 's-%'")
 
@@ -43,7 +43,7 @@ def fleet(run: Run, conn: Connection) -> None:
         ("commands", "POST", "/api/v1/commands/cmd-us-1/redrive", None),
         ("sessions", "GET", "/api/v1/sessions/s-us-1", None),
         ("sessions", "DELETE", "/api/v1/sessions/s-us-1", None),
-        ("sessions", "POST", "/api/v1/sessions", {"user": "u", "template": "t", "agentId": "us-1"}),
+        ("sessions", "POST", "/api/v1/sessions", {"user": "u", "template": "firefox-browser", "agentId": "us-1"}),
     ],
 )
 def test_an_operator_of_one_region_gets_404_for_agents_of_another(

@@ -19,16 +19,17 @@ from dispatcher.commands.lifecycle import ENDED, Status
 from dispatcher.errors import (
     Conflict,
     IdempotencyKeyReused,
-    InvalidRequest,
     QueueFull,
     RateExceeded,
     TooLarge,
     UnknownAgent,
+    Unprocessable,
 )
 from dispatcher.platform import settings
-from dispatcher.platform.database import Connection
+from dispatcher.platform.database import Connection, fetch_one
 from dispatcher.platform.functions import call
 from dispatcher.platform.json_text import dumps
+from dispatcher.protocol import platform_rules
 from dispatcher.protocol.frames import ENVELOPE_BYTES, MESSAGE_BYTES
 
 COMMAND_BYTES = MESSAGE_BYTES - ENVELOPE_BYTES
@@ -91,7 +92,7 @@ def submit(conn: Connection, new: Sequence[NewCommand], by: Operator, *, claim: 
     """Accept commands, all or none; once this has returned, the caller may answer 202.
 
     `claim` also claims what is due for the first command's agent, in the same round trip: then the caller delivers it.  Raises
-    UnknownAgent, TooLarge (the command does not fit into a message), QueueFull, RateExceeded, InvalidRequest (the agent cannot
+    UnknownAgent, TooLarge (the command does not fit into a message), QueueFull, RateExceeded, Unprocessable (the agent cannot
     read the command) and IdempotencyKeyReused (the key was used with a different request).
     """
     parameters = _parameters(new, new[0].idempotency_key, by)
@@ -121,6 +122,16 @@ def submit_list(
         AcceptedEntry(command_id=command_id, agent_id=agent_id, status=Status(status))
         for _, _, command_id, agent_id, status in rows
     ]
+
+
+def find_by_key(conn: Connection, idempotency_key: str, by: Operator) -> Command | None:
+    """Return the command of an earlier request with this idempotency key."""
+    return fetch_one(
+        conn,
+        Command.from_row,
+        f"select {COLUMNS} from agent_commands where submitted_by = %s and idempotency_key = %s",
+        (by.username, idempotency_key),
+    )
 
 
 def redrive(
@@ -202,8 +213,10 @@ def _raise(row: tuple[Any, ...], new: Sequence[NewCommand], parameters: dict[str
         case "unknown_agent":
             raise UnknownAgent(f"There is no agent {agent_id!r}.", agentId=agent_id)
         case "unreadable":
-            raise InvalidRequest(
-                f'Agent {agent_id!r} reads only payloads that are JSON objects, such as {{"sessionId": "s-1"}}.'
+            wrong = new[number - 1]
+            why = platform_rules.refusal("kubernetes", wrong.action, wrong.payload)
+            raise Unprocessable(
+                f"Agent {agent_id!r} cannot read the command. {why or 'Its payload is no JSON object.'}"
             )
         case "too_large":
             raise TooLarge(

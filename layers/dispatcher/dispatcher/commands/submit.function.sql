@@ -1,7 +1,7 @@
 -- Accept commands, all or none, each with its audit entry.  Rows, in the order of the list:
 --   accepted, or replayed: the commands.  `replayed`: the idempotency key was used for the same request before.
 --   one of unknown_agent, unreadable, too_large, queue_full, rate_exceeded, key_reused: the first command that is refused.
---   `number` is the size of a command that is too large.
+--   `number` is the size of a command that is too large, or the place of one that is unreadable.
 -- Neither an agent's row nor a queue is locked: a submission waits for nobody.  So parallel submissions may exceed the limit of
 -- a queue by a few, and a command for an agent that is being deleted is told by its incarnation.
 create function {f}.submit(
@@ -89,7 +89,9 @@ begin
                 -- StreamSpace's agents drop any other payload without a word; agents of protocol 2 read it.
                 when a.platform in ('docker', 'kubernetes')
                     and a.dialect <> 'batching'
-                    and jsonb_typeof(n.payload) not in ('object', 'null')
+                    and (jsonb_typeof(n.payload) not in ('object', 'null')
+                        or n.action in ('start_session', 'stop_session', 'hibernate_session', 'wake_session')
+                        and n.payload ->> 'sessionId' !~ '^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')
                 then 'unreadable'
                 when size.bytes > most_bytes then 'too_large'
                 when q.waiting + row_number() over (partition by n.agent_id order by n.place) > queue then 'queue_full'
@@ -105,7 +107,11 @@ begin
             -- the time limit for the delivery is a part of the message
             + case when n.ttl_seconds is null then 0 else 50 end as bytes) as size
     ), refused as materialized (
-        select j.problem, j.bytes, j.agent_id from judged j where j.problem is not null order by j.place limit 1
+        select j.problem, case j.problem when 'unreadable' then j.place else j.bytes end as number, j.agent_id
+        from judged j
+        where j.problem is not null
+        order by j.place
+        limit 1
     ), added as (
         insert into agent_commands as c (
             agent_id, incarnation, action, payload, session_id, priority, not_before, deliver_by, execution_timeout,
@@ -139,7 +145,7 @@ begin
     )
     select 'accepted', null::bigint, c::agent_commands from added c
     union all
-    select r.problem, r.bytes::bigint, jsonb_populate_record(null::agent_commands, jsonb_build_object('agent_id', r.agent_id))
+    select r.problem, r.number::bigint, jsonb_populate_record(null::agent_commands, jsonb_build_object('agent_id', r.agent_id))
     from refused r;
     get diagnostics added = row_count;
     if key is not null and added <> asked and exists (

@@ -22,8 +22,6 @@ create index agents_refused on agents (agent_id) where refusals > 0;
 -- A connection that has ended stays for a while: what was said over it may be settled later.
 alter table agent_connections add closed_at timestamptz;
 
-alter table sessions add incarnation bigint;
-
 -- ── Commands ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 alter table agent_commands
     add incarnation bigint,          -- of the agent that it was accepted for; null: for whichever agent has the id
@@ -70,9 +68,11 @@ begin
     new.redeliver_after_ack := coalesce(new.redeliver_after_ack, false);
     new.stop_wanted := coalesce(new.stop_wanted, false);
     new.cancel_confirmed := coalesce(new.cancel_confirmed, false);
-    if new.session_id is null and jsonb_typeof(new.payload) = 'object' and jsonb_typeof(new.payload -> 'sessionId') = 'string'
+    if new.session_id is null
+        and jsonb_typeof(new.payload -> 'sessionId') = 'string'
+        and octet_length(new.payload ->> 'sessionId') between 1 and 256
     then
-        new.session_id := nullif(new.payload ->> 'sessionId', '');
+        new.session_id := new.payload ->> 'sessionId';
     end if;
     -- Submissions name it; an insert with psql is for the agent that has the id now.
     if new.incarnation is null then

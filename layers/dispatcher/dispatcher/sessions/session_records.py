@@ -6,7 +6,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from dispatcher.access.scopes import AGENT_IN_SCOPE, OWNER_IN_SCOPE, Scope, as_parameter
+from dispatcher.access.scopes import AGENT_IN_SCOPE, Scope, as_parameter
 from dispatcher.errors import UnknownSession
 from dispatcher.platform.database import Connection, fetch_all, fetch_one
 from dispatcher.platform.json_text import dumps
@@ -15,6 +15,13 @@ from dispatcher.protocol.decoding import SessionStatus
 
 REPORTED_STATES = frozenset({"pending", "running", "hibernated", "terminated", "failed"})
 """The states that an agent may report for a session."""
+
+# A session belongs to one incarnation of its agent: whoever may see the new agent of an old id does not see its old sessions.
+_IN_SCOPE = """(%(scope)s::jsonb is null or exists (
+    select from agents a
+    where a.agent_id = c.agent_id
+      and a.incarnation = c.incarnation
+      and a.labels @> %(scope)s::jsonb))"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,11 +36,16 @@ class Session:
     persistent_home: bool
     state: str
     details: Any
+    template_manifest: dict[str, Any] | None
+    """Only where one session is read; lists leave it out."""
     created_at: datetime
     updated_at: datetime
 
 
-_COLUMNS = "name, agent_id, owner, template, resources, persistent_home, state, details, created_at, updated_at"
+_LISTED = """name, agent_id, owner, template, resources, persistent_home, state, details,
+    null::jsonb as template_manifest, created_at, updated_at"""
+_COLUMNS = """name, agent_id, owner, template, resources, persistent_home, state, details,
+    template_manifest, created_at, updated_at"""
 
 
 def insert(
@@ -45,18 +57,19 @@ def insert(
     template: str,
     resources: dict[str, str],
     persistent_home: bool,
+    template_manifest: dict[str, Any] | None = None,
 ) -> Session | None:
     """Insert a session that is about to be started; None if the name is taken."""
     return fetch_one(
         conn,
         Session,
         f"""
-        insert into sessions (name, agent_id, owner, template, resources, persistent_home)
-        values (%s, %s, %s, %s, %s, %s)
+        insert into sessions (name, agent_id, owner, template, resources, persistent_home, template_manifest)
+        values (%s, %s, %s, %s, %s, %s, %s)
         on conflict (name) do nothing
         returning {_COLUMNS}
         """,
-        (name, agent_id, owner, template, Jsonb(resources), persistent_home),
+        (name, agent_id, owner, template, Jsonb(resources), persistent_home, _jsonb(template_manifest)),
     )
 
 
@@ -65,7 +78,7 @@ def get(conn: Connection, name: str, scope: Scope) -> Session | None:
     return fetch_one(
         conn,
         Session,
-        f"select {_COLUMNS} from sessions c where name = %(name)s and {OWNER_IN_SCOPE}",
+        f"select {_COLUMNS} from sessions c where name = %(name)s and {_IN_SCOPE}",
         {"name": name, "scope": as_parameter(scope)},
     )
 
@@ -84,10 +97,10 @@ def list_page(conn: Connection, *, scope: Scope, after: str | None, limit: int) 
         conn,
         Session,
         f"""
-        select {_COLUMNS}
+        select {_LISTED}
         from sessions c
         where (%(after)s::text is null or name > %(after)s)
-          and {OWNER_IN_SCOPE}
+          and {_IN_SCOPE}
         order by name
         limit %(limit)s
         """,
@@ -117,24 +130,39 @@ def choose_agent(conn: Connection, scope: Scope) -> str | None:
 
 
 def set_state(conn: Connection, agent_id: str, name: str, state: str | None, details: Any = None) -> bool:
-    """Store the state and details of a session of this agent; None keeps them.  False: the agent has no such session."""
-    return bool(
-        conn.execute(
-            """
-            update sessions
-            set state = coalesce(%s, state),
-                details = coalesce(%s, details),
-                updated_at = now()
-            where name = %s
-              and agent_id = %s
-            """,
-            (state, None if details is None else Jsonb(details, dumps=dumps), name, agent_id),
-        ).rowcount
+    """Store what an agent says about one of its sessions; None: it says nothing new.  False: it has no such session.
+
+    Details are merged.  How sessions follow their commands is in schema/0006.
+    """
+    row = conn.execute("select session_reported(%s, %s, %s, %s)", (agent_id, name, state, _jsonb(details))).fetchone()
+    return bool(row and row[0])
+
+
+def end_without_agent(conn: Connection, name: str) -> Session | None:
+    """End a session whose agent was deleted while the session was being recorded; None for any other session."""
+    return fetch_one(
+        conn,
+        Session,
+        f"""
+        update sessions c
+        set state = 'terminated',
+            known_state = 'terminated',
+            doubts = '{{}}',
+            updated_at = now()
+        where name = %s
+          and not exists (
+            select from agents a
+            where a.agent_id = c.agent_id
+              and a.incarnation = c.incarnation
+              and a.deleted_at is null)
+        returning {_COLUMNS}
+        """,
+        (name,),
     )
 
 
 class SessionStates:
-    """Keeps sessions up to date with what agents report (a `SessionObserver`)."""
+    """Keeps sessions up to date with what agents report about them (a `SessionObserver`)."""
 
     def reported(self, conn: Connection, agent_id: str, status: SessionStatus) -> None:
         """Store the agent's report about one of its own sessions."""
@@ -143,3 +171,7 @@ class SessionStates:
             logger.warning(
                 "Status of no session of this agent", extra={"agent_id": agent_id, "session_id": status.session_id}
             )
+
+
+def _jsonb(value: Any) -> Jsonb | None:
+    return None if value is None else Jsonb(value, dumps=dumps)
