@@ -102,7 +102,7 @@ begin
     select 'command', agent.connection_id, agent.epoch, agent.dialect, agent.refusals, c.command_id, c.attempt,
         case agent.dialect
             when 'batching' then {f}.entry(c)
-            else command_frame(c.command_id, c.action, nullif(c.payload, 'null'))
+            else {f}.frame(c.command_id, c.action, c.payload)
         end,
         extract(epoch from c.deliver_by - clock_timestamp())::double precision
     from claimed c
@@ -176,13 +176,3 @@ begin
     update agents a set live = true where a.agent_id = p_agent_id and a.epoch = p_epoch;
     return query select * from {f}.claim(p_agent_id, p_token);
 end $$;
-
--- A command as an entry of a batch.  With its time limit, if it has one: the gateway may hold a message back.
-create function {f}.entry(c agent_commands) returns text language sql stable as $$
-    select case
-        when c.deliver_by is null
-        then command_entry(c.command_id, c.attempt, c.action, c.session_id, c.payload, c.execution_timeout)
-        else (command_entry(c.command_id, c.attempt, c.action, c.session_id, c.payload, c.execution_timeout)::jsonb
-            || jsonb_build_object('deliverBy', to_char(c.deliver_by at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')))::text
-    end
-$$;

@@ -1,9 +1,9 @@
 """Claims: a worker takes commands that are due, and gives back what it could not post."""
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID, uuid4
 
 from dispatcher.platform.database import Connection, fetch_all
 from dispatcher.platform.functions import call
@@ -22,7 +22,7 @@ class Claim:
     """The commands that were claimed for one agent, in the order of delivery, and the requests to stop others."""
 
     agent_id: str
-    token: UUID
+    token: str
     connection_id: str
     epoch: int
     mode: DeliveryMode
@@ -74,22 +74,27 @@ _DUE_AGENTS = call(
 )
 
 
+def new_token() -> str:
+    """Make a token for a lease: 128 random bits, as PostgreSQL writes a uuid."""
+    return os.urandom(16).hex()
+
+
 def claim(conn: Connection, agent_id: str) -> Claim | None:
     """Claim due commands that fit the agent's window, in one statement.
 
     None where the agent is not connected, another worker delivers to it, it must wait, or nothing is due.
     """
-    token = uuid4()
+    token = new_token()
     return claim_of(agent_id, token, conn.execute(_CLAIM, (agent_id, token)).fetchall())
 
 
 def claim_live(conn: Connection, agent_id: str, epoch: int) -> Claim | None:
     """Record that the handshake of a connection is over, unless a newer connection exists, and claim."""
-    token = uuid4()
+    token = new_token()
     return claim_of(agent_id, token, conn.execute(_GO_LIVE, (agent_id, epoch, token)).fetchall())
 
 
-def claim_of(agent_id: str, token: UUID, rows: Iterable[Sequence[Any]]) -> Claim | None:
+def claim_of(agent_id: str, token: str, rows: Iterable[Sequence[Any]]) -> Claim | None:
     """Make a claim of the rows `command` and `stop` of the database's functions; None if there are none."""
     commands: list[ClaimedCommand] = []
     stops: list[tuple[str, int]] = []

@@ -3,9 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
-from uuid import uuid4
 
-from dispatcher.commands.claims import Claim, claim_of
+from dispatcher.commands.claims import Claim, claim_of, new_token
 from dispatcher.platform import settings
 from dispatcher.platform.database import Connection
 from dispatcher.platform.functions import call
@@ -71,7 +70,7 @@ def receive(conn: Connection, said: Said, observer: SessionObserver, *, claim: b
     messages = _decoded(said)
     heartbeat = next((each for each in messages if isinstance(each, Heartbeat)), None)
     reports = _columns(each for each in messages if isinstance(each, Report))
-    token = uuid4()
+    token = new_token()
     rows = conn.execute(
         _RECEIVE,
         (

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
-from uuid import UUID, uuid4
 
 import psycopg
 from psycopg.types.json import Jsonb
@@ -178,7 +177,7 @@ def _submit_and_claim(
     conn: Connection, parameters: dict[str, Any], agent_id: str
 ) -> tuple[list[tuple[Any, ...]], Claim | None]:
     """Submit and claim in one round trip, which is one transaction."""
-    token: UUID = uuid4()
+    token = claims.new_token()
     try:
         with conn.pipeline():
             submitted = conn.execute(_SUBMIT, parameters)

@@ -44,6 +44,143 @@ begin
             return;
         end if;
     end if;
+    if asked = 1 then
+        return query select * from {f}.submit_one(
+            commands -> 0, username, actor, source_ip, scope, key, hash, queue, most_bytes);
+    else
+        return query select * from {f}.submit_list(
+            commands, username, actor, source_ip, scope, key, hash, queue, most_bytes);
+    end if;
+    get diagnostics added = row_count;
+    if key is not null and added <> asked and exists (
+        select from agent_commands c where c.submitted_by = username and c.idempotency_key = key)
+    then
+        raise exception 'the idempotency key was used at the same moment' using errcode = 'serialization_failure';
+    end if;
+end $$;
+
+-- Why a command is not accepted for an agent that exists; null: it is.  StreamSpace's agents drop a payload that is no object, or
+-- a session whose name is no DNS label, without a word; agents of protocol 2 read both.
+create function {f}.problem_of(
+    platform text, mode text, action text, payload jsonb, bytes integer, most_bytes integer, waiting bigint, queue integer
+) returns text language sql stable as $$
+    select case
+        when platform in ('docker', 'kubernetes')
+            and mode <> 'batching'
+            and (jsonb_typeof(payload) not in ('object', 'null')
+                or action in ('start_session', 'stop_session', 'hibernate_session', 'wake_session')
+                and payload ->> 'sessionId' !~ '^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')
+        then 'unreadable'
+        when bytes > most_bytes then 'too_large'
+        when waiting >= queue then 'queue_full'
+    end
+$$;
+
+-- How many commands wait for an agent, up to `queue`; at least an upper bound that leaves room for `more`.  The order of
+-- acceptance gives such a bound at once; only a queue that may be full is counted.
+create function {f}.waiting(p_agent_id text, more bigint, queue integer) returns bigint language plpgsql stable as $$
+declare
+    first record;
+    last record;
+begin
+    select w.priority, w.seq into first
+    from agent_commands w
+    where w.agent_id = p_agent_id
+      and w.status = 'pending'
+    order by w.priority desc, w.seq
+    limit 1;
+    if not found then
+        return 0;
+    end if;
+    select w.priority, w.seq into last
+    from agent_commands w
+    where w.agent_id = p_agent_id
+      and w.status = 'pending'
+    order by w.priority, w.seq desc
+    limit 1;
+    if first.priority = last.priority and last.seq - first.seq + 1 + more <= queue then
+        return last.seq - first.seq + 1;
+    end if;
+    return (
+        select count(*)
+        from (
+            select
+            from agent_commands w
+            where w.agent_id = p_agent_id
+              and w.status = 'pending'
+            order by w.priority desc, w.seq
+            limit queue) as waiting);
+end $$;
+
+-- One command: plain statements, because the plan for a list takes longer to start than to run.
+create function {f}.submit_one(
+    asked jsonb, username text, actor text, source_ip text, scope jsonb, key text, hash bytea, queue integer,
+    most_bytes integer)
+returns table (outcome text, number bigint, command agent_commands)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+    agent agents;
+    new agent_commands;
+    seconds constant integer := (asked ->> 'ttl_seconds')::integer;
+begin
+    new := jsonb_populate_record(null::agent_commands, asked);
+    select a.* into agent
+    from agents a
+    where a.agent_id = asked ->> 'agent_id'
+      and a.deleted_at is null
+      and (scope is null or a.labels @> scope);
+    if not found then
+        outcome := 'unknown_agent';
+        command := new;
+        return next;
+        return;
+    end if;
+    if new.redrive_of is not null then
+        new.payload := (select o.payload from agent_commands o where o.command_id = new.redrive_of);
+    end if;
+    if new.session_id is null and jsonb_typeof(new.payload -> 'sessionId') = 'string' then
+        new.session_id := nullif(new.payload ->> 'sessionId', '');
+    end if;
+    number := {f}.bytes(
+        new.action, new.session_id, new.payload, new.execution_timeout, new.max_attempts, seconds is not null);
+    outcome := {f}.problem_of(
+        agent.platform, agent.dialect, new.action, new.payload, number::integer, most_bytes,
+        {f}.waiting(agent.agent_id, 1, queue), queue);
+    if outcome is not null then
+        number := case outcome when 'unreadable' then 1 else number end;
+        command := new;
+        return next;
+        return;
+    end if;
+    insert into agent_commands as c (
+        agent_id, incarnation, action, payload, session_id, priority, not_before, deliver_by, execution_timeout,
+        max_attempts, redeliver_after_ack, submitted_by, idempotency_key, request_hash, redrive_of)
+    values (
+        agent.agent_id, agent.incarnation, new.action, new.payload, new.session_id, new.priority, new.not_before,
+        greatest(now(), new.not_before) + seconds * interval '1 second', new.execution_timeout, new.max_attempts,
+        new.redeliver_after_ack, username, key, hash, new.redrive_of)
+    on conflict (submitted_by, idempotency_key) do nothing
+    returning c.* into command;
+    if not found then
+        return;
+    end if;
+    insert into audit_log (actor, source_ip, action, agent_id, command_id, detail)
+    values (
+        submit_one.actor, submit_one.source_ip, 'submit command', command.agent_id, command.command_id,
+        jsonb_build_object('action', command.action, 'redriveOf', command.redrive_of));
+    outcome := 'accepted';
+    return next;
+end $$;
+
+-- Many commands, all or none, in one statement.
+create function {f}.submit_list(
+    commands jsonb, username text, actor text, source_ip text, scope jsonb, key text, hash bytea, queue integer,
+    most_bytes integer)
+returns table (outcome text, number bigint, command agent_commands)
+language plpgsql as $$
+#variable_conflict use_column
+begin
     return query
     with asked as materialized (
         select
@@ -69,16 +206,9 @@ begin
             redrive_of text)) with ordinality as n
         left join agent_commands o on o.command_id = n.redrive_of
     ), queues as materialized (
-        select q.agent_id, (
-            select count(*)
-            from (
-                select
-                from agent_commands w
-                where w.agent_id = q.agent_id
-                  and w.status = 'pending'
-                order by w.priority desc, w.seq
-                limit queue) as waiting) as waiting
-        from (select distinct agent_id from asked) as q
+        select q.agent_id, {f}.waiting(q.agent_id, count(*), queue) as waiting
+        from asked q
+        group by q.agent_id
     ), judged as materialized (
         select
             n.*,
@@ -86,15 +216,9 @@ begin
             size.bytes,
             case
                 when a.agent_id is null then 'unknown_agent'
-                -- StreamSpace's agents drop any other payload without a word; agents of protocol 2 read it.
-                when a.platform in ('docker', 'kubernetes')
-                    and a.dialect <> 'batching'
-                    and (jsonb_typeof(n.payload) not in ('object', 'null')
-                        or n.action in ('start_session', 'stop_session', 'hibernate_session', 'wake_session')
-                        and n.payload ->> 'sessionId' !~ '^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')
-                then 'unreadable'
-                when size.bytes > most_bytes then 'too_large'
-                when q.waiting + row_number() over (partition by n.agent_id order by n.place) > queue then 'queue_full'
+                else {f}.problem_of(
+                    a.platform, a.dialect, n.action, n.payload, size.bytes, most_bytes,
+                    q.waiting + row_number() over (partition by n.agent_id order by n.place) - 1, queue)
             end as problem
         from asked n
         join queues q on q.agent_id = n.agent_id
@@ -102,10 +226,8 @@ begin
             on a.agent_id = n.agent_id
             and a.deleted_at is null
             and (scope is null or a.labels @> scope)
-        cross join lateral (select command_bytes(
-            n.action, n.session_id, n.payload, n.execution_timeout, n.max_attempts)
-            -- the time limit for the delivery is a part of the message
-            + case when n.ttl_seconds is null then 0 else 50 end as bytes) as size
+        cross join lateral (select {f}.bytes(
+            n.action, n.session_id, n.payload, n.execution_timeout, n.max_attempts, n.ttl_seconds is not null) as bytes) as size
     ), refused as materialized (
         select j.problem, case j.problem when 'unreadable' then j.place else j.bytes end as number, j.agent_id
         from judged j
@@ -139,7 +261,7 @@ begin
         returning c.*
     ), recorded as (
         insert into audit_log (actor, source_ip, action, agent_id, command_id, detail)
-        select submit.actor, submit.source_ip, 'submit command', c.agent_id, c.command_id,
+        select submit_list.actor, submit_list.source_ip, 'submit command', c.agent_id, c.command_id,
             jsonb_build_object('action', c.action, 'redriveOf', c.redrive_of)
         from added c
     )
@@ -147,10 +269,4 @@ begin
     union all
     select r.problem, r.number::bigint, jsonb_populate_record(null::agent_commands, jsonb_build_object('agent_id', r.agent_id))
     from refused r;
-    get diagnostics added = row_count;
-    if key is not null and added <> asked and exists (
-        select from agent_commands c where c.submitted_by = username and c.idempotency_key = key)
-    then
-        raise exception 'the idempotency key was used at the same moment' using errcode = 'serialization_failure';
-    end if;
 end $$;

@@ -1,0 +1,40 @@
+-- The texts that agents get.  The database builds them, from what was accepted, so that numbers keep their digits.  These
+-- functions are single expressions and stable, so that the planner puts them into the query.
+
+-- A message of protocol 1.  It has no timestamp: one agent wants an integer, another RFC 3339, and each drops frames with the
+-- other.  StreamSpace's agents read no other payload than an object.
+create function {f}.frame(command_id text, action text, payload jsonb) returns text language sql stable as $$
+    select jsonb_build_object('type', 'command', 'payload', jsonb_build_object(
+        'commandId', command_id, 'action', action, 'payload', coalesce(nullif(payload, 'null'), '{}')))::text
+$$;
+
+-- An entry of a batch, for agents of protocol 2.
+create function {f}.entry_of(
+    command_id text, attempt integer, action text, session_id text, payload jsonb, execution_timeout integer
+) returns jsonb language sql stable as $$
+    select jsonb_build_object(
+        'commandId', command_id, 'attempt', attempt, 'action', action, 'sessionId', session_id,
+        'payload', coalesce(payload, '{}'), 'executionTimeoutSeconds', execution_timeout)
+$$;
+
+-- The entry of a command.  With its time limit, if it has one: the gateway may hold a message back.
+create function {f}.entry(c agent_commands) returns text language sql stable as $$
+    select case
+        when c.deliver_by is null
+        then {f}.entry_of(c.command_id, c.attempt, c.action, c.session_id, c.payload, c.execution_timeout)
+        else {f}.entry_of(c.command_id, c.attempt, c.action, c.session_id, c.payload, c.execution_timeout)
+            || jsonb_build_object('deliverBy', to_char(c.deliver_by at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'))
+    end::text
+$$;
+
+-- The bytes that a command takes of a message, in the protocol that takes more; our ids have 36 characters, and a time limit
+-- takes 50.
+create function {f}.bytes(
+    action text, session_id text, payload jsonb, execution_timeout integer, max_attempts integer, has_limit boolean
+) returns integer language sql stable as $$
+    select greatest(
+        octet_length({f}.frame(repeat('x', 36), action, payload)),
+        octet_length({f}.entry_of(repeat('x', 36), coalesce(max_attempts, 10), action, session_id, payload,
+            coalesce(execution_timeout, 600))::text)
+        + case when has_limit then 50 else 0 end)
+$$;
