@@ -1,0 +1,42 @@
+-- A fleet that can be asked: lists with filters, labels that change, facts that agents report, and figures for the overview.
+
+-- ── Agents ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+-- What an agent says of itself.  Labels are the operators'; facts are the agent's.
+alter table agents add facts jsonb not null default '{}' check (jsonb_typeof(facts) = 'object');
+-- For label selectors.
+create index agents_labels on agents using gin (labels);
+
+-- ── Lists of commands ────────────────────────────────────────────────────────────────────────────────────────────────────
+-- What never changes of a command and what people filter by.  This table is written once for each command, so its indexes cost
+-- no move of a command.  Lists are ordered by the time of acceptance; commands of the same moment by `seq`.
+drop index command_list_agent, command_list_session;
+truncate command_list;
+alter table command_list
+    add action text not null,
+    add submitted_by text,
+    add created_at timestamptz not null,
+    add incarnation bigint,
+    add redrive_of text;
+insert into command_list (seq, command_id, agent_id, session_id, action, submitted_by, created_at, incarnation, redrive_of)
+select seq, command_id, agent_id, session_id, action, submitted_by, created_at, incarnation, redrive_of from agent_commands;
+create index command_list_time on command_list (created_at, seq);
+create index command_list_agent on command_list (agent_id, created_at, seq);
+create index command_list_session on command_list (session_id, created_at, seq) where session_id is not null;
+create index command_list_action on command_list (action, created_at, seq);
+create index command_list_submitter on command_list (submitted_by, created_at, seq) where submitted_by is not null;
+create index command_list_redrives on command_list (redrive_of) where redrive_of is not null;
+
+create or replace function agent_commands_record_insert() returns trigger language plpgsql as $$
+begin
+    insert into command_list
+        (seq, command_id, agent_id, session_id, action, submitted_by, created_at, incarnation, redrive_of)
+    select seq, command_id, agent_id, session_id, action, submitted_by, created_at, incarnation, redrive_of from added;
+    insert into command_history (command_id, from_status, to_status, attempt, epoch, cause)
+    select command_id, null, status, attempt, epoch, cause from added order by seq;
+    return null;
+end $$;
+
+-- The same order for the list of a status.  It takes the place of an index on (lower(status), seq): the table of commands has
+-- as many indexes as before.
+create index agent_commands_listed_by_time on agent_commands (lower(status), created_at, seq);
+drop index agent_commands_listed_by_status;
