@@ -38,6 +38,7 @@ class Requirement:
 class Selector:
     """Requirements that all hold."""
 
+    text: str
     requirements: tuple[Requirement, ...]
 
     @property
@@ -82,7 +83,7 @@ def parse(text: str) -> Selector:
     reader.expect("", "`,` or the end")
     if len(requirements) > MOST_REQUIREMENTS:
         raise BadSelector(f"it has {len(requirements)} requirements; a selector has {MOST_REQUIREMENTS} at most")
-    return Selector(requirements=tuple(requirements))
+    return Selector(text=text, requirements=tuple(requirements))
 
 
 def _tokens(text: str) -> list[tuple[str, int]]:

@@ -18,6 +18,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from dispatcher.agents import selectors
 from dispatcher.platform.json_text import as_object, dumps, is_array
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/-]*$")]
@@ -89,6 +90,10 @@ IdPrefix = Annotated[str, StringConstraints(min_length=1, max_length=128, patter
 """The beginning of agents' ids."""
 AgentId = Annotated[IdPrefix, AfterValidator(_not_reserved)]
 """The id of an agent: it is a segment of a path."""
+
+
+SelectorText = Annotated[str, AfterValidator(selectors.checked)]
+"""A label selector as Kubernetes writes it."""
 
 
 def _whole(value: object) -> object:

@@ -27,6 +27,8 @@ class Reason:
     status: Status
     reason: str
     sentence: str
+    unblock: str | None = None
+    """What would move it on; None: nothing has to be done."""
 
 
 def explain(conn: Connection, command_id: str, scope: Scope) -> Reason:
