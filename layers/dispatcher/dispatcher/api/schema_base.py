@@ -32,8 +32,9 @@ Word = Annotated[
     ),
 ]
 """A text of one line: no control characters, which a terminal might obey, and no space at its ends."""
+LabelValue = Annotated[str, StringConstraints(max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 Labels = Annotated[
-    dict[Word, Annotated[str, StringConstraints(max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]],
+    dict[Word, LabelValue],
     Field(max_length=64, json_schema_extra={"additionalProperties": False}),
 ]
 """The labels of an agent, or those that limit an operator."""
@@ -128,14 +129,15 @@ Moment = Annotated[
 """A moment of RFC 3339 with its time zone."""
 
 
-def _bounded(value: Any) -> Any:
+def bounded(value: Any) -> Any:
+    """Return the value; raises ValueError if it takes more than SAID_BYTES as JSON."""
     size = len(dumps(value).encode())
     if size > SAID_BYTES:
         raise ValueError(f"it takes {size:,} bytes as JSON; at most {SAID_BYTES:,} are kept")
     return value
 
 
-Said = Annotated[Any, AfterValidator(_bounded)]
+Said = Annotated[Any, AfterValidator(bounded)]
 """Any JSON that an agent says of itself."""
 
 

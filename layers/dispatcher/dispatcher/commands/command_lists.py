@@ -16,7 +16,8 @@ from dispatcher.commands.lifecycle import ALIVE, Status
 from dispatcher.platform.database import Connection
 
 ROWS = 5000
-"""The most entries of an index that one page reads."""
+"""The most entries of an index that one page reads; fewer where each needs a look at its command's status."""
+LOOKUPS = 2000
 FEW_AGENTS = 100
 """Up to so many agents that a selector or a label limit means are read one by one."""
 
@@ -71,7 +72,9 @@ def find(
     parameters = _parameters(scope, wanted, before) | {"limit": limit, "rows": rows}
     farthest: Found | None = None
     for stream in _streams(conn, scope, wanted, parameters):
-        found = _read(conn, stream, _conditions(scope, wanted, condition), parameters, limit)
+        looks_up = wanted.statuses is not None and not stream.has_status
+        parameters["rows"] = min(rows, LOOKUPS) if looks_up and rows == ROWS else rows
+        found = _read(conn, stream, _conditions(scope, wanted, condition, looks_up=looks_up), parameters, limit)
         if found.next is None or len(found.ids) == limit:
             return found
         if farthest is None or farthest.next is None or _is_older(found.next, farthest.next):
@@ -92,12 +95,14 @@ class _Stream:
     column: str = ""
     keys: str = ""
     """The parameter with the keys; empty: one stream of all rows."""
+    has_status: bool = False
+    """Whether it has only commands in a status that is wanted."""
 
 
 def _streams(conn: Connection, scope: Scope, wanted: Filter, parameters: dict[str, Any]) -> Iterator[_Stream]:
     """Yield the indexes that fit, the most selective first."""
     if wanted.agent_id is not None and wanted.statuses is not None and wanted.statuses <= ALIVE:
-        yield _Stream(source=_ALIVE_OF_AGENT)
+        yield _Stream(source=_ALIVE_OF_AGENT, has_status=True)
     if wanted.session_id is not None:
         parameters["session_ids"] = [wanted.session_id]
         yield _Stream(column="session_id", keys="session_ids")
@@ -110,14 +115,14 @@ def _streams(conn: Connection, scope: Scope, wanted: Filter, parameters: dict[st
         if few is not None:
             parameters["agent_ids"] = few
             yield _Stream(column="agent_id", keys="agent_ids")
+    if wanted.statuses is not None:
+        yield _Stream(source="agent_commands", column="lower(r.status)", keys="statuses", has_status=True)
     if wanted.action is not None:
         parameters["actions"] = [wanted.action]
         yield _Stream(column="action", keys="actions")
     if wanted.submitted_by is not None:
         parameters["submitters"] = [wanted.submitted_by]
         yield _Stream(column="submitted_by", keys="submitters")
-    if wanted.statuses is not None:
-        yield _Stream(source="agent_commands", column="lower(r.status)", keys="statuses")
     if wanted.statuses is None or wanted.since or wanted.until:
         yield _Stream()
 
@@ -143,7 +148,7 @@ def _few_agents(
     return [agent_id for (agent_id,) in rows] if len(rows) <= FEW_AGENTS else None
 
 
-def _conditions(scope: Scope, wanted: Filter, condition: str) -> str:
+def _conditions(scope: Scope, wanted: Filter, condition: str, *, looks_up: bool) -> str:
     """Return the conditions on an entry `w`.
 
     What is in another table is a scalar subquery: the planner joins it to nothing, so that it is read for each entry by its key
@@ -153,7 +158,7 @@ def _conditions(scope: Scope, wanted: Filter, condition: str) -> str:
     for column in ("agent_id", "session_id", "action", "submitted_by"):
         if getattr(wanted, column) is not None:
             conditions.append(f"w.{column} = %({column})s")
-    if wanted.statuses is not None:
+    if looks_up:
         conditions.append(
             "(select c.status from agent_commands c where c.command_id = w.command_id) = any(%(statuses)s::text[])"
         )

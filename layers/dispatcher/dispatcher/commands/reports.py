@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from dispatcher.agents import changes
 from dispatcher.commands.claims import Claim, claim_of, new_token
 from dispatcher.platform import settings
 from dispatcher.platform.database import Connection
@@ -16,6 +17,7 @@ from dispatcher.protocol.decoding import (
     Cancelled,
     Completed,
     Confirm,
+    Facts,
     Failed,
     Heartbeat,
     Progress,
@@ -95,6 +97,8 @@ def receive(conn: Connection, said: Said, observer: SessionObserver, *, claim: b
             observer.reported(conn, said.agent_id, message)
         elif isinstance(message, Resume):
             moved += _resume(conn, said, message)
+        elif isinstance(message, Facts):
+            changes.take_facts(conn, said.agent_id, said.connection_id, message.facts)
     return Received(
         counts=True,
         too_many="too_many" in kinds,
