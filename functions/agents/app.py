@@ -19,6 +19,7 @@ from dispatcher.api.agent_schemas import (
     AgentPage,
     AgentPatchRequest,
     AgentRequest,
+    AgentWhyDocument,
     KeyDocument,
     KeyList,
     NewAgentDocument,
@@ -33,6 +34,7 @@ from dispatcher.api.enrolment_schemas import (
     NewEnrolmentTokenDocument,
 )
 from dispatcher.api.resolver import Api, Cursor, Limit, Selecting, answer_page, answer_with, no_content
+from dispatcher.commands import agent_explanation
 from dispatcher.platform import database
 from dispatcher.platform.gateway import ApiGateway
 from dispatcher.platform.observability import logger
@@ -135,6 +137,14 @@ def delete(agent_id: str) -> Response[None]:
     with database.connect() as conn:
         registry.delete(conn, ApiGateway.from_environment(), agent_id, by)
     return no_content()
+
+
+@api.get("/api/v1/agents/<agent_id>/why")
+def read_why(agent_id: str) -> AgentWhyDocument:
+    """Compute the one reason why an agent has nothing delivered, and what would unblock it."""
+    scope = api.operator_with(Role.READER).scope
+    with database.connect() as conn:
+        return AgentWhyDocument.model_validate(agent_explanation.explain(conn, agent_id, scope))
 
 
 @api.post("/api/v1/agents/<agent_id>/approve")

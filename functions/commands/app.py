@@ -18,6 +18,7 @@ from dispatcher.api.command_schemas import (
     CommandPage,
     HistoryEntryDocument,
     HistoryPage,
+    OverviewDocument,
     RedriveRequest,
     SubmitListRequest,
     SubmitRequest,
@@ -36,7 +37,7 @@ from dispatcher.api.resolver import (
     answer_with,
 )
 from dispatcher.api.schema_base import Moment
-from dispatcher.commands import bulk, cancellation, command_records, explanation, submission
+from dispatcher.commands import bulk, cancellation, command_records, explanation, overview, submission
 from dispatcher.commands.command_lists import Position
 from dispatcher.commands.command_records import LARGE_COLUMNS, Command
 from dispatcher.commands.delivery import deliver_at_once
@@ -239,6 +240,17 @@ def redrive(
         ).command
         deliver_at_once(conn, gateway, command.agent_id, api.deadline)
     return _accepted(command)
+
+
+@api.get("/api/v1/overview")
+def read_overview() -> OverviewDocument:
+    """Read the figures of the fleet: presence, statuses, what happens by minute, how long commands take.
+
+    They are as of `at`.  In the series a minute is complete soon after its end; the latencies are those of the last hour.
+    """
+    scope = api.operator_with(Role.READER).scope
+    with database.connect() as conn:
+        return OverviewDocument.model_validate(overview.read(conn, scope))
 
 
 def _accepted(command: Command) -> Response[CommandDocument]:

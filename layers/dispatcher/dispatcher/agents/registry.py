@@ -46,7 +46,7 @@ class Agent:
         return cls(presence=presence_of(silent, mute=mute), **columns)
 
 
-COUNTED = 1000
+COUNTED = 200
 """The most pending commands that are counted for an agent: the first ones in the order of delivery."""
 COLUMNS = """a.agent_id, a.platform, a.region, a.labels, a.facts, a.capacity, a.metadata, a.approval, a.created_at, a.registered_at,
     case when a.connection_id is not null then extract(epoch from now() - a.last_seen_at)::float8 end as silent,

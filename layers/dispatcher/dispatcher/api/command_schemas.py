@@ -249,3 +249,33 @@ class WhyDocument(Document):
     reason: str
     sentence: str
     unblock: str | None
+
+
+class MinuteDocument(Document):
+    """What happened in one minute."""
+
+    minute: datetime
+    accepted: int
+    sent: int
+    completed: int
+    failed: int
+
+
+class PresenceDocument(Document):
+    """Agents by presence."""
+
+    online: int = 0
+    degraded: int = 0
+    offline: int = 0
+
+
+class OverviewDocument(Document):
+    """Figures of the agents and commands that the operator may see."""
+
+    at: datetime
+    agents: PresenceDocument
+    commands: dict[str, int]
+    oldest_due_seconds: float
+    dead_last_24h: Annotated[int, Field(serialization_alias="deadLast24h")]
+    series: list[MinuteDocument]
+    latency: dict[str, dict[str, float | None]]

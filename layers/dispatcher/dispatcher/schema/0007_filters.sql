@@ -40,3 +40,27 @@ end $$;
 -- as many indexes as before.
 create index agent_commands_listed_by_time on agent_commands (lower(status), created_at, seq);
 drop index agent_commands_listed_by_status;
+
+-- ── Overview ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+-- The figures of GET /api/v1/overview, for each label limit that somebody asks with; null: without a limit.
+create table overviews (
+    overview_id  bigint generated always as identity primary key,
+    labels       jsonb unique nulls not distinct check (jsonb_typeof(labels) = 'object'),
+    figures      jsonb not null default '{}',
+    rolled_until timestamptz not null default date_trunc('minute', now() - interval '10 minutes'),
+    refreshed_at timestamptz,
+    took         double precision not null default 0,   -- seconds of the last refresh
+    asked_at     timestamptz not null default now()
+);
+insert into overviews (labels) values (null);
+-- Transitions of commands by minute, from the history.
+create table overview_minutes (
+    overview_id bigint not null references overviews on delete cascade,
+    minute      timestamptz not null,
+    accepted    integer not null,
+    sent        integer not null,
+    completed   integer not null,
+    failed      integer not null,
+    dead        integer not null,
+    primary key (overview_id, minute)
+);
