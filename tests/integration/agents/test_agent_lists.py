@@ -55,7 +55,9 @@ def fleet(conn: Connection) -> Connection:
         from facts_of
         """
     )
-    conn.execute("insert into agents (agent_id, platform, labels, deleted_at) values ('edge-x', 'linux', '{\"half\": \"low\"}', now())")
+    conn.execute(
+        "insert into agents (agent_id, platform, labels, deleted_at) values ('edge-x', 'linux', '{\"half\": \"low\"}', now())"
+    )
     conn.execute(
         """
         insert into agent_commands (agent_id, action, status)

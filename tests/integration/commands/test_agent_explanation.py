@@ -18,10 +18,18 @@ LATER = "now() + interval '1 hour'"
 @pytest.mark.parametrize(
     ("then", "reason", "unblock"),
     [
-        ("update agents set approval = 'pending'", "agent-not-approved", r"An admin calls POST /api/v1/agents/a1/approve\."),
+        (
+            "update agents set approval = 'pending'",
+            "agent-not-approved",
+            r"An admin calls POST /api/v1/agents/a1/approve\.",
+        ),
         ("update agents set connection_id = null", "agent-away", "Start the agent or repair its connection; .*"),
         ("update agents set spoke = false, mute_connections = 2", "agent-mute", r"Restart the agent's process\."),
-        (f"update agents set refusals = 3, throttled_until = {LATER}", "refused", "The service tries again by itself; .*"),
+        (
+            f"update agents set refusals = 3, throttled_until = {LATER}",
+            "refused",
+            "The service tries again by itself; .*",
+        ),
         (f"update agents set throttled_until = {LATER}", "throttled", None),
     ],
 )

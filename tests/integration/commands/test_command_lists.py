@@ -88,9 +88,7 @@ def test_the_pages_of_a_list_are_what_its_filter_means(
 
 def test_few_agents_are_read_one_by_one(fleet: Connection) -> None:
     """So a selector of few agents fills its page, however many commands the others have."""
-    with_row_limit = command_lists.find(
-        fleet, scope=None, wanted=Filter(selector=parse("n=1")), limit=5, rows=100
-    )
+    with_row_limit = command_lists.find(fleet, scope=None, wanted=Filter(selector=parse("n=1")), limit=5, rows=100)
 
     assert len(with_row_limit.ids) == 5
 

@@ -48,7 +48,9 @@ def test_commands_are_listed_by_every_filter(run: Run) -> None:
 @pytest.mark.usefixtures("fleet")
 def test_agents_are_listed_by_every_filter(run: Run) -> None:
     """Each with what waits for it."""
-    status, body = ask(run, "agents", "GET", f"{AGENTS}?selector=region%3Deu&backlog=true&presence=offline&platform=linux")
+    status, body = ask(
+        run, "agents", "GET", f"{AGENTS}?selector=region%3Deu&backlog=true&presence=offline&platform=linux"
+    )
     searched = ask(run, "agents", "GET", f"{AGENTS}?search=S-&approval=approved", labels=US)[1]["agents"]
 
     assert status == 200
@@ -67,7 +69,9 @@ def test_agents_are_listed_by_every_filter(run: Run) -> None:
         ("commands", "POST", f"{LIST}/cancel", {"filter": {"selector": "env in prod"}}, "body/filter/selector"),
     ],
 )
-def test_a_bad_selector_is_refused_with_its_place(run: Run, function: str, method: str, path: str, body: Any, at: str) -> None:
+def test_a_bad_selector_is_refused_with_its_place(
+    run: Run, function: str, method: str, path: str, body: Any, at: str
+) -> None:
     """As every other mistake of a request."""
     status, problem = ask(run, function, method, path, body)
 
@@ -80,7 +84,9 @@ def test_a_bad_selector_is_refused_with_its_place(run: Run, function: str, metho
 def test_a_patch_merges_labels_and_region(run: Run, conn: Connection, content_type: str) -> None:
     """A label that is null is removed; what is not named stays; the audit log has both."""
     path = f"{AGENTS}/eu-1"
-    first = ask(run, "agents", "PATCH", path, {"labels": {"zone": "eu-1", "old": "x"}, "region": "r"}, content_type=content_type)
+    first = ask(
+        run, "agents", "PATCH", path, {"labels": {"zone": "eu-1", "old": "x"}, "region": "r"}, content_type=content_type
+    )
     second = ask(run, "agents", "PATCH", path, {"labels": {"old": None}}, content_type=content_type)
     third = ask(run, "agents", "PATCH", path, {"region": None}, content_type=content_type)
 

@@ -35,7 +35,9 @@ def fleet(conn: Connection) -> Connection:
         from generate_series(0, 100) n
         """
     )
-    conn.execute("update agent_commands set status = 'failed', moves = moves + 1, completed_at = now() where command_id = 'k3'")
+    conn.execute(
+        "update agent_commands set status = 'failed', moves = moves + 1, completed_at = now() where command_id = 'k3'"
+    )
     return conn
 
 
@@ -60,7 +62,9 @@ def test_the_overview_counts_what_there_is(run: Run) -> None:
     }
     assert seen["deadLast24h"] == 1
     assert len(seen["series"]) == 60
-    sums = {name: sum(minute[name] for minute in seen["series"]) for name in ("accepted", "sent", "completed", "failed")}
+    sums = {
+        name: sum(minute[name] for minute in seen["series"]) for name in ("accepted", "sent", "completed", "failed")
+    }
     assert sums == {"accepted": 104, "sent": 0, "completed": 101, "failed": 1}
     assert seen["latency"]["acceptedToSent"] == pytest.approx({"p50": 5, "p95": 9.5, "p99": 9.9})
     assert seen["latency"]["acknowledgedToEnded"] == pytest.approx({"p50": 10, "p95": 10, "p99": 10})
@@ -98,3 +102,33 @@ def test_a_minute_is_counted_once_however_often_the_sweep_runs(run: Run, fleet: 
         fleet.execute("update overviews set refreshed_at = refreshed_at - interval '1 h'")
 
     assert sum(minute["accepted"] for minute in overview(run)["series"]) == 104
+
+
+@pytest.mark.parametrize("labels", [None, {"region": "eu"}], ids=["all", "eu"])
+def test_the_statuses_are_those_of_the_table_whatever_happens(run: Run, fleet: Connection, labels: Any) -> None:
+    """Commands are counted once; then moves, new and deleted commands and other labels change the figures."""
+    visible = "" if labels is None else 'join agents a on a.agent_id = c.agent_id and a.labels @> \'{"region": "eu"}\''
+    steps = [
+        "update agent_commands set status = 'completed', moves = moves + 1, completed_at = now() where command_id = 'k1'",
+        "insert into agent_commands (agent_id, action) select 'eu-' || 1 + n % 2, 'noop' from generate_series(1, 9) n",
+        "delete from agent_commands where command_id in ('c1', 'c2')",
+        "update agents set labels = '{\"region\": \"eu\"}' where agent_id = 'us-1'",
+        "update agents set labels = '{}' where agent_id = 'eu-1'",
+        # Time passes: what happened becomes final.
+        """update command_history set at = at - interval '3 minutes';
+           update command_deletions set at = at - interval '3 minutes';
+           update overviews set rolled_until = rolled_until - interval '3 minutes'""",
+        "update overviews set asked_at = now()",
+        "update agent_commands set status = 'cancelled', moves = moves + 1, completed_at = now() where status = 'pending'",
+    ]
+
+    for step in steps:
+        overview(run, labels=labels)
+        fleet.execute(step.encode())
+        fleet.execute("update overviews set refreshed_at = refreshed_at - interval '1 h', took = 0")
+        expected = fleet.execute(
+            f"select c.status, count(*) from agent_commands c {visible} group by c.status".encode()
+        ).fetchall()
+
+        shown = overview(run, labels=labels)["commands"]
+        assert {status: n for status, n in shown.items() if n} == dict(expected), step

@@ -60,9 +60,7 @@ def change(conn: Connection, agent_id: str, patch: AgentPatch, by: Operator) -> 
         return registry.find(conn, agent_id, by.scope)
 
 
-def _require_own_side(
-    conn: Connection, before: Mapping[str, Any], after: Mapping[str, str], by: Operator
-) -> None:
+def _require_own_side(conn: Connection, before: Mapping[str, Any], after: Mapping[str, str], by: Operator) -> None:
     """Raise NotAllowed if the agent would come into the reach of operators who are not limited to a part of this one's."""
     if by.scope is None:
         return

@@ -51,7 +51,11 @@ class Selector:
         """The condition in SQL, on agents under the alias `a`, with the parameters `label_0`, `label_1`, …."""
         return " and ".join(
             f"{'not ' if requirement.negated else ''}"
-            + (f"a.labels ? %(label_{n})s" if requirement.values is None else f"a.labels @> any(%(label_{n})s::jsonb[])")
+            + (
+                f"a.labels ? %(label_{n})s"
+                if requirement.values is None
+                else f"a.labels @> any(%(label_{n})s::jsonb[])"
+            )
             for n, requirement in enumerate(self.requirements)
         )
 

@@ -127,9 +127,7 @@ def _matching(
     return found.ids
 
 
-def _record(
-    conn: Connection, action: str, deed: BulkDeed, by: Operator, *, matched: int, changed: int
-) -> None:
+def _record(conn: Connection, action: str, deed: BulkDeed, by: Operator, *, matched: int, changed: int) -> None:
     wanted = deed.wanted
     named: dict[str, Any] = {
         "agentId": wanted.agent_id,

@@ -193,11 +193,8 @@ def _parameters(scope: Scope, wanted: Filter, before: Position | None) -> dict[s
     }
 
 
-def _read(
-    conn: Connection, stream: _Stream, conditions: str, parameters: dict[str, Any], limit: int
-) -> Found:
+def _read(conn: Connection, stream: _Stream, conditions: str, parameters: dict[str, Any], limit: int) -> Found:
     """Read the entries of a stream until `limit` of them fit the conditions."""
-    several = bool(stream.keys) and len(parameters[stream.keys]) > 1
     keys = f"unnest(%({stream.keys})s::text[])" if stream.keys else "(values (null))"
     share = f"%(rows)s / greatest(1, cardinality(%({stream.keys})s::text[]))" if stream.keys else "%(rows)s"
     column = stream.column if stream.column.startswith("lower(") else f"r.{stream.column}"
@@ -210,8 +207,8 @@ def _read(
         order by r.created_at desc, r.seq desc"""
     rows = conn.execute(
         f"""
-        with found as materialized (
-            select f.command_id, f.created_at, f.seq
+        with each as materialized (
+            select k.key, f.command_id, f.created_at, f.seq
             from {keys} as k (key)
             cross join lateral (
                 select w.command_id, w.created_at, w.seq
@@ -219,14 +216,14 @@ def _read(
                 where {conditions}
                 order by w.created_at desc, w.seq desc
                 limit %(limit)s + 1) as f
-            order by f.created_at desc, f.seq desc
-            limit %(limit)s + 1
+        ), found as materialized (
+            select command_id, created_at, seq from each order by created_at desc, seq desc limit %(limit)s + 1
         ), cut as materialized (
             -- Where an index was left before its end; further back its commands are not known.
             select e.created_at, e.seq
             from {keys} as k (key)
             cross join lateral ({entries} offset {share} - 1 limit 1) as e
-            where (select count(*) from found) <= %(limit)s or {"true" if several else "false"}
+            where (select count(*) from each where each.key is not distinct from k.key) <= %(limit)s
             order by e.created_at desc, e.seq desc
             limit 1
         )

@@ -47,9 +47,7 @@ def explain(conn: Connection, command_id: str, scope: Scope) -> Reason:
         raise UnknownCommand(f"There is no command {command_id!r}.", commandId=command_id)
     status = Status(row["status"])
     why = of_pending(row) if status is Status.PENDING else _of(status, row)
-    return Reason(
-        command_id=command_id, status=status, reason=why.reason, sentence=why.sentence, unblock=why.unblock
-    )
+    return Reason(command_id=command_id, status=status, reason=why.reason, sentence=why.sentence, unblock=why.unblock)
 
 
 def diagnostics(conn: Connection, command_id: str) -> dict[str, Any] | None:

@@ -1,9 +1,11 @@
 """The overview: figures of the fleet that are computed now and then, so that to ask for them reads a few rows.
 
 Each label limit has its own figures, from the first time that somebody asks with it.  The sweep refreshes them, and so does a
-request where that is quick.  A refresh is not repeated before REST times as long as it took: so the figures of a large table take
-about one hundredth of one processor, and get older instead.  What costs most is to count the commands by status, which reads an
-index of all of them; a million take about half a second.
+request where that is quick.  A refresh is not repeated before REST times as long as it took: so it takes at most one hundredth of
+one processor, and the figures get older instead.
+
+Commands are counted once, when figures begin.  From then on a refresh adds what the history says of the last minutes, which an
+index by time finds: it reads each transition about twice, however many commands there are.
 """
 
 from dataclasses import dataclass, field
@@ -23,8 +25,10 @@ LEAST_REST_SECONDS = 1.0
 INLINE_SECONDS = 0.1
 """A request refreshes the figures itself if that took less than this the last time."""
 SERIES_MINUTES = 60
-SAMPLE = 10_000
+SAMPLE = 2000
 """The commands that the latencies are of: those that ended last, within an hour."""
+WINDOWS = 12
+"""How many times ten minutes one refresh makes up for, after the sweep did not run for a while."""
 SCOPES = 20
 """The label limits whose figures one sweep refreshes."""
 
@@ -104,6 +108,7 @@ def refresh_asked(conn: Connection) -> None:
     ).fetchall()
     for (labels,) in rows:
         _refresh(conn, labels, inline=False)
+    conn.execute("delete from command_deletions where at < now() - interval '3 days'")
     conn.execute("delete from overviews where labels is not null and asked_at < now() - interval '7 days'")
 
 
@@ -153,10 +158,10 @@ def _refresh(conn: Connection, scope: Scope, *, inline: bool) -> None:
         if due is None:
             return
         parameters["overview_id"] = due[0]
-        conn.execute(_ROLL_UP, parameters)
+        commands = _roll_up(conn, parameters)
         figures = {
             "agents": _agents(conn, parameters),
-            "commands": _commands(conn, parameters),
+            "commands": {status: 0 for status in Status} | commands,
             "oldest_due_seconds": _oldest_due(conn, scope, parameters),
             "latency": _latency(conn, parameters),
         }
@@ -165,10 +170,7 @@ def _refresh(conn: Connection, scope: Scope, *, inline: bool) -> None:
             update overviews
             set figures = %(figures)s,
                 refreshed_at = clock_timestamp(),
-                took = extract(epoch from clock_timestamp() - now()),
-                -- A minute is final half a minute after its end: no transition is committed later than that.
-                rolled_until = least(
-                    rolled_until + interval '10 minutes', date_trunc('minute', now() - interval '30 seconds'))
+                took = extract(epoch from clock_timestamp() - now())
             where overview_id = %(overview_id)s
             """,
             parameters | {"figures": Jsonb(figures)},
@@ -179,15 +181,106 @@ def _refresh(conn: Connection, scope: Scope, *, inline: bool) -> None:
         )
 
 
-# Counts the minutes that are not final anew, at most ten; the index of the history by time finds their rows.
-_ROLL_UP = f"""
-    with transitions as (
+def _roll_up(conn: Connection, parameters: dict[str, Any]) -> dict[str, int]:
+    """Add the transitions of the last minutes; return the commands by status."""
+    shown: dict[str, int] = {}
+    for _ in range(WINDOWS):
+        conn.execute(_MINUTES, parameters)
+        row = conn.execute("select counted from overviews where overview_id = %(overview_id)s", parameters).fetchone()
+        if row is None or row[0] is None:
+            conn.execute(_BEGIN, parameters)
+            # One statement sees the commands and the history as of the same moment.
+            counted = dict(conn.execute(_COUNT, parameters).fetchall())
+        else:
+            counted = row[0]
+        rows = conn.execute(_CHANGES, parameters).fetchall()
+        final = {status: number for status, number, _ in rows}
+        recent = {status: number for status, _, number in rows}
+        base = _sum(counted, final)
+        shown = _sum(base, recent)
+        done = conn.execute(_ADVANCE, parameters | {"counted": Jsonb(base)}).fetchone()
+        if done is None or done[0]:
+            break
+    return shown
+
+
+def _sum(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
+    return {status: one.get(status, 0) + other.get(status, 0) for status in one | other}
+
+
+# What happened from `rolled_until` on, for ten minutes.  A minute is final half a minute after its end: no transition is committed
+# later than that.
+_WINDOW = """
+    o as (
+        select
+            rolled_until as since,
+            rolled_until + interval '10 minutes' as till,
+            greatest(rolled_until, least(
+                rolled_until + interval '10 minutes', date_trunc('minute', now() - interval '30 seconds'))) as final
+        from overviews
+        where overview_id = %(overview_id)s
+    )"""
+_VISIBLE = f"""(%(scope)s::jsonb is null or coalesce((
+    select {OWNER_IN_SCOPE} from agent_commands c where c.command_id = h.command_id), false))"""
+_CHANGED = f"""
+    moves as (
+        select h.from_status, h.to_status, h.at
+        from command_history h
+        where h.at >= (select since from o)
+          and h.at < (select till from o)
+          and h.to_status <> 'deleted'
+          and {_VISIBLE}
+    ), changes as (
+        select to_status as status, at, 1 as number from moves
+        union all
+        select from_status, at, -1 from moves where from_status is not null
+        union all
+        select d.status, d.at, -d.number
+        from command_deletions d
+        where d.at >= (select since from o)
+          and d.at < (select till from o)
+          and (%(scope)s::jsonb is null
+               or exists (select from agents a where a.agent_id = d.agent_id and a.labels @> %(scope)s::jsonb))
+    )"""
+_CHANGES = f"""
+    with {_WINDOW}, {_CHANGED}
+    select
+        status,
+        coalesce(sum(number) filter (where at < (select final from o)), 0)::integer,
+        coalesce(sum(number) filter (where at >= (select final from o)), 0)::integer
+    from changes
+    group by status
+    """
+_COUNT = f"""
+    with {_WINDOW}, {_CHANGED}
+    select status, sum(number)::integer
+    from (
+        select c.status, count(*) as number from agent_commands c where {OWNER_IN_SCOPE} group by c.status
+        union all
+        select status, -number from changes) as counted
+    group by status
+    """
+_BEGIN = """
+    update overviews
+    set rolled_until = date_trunc('minute', now() - interval '30 seconds')
+    where overview_id = %(overview_id)s
+    """
+_ADVANCE = f"""
+    with {_WINDOW}
+    update overviews
+    set counted = %(counted)s,
+        rolled_until = o.final
+    from o
+    where overview_id = %(overview_id)s
+    returning o.till > now()
+    """
+_MINUTES = f"""
+    with {_WINDOW}, transitions as (
         select date_trunc('minute', h.at) as minute, h.from_status, h.to_status
         from command_history h
-        where h.at >= (select rolled_until from overviews where overview_id = %(overview_id)s)
-          and h.at < (select rolled_until + interval '11 minutes' from overviews where overview_id = %(overview_id)s)
-          and (%(scope)s::jsonb is null or coalesce((
-              select {OWNER_IN_SCOPE} from agent_commands c where c.command_id = h.command_id), false))
+        where h.at >= (select date_trunc('minute', since) from o)
+          and h.at < (select till from o)
+          and {_VISIBLE}
     )
     insert into overview_minutes (overview_id, minute, accepted, sent, completed, failed, dead)
     select
@@ -206,7 +299,7 @@ _ROLL_UP = f"""
         completed = excluded.completed,
         failed = excluded.failed,
         dead = excluded.dead
-    """.encode()
+    """
 
 
 def _agents(conn: Connection, parameters: dict[str, Any]) -> dict[str, int]:
@@ -223,13 +316,6 @@ def _agents(conn: Connection, parameters: dict[str, Any]) -> dict[str, int]:
         parameters,
     ).fetchone()
     return dict(zip(("online", "degraded", "offline"), row or (0, 0, 0), strict=True))
-
-
-def _commands(conn: Connection, parameters: dict[str, Any]) -> dict[str, int]:
-    rows = conn.execute(
-        f"select c.status, count(*) from agent_commands c where {OWNER_IN_SCOPE} group by c.status", parameters
-    ).fetchall()
-    return {status: 0 for status in Status} | dict(rows)
 
 
 def _oldest_due(conn: Connection, scope: Scope, parameters: dict[str, Any]) -> float:

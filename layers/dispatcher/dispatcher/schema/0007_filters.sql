@@ -46,13 +46,19 @@ drop index agent_commands_listed_by_status;
 create table overviews (
     overview_id  bigint generated always as identity primary key,
     labels       jsonb unique nulls not distinct check (jsonb_typeof(labels) = 'object'),
+    -- Commands by status after the transitions until `rolled_until`; null: they must be counted.  Later transitions are in the
+    -- history only, because a transaction may still add to them.
+    counted      jsonb,
+    rolled_until timestamptz not null default date_trunc('minute', now() - interval '9 minutes'),
     figures      jsonb not null default '{}',
-    rolled_until timestamptz not null default date_trunc('minute', now() - interval '10 minutes'),
     refreshed_at timestamptz,
     took         double precision not null default 0,   -- seconds of the last refresh
     asked_at     timestamptz not null default now()
 );
-insert into overviews (labels) values (null);
+-- Nobody writes commands during this migration, since the index above.
+insert into overviews (labels, counted, rolled_until)
+select null, coalesce(jsonb_object_agg(c.status, c.number), '{}'), clock_timestamp()
+from (select status, count(*) as number from agent_commands group by status) as c;
 -- Transitions of commands by minute, from the history.
 create table overview_minutes (
     overview_id bigint not null references overviews on delete cascade,
@@ -64,3 +70,40 @@ create table overview_minutes (
     dead        integer not null,
     primary key (overview_id, minute)
 );
+
+-- How many commands were deleted, because with a command its history goes.
+create table command_deletions (
+    at       timestamptz not null default clock_timestamp(),
+    agent_id text not null,
+    status   text not null,
+    number   integer not null
+);
+create index command_deletions_at on command_deletions (at);
+create or replace function agent_commands_record_delete() returns trigger language plpgsql as $$
+begin
+    delete from command_list where seq = any(array(select seq from removed));
+    insert into command_deletions (agent_id, status, number)
+    select agent_id, status, count(*) from removed group by agent_id, status;
+    insert into command_history (command_id, from_status, to_status, attempt, epoch, cause, by_hand)
+    select command_id, status, 'deleted', attempt, epoch, 'deleted by hand', true
+    from removed
+    where completed_at is null
+       or completed_at > now() - interval '1 day';
+    if found then
+        -- Without the command nobody knows whose limit its history belongs to.
+        update overviews set counted = null where labels is not null;
+    end if;
+    return null;
+end $$;
+
+-- An agent with other labels, or another agent of the same id, brings its commands under other limits.
+create function agents_moved() returns trigger language plpgsql as $$
+begin
+    update overviews
+    set counted = null
+    where labels is not null
+      and (old.labels @> labels or new.labels @> labels)
+      and (old.labels <> new.labels or old.incarnation <> new.incarnation);
+    return null;
+end $$;
+create trigger agents_moved after update of labels, incarnation on agents for each row execute function agents_moved();
