@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Body, Query
+from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from dispatcher.access.roles import Role
@@ -48,15 +49,12 @@ from dispatcher.platform.gateway import ApiGateway
 from dispatcher.platform.observability import logger
 
 COMMANDS = "/api/v1/commands"
-BULK_RESPONSES = {
+BULK_RESPONSES: dict[int, OpenAPIResponse] = {
     HTTPStatus.OK: {
         "description": "Nothing was done: a dry run",
         "content": {"application/json": {"model": BulkDocument}},
     },
-    HTTPStatus.ACCEPTED: {
-        "description": "Done",
-        "content": {"application/json": {"model": BulkDocument}},
-    },
+    HTTPStatus.ACCEPTED: {"description": "Done", "content": {"application/json": {"model": BulkDocument}}},
 }
 api = Api()
 

@@ -70,7 +70,7 @@ def test_agents_are_listed_by_every_filter(run: Run) -> None:
     ],
 )
 def test_a_bad_selector_is_refused_with_its_place(
-    run: Run, function: str, method: str, path: str, body: Any, at: str
+    run: Run, *, function: str, method: str, path: str, body: Any, at: str
 ) -> None:
     """As every other mistake of a request."""
     status, problem = ask(run, function, method, path, body)

@@ -1,7 +1,7 @@
 """Which agents a filter means, ordered by id, found by an index and within a bounded number of rows.
 
-As with commands (`commands/command_lists.py`): the indexes that fit a part of the filter are tried one after another, and if each
-would take too many rows, the page ends early and says where the next one begins.
+The index that fits the filter best is read in the order of ids.  If that would take too many rows, the page ends early and says
+where the next one begins, as for commands (`commands/command_lists.py`).
 """
 
 from dataclasses import dataclass

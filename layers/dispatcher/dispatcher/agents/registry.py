@@ -48,7 +48,8 @@ class Agent:
 
 COUNTED = 200
 """The most pending commands that are counted for an agent: the first ones in the order of delivery."""
-COLUMNS = """a.agent_id, a.platform, a.region, a.labels, a.facts, a.capacity, a.metadata, a.approval, a.created_at, a.registered_at,
+COLUMNS = """a.agent_id, a.platform, a.region, a.labels, a.facts, a.capacity, a.metadata, a.approval, a.created_at,
+    a.registered_at,
     case when a.connection_id is not null then extract(epoch from now() - a.last_seen_at)::float8 end as silent,
     not a.spoke and a.mute_connections >= 2 as mute,
     a.connected_at, a.last_seen_at, a.active_sessions"""

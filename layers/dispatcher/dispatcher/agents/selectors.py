@@ -122,28 +122,28 @@ class _Reader:
             return Requirement(key=key, values=self._set())
         if self.take("notin"):
             return Requirement(key=key, values=self._set(), negated=True)
-        if self._token not in {",", ""}:
+        if self._text not in {",", ""}:
             self._fail("`=`, `==`, `!=`, `in`, `notin`, `,` or the end")
         return Requirement(key=key)
 
     def take(self, token: str) -> bool:
         """Go on if this token is the next one."""
-        if self._token != token:
+        if self._text != token:
             return False
         self._next += 1
         return True
 
     def expect(self, token: str, wanted: str) -> None:
-        if self._token != token:
+        if self._text != token:
             self._fail(wanted)
         self._next += 1
 
     @property
-    def _token(self) -> str:
+    def _text(self) -> str:
         return self._tokens[min(self._next, len(self._tokens) - 1)][0]
 
     def _word(self, wanted: str) -> str:
-        word = self._token
+        word = self._text
         if word in _SIGNS:
             self._fail(wanted)
         self._next += 1
@@ -151,11 +151,11 @@ class _Reader:
 
     def _value(self) -> str:
         # `env=` means the empty value.
-        return "" if self._token in {",", ")", ""} else self._word("a value")
+        return "" if self._text in {",", ")", ""} else self._word("a value")
 
     def _set(self) -> tuple[str, ...]:
         self.expect("(", "`(`")
-        if self._token == ")":
+        if self._text == ")":
             self._fail("a value")
         values = [self._value()]
         while self.take(","):

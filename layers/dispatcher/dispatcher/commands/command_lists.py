@@ -155,9 +155,8 @@ def _conditions(scope: Scope, wanted: Filter, condition: str, *, looks_up: bool)
     and never as a whole.
     """
     conditions = [condition]
-    for column in ("agent_id", "session_id", "action", "submitted_by"):
-        if getattr(wanted, column) is not None:
-            conditions.append(f"w.{column} = %({column})s")
+    columns = ("agent_id", "session_id", "action", "submitted_by")
+    conditions += [f"w.{column} = %({column})s" for column in columns if getattr(wanted, column) is not None]
     if looks_up:
         conditions.append(
             "(select c.status from agent_commands c where c.command_id = w.command_id) = any(%(statuses)s::text[])"

@@ -1,8 +1,8 @@
 """The overview: figures of the fleet that are computed now and then, so that to ask for them reads a few rows.
 
-Each label limit has its own figures, from the first time that somebody asks with it.  The sweep refreshes them, and so does a
-request where that is quick.  A refresh is not repeated before REST times as long as it took: so it takes at most one hundredth of
-one processor, and the figures get older instead.
+Each label limit has its own figures, from the first time that somebody asks with it.  The sweep refreshes them, and so does
+a request where that is quick.  A refresh is not repeated before REST times as long as it took: so it takes at most one
+hundredth of one processor, and the figures get older instead.
 
 Commands are counted once, when figures begin.  From then on a refresh adds what the history says of the last minutes, which an
 index by time finds: it reads each transition about twice, however many commands there are.
@@ -161,7 +161,7 @@ def _refresh(conn: Connection, scope: Scope, *, inline: bool) -> None:
         commands = _roll_up(conn, parameters)
         figures = {
             "agents": _agents(conn, parameters),
-            "commands": {status: 0 for status in Status} | commands,
+            "commands": dict.fromkeys(Status, 0) | commands,
             "oldest_due_seconds": _oldest_due(conn, scope, parameters),
             "latency": _latency(conn, parameters),
         }
@@ -208,8 +208,8 @@ def _sum(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
     return {status: one.get(status, 0) + other.get(status, 0) for status in one | other}
 
 
-# What happened from `rolled_until` on, for ten minutes.  A minute is final half a minute after its end: no transition is committed
-# later than that.
+# What happened from `rolled_until` on, for ten minutes.  A minute is final half a minute after its end: no transition is
+# committed later than that.
 _WINDOW = """
     o as (
         select
