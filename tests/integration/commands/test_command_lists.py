@@ -64,6 +64,10 @@ FILTERS: list[tuple[Filter, str]] = [
         "created_at >= '2026-01-01 01:00Z' and created_at < '2026-01-01 02:00Z'",
     ),
     (Filter(selector=parse("half=low,n notin (3)")), "agent_id in ('a0', 'a1', 'a2', 'a4')"),
+    (
+        Filter(selector=parse("half=low"), statuses=frozenset({PENDING, SENT})),
+        "agent_id ~ '^a[0-4]$' and status in ('pending', 'sent')",
+    ),
     (Filter(selector=parse("!half")), "false"),
     (Filter(selector=parse("half!=low"), action="deploy"), "agent_id ~ '^a[5-9]$' and action = 'deploy'"),
 ]

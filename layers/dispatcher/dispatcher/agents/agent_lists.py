@@ -61,7 +61,7 @@ def list_page(
         "limit": limit,
         "rows": rows,
         "queues": min(QUEUES, rows),
-        "search": wanted.search,
+        "search": wanted.search and wanted.search.lower(),
         "approval": wanted.approval,
         "platform": wanted.platform,
         "ids": IDS if rows == ROWS else rows,
@@ -78,7 +78,7 @@ def list_page(
         where a.agent_id = any(%s)
           and a.deleted_at is null
         order by a.agent_id
-        """,
+        """.encode(),
         (ids,),
     )
     return Found(agents=agents, next=following)
@@ -99,7 +99,7 @@ _BY_ID = """
 _BY_TEXT = """
     select i.agent_id
     from (select a.agent_id from agents a where a.agent_id > %(after)s order by a.agent_id limit %(ids)s) as i
-    where strpos(lower(i.agent_id), lower(%(search)s)) > 0
+    where strpos(lower(i.agent_id), %(search)s) > 0
     order by i.agent_id"""
 # From one agent with a queue to the next one, without reading the queues.
 _BY_BACKLOG = """
@@ -160,7 +160,7 @@ def _conditions(scope: Scope, wanted: AgentFilter) -> str:
     if wanted.platform is not None:
         conditions.append("a.platform = %(platform)s")
     if wanted.search:
-        conditions.append("strpos(lower(a.agent_id), lower(%(search)s)) > 0")
+        conditions.append("strpos(lower(a.agent_id), %(search)s) > 0")
     if wanted.backlog is not None:
         waits = "(select true from agent_commands q where q.agent_id = a.agent_id and q.status = 'pending' limit 1)"
         conditions.append(f"{waits} is {'not ' if wanted.backlog else ''}null")

@@ -154,7 +154,7 @@ def find(conn: Connection, agent_id: str, scope: Scope) -> Agent:
         where a.agent_id = %(agent_id)s
           and a.deleted_at is null
           and {AGENT_IN_SCOPE}
-        """,
+        """.encode(),
         {"agent_id": agent_id, "scope": as_parameter(scope)},
     )
     if agent is None:

@@ -16,6 +16,8 @@ MOST = 10_000
 """The most commands that one request changes."""
 ROWS = 100_000
 """The most entries of an index that one request reads, and the most commands that it counts."""
+AGENTS = 5000
+"""Up to so many agents of a selector are looked at one by one."""
 CANCELLED_UNNAMED = ALIVE
 """What is cancelled where the filter names no status."""
 REDRIVEN_UNNAMED = frozenset({Status.FAILED, Status.EXPIRED, Status.DEAD, Status.TIMED_OUT})
@@ -104,6 +106,7 @@ def _matching(
         wanted=replace(deed.wanted, statuses=statuses),
         limit=ROWS,
         rows=ROWS,
+        few=AGENTS,
         condition=condition,
     )
     matched = len(found.ids)

@@ -15,7 +15,7 @@ from dispatcher.agents.selectors import Selector
 from dispatcher.commands.lifecycle import ALIVE, Status
 from dispatcher.platform.database import Connection
 
-ROWS = 5000
+ROWS = 3000
 """The most entries of an index that one page reads; fewer where each needs a look at its command's status."""
 LOOKUPS = 2000
 FEW_AGENTS = 100
@@ -63,15 +63,17 @@ def find(
     before: Position | None = None,
     limit: int,
     rows: int = ROWS,
+    few: int = FEW_AGENTS,
     condition: str = "true",
 ) -> Found:
     """Find the newest commands that fit the filter, up to `limit`, accepted before the position `before`.
 
-    No index is read for more than `rows` entries.  `condition` is one more condition in SQL on `command_list` as `w`.
+    No index is read for more than `rows` entries.  Up to `few` agents of a selector are read one by one.
+    `condition` is one more condition in SQL on `command_list` as `w`.
     """
     parameters = _parameters(scope, wanted, before) | {"limit": limit, "rows": rows}
     farthest: Found | None = None
-    for stream in _streams(conn, scope, wanted, parameters):
+    for stream in _streams(conn, scope, wanted, parameters, few):
         looks_up = wanted.statuses is not None and not stream.has_status
         parameters["rows"] = min(rows, LOOKUPS) if looks_up and rows == ROWS else rows
         found = _read(conn, stream, _conditions(scope, wanted, condition, looks_up=looks_up), parameters, limit)
@@ -97,24 +99,24 @@ class _Stream:
     """The parameter with the keys; empty: one stream of all rows."""
     has_status: bool = False
     """Whether it has only commands in a status that is wanted."""
+    is_short: bool = False
+    """Whether each key has as many rows as a queue at most, so that all are read."""
 
 
-def _streams(conn: Connection, scope: Scope, wanted: Filter, parameters: dict[str, Any]) -> Iterator[_Stream]:
+def _streams(conn: Connection, scope: Scope, wanted: Filter, parameters: dict[str, Any], few: int) -> Iterator[_Stream]:
     """Yield the indexes that fit, the most selective first."""
-    if wanted.agent_id is not None and wanted.statuses is not None and wanted.statuses <= ALIVE:
-        yield _Stream(source=_ALIVE_OF_AGENT, has_status=True)
     if wanted.session_id is not None:
         parameters["session_ids"] = [wanted.session_id]
         yield _Stream(column="session_id", keys="session_ids")
     if wanted.agent_id is not None:
         parameters["agent_ids"] = [wanted.agent_id]
-        yield _Stream(column="agent_id", keys="agent_ids")
+        yield from _of_agents(wanted)
         return  # whoever asks for one agent does not read those of all others
     if (wanted.selector and wanted.selector.finds) or scope:
-        few = _few_agents(conn, scope, wanted.selector, parameters)
-        if few is not None:
-            parameters["agent_ids"] = few
-            yield _Stream(column="agent_id", keys="agent_ids")
+        agent_ids = _few_agents(conn, scope, wanted.selector, parameters, few)
+        if agent_ids is not None:
+            parameters["agent_ids"] = agent_ids
+            yield from _of_agents(wanted)
     if wanted.statuses is not None:
         yield _Stream(source="agent_commands", column="lower(r.status)", keys="statuses", has_status=True)
     if wanted.action is not None:
@@ -127,25 +129,30 @@ def _streams(conn: Connection, scope: Scope, wanted: Filter, parameters: dict[st
         yield _Stream()
 
 
-# At most as many as the queue of an agent may hold.
-_ALIVE_OF_AGENT = """(
-    select * from agent_commands where agent_id = %(agent_id)s and status = 'pending' and 'pending' = any(%(statuses)s::text[])
+# By the two indexes of what is pending and what is under way.
+_ALIVE = """(
+    select * from agent_commands where status = 'pending' and 'pending' = any(%(statuses)s::text[])
     union all
-    select * from agent_commands
-    where agent_id = %(agent_id)s and status in ('sent', 'acknowledged') and status = any(%(statuses)s::text[]))"""
+    select * from agent_commands where status in ('sent', 'acknowledged') and status = any(%(statuses)s::text[]))"""
+
+
+def _of_agents(wanted: Filter) -> Iterator[_Stream]:
+    if wanted.statuses is not None and wanted.statuses <= ALIVE:
+        yield _Stream(source=_ALIVE, column="agent_id", keys="agent_ids", has_status=True, is_short=True)
+    yield _Stream(column="agent_id", keys="agent_ids")
 
 
 def _few_agents(
-    conn: Connection, scope: Scope, selector: Selector | None, parameters: dict[str, Any]
+    conn: Connection, scope: Scope, selector: Selector | None, parameters: dict[str, Any], few: int
 ) -> list[str] | None:
     """Return the agents with these labels if they are few; deleted ones too, whose commands stay."""
     conditions = [selector.condition] if selector else []
     if scope:
         conditions.append("a.labels @> %(scope)s::jsonb")
     rows = conn.execute(
-        f"select a.agent_id from agents a where {' and '.join(conditions)} limit {FEW_AGENTS + 1}".encode(), parameters
+        f"select a.agent_id from agents a where {' and '.join(conditions)} limit {few + 1}".encode(), parameters
     ).fetchall()
-    return [agent_id for (agent_id,) in rows] if len(rows) <= FEW_AGENTS else None
+    return [agent_id for (agent_id,) in rows] if len(rows) <= few else None
 
 
 def _conditions(scope: Scope, wanted: Filter, condition: str, *, looks_up: bool) -> str:
@@ -196,6 +203,8 @@ def _read(conn: Connection, stream: _Stream, conditions: str, parameters: dict[s
     """Read the entries of a stream until `limit` of them fit the conditions."""
     keys = f"unnest(%({stream.keys})s::text[])" if stream.keys else "(values (null))"
     share = f"%(rows)s / greatest(1, cardinality(%({stream.keys})s::text[]))" if stream.keys else "%(rows)s"
+    if stream.is_short:
+        share = "%(rows)s"
     column = stream.column if stream.column.startswith("lower(") else f"r.{stream.column}"
     entries = f"""
         select r.command_id, r.agent_id, r.session_id, r.action, r.submitted_by, r.incarnation, r.created_at, r.seq
@@ -239,6 +248,7 @@ def _read(conn: Connection, stream: _Stream, conditions: str, parameters: dict[s
     if len(ids) > limit:
         _, at, seq = rows[limit - 1]
         return Found(ids=ids[:limit], next=Position(at=at, seq=seq))
-    _, at, seq = rows[-1] if rows else (None, None, None)
-    was_cut = len(ids) < len(rows)
-    return Found(ids=ids, next=Position(at=at, seq=seq) if was_cut else None)
+    if len(ids) == len(rows):
+        return Found(ids=ids, next=None)
+    _, at, seq = rows[-1]
+    return Found(ids=ids, next=Position(at=at, seq=seq))

@@ -190,7 +190,8 @@ def _roll_up(conn: Connection, parameters: dict[str, Any]) -> dict[str, int]:
         if row is None or row[0] is None:
             conn.execute(_BEGIN, parameters)
             # One statement sees the commands and the history as of the same moment.
-            counted = dict(conn.execute(_COUNT, parameters).fetchall())
+            text = _COUNT.replace("{counted}", _ALL if parameters["scope"] is None else _OF_SCOPE)
+            counted = dict(conn.execute(text.encode(), parameters).fetchall())
         else:
             counted = row[0]
         rows = conn.execute(_CHANGES, parameters).fetchall()
@@ -255,11 +256,21 @@ _COUNT = f"""
     with {_WINDOW}, {_CHANGED}
     select status, sum(number)::integer
     from (
-        select c.status, count(*) as number from agent_commands c where {OWNER_IN_SCOPE} group by c.status
+        {{counted}}
         union all
-        select status, -number from changes) as counted
+        select status, -number from changes) as counted (status, number)
     group by status
     """
+_ALL = "select c.status, count(*) as number from agent_commands c group by c.status"
+_OF_SCOPE = """
+        select c.status, count(*)
+        from agents a
+        join command_list l
+            on l.agent_id = a.agent_id
+            and (l.incarnation is null or l.incarnation = a.incarnation)
+        join agent_commands c on c.command_id = l.command_id
+        where a.labels @> %(scope)s::jsonb
+        group by c.status"""
 _BEGIN = """
     update overviews
     set rolled_until = date_trunc('minute', now() - interval '30 seconds')
@@ -348,7 +359,7 @@ def _latency(conn: Connection, parameters: dict[str, Any]) -> dict[str, dict[str
                 filter (where to_acknowledged >= 0),
             percentile_cont(array[0.5, 0.95, 0.99]) within group (order by to_ended::float8) filter (where to_ended >= 0)
         from spans
-        """,
+        """.encode(),
         parameters,
     ).fetchone()
     names = ("acceptedToSent", "sentToAcknowledged", "acknowledgedToEnded")

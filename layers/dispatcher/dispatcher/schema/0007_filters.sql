@@ -49,7 +49,7 @@ create table overviews (
     -- Commands by status after the transitions until `rolled_until`; null: they must be counted.  Later transitions are in the
     -- history only, because a transaction may still add to them.
     counted      jsonb,
-    rolled_until timestamptz not null default date_trunc('minute', now() - interval '9 minutes'),
+    rolled_until timestamptz not null default date_trunc('minute', now() - interval '30 seconds'),
     figures      jsonb not null default '{}',
     refreshed_at timestamptz,
     took         double precision not null default 0,   -- seconds of the last refresh
