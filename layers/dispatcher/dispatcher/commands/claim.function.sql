@@ -29,7 +29,17 @@ begin
     end if;
     begin
         if agent.dialect = 'acknowledging' then
-            chosen := {f}.next_command(p_agent_id, agent.incarnation);
+            -- One at a time: none while one is in flight.
+            chosen := array(
+                select c.command_id
+                from agent_commands c
+                where c.agent_id = p_agent_id
+                  and c.status = 'pending'
+                  and {f}.is_due(c, agent.incarnation)
+                  and not exists (select from agent_commands f where f.agent_id = p_agent_id and f.status = 'sent')
+                order by c.priority desc, c.seq
+                limit 1
+                for no key update of c);
         else
             chosen := {f}.next_commands(agent, false);
         end if;
@@ -107,21 +117,6 @@ begin
         extract(epoch from c.deliver_by - clock_timestamp())::double precision
     from claimed c
     order by c.priority desc, c.seq;
-end $$;
-
--- Choose and lock the next command of an agent that acknowledges one at a time: none while one is in flight.
-create function {f}.next_command(p_agent_id text, p_incarnation bigint) returns text[] language plpgsql as $$
-begin
-    return array(
-        select c.command_id
-        from agent_commands c
-        where c.agent_id = p_agent_id
-          and c.status = 'pending'
-          and {f}.is_due(c, p_incarnation)
-          and not exists (select from agent_commands f where f.agent_id = p_agent_id and f.status = 'sent')
-        order by c.priority desc, c.seq
-        limit 1
-        for no key update of c);
 end $$;
 
 -- Choose and lock the next commands of an agent, in order.

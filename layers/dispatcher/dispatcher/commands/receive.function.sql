@@ -107,13 +107,20 @@ begin
     kind := 'admitted';
     attempt := cardinality(moved);
     return next;
-    if current and p_token is not null and (cardinality(moved) > 0 or p_heartbeat) then
-        begin
-            return query select * from {f}.claim(p_agent_id, p_token);
-        exception when lock_not_available then
-            null;  -- somebody else has the agent; the sweep delivers
-        end;
+    if not current or p_token is null or cardinality(moved) = 0 and not p_heartbeat then
+        return;
     end if;
+    if agent.dialect = 'acknowledging' then
+        -- Its one command is in flight, most often: then there is no need to lock the agent.
+        if exists (select from agent_commands f where f.agent_id = p_agent_id and f.status = 'sent') then
+            return;
+        end if;
+    end if;
+    begin
+        return query select * from {f}.claim(p_agent_id, p_token);
+    exception when lock_not_available then
+        null;  -- somebody else has the agent; the sweep delivers
+    end;
 end $$;
 
 -- What an agent is executing, told after a crash.  What it acknowledged over an older connection and does not name is lost: it
