@@ -112,11 +112,6 @@ def heartbeat_seconds() -> int:
     return int(os.environ.get("HEARTBEAT_SECONDS") or 30)
 
 
-def move_after_seconds() -> int:
-    """Return the age in seconds at which an agent of protocol 2 moves to a new connection: well before the cut after 2 h."""
-    return int(os.environ.get("MOVE_AFTER_SECONDS") or 6300)
-
-
 def late_reports_queue() -> str | None:
     """Return the URL of the queue that keeps reports while the database cannot be reached; None if there is none."""
     return os.environ.get("LATE_REPORTS_QUEUE_URL") or None
