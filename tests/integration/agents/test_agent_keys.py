@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from dispatcher.access.roles import Operator, Role
-from dispatcher.agents import agent_keys, registry
+from dispatcher.agents import agent_keys, connections, registry
 from dispatcher.agents.connections import Origin
-from dispatcher.commands import claims, reconnection
+from dispatcher.commands import claims
 from dispatcher.errors import Conflict
 from dispatcher.platform.database import Connection, open_connection
 from dispatcher.protocol.handshake import Handshake
@@ -69,7 +69,7 @@ def test_a_worker_that_is_posting_loses_its_lease_with_the_agents_rights(conn: C
     create_agent(conn)
     key, _ = agent_keys.issue(conn, "a1", ADMIN)
     origin = Origin(key_id=str(key.key_id))
-    reconnection.record_connection(conn, FakeGateway(), "a1", "c1", handshake=Handshake(), origin=origin)
+    connections.open_connection(conn, FakeGateway(), "a1", "c1", handshake=Handshake(), origin=origin)
     conn.execute("update agents set live = true")
     put(conn, "k1")
     claim = claims.claim(conn, "a1")

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from dispatcher.commands import cancellation, claims, delivery
-from dispatcher.commands.claims import ACK_SECONDS, LEASE_SECONDS, Claim
+from dispatcher.commands.claims import FIRST_ACK_SECONDS, LEASE_SECONDS, Claim
 from dispatcher.commands.delivery import Delivered, deliver
 from dispatcher.commands.sweep import sweep
 from dispatcher.platform.database import Connection, open_connection
@@ -284,7 +284,7 @@ def test_a_worker_stops_posting_before_its_lease_ends(conn: Connection, monkeypa
     assert attempts == [{"k1": 1, "k2": 1}, {"k1": 1, "k2": 2}]
 
 
-@pytest.mark.parametrize("seconds", [LEASE_SECONDS, ACK_SECONDS])
+@pytest.mark.parametrize("seconds", [LEASE_SECONDS, FIRST_ACK_SECONDS])
 def test_a_command_that_was_claimed_too_long_ago_is_not_posted(
     conn: Connection, monkeypatch: pytest.MonkeyPatch, seconds: int
 ) -> None:

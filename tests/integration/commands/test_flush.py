@@ -7,7 +7,6 @@ from dispatcher.agents.connections import Origin
 from dispatcher.commands import flush
 from dispatcher.commands.delivery import Delivered, deliver
 from dispatcher.commands.flush import FlushRequest
-from dispatcher.commands.reconnection import record_connection
 from dispatcher.platform.database import Connection
 from dispatcher.platform.gateway import Posted
 from dispatcher.protocol.handshake import Handshake
@@ -39,9 +38,9 @@ class SlowGateway(FakeGateway):
 
 def record(conn: Connection, gateway: FakeGateway, connection_id: str = "c1") -> FlushRequest:
     """Record a connection whose handshake is not over."""
-    request = record_connection(conn, gateway, "a1", connection_id, handshake=Handshake(), origin=Origin())
-    assert request is not None
-    return request
+    opened = connections.open_connection(conn, gateway, "a1", connection_id, handshake=Handshake(), origin=Origin())
+    assert opened is not None
+    return FlushRequest(agent_id="a1", connection_id=connection_id, epoch=opened.epoch)
 
 
 def test_flush_waits_until_the_handshake_is_over_and_then_delivers(conn: Connection) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dispatcher.agents import presence
+from dispatcher.agents import connections
 from dispatcher.commands import deadlines
 from dispatcher.commands.delivery import deliver
 from dispatcher.platform.database import Connection
@@ -51,12 +51,24 @@ def test_a_report_of_an_old_attempt_settles_the_newer_one_only_if_it_is_a_result
     assert statuses(conn) == {"k1": "completed"}
 
 
-def test_an_ack_over_a_forgotten_connection_does_not_stop_redelivery(conn: Connection) -> None:
+def test_an_ack_over_a_closed_connection_counts_for_the_attempt_that_went_over_it(conn: Connection) -> None:
+    """I7, I17: it may be settled after the $disconnect event; the epoch of the connection is still known."""
+    connect_new_agent(conn)
+    put(conn, "k1")
+    deliver(conn, FakeGateway(), "a1", plenty)
+    connections.forget(conn, "a1", "c1")
+
+    say(conn, "ack", commandId="k1")
+
+    assert statuses(conn) == {"k1": "acknowledged"}
+
+
+def test_an_ack_over_an_unknown_connection_does_not_stop_redelivery(conn: Connection) -> None:
     """I7: it is not known which attempt the ack means; a result counts."""
     connect_new_agent(conn)
     put(conn, "k1")
     deliver(conn, FakeGateway(), "a1", plenty)
-    presence.record_disconnect(conn, "a1", "c1")
+    conn.execute("delete from agent_connections")
 
     say(conn, "ack", commandId="k1")
     after_ack = statuses(conn)
@@ -161,7 +173,7 @@ def test_an_answer_that_arrives_after_its_disconnect_still_counts(conn: Connecti
     connect_new_agent(conn, platform="docker")
     put(conn, "k1", session_id="s1")
     deliver(conn, FakeGateway(), "a1", plenty)
-    presence.record_disconnect(conn, "a1", "c1")
+    connections.forget(conn, "a1", "c1")
 
     answer_session(conn, "s1")
 

@@ -5,14 +5,13 @@ import json
 import pytest
 
 from dispatcher.access.roles import Role
-from dispatcher.commands import settlement
-from dispatcher.commands.settlement import Reporter
+from dispatcher.platform import lambda_api
 from dispatcher.platform.database import Connection
 from dispatcher.protocol.frames import ENVELOPE_BYTES, MESSAGE_BYTES
 from dispatcher.protocol.handshake import DeliveryMode
 from tests.fakes import FakeGateway
 from tests.integration.functions.events import AGENT, COMMANDS, LIST, Run, ask, request
-from tests.rows import connect, connect_new_agent, put, statuses
+from tests.rows import connect, connect_new_agent, create_agent, put, report, report_of, statuses
 
 
 def test_a_command_for_a_connected_agent_is_sent_at_once(
@@ -123,26 +122,40 @@ def test_a_list_is_accepted_as_a_whole_or_not_at_all(run: Run, conn: Connection)
 
     refused = ask(run, "commands", "POST", LIST, [*good, {"agentId": "unknown", "action": "noop"}])
     stored = statuses(conn)
-    status, entries = ask(run, "commands", "POST", LIST, good)
+    status, body = ask(run, "commands", "POST", LIST, good)
 
     assert refused[0] == 404
     assert stored == {}
     assert status == 202
-    assert [entry["action"] for entry in entries] == ["a0", "a1", "a2"]
+    rows = conn.execute("select command_id, action from agent_commands order by seq").fetchall()
+    assert [action for _, action in rows] == ["a0", "a1", "a2"]
+    assert body == {
+        "commands": [{"commandId": each, "agentId": AGENT, "status": "pending"} for each, _ in rows],
+    }
 
 
 @pytest.mark.usefixtures("agent")
 def test_every_command_of_a_list_is_delivered_to_its_own_agent(
-    run: Run, conn: Connection, gateway: FakeGateway
+    run: Run, conn: Connection, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """R31: the original inserted them and dispatched none."""
+    """R31: the original inserted them and dispatched none.  The answer waits for no delivery: `flush` does it."""
     connect(conn, AGENT, "c1")
     connect_new_agent(conn, "a2", "c2")
+    create_agent(conn, "offline")
+    invoked: list[bytes] = []
+    monkeypatch.setattr(lambda_api, "invoke_event", lambda _function, event: invoked.append(event))
 
-    ask(run, "commands", "POST", LIST, [{"agentId": each, "action": "noop"} for each in (AGENT, "a2")])
+    ask(run, "commands", "POST", LIST, [{"agentId": each, "action": "noop"} for each in (AGENT, "a2", "offline")])
+    posted_before_the_answer = list(gateway.frames)
+    events = [json.loads(event) for event in invoked]
+    for event in events:
+        run("flush", event)
 
-    assert gateway.connection_ids == ["c1", "c2"]
-    assert set(statuses(conn).values()) == {"sent"}
+    assert posted_before_the_answer == []
+    assert sorted(events[0]["agentIds"]) == sorted([AGENT, "a2"])
+    assert len(events) == 1
+    assert sorted(gateway.connection_ids) == ["c1", "c2"]
+    assert sorted(statuses(conn).values()) == ["pending", "sent", "sent"]
 
 
 def test_a_commit_that_fails_is_never_answered_with_a_202(run: Run, agent: str, conn: Connection) -> None:
@@ -274,7 +287,7 @@ def test_a_reported_result_of_any_depth_can_be_read(run: Run, agent: str, conn: 
     """I11: an agent cannot make lists unreadable."""
     put(conn, "k1", agent, status="sent", attempt=1, epoch=0)
     result = "[" * 400 + "]" * 400
-    settlement.complete(conn, Reporter(agent_id=agent, epoch=0), [("k1", json.loads(result))])
+    report(conn, report_of("complete", result=json.loads(result)), agent_id=agent)
 
     listed = ask(run, "commands", "GET", LIST)
 

@@ -4,6 +4,7 @@ import pytest
 
 from dispatcher.commands import flush
 from dispatcher.commands.flush import FlushRequest
+from dispatcher.platform import lambda_api
 from dispatcher.platform.database import Connection
 from tests.integration.functions.events import AGENT, Run, connection_of_sample
 from tests.rows import connect, current_connection, interrupt_once
@@ -23,7 +24,7 @@ def test_a_connection_is_handed_over_to_flush_with_its_epoch(run: Run, monkeypat
 @pytest.mark.usefixtures("agent")
 def test_an_agent_connects_even_if_flush_cannot_be_invoked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sweep delivers its commands."""
-    flush._lambda_client.cache_clear()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    lambda_api._client.cache_clear()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
@@ -31,7 +32,7 @@ def test_an_agent_connects_even_if_flush_cannot_be_invoked(run: Run, monkeypatch
 
     answer = run("connect")
 
-    flush._lambda_client.cache_clear()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    lambda_api._client.cache_clear()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
     assert answer == {"statusCode": 200}
 
 

@@ -111,7 +111,7 @@ def test_an_agent_over_its_rate_loses_its_connection_and_no_report(
     begun = minute()
     closed = complete_four_commands("a")
     if minute() != begun:  # the count starts again with each minute
-        conn.execute("update agent_connections set messages = 0")
+        conn.execute("update agents set messages = 0")
         closed = complete_four_commands("b")
 
     assert closed == [0, 0, 1, 2]
