@@ -140,7 +140,7 @@ def test_each_frame_is_one_json_document_for_any_command(conn: Connection) -> No
 
 
 def test_a_post_that_was_not_accepted_is_not_counted_as_sent(conn: Connection) -> None:
-    """R19: the command is pending again, and the next connection gets it with a larger attempt."""
+    """R19, F9: the command is pending again, and the next connection gets it; nobody has seen the first attempt."""
     connect_new_agent(conn)
     put(conn, "k1")
     gateway = FakeGateway(outcomes=[Posted.GONE])
@@ -153,7 +153,7 @@ def test_a_post_that_was_not_accepted_is_not_counted_as_sent(conn: Connection) -
     assert sent_to_nobody == 0
     assert sent_to_the_agent == 1
     assert command.status == "sent"
-    assert command.attempt == 2
+    assert command.attempt == 1
     assert command.error_message is None
 
 

@@ -131,7 +131,9 @@ def test_a_heartbeat_over_any_other_connection_does_not_make_it_current(conn: Co
     else:
         registry.delete(conn, FakeGateway(), "a1", Operator(username="admin", role=Role.ADMIN))
 
-    moved = say(conn, "heartbeat")
+    silent_for(conn, 3600)
 
-    assert not moved
+    say(conn, "heartbeat")
+
+    assert conn.execute("select now() - last_seen_at > interval '59 minutes' from agents").fetchone() == (True,)
     assert current_connection(conn) is None

@@ -25,7 +25,7 @@ def test_a_cancelled_command_that_is_under_way_ends_and_is_not_sent_again(conn: 
     assert statuses(conn) == {"k1": "cancelled"}
 
 
-@pytest.mark.parametrize("status", ["completed", "failed", "expired", "dead", "timed_out"])
+@pytest.mark.parametrize("status", ["completed", "failed", "expired", "dead", "cancelled"])
 def test_an_ended_command_gets_no_cancel_request(conn: Connection, status: str) -> None:
     """I6: an end is final, in every column."""
     connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)

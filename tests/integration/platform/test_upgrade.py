@@ -28,7 +28,9 @@ def earlier_database(conn: Connection) -> Connection:
 
 def test_an_earlier_database_gets_only_the_new_files(earlier_database: Connection) -> None:
     """The comments of its files were reworded since; the statements are the same."""
-    assert migrate(earlier_database) == ["0003_readable.sql"]
+    files = sorted(file.name for file in (resources.files("dispatcher") / "schema").iterdir())
+
+    assert migrate(earlier_database) == [name for name in files if name.endswith(".sql") and name not in REWORDED]
     assert migrate(earlier_database) == []
 
 
