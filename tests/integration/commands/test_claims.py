@@ -1,15 +1,18 @@
 """Claims: which commands a worker takes, until when the agent must answer, and what the worker returns."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from dispatcher.commands import claims
 from dispatcher.commands.claims import LEASE_SECONDS, Outcome
 from dispatcher.commands.delivery import deliver
-from dispatcher.platform.database import Connection
+from dispatcher.platform.database import Connection, open_connection
 from dispatcher.platform.gateway import Posted
 from dispatcher.protocol.handshake import DeliveryMode
 from tests.fakes import FakeGateway, plenty
-from tests.rows import FUTURE, PAST, connect, connect_new_agent, create_agent, find, put, report, report_of, say, statuses
+from tests.rows import FUTURE, PAST, connect, connect_new_agent, create_agent, find, put, report, report_of, say, statuses, waits_for_lock
 
 
 def seconds_for_the_ack(conn: Connection) -> float:
@@ -193,3 +196,61 @@ def test_a_claim_skips_commands_that_are_overdue_or_not_yet_due(conn: Connection
     claims.claim(conn, "a1")
 
     assert statuses(conn) == {"late": "pending", "early": "pending", "due": "sent"}
+
+
+@pytest.mark.parametrize("mode", DeliveryMode)
+def test_a_release_that_is_repeated_does_not_touch_the_next_claim(conn: Connection, mode: DeliveryMode) -> None:
+    """I3: the answer to the first release was lost, and the attempt that it gave back is used again by now."""
+    connect_new_agent(conn, mode=mode)
+    put(conn, "k1")
+    claim = claims.claim(conn, "a1")
+    assert claim is not None
+    outcome = Outcome(unsent=claim.commands, unsent_cause="ran out of time")
+    claims.release(conn, claim, outcome, look_again=False)
+    deliver(conn, FakeGateway(), "a1", plenty)
+
+    claims.release(conn, claim, outcome, look_again=False)
+
+    assert (find(conn).status, find(conn).attempt) == ("sent", 1)
+
+
+@pytest.mark.parametrize("attempts", [0, 3])
+def test_what_was_not_posted_costs_no_attempt_although_the_agent_reconnected(conn: Connection, attempts: int) -> None:
+    """F9, I3: the reconnection has returned the command to the queue; then the worker learns that nobody got it."""
+    connect_new_agent(conn)
+    put(conn, "k1", attempt=attempts)
+    claim = claims.claim(conn, "a1")
+    connect(conn, connection_id="c2")
+    assert claim is not None
+
+    claims.release(
+        conn, claim, Outcome(posted=Posted.GONE, unsent=claim.commands, unsent_cause="gone"), look_again=False
+    )
+
+    assert (find(conn).status, find(conn).attempt) == ("pending", attempts)
+
+
+def test_a_release_and_a_reconnection_do_not_wait_for_each_other(conn: Connection, database_url: str) -> None:
+    """Both lock the agent before its commands; in another order one of them would be ended as a deadlock."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
+    put(conn, "k1")
+    claim = claims.claim(conn, "a1")
+    assert claim is not None
+    with (
+        open_connection(database_url) as first,
+        open_connection(database_url) as second,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        with first.transaction():
+            first.execute("select from agents for no key update")
+            release = pool.submit(
+                claims.release, second, claim, Outcome(unsent=claim.commands, unsent_cause="x"), look_again=False
+            )
+            while not waits_for_lock(conn, second):
+                assert not release.done()
+                time.sleep(0.01)
+
+            free = conn.execute("select command_id from agent_commands for update skip locked").fetchall()
+        release.result()
+
+    assert free == [("k1",)]

@@ -21,7 +21,7 @@ from tests.fakes import FakeGateway, plenty
 from tests.rows import PAST, connect, connect_new_agent, create_agent, find, put, receive, report, report_of, say
 
 ADMIN = Operator(username="ann", role=Role.ADMIN)
-CLAIMED = ClaimedCommand(command_id="k1", attempt=1, frame="", seconds_left=None)
+CLAIMED = ClaimedCommand(command_id="k1", attempt=1, moves=0, frame="", seconds_left=None)
 CLAIM = Claim(
     agent_id="a1",
     token=UUID(int=0),

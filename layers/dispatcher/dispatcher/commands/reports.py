@@ -93,7 +93,7 @@ def receive(conn: Connection, said: Said, observer: SessionObserver, *, claim: b
     if "refused" in kinds:
         return Received(counts=False)
     moved = sum(row[6] for row in rows if row[0] == "admitted")
-    _log(said, reports, moved, [(row[5], row[7]) for row in rows if row[0] == "unmoved"])
+    _log(said, reports, moved, [(row[5], row[8]) for row in rows if row[0] == "unmoved"])
     for message in messages:
         if isinstance(message, SessionStatus):
             observer.reported(conn, said.agent_id, message)
