@@ -35,6 +35,12 @@ def reconnecting(database_url: str) -> Callable[[str], None]:
     return reconnect
 
 
+def use_clock(monkeypatch: pytest.MonkeyPatch, monotonic: Callable[[], float]) -> None:
+    """Let claims and deliveries read another clock."""
+    for module in (claims, delivery):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=monotonic))
+
+
 def test_a_row_of_plain_sql_is_delivered_once_its_agent_connects(conn: Connection) -> None:
     """All other columns are NULL or have their defaults."""
     create_agent(conn)
@@ -250,7 +256,7 @@ def test_a_command_that_expires_during_a_slow_post_is_not_posted(
     put(conn, "k2")
     conn.execute("update agent_commands set deliver_by = clock_timestamp() + interval '7 s' where command_id = 'k2'")
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(delivery, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    use_clock(monkeypatch, lambda: clock.now)
 
     def take_eight_seconds(_frame: str) -> None:
         clock.now += 8
@@ -272,7 +278,7 @@ def test_a_worker_stops_posting_before_its_lease_ends(conn: Connection, monkeypa
     put(conn, "k1", session_id="s1")
     put(conn, "k2", session_id="s2")
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(delivery, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    use_clock(monkeypatch, lambda: clock.now)
     attempts: list[dict[str, int]] = []
 
     def take_long(_frame: str) -> None:
@@ -296,7 +302,7 @@ def test_a_command_that_was_claimed_too_long_ago_is_not_posted(
     put(conn, "k1")
     stood_still = 0
     claim = claims.claim
-    monkeypatch.setattr(delivery, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + stood_still))
+    use_clock(monkeypatch, lambda: time.monotonic() + stood_still)
 
     def claim_and_stand_still(conn: Connection, agent_id: str) -> Claim | None:
         nonlocal stood_still

@@ -25,6 +25,7 @@ CLAIMED = ClaimedCommand(command_id="k1", attempt=1, moves=0, frame="", seconds_
 CLAIM = Claim(
     agent_id="a1",
     token=UUID(int=0),
+    begun=0.0,
     connection_id="c1",
     epoch=1,
     mode=DeliveryMode.BATCHING,
