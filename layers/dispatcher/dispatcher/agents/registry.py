@@ -94,7 +94,9 @@ def insert(
             incarnation = a.incarnation + 1,
             spoke = true,
             mute_connections = 0,
-            commanded_at = null
+            commanded_at = null,
+            dialect = default,
+            delivery_window = default
         where a.deleted_at is not null
         returning {COLUMNS}
         """,

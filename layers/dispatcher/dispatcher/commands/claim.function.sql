@@ -51,8 +51,7 @@ begin
         from agent_commands c
         where c.agent_id = p_agent_id
           and c.stop_wanted
-          and (c.stop_epoch is null or c.stop_epoch < agent.epoch)
-          and c.status in ('sent', 'acknowledged', 'timed_out'));
+          and {f}.is_to_stop(c, agent));
     if cardinality(chosen) = 0 and not stops then
         return;
     end if;
@@ -70,8 +69,7 @@ begin
         from agent_commands c
         where c.agent_id = p_agent_id
           and c.stop_wanted
-          and (c.stop_epoch is null or c.stop_epoch < agent.epoch)
-          and c.status in ('sent', 'acknowledged', 'timed_out')
+          and {f}.is_to_stop(c, agent)
         order by c.seq
         limit 100;
     end if;

@@ -23,19 +23,23 @@ declare
     counted integer;
     current boolean;
     open boolean;
+    opened_with text;
 begin
     select a.* into agent from agents a where a.agent_id = p_agent_id;
+    select k.epoch, k.closed_at is null, coalesce(p_key_id, k.key_id::text) into said_over, open, opened_with
+    from agent_connections k
+    where k.connection_id = p_connection_id
+      and k.agent_id = p_agent_id;
+    if not found then
+        opened_with := p_key_id;
+    end if;
     if agent.approval is distinct from 'approved' or agent.deleted_at is not null or exists (
-        select from agent_keys k where k.key_id::text = p_key_id and k.revoked_at is not null)
+        select from agent_keys k where k.key_id::text = opened_with and k.revoked_at is not null)
     then
         return query select 'refused', p_connection_id, null::bigint, null, null::integer, null, null::integer, null::integer,
             null, null::double precision;
         return;
     end if;
-    select k.epoch, k.closed_at is null into said_over, open
-    from agent_connections k
-    where k.connection_id = p_connection_id
-      and k.agent_id = p_agent_id;
     -- A connection that was dropped as idle, but still exists, becomes the agent's current connection again.
     current := agent.connection_id = p_connection_id or (agent.connection_id is null and said_over = agent.epoch and open);
     if current and (p_heartbeat or not agent.spoke or not agent.live or agent.connection_id is null
@@ -71,13 +75,16 @@ begin
         end if;
     end if;
     if cardinality(kinds) > 0 then
-        moved := {f}.settle(p_agent_id, said_over, rounds, kinds, ids, attempts, vals, errors, acked);
+        moved := {f}.settle(p_agent_id, agent.incarnation, said_over, rounds, kinds, ids, attempts, vals, errors, acked);
         if cardinality(moved) < cardinality(ids) then
             return query
             select distinct 'unmoved', null, null::bigint, null, null::integer, said.command_id, null::integer, null::integer,
                 c.status, null::double precision
             from unnest(ids, kinds) as said (command_id, kind)
-            left join agent_commands c on c.command_id = said.command_id and c.agent_id = p_agent_id
+            left join agent_commands c
+                on c.command_id = said.command_id
+                and c.agent_id = p_agent_id
+                and (c.incarnation is null or c.incarnation = agent.incarnation)
             where said.kind not in ('answer', 'answer_failed')
               and said.command_id <> all(moved);
         end if;
@@ -102,10 +109,14 @@ set plan_cache_mode = force_generic_plan
 as $$
 declare
     current bigint;
+    p_incarnation bigint;
     named integer;
     lost integer;
 begin
-    select a.epoch into current from agents a where a.agent_id = p_agent_id and a.connection_id = p_connection_id;
+    select a.epoch, a.incarnation into current, p_incarnation
+    from agents a
+    where a.agent_id = p_agent_id
+      and a.connection_id = p_connection_id;
     if not found then
         return 0;
     end if;
@@ -119,6 +130,7 @@ begin
     from unnest(ids, attempts) as running (command_id, attempt)
     where c.command_id = running.command_id
       and c.agent_id = p_agent_id
+      and (c.incarnation is null or c.incarnation = p_incarnation)
       and c.status in ('pending', 'sent')
       and c.attempt > 0
       and c.attempt = coalesce(running.attempt, c.attempt);
@@ -146,6 +158,7 @@ begin
         stop_wanted = false,
         execution_deadline = null
     where c.agent_id = p_agent_id
+      and (c.incarnation is null or c.incarnation = p_incarnation)
       and c.status = 'acknowledged'
       and c.epoch < current
       and c.command_id <> all(ids);
