@@ -97,6 +97,18 @@ begin
     if cardinality(unsent_ids) > 0 then
         perform {f}.end_attempts(
             unsent_ids, unsent_moves, array_fill(unsent_cause, array[cardinality(unsent_ids)]), false);
+        -- An agent that got nothing is not mute.
+        update agents a
+        set commanded_at = null
+        where a.agent_id = p_agent_id
+          and a.epoch = p_epoch
+          and not a.spoke
+          and not exists (
+            select
+            from agent_commands c
+            where c.agent_id = p_agent_id
+              and c.status = 'sent'
+              and c.epoch = p_epoch);
     end if;
     if cardinality(told_ids) > 0 then
         update agent_commands c
