@@ -2,7 +2,7 @@
 
 from dispatcher.commands import late_reports, reports
 from dispatcher.commands.delivery import Deadline, deliver_at_once
-from dispatcher.commands.late_reports import Kept
+from dispatcher.commands.late_reports import KEEP_SECONDS, Kept
 from dispatcher.commands.reports import Received, SessionObserver
 from dispatcher.platform import database, settings
 from dispatcher.platform.gateway import Gateway
@@ -10,16 +10,23 @@ from dispatcher.platform.observability import logger
 from dispatcher.protocol.frames import received_message
 from dispatcher.protocol.said import Said
 
+TRY_SECONDS = 6.0
+"""How long one more try may take: a log-in with an old password and one with a new one, or a wait for a lock."""
+
 
 def handle(said: Said, event_id: str, gateway: Gateway, observer: SessionObserver, deadline: Deadline) -> None:
     """Settle a message, or keep it while the database cannot be reached; then answer it.
 
     Agents of protocol 1 report everything once: a report that is lost here is lost for good.
     """
+    has_queue = settings.late_reports_queue() is not None
     try:
-        received = database.persistently(lambda conn: reports.receive(conn, said, observer))
+        received = database.persistently(
+            lambda conn: reports.receive(conn, said, observer),
+            has_time=lambda: not has_queue or deadline() > TRY_SECONDS + KEEP_SECONDS,
+        )
     except database.INTERRUPTIONS:
-        if settings.late_reports_queue() is None:
+        if not has_queue:
             raise
         late_reports.keep(said, event_id)
         return

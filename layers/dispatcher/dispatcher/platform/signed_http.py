@@ -1,7 +1,7 @@
 """Calls of AWS that are hot: signed by botocore, over a connection that is kept.
 
-boto3's client costs 1.6 ms of processor time for the same call, this a quarter of a millisecond.  It does not retry: its callers
-decide what a failure means.
+boto3's client costs 1.6 ms of processor time for the same call, this a quarter of a millisecond.  It does not retry: its
+callers decide what a failure means.
 """
 
 import http.client
@@ -14,10 +14,11 @@ from urllib.parse import urlsplit
 import botocore.session
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
+from botocore.exceptions import BotoCoreError
 
 
 class NotSentError(Exception):
-    """No connection could be made: the request surely did not arrive."""
+    """There was no connection, or no credentials: the request surely did not arrive."""
 
 
 class NoAnswerError(Exception):
@@ -56,7 +57,10 @@ class SignedHttp:
             data=body,
             headers=dict(headers or {}),
         )
-        SigV4Auth(self._session.get_credentials(), self._service, self._region).add_auth(request)
+        try:
+            SigV4Auth(self._session.get_credentials(), self._service, self._region).add_auth(request)
+        except BotoCoreError as error:  # there are no credentials at present
+            raise NotSentError(type(error).__name__) from error
         connection = self._connection()
         try:
             connection.request(method, self._url.path + path, body=body, headers=dict(request.headers))
