@@ -15,14 +15,23 @@ from dispatcher.platform.database import Connection, open_connection
 from dispatcher.platform.gateway import Posted
 from dispatcher.protocol.handshake import DeliveryMode
 from tests.fakes import FakeGateway, plenty
-from tests.rows import connect, connect_new_agent, find, interrupt_once, move_into_past, put, report, report_of, say, statuses
+from tests.rows import (
+    connect,
+    connect_new_agent,
+    find,
+    interrupt_once,
+    move_into_past,
+    put,
+    report,
+    report_of,
+    say,
+    statuses,
+)
 
 
 def wait_out_the_pause(conn: Connection) -> float:
     """Let a pause of the agent's queue end now; return how long it was to be, in seconds."""
-    row = conn.execute(
-        "select extract(epoch from throttled_until - clock_timestamp())::float8 from agents"
-    ).fetchone()
+    row = conn.execute("select extract(epoch from throttled_until - clock_timestamp())::float8 from agents").fetchone()
     assert row is not None
     conn.execute("update agents set throttled_until = now()")
     seconds: float = row[0]

@@ -12,7 +12,20 @@ from dispatcher.platform.database import Connection, open_connection
 from dispatcher.platform.gateway import Posted
 from dispatcher.protocol.handshake import DeliveryMode
 from tests.fakes import FakeGateway, plenty
-from tests.rows import FUTURE, PAST, connect, connect_new_agent, create_agent, find, put, report, report_of, say, statuses, waits_for_lock
+from tests.rows import (
+    FUTURE,
+    PAST,
+    connect,
+    connect_new_agent,
+    create_agent,
+    find,
+    put,
+    report,
+    report_of,
+    say,
+    statuses,
+    waits_for_lock,
+)
 
 
 def seconds_for_the_ack(conn: Connection) -> float:
@@ -132,7 +145,9 @@ def test_a_slow_worker_does_not_change_a_later_claim(conn: Connection) -> None:
     assert old is not None
     assert new is not None
 
-    claims.release(conn, old, Outcome(posted=Posted.GONE, unsent=old.commands, unsent_cause="too slow"), look_again=False)
+    claims.release(
+        conn, old, Outcome(posted=Posted.GONE, unsent=old.commands, unsent_cause="too slow"), look_again=False
+    )
 
     lease = conn.execute("select lease_token from agents").fetchone()
     command = find(conn)

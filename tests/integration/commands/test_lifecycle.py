@@ -163,7 +163,7 @@ WORK: dict[Callable[[Connection], object], dict[Status, list[Status]]] = {
     _bury: _sources(Move.DEAD_LETTER),
     _time_out: _sources(Move.TIME_OUT),
     # A retryable failure is a retry; of a command whose end was guessed it is the real end.
-    _report_retryable: {**_sources(Move.RETRY), **dict.fromkeys(GUESSED, [FAILED])},
+    _report_retryable: {**_sources(Move.RETRY), **{guess: [FAILED] for guess in GUESSED}},
     # The same moves made by other statements.
     _request_cancel: {PENDING: [CANCELLED]},
     _cancel_unacknowledged: {SENT: [CANCELLED]},
@@ -179,9 +179,9 @@ WORK: dict[Callable[[Connection], object], dict[Status, list[Status]]] = {
     # One update, and one row of history for each transition.
     _acknowledge_and_complete: {
         **_sources(Move.COMPLETE),
-        **dict.fromkeys((PENDING, SENT), [ACKNOWLEDGED, Status.COMPLETED]),
+        **{source: [ACKNOWLEDGED, Status.COMPLETED] for source in (PENDING, SENT)},
     },
-    _acknowledge_and_fail: {**_sources(Move.FAIL), **dict.fromkeys((PENDING, SENT), [ACKNOWLEDGED, FAILED])},
+    _acknowledge_and_fail: {**_sources(Move.FAIL), **{source: [ACKNOWLEDGED, FAILED] for source in (PENDING, SENT)}},
 }
 
 

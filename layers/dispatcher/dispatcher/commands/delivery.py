@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import psycopg
@@ -89,20 +89,27 @@ def _release(conn: Connection, claim: Claim, outcome: Outcome, *, look_again: bo
 
 
 def _send(conn: Connection, gateway: Gateway, claim: Claim, deadline: Deadline) -> tuple[int, Outcome]:
-    """Post one message after another; stop at the first that is not taken, so that no command overtakes another."""
+    """Post the requests to stop commands, then the commands; return how many of these the gateway took."""
     told: list[str] = []
-    taken: list[ClaimedCommand] = []
-    unsendable: list[tuple[ClaimedCommand, str]] = []
-    done = Outcome(taken=taken, unsendable=unsendable, told=told)
     for command_id, attempt in claim.stops:
         if _is_late(claim, deadline):
-            return 0, replace(done, unsent=claim.commands, unsent_cause="ran out of time")
+            return 0, Outcome(told=told, unsent=claim.commands, unsent_cause="ran out of time")
         posted = gateway.post(claim.connection_id, stop_message(command_id, attempt))
         if posted is not Posted.TAKEN:
             # The whole queue waits, as after any post, or this request would be repeated at once.
             cause = f"a request to stop another command {_CAUSES[posted]}"
-            return 0, replace(done, posted=posted, unsent=claim.commands, unsent_cause=cause)
+            return 0, Outcome(posted=posted, told=told, unsent=claim.commands, unsent_cause=cause)
         told.append(command_id)
+    return _send_commands(conn, gateway, claim, deadline, told)
+
+
+def _send_commands(
+    conn: Connection, gateway: Gateway, claim: Claim, deadline: Deadline, told: Sequence[str]
+) -> tuple[int, Outcome]:
+    """Post one message after another; stop at the first that is not taken, so that no command overtakes another."""
+    taken: list[ClaimedCommand] = []
+    unsendable: list[tuple[ClaimedCommand, str]] = []
+    done = Outcome(taken=taken, unsendable=unsendable, told=told)
     messages = deque(messages_of(claim.mode, claim.commands))
     posted_before = bool(claim.stops)
     while messages:

@@ -108,8 +108,10 @@ def _of_pending(row: dict[str, Any]) -> tuple[str, str]:
         (
             row["refusals"],
             "refused",
-            f"The gateway has refused the last {row['refusals']} posts to the agent since {_at(row['refused_since'])}; "
-            f"no attempt was used, and the next try is {_at(row['throttled_until'])}.",
+            (
+                f"The gateway has refused the last {row['refusals']} posts to the agent since {_at(row['refused_since'])}; "
+                f"no attempt was used, and the next try is {_at(row['throttled_until'])}."
+            ),
         ),
         (
             row["throttled"],

@@ -67,7 +67,7 @@ begin
         update agents a
         set minute = date_trunc('minute', now()),
             messages = case when a.minute = date_trunc('minute', now()) then a.messages + 1 else 1 end
-        where a.agent_id = p_agent_id
+        where a.agent_id = (select l.agent_id from agents l where l.agent_id = p_agent_id for no key update skip locked)
         returning a.messages into counted;
         if counted > p_rate then
             return query select 'too_many', p_connection_id, null::bigint, null, null::integer, null, counted, null::integer,

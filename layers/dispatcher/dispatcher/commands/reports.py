@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from psycopg.types.json import Jsonb
 
+from dispatcher.commands import claims
 from dispatcher.commands.claims import Claim, claim_of
 from dispatcher.platform import settings
 from dispatcher.platform.database import Connection
@@ -95,17 +96,21 @@ def receive(conn: Connection, said: Said, observer: SessionObserver, *, claim: b
         return Received(counts=False)
     moved = sum(row[6] for row in rows if row[0] == "admitted")
     _log(said, reports, moved, [(row[5], row[8]) for row in rows if row[0] == "unmoved"])
+    claimed = claim_of(said.agent_id, token, begun, rows)
     for message in messages:
         if isinstance(message, SessionStatus):
             observer.reported(conn, said.agent_id, message)
         elif isinstance(message, Resume):
-            moved += _resume(conn, said, message)
+            resumed = _resume(conn, said, message)
+            moved += resumed
+            if resumed and claim and claimed is None:  # a lost command may be pending again
+                claimed = claims.claim(conn, said.agent_id)
     return Received(
         counts=True,
         too_many="too_many" in kinds,
         moved=moved,
         alive=heartbeat is not None,
-        claim=claim_of(said.agent_id, token, begun, rows),
+        claim=claimed,
         confirm=[each.message_id for each in messages if isinstance(each, Confirm)],
     )
 
@@ -129,12 +134,15 @@ class _Reports:
         for report in reports:
             kind, command_id, attempt, value, error = _columns(report)
             before = last.get(command_id)
-            if before is not None and made.kinds[before] == "ack" and kind in {"complete", "failed"}:
+            if (
+                before is not None
+                and made.kinds[before] == "ack"
+                and (kind == "complete" or (kind == "failed" and made.attempts[before] == attempt))
+            ):
                 # An ack and the end of the same attempt: one update.
-                if made.attempts[before] == attempt or kind == "complete":
-                    made.kinds[before], made.values[before], made.errors[before] = kind, value, error
-                    made.acked[before] = True
-                    continue
+                made.kinds[before], made.values[before], made.errors[before] = kind, value, error
+                made.acked[before] = True
+                continue
             last[command_id] = len(made.ids)
             made.rounds.append(1 if before is None else made.rounds[before] + 1)
             made.kinds.append(kind)
