@@ -20,6 +20,7 @@ declare
     agent agents;
     chosen text[];
     stops boolean;
+    held_up boolean := false;
 begin
     select a.* into agent
     from agents a
@@ -33,19 +34,18 @@ begin
         chosen := {f}.choose(agent, false);
     exception when lock_not_available then
         -- Somebody has locked one of the next commands.  It keeps its place, but not for longer than a minute.
-        if not exists (
-            select
-            from agent_commands c
-            where c.agent_id = p_agent_id
-              and c.status = 'pending'
-              and greatest(c.created_at, c.not_before, c.retry_at) < now() - interval '1 minute'
-            order by c.priority desc, c.seq
-            limit 1)
-        then
+        if agent.held_up_since is null then
+            update agents a set held_up_since = now() where a.agent_id = p_agent_id;
+        end if;
+        if agent.held_up_since is null or agent.held_up_since > now() - interval '1 minute' then
             return;
         end if;
         chosen := {f}.choose(agent, true);
+        held_up := true;
     end;
+    if agent.held_up_since is not null and not held_up then
+        update agents a set held_up_since = null where a.agent_id = p_agent_id;
+    end if;
     stops := agent.dialect = 'batching' and exists (
         select
         from agent_commands c

@@ -14,6 +14,8 @@ alter table agents
     -- Posts in a row that the gateway refused.
     add refusals integer not null default 0,
     add refused_since timestamptz,
+    -- Since when one of its next commands has been locked by somebody.
+    add held_up_since timestamptz,
     -- Messages of this minute; counted only where agents have a rate.
     add minute timestamptz,
     add messages integer not null default 0;
