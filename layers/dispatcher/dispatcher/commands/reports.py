@@ -178,10 +178,9 @@ def _columns(report: Report) -> tuple[str, str, int | None, Jsonb | None, str | 
             return "progress", report.command_id, report.attempt, _jsonb(report.progress), None
         case Cancelled():
             return "cancelled", report.command_id, report.attempt, None, None
-        case SessionAnswer(error=None):
-            return "answer", report.session_id, None, _jsonb(report.result), None
         case SessionAnswer():
-            return "answer_failed", report.session_id, None, None, report.error
+            kind = "answer" if report.error is None else "answer_failed"
+            return kind, report.session_id, None, _jsonb(report.result), report.error
 
 
 def _decoded(said: Said) -> list[Any]:
