@@ -319,8 +319,9 @@ def test_a_retryable_failure_is_paced_and_leaves_not_before_as_it_was(conn: Conn
 def test_an_agents_error_is_told_beside_ours(conn: Connection) -> None:
     """D7: the reason of a retryable failure was nowhere after the command had died."""
     connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
-    for name, columns in {"dead": {"max_attempts": 2}, "expired": {}, "timed_out": {}}.items():
-        put(conn, name, **columns)
+    put(conn, "dead", max_attempts=2)
+    put(conn, "expired")
+    put(conn, "timed_out")
     deliver(conn, FakeGateway(), "a1", plenty)
     report(conn, *(report_of("failed", name, error="no disk", retryable=True) for name in statuses(conn)))
     conn.execute("update agent_commands set deliver_by = now() where command_id = 'expired'")
@@ -332,7 +333,7 @@ def test_an_agents_error_is_told_beside_ours(conn: Connection) -> None:
 
     sweep(conn, FakeGateway(), deadline=plenty)
 
-    told = dict(conn.execute("select status, error_message from agent_commands").fetchall())
+    told: dict[str, str] = dict(conn.execute("select status, error_message from agent_commands").fetchall())
     assert told == {
         "dead": "attempt 2 was not acknowledged in time; no attempt is left of 2; the agent reported: no disk",
         "expired": "not delivered in time; the agent reported: no disk",

@@ -1,6 +1,7 @@
 """Settlement: which reports move a command, and which change nothing."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -222,7 +223,7 @@ def test_a_retryable_failure_of_the_last_attempt_ends_the_command(conn: Connecti
     assert statuses(conn) == {"k1": "failed"}
 
 
-GUESSES: dict[str, tuple[str, dict[str, object]]] = {
+GUESSES: dict[str, tuple[str, dict[str, Any]]] = {
     "dead": ("ack_deadline", {"max_attempts": 1}),
     "expired": ("deliver_by", {}),
     "cancelled": ("ack_deadline", {"cancel_requested_at": PAST}),

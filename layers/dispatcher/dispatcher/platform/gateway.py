@@ -82,7 +82,7 @@ class ApiGateway:
             self._http.request("DELETE", _path(connection_id))
 
 
-_POSTED = {
+_POSTED: dict[int, Posted] = {
     HTTPStatus.GONE: Posted.GONE,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: Posted.TOO_LARGE,
     HTTPStatus.GATEWAY_TIMEOUT: Posted.UNKNOWN,

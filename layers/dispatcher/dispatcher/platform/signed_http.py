@@ -58,9 +58,12 @@ class SignedHttp:
             headers=dict(headers or {}),
         )
         try:
-            SigV4Auth(self._session.get_credentials(), self._service, self._region).add_auth(request)
-        except BotoCoreError as error:  # there are no credentials at present
+            credentials = self._session.get_credentials()
+        except BotoCoreError as error:
             raise NotSentError(type(error).__name__) from error
+        if credentials is None:
+            raise NotSentError("no credentials")
+        SigV4Auth(credentials, self._service, self._region).add_auth(request)
         connection = self._connection()
         try:
             connection.request(method, self._url.path + path, body=body, headers=dict(request.headers))
