@@ -220,3 +220,40 @@ def test_a_message_that_settles_delivers_what_the_window_then_admits(
     first, second = gateway.messages
     assert first == {"type": "received", "id": "r"}
     assert [each["commandId"] for each in second["commands"]] == ["k2", "k3"]
+
+
+def test_a_heartbeat_has_its_own_function_which_settles_what_else_it_gets(
+    run: Run, agent: str, conn: Connection, gateway: FakeGateway
+) -> None:
+    """Heartbeats do not stand in the way of results; one more look finds a command that was missed."""
+    connect(conn, agent, "c1")
+    put(conn, "k1", agent)
+    conn.execute("update agents set last_seen_at = now() - interval '10 minutes'")
+
+    run("heartbeat", message_event("c1", {"type": "heartbeat", "payload": {"activeSessions": 3}}))
+    run("heartbeat", message_event("c1", {"type": "complete", "payload": {"commandId": "k1"}}))
+
+    row = conn.execute("select now() - last_seen_at < interval '1 minute', active_sessions from agents").fetchone()
+    assert row == (True, 3)
+    assert gateway.command_ids == ["k1"]
+    assert statuses(conn) == {"k1": "completed"}
+
+
+def test_late_reports_are_settled_by_their_own_function(
+    run: Run, agent: str, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It tells the queue which messages must come again: here all of them, while the database cannot be reached."""
+    connect(conn, agent, "c1")
+    put(conn, "k1", agent, status="acknowledged", attempt=1, epoch=1)
+    said = {"agent_id": agent, "connection_id": "c1", "key_id": None}
+    text = json.dumps({"type": "complete", "payload": {"commandId": "k1"}})
+    record = {"messageId": "m1", "body": json.dumps({**said, "text": text}), "attributes": {"MessageGroupId": "g"}}
+    with monkeypatch.context() as outage:
+        outage.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:9/nothing")
+        during = run("late_reports", {"Records": [record]})
+
+    after = run("late_reports", {"Records": [record]})
+
+    assert during == {"batchItemFailures": [{"itemIdentifier": "m1"}]}
+    assert after == {"batchItemFailures": []}
+    assert statuses(conn) == {"k1": "completed"}
