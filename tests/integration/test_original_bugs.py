@@ -104,9 +104,12 @@ def test_a_command_for_an_offline_agent_waits_without_an_error(conn: Connection)
     assert gateway.command_ids == ["k1"]
 
 
-def test_an_ack_that_arrives_before_the_post_has_returned_is_kept(conn: Connection, database_url: str) -> None:
+@pytest.mark.parametrize("mode", [DeliveryMode.ACKNOWLEDGING, DeliveryMode.BATCHING])
+def test_an_ack_that_arrives_before_the_post_has_returned_is_kept(
+    conn: Connection, database_url: str, mode: DeliveryMode
+) -> None:
     """R15: `sent` is written before the post, and nothing writes it afterwards."""
-    connect_new_agent(conn)
+    connect_new_agent(conn, mode=mode)
     put(conn, "k1")
 
     def acknowledge(_frame: str) -> None:

@@ -22,7 +22,7 @@ MUTATIONS = (
         stands_for=("R14", "I1"),
         find='except psycopg.Error as error: logger.warning("Delivery postponed"',
         replace='except ZeroDivisionError as error:\n    logger.warning("Delivery postponed"',
-        caught_by="test_a_database_failure_after_the_commit_does_not_change_the_202",
+        caught_by="test_a_release_that_fails_after_the_commit_does_not_change_the_202",
     ),
     Mutation(
         name="session-command-is-not-sent",
@@ -69,8 +69,10 @@ MUTATIONS = (
         name="commands-of-other-agents-are-claimed",
         puts_back="An agent gets the commands of another agent.",
         stands_for=("I2", "S3"),
-        find="and {f}.session_is_free(agent, c.session_id) order by c.priority desc, c.seq limit room for no key update)",
-        replace="or c.status = 'pending'\n        order by c.priority desc, c.seq\n        limit room\n        for no key update)",
+        find="and {f}.session_is_free(agent, c.session_id) order by c.priority desc, c.seq limit room "
+        "for no key update)",
+        replace="or c.status = 'pending'\n        order by c.priority desc, c.seq\n        limit room\n    "
+        "    for no key update)",
         caught_by="test_an_agent_gets_only_its_own_commands",
     ),
     Mutation(
@@ -101,7 +103,8 @@ MUTATIONS = (
         name="deliver-by-is-ignored",
         puts_back="A command is delivered after its deliver_by.",
         stands_for=("I14",),
-        find="and (c.deliver_by is null or c.deliver_by > now()) and (c.incarnation is null or c.incarnation = incarnation)",
+        find="and (c.deliver_by is null or c.deliver_by > now()) and (c.incarnation is null or "
+        "c.incarnation = incarnation)",
         replace="and (c.incarnation is null or c.incarnation = incarnation)",
         caught_by="test_a_claim_skips_commands_that_are_overdue_or_not_yet_due",
     ),
@@ -118,7 +121,8 @@ MUTATIONS = (
         name="gone-is-failed",
         puts_back="A command for an agent that has just disconnected is marked failed.",
         stands_for=("R9",),
-        find="cause += _CAUSES[posted] return len(taken), replace(done, posted=posted, unsent=_commands(messages), unsent_cause=cause)",
+        find="cause += _CAUSES[posted] return len(taken), replace(done, posted=posted, "
+        "unsent=_commands(messages), unsent_cause=cause)",
         replace="cause += _CAUSES[posted]\nunsendable += [(each, cause) for each in message.commands]",
         caught_by="test_each_outcome_of_a_post_has_its_own_effect",
     ),
@@ -135,7 +139,9 @@ MUTATIONS = (
         puts_back="`sent` overwrites an ack that came before it.",
         stands_for=("R15", "I6"),
         find="return claims.release(conn, claim, outcome, look_again=look_again)",
-        replace="conn.execute(\n    \"update agent_commands set status = 'sent', ack_deadline = now() where command_id = any(%s)\",\n    ([each.command_id for each in claim.commands],),\n)\nreturn claims.release(conn, claim, outcome, look_again=look_again)",
+        replace="conn.execute(\n    \"update agent_commands set status = 'sent', ack_deadline = now() "
+        'where command_id = any(%s)",\n    ([each.command_id for each in '
+        "claim.commands],),\n)\nreturn claims.release(conn, claim, outcome, look_again=look_again)",
         caught_by="test_an_ack_that_arrives_before_the_post_has_returned_is_kept",
     ),
     Mutation(
@@ -191,7 +197,8 @@ MUTATIONS = (
         name="cancelled-is-sent-again",
         puts_back="A command is sent again after its cancel was committed.",
         stands_for=("I14",),
-        find="when c.cancel_requested_at is not null then 'cancelled' when reached and c.attempt = c.max_attempts then 'dead'",
+        find="when c.cancel_requested_at is not null then 'cancelled' when reached and c.attempt = "
+        "c.max_attempts then 'dead'",
         replace="when reached and c.attempt = c.max_attempts then 'dead'",
         caught_by="test_a_cancelled_command_that_is_under_way_ends_and_is_not_sent_again",
     ),

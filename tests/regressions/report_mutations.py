@@ -10,7 +10,9 @@ MUTATIONS = (
         name="ack-without-a-guard",
         puts_back="A completed command goes back to acknowledged.",
         stands_for=("R16", "I6"),
-        find="and said.kind = 'ack' and c.command_id = said.command_id and c.agent_id = p_agent_id and (c.incarnation is null or c.incarnation = p_incarnation) and c.status in ('pending', 'sent')",
+        find="and said.kind = 'ack' and c.command_id = said.command_id and c.agent_id = p_agent_id and "
+        "(c.incarnation is null or c.incarnation = p_incarnation) and c.status in ('pending', "
+        "'sent')",
         replace="and said.kind = 'ack'\n and c.command_id = said.command_id\n and c.agent_id = p_agent_id",
         caught_by=STATES,
     ),
@@ -18,7 +20,8 @@ MUTATIONS = (
         name="failure-overwrites-completed",
         puts_back="A late failure overwrites completed.",
         stands_for=("R16", "I6"),
-        find="and c.status in ('pending', 'sent', 'acknowledged', 'timed_out', 'dead', 'expired', 'cancelled') and not c.cancel_confirmed and c.attempt > 0 and (said.kind",
+        find="and c.status in ('pending', 'sent', 'acknowledged', 'timed_out', 'dead', 'expired', "
+        "'cancelled') and not c.cancel_confirmed and c.attempt > 0 and (said.kind",
         replace="and not c.cancel_confirmed and c.attempt > 0 and (said.kind",
         caught_by=STATES,
     ),
@@ -26,8 +29,10 @@ MUTATIONS = (
         name="timed-out-is-final",
         puts_back="A real result does not replace the end that the service guessed.",
         stands_for=("I6", "I7"),
-        find="and c.status in ('pending', 'sent', 'acknowledged', 'timed_out', 'dead', 'expired', 'cancelled') and not c.cancel_confirmed and c.attempt > 0 returning",
-        replace="and c.status in ('pending', 'sent', 'acknowledged', 'dead', 'expired', 'cancelled')\n and not c.cancel_confirmed and c.attempt > 0 returning",
+        find="and c.status in ('pending', 'sent', 'acknowledged', 'timed_out', 'dead', 'expired', "
+        "'cancelled') and not c.cancel_confirmed and c.attempt > 0 returning",
+        replace="and c.status in ('pending', 'sent', 'acknowledged', 'dead', 'expired', 'cancelled')\n and "
+        "not c.cancel_confirmed and c.attempt > 0 returning",
         caught_by="test_a_late_result_replaces_a_time_out_and_no_other_end",
     ),
     Mutation(
@@ -42,7 +47,8 @@ MUTATIONS = (
         name="ack-of-an-older-attempt-counts",
         puts_back="A late ack of the first attempt stops the second.",
         stands_for=("I7",),
-        find="said.kind = 'ack' ... and c.attempt > 0 and case when said.attempt is null then c.epoch <= p_epoch else c.attempt = said.attempt end",
+        find="said.kind = 'ack' ... and c.attempt > 0 and case when said.attempt is null then c.epoch "
+        "<= p_epoch else c.attempt = said.attempt end",
         replace="said.kind = 'ack' ... and c.attempt > 0",
         caught_by="test_a_report_of_an_old_attempt_settles_the_newer_one_only_if_it_is_a_result",
     ),
@@ -84,8 +90,9 @@ MUTATIONS = (
         name="disconnect-by-agent-id",
         puts_back="The old socket's close takes the new connection offline.",
         stands_for=("R17", "I8"),
-        find="connections.forget(conn, agent_id, connection_id)",
-        replace='conn.execute("update agents set connection_id = null where agent_id = %s", (agent_id,))',
+        find="set connection_id = null, last_seen_at = now() where agent_id = %(agent_id)s"
+        " and connection_id = %(connection_id)s",
+        replace="set connection_id = null, last_seen_at = now() where agent_id = %(agent_id)s",
         caught_by="test_a_late_disconnect_of_the_older_connection_does_not_change_the_newer_one",
     ),
     Mutation(

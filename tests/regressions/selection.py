@@ -1,10 +1,17 @@
 """All mutations."""
 
-from tests.regressions import access_mutations, delivery_mutations, report_mutations, table_mutations
+from tests.regressions import (
+    access_mutations,
+    delivery_mutations,
+    engine_mutations,
+    report_mutations,
+    table_mutations,
+)
 
 MUTATIONS = (
     *table_mutations.MUTATIONS,
     *delivery_mutations.MUTATIONS,
+    *engine_mutations.MUTATIONS,
     *report_mutations.MUTATIONS,
     *access_mutations.MUTATIONS,
 )

@@ -50,7 +50,9 @@ def test_a_report_of_an_old_attempt_settles_the_newer_one_only_if_it_is_a_result
     conn.execute("update agent_commands set status = 'pending', ack_deadline = null, cause = 'again'")
     deliver(conn, gateway, "a1", plenty)
 
-    report(conn, report_of("ack"), report_of("failed", error="no"), report_of("progress"))
+    for old in (report_of("ack"), report_of("failed", error="no"), report_of("progress"), report_of("cancelled")):
+        report(conn, old)
+    report(conn, report_of("ack"), report_of("failed", error="no"))
     after_old_reports = statuses(conn)
     report(conn, report_of("complete"))
 

@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -226,7 +227,7 @@ def test_two_equal_requests_with_one_key_at_the_same_moment_are_one_command(
     (connect_new_agent if connected else create_agent)(conn)
 
     for number in range(20):
-        outcomes = at_once(database_url, *[lambda mine, key=f"k{number}": one(mine, idempotency_key=key)] * 2)
+        outcomes = at_once(database_url, *[partial(one, idempotency_key=f"k{number}")] * 2)
         assert len({_id(outcome) for outcome in outcomes}) == 1
         conn.execute("update agent_commands set status = 'completed', ack_deadline = null where status <> 'completed'")
 
@@ -255,7 +256,10 @@ def test_two_equal_lists_with_one_key_at_the_same_moment_are_one_list(conn: Conn
     """I10: with the same ids, in the same order."""
     create_agent(conn)
 
-    first, second = at_once(database_url, *[lambda mine: many(mine, *map(str, range(50)), key="k")] * 2)
+    def submit(mine: Connection) -> list[str]:
+        return many(mine, *map(str, range(50)), key="k")
+
+    first, second = at_once(database_url, *[submit] * 2)
 
     assert first == second
     assert first == list(statuses(conn))

@@ -197,6 +197,27 @@ def test_a_database_failure_after_the_commit_does_not_change_the_202(
     assert list(statuses(conn).values()) == ["sent"]
 
 
+def test_a_release_that_fails_after_the_commit_does_not_change_the_202(
+    run: Run, agent: str, conn: Connection, gateway: FakeGateway
+) -> None:
+    """R14: somebody has locked the agent for longer than a function waits."""
+    connect(conn, agent, mode=DeliveryMode.BATCHING, window=9)
+
+    def fail_from_now_on(_frame: str) -> None:
+        conn.execute(
+            """create function refuse() returns trigger language plpgsql as $$ begin
+               raise exception 'locked' using errcode = '55P03'; end $$"""
+        )
+        conn.execute("create trigger refuse before update on agents for each row execute function refuse()")
+
+    gateway.before_post = fail_from_now_on
+
+    status, _ = ask(run, "commands", "POST", COMMANDS, {"action": "noop"})
+
+    assert status == 202
+    assert list(statuses(conn).values()) == ["sent"]
+
+
 def test_a_command_that_is_under_way_is_asked_to_stop_and_one_that_has_ended_is_not(
     run: Run, agent: str, conn: Connection, gateway: FakeGateway
 ) -> None:
