@@ -26,6 +26,7 @@ from dispatcher.protocol.said import Said
 from dispatcher.sessions.session_records import SessionStates
 from tests.database_proxy import Traffic, counted
 from tests.fakes import FakeGateway, plenty
+from tests.integration.functions.events import KEY_ID
 from tests.rows import connect, connect_new_agent, create_agent, put, report, report_of, say, statuses
 
 OPERATOR = Operator(username="ann", role=Role.ADMIN)
@@ -62,7 +63,7 @@ class Environment:
 
     def cost_of_message(self, body: dict[str, Any]) -> Cost:
         """Return what a message of the agent costs."""
-        said = Said(agent_id="a1", connection_id="c1", text=json.dumps(body), key_id="k")
+        said = Said(agent_id="a1", connection_id="c1", text=json.dumps(body), key_id=KEY_ID)
         return self.cost_of(lambda gateway: conversation.handle(said, "e", gateway, SessionStates(), plenty))
 
 
