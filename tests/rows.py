@@ -105,6 +105,14 @@ def move_into_past(conn: Connection, column: str) -> None:
     conn.execute(statement.format(sql.Identifier(column)))
 
 
+def waits_for_lock(conn: Connection, other: Connection) -> bool:
+    """Tell whether another session waits for a lock."""
+    row = conn.execute(
+        "select wait_event_type = 'Lock' from pg_stat_activity where pid = %s", (other.info.backend_pid,)
+    ).fetchone()
+    return row is not None and row[0] is True
+
+
 def interrupt_once(conn: Connection, table: str, code: str) -> None:
     """Make the database fail the next update of a table, as a deadlock or a failover does."""
     conn.execute("create sequence tries")

@@ -104,9 +104,12 @@ def test_a_command_for_an_offline_agent_waits_without_an_error(conn: Connection)
     assert gateway.command_ids == ["k1"]
 
 
-def test_an_ack_that_arrives_before_the_post_has_returned_is_kept(conn: Connection, database_url: str) -> None:
+@pytest.mark.parametrize("mode", [DeliveryMode.ACKNOWLEDGING, DeliveryMode.BATCHING])
+def test_an_ack_that_arrives_before_the_post_has_returned_is_kept(
+    conn: Connection, database_url: str, mode: DeliveryMode
+) -> None:
     """R15: `sent` is written before the post, and nothing writes it afterwards."""
-    connect_new_agent(conn)
+    connect_new_agent(conn, mode=mode)
     put(conn, "k1")
 
     def acknowledge(_frame: str) -> None:
@@ -140,7 +143,7 @@ def test_each_frame_is_one_json_document_for_any_command(conn: Connection) -> No
 
 
 def test_a_post_that_was_not_accepted_is_not_counted_as_sent(conn: Connection) -> None:
-    """R19: the command is pending again, and the next connection gets it with a larger attempt."""
+    """R19, F9: the command is pending again, and the next connection gets it; nobody has seen the first attempt."""
     connect_new_agent(conn)
     put(conn, "k1")
     gateway = FakeGateway(outcomes=[Posted.GONE])
@@ -153,7 +156,7 @@ def test_a_post_that_was_not_accepted_is_not_counted_as_sent(conn: Connection) -
     assert sent_to_nobody == 0
     assert sent_to_the_agent == 1
     assert command.status == "sent"
-    assert command.attempt == 2
+    assert command.attempt == 1
     assert command.error_message is None
 
 

@@ -3,6 +3,7 @@
 from tests.regressions import (
     access_mutations,
     delivery_mutations,
+    engine_mutations,
     report_mutations,
     session_mutations,
     table_mutations,
@@ -11,6 +12,7 @@ from tests.regressions import (
 MUTATIONS = (
     *table_mutations.MUTATIONS,
     *delivery_mutations.MUTATIONS,
+    *engine_mutations.MUTATIONS,
     *report_mutations.MUTATIONS,
     *access_mutations.MUTATIONS,
     *session_mutations.MUTATIONS,

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from dispatcher.agents import connections
 from dispatcher.agents.connections import Origin
 from dispatcher.commands import deadlines, flush
 from dispatcher.commands import sweep as sweep_module
 from dispatcher.commands.delivery import Deadline, Delivered, deliver
-from dispatcher.commands.reconnection import record_connection
 from dispatcher.commands.sweep import INLINE, Swept, sweep
 from dispatcher.platform.database import Connection, open_connection
 from dispatcher.platform.gateway import Gateway
@@ -206,7 +206,7 @@ def test_two_sweepers_at_once_send_each_command_once(conn: Connection, database_
 def test_the_sweep_delivers_to_a_connection_whose_flush_was_lost(conn: Connection) -> None:
     """The sweep assumes that a handshake is over 10 s after the connection."""
     create_agent(conn)
-    record_connection(conn, FakeGateway(), "a1", "c1", handshake=Handshake(), origin=Origin())
+    connections.open_connection(conn, FakeGateway(), "a1", "c1", handshake=Handshake(), origin=Origin())
     put(conn, "k1")
     conn.execute("update agents set connected_at = now() - interval '11 seconds'")
 

@@ -52,6 +52,10 @@ def run(database_url: str, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("TOKEN_SECRET", TOKEN_SECRET)
     monkeypatch.setenv("ADMIN_PASSWORD", "correct horse")
     monkeypatch.setenv("FLUSH_FUNCTION", "FlushFunction")
+    # Nothing listens there: no invocation leaves the test.
+    monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", "http://127.0.0.1:9")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
     monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "Test")
     monkeypatch.setattr(database, "_kept", None)
     modules: dict[str, ModuleType] = {}

@@ -55,6 +55,14 @@ create function {f}.room(agent agents) returns integer language sql stable as $$
     end
 $$;
 
+-- Whether an agent has not been told yet, over its current connection, to stop a command.
+create function {f}.is_to_stop(c agent_commands, agent agents) returns boolean language sql stable as $$
+    select c.stop_wanted
+       and (c.stop_epoch is null or c.stop_epoch < agent.epoch)
+       and c.status in ('sent', 'acknowledged', 'timed_out')
+       and (c.incarnation is null or c.incarnation = agent.incarnation)
+$$;
+
 -- Whether a worker that takes the agent's lease has something to post: a command, or a request to stop one.
 create function {f}.has_work(agent agents) returns boolean language sql stable as $$
     select {f}.room(agent) > 0 and exists (
@@ -71,8 +79,7 @@ create function {f}.has_work(agent agents) returns boolean language sql stable a
         from agent_commands c
         where c.agent_id = agent.agent_id
           and c.stop_wanted
-          and (c.stop_epoch is null or c.stop_epoch < agent.epoch)
-          and c.status in ('sent', 'acknowledged', 'timed_out'))
+          and {f}.is_to_stop(c, agent))
 $$;
 
 -- How long an agent has for its ack, in seconds: 20 for the first attempt, doubled with each, up to 300.  An agent that never

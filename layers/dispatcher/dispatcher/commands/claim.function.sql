@@ -9,7 +9,7 @@
 create function {f}.claim(p_agent_id text, p_token uuid)
 returns table (
     kind text, connection_id text, epoch bigint, mode text, refusals integer,
-    command_id text, attempt integer, frame text, seconds_left double precision)
+    command_id text, attempt integer, moves integer, frame text, seconds_left double precision)
 language plpgsql
 set lock_timeout = '250ms'
 as $$
@@ -18,6 +18,7 @@ declare
     agent agents;
     chosen text[];
     stops boolean := false;
+    held_up boolean := false;
 begin
     select a.* into agent
     from agents a
@@ -45,27 +46,25 @@ begin
         end if;
     exception when lock_not_available then
         -- Somebody has locked one of the next commands.  It keeps its place, but not for longer than a minute.
-        if not exists (
-            select
-            from agent_commands c
-            where c.agent_id = p_agent_id
-              and c.status = 'pending'
-              and greatest(c.created_at, c.not_before, c.retry_at) < now() - interval '1 minute'
-            order by c.priority desc, c.seq
-            limit 1)
-        then
+        if agent.held_up_since is null then
+            update agents a set held_up_since = now() where a.agent_id = p_agent_id;
+        end if;
+        if agent.held_up_since is null or agent.held_up_since > now() - interval '1 minute' then
             return;
         end if;
         chosen := {f}.next_commands(agent, true);
+        held_up := true;
     end;
+    if agent.held_up_since is not null and not held_up then
+        update agents a set held_up_since = null where a.agent_id = p_agent_id;
+    end if;
     if agent.dialect = 'batching' then
         stops := exists (
             select
             from agent_commands c
             where c.agent_id = p_agent_id
               and c.stop_wanted
-              and (c.stop_epoch is null or c.stop_epoch < agent.epoch)
-              and c.status in ('sent', 'acknowledged', 'timed_out'));
+              and {f}.is_to_stop(c, agent));
     end if;
     if cardinality(chosen) = 0 and not stops then
         return;
@@ -83,12 +82,11 @@ begin
     if stops then
         return query
         select 'stop', agent.connection_id, agent.epoch, agent.dialect, agent.refusals, c.command_id, c.attempt,
-            null::text, null::double precision
+            c.moves, null::text, null::double precision
         from agent_commands c
         where c.agent_id = p_agent_id
           and c.stop_wanted
-          and (c.stop_epoch is null or c.stop_epoch < agent.epoch)
-          and c.status in ('sent', 'acknowledged', 'timed_out')
+          and {f}.is_to_stop(c, agent)
         order by c.seq
         limit 100;
     end if;
@@ -110,6 +108,7 @@ begin
         returning c.*
     )
     select 'command', agent.connection_id, agent.epoch, agent.dialect, agent.refusals, c.command_id, c.attempt,
+        c.moves,
         case agent.dialect
             when 'batching' then {f}.entry(c)
             else {f}.frame(c.command_id, c.action, c.payload)
@@ -164,7 +163,7 @@ end $$;
 create function {f}.go_live(p_agent_id text, p_epoch bigint, p_token uuid)
 returns table (
     kind text, connection_id text, epoch bigint, mode text, refusals integer,
-    command_id text, attempt integer, frame text, seconds_left double precision)
+    command_id text, attempt integer, moves integer, frame text, seconds_left double precision)
 language plpgsql as $$
 #variable_conflict use_column
 begin

@@ -9,7 +9,7 @@ create function {f}.receive(
     p_sessions integer, p_reports jsonb, p_token uuid)
 returns table (
     kind text, connection_id text, epoch bigint, mode text, refusals integer,
-    command_id text, attempt integer, frame text, seconds_left double precision)
+    command_id text, attempt integer, moves integer, frame text, seconds_left double precision)
 language plpgsql
 as $$
 #variable_conflict use_column
@@ -33,7 +33,11 @@ begin
         a as agent,
         k.epoch,
         k.closed_at is null as is_open,
-        exists (select from agent_keys s where s.key_id = p_key_id::uuid and s.revoked_at is not null) as is_revoked
+        exists (
+            select
+            from agent_keys s
+            where s.key_id = coalesce(p_key_id::uuid, k.key_id)
+              and s.revoked_at is not null) as is_revoked
     into found_row
     from agents a
     left join agent_connections k on k.connection_id = p_connection_id and k.agent_id = a.agent_id
@@ -73,7 +77,7 @@ begin
         update agents a
         set minute = date_trunc('minute', now()),
             messages = case when a.minute = date_trunc('minute', now()) then a.messages + 1 else 1 end
-        where a.agent_id = p_agent_id
+        where a.agent_id = (select l.agent_id from agents l where l.agent_id = p_agent_id for no key update skip locked)
         returning a.messages into counted;
         if counted > p_rate then
             kind := 'too_many';
@@ -93,13 +97,17 @@ begin
         into last_round, rounds, kinds, ids, attempts, vals, errors, acked
         from jsonb_to_recordset(p_reports) as r (
             round integer, kind text, id text, attempt integer, value jsonb, error text, acked boolean);
-        moved := {f}.settle(p_agent_id, said_over, last_round, rounds, kinds, ids, attempts, vals, errors, acked);
+        moved := {f}.settle(
+            p_agent_id, agent.incarnation, said_over, last_round, rounds, kinds, ids, attempts, vals, errors, acked);
         if cardinality(moved) < cardinality(ids) then
             return query
-            select distinct 'unmoved', null, null::bigint, null, null::integer, said.command_id, null::integer, c.status,
-                null::double precision
+            select distinct 'unmoved', null, null::bigint, null, null::integer, said.command_id, null::integer, null::integer,
+                c.status, null::double precision
             from unnest(ids, kinds) as said (command_id, kind)
-            left join agent_commands c on c.command_id = said.command_id and c.agent_id = p_agent_id
+            left join agent_commands c
+                on c.command_id = said.command_id
+                and c.agent_id = p_agent_id
+                and (c.incarnation is null or c.incarnation = agent.incarnation)
             where said.kind not in ('answer', 'answer_failed')
               and said.command_id <> all(moved);
         end if;
@@ -130,10 +138,14 @@ language plpgsql
 as $$
 declare
     current bigint;
+    p_incarnation bigint;
     named integer;
     lost integer;
 begin
-    select a.epoch into current from agents a where a.agent_id = p_agent_id and a.connection_id = p_connection_id;
+    select a.epoch, a.incarnation into current, p_incarnation
+    from agents a
+    where a.agent_id = p_agent_id
+      and a.connection_id = p_connection_id;
     if not found then
         return 0;
     end if;
@@ -147,6 +159,7 @@ begin
     from unnest(ids, attempts) as running (command_id, attempt)
     where c.command_id = running.command_id
       and c.agent_id = p_agent_id
+      and (c.incarnation is null or c.incarnation = p_incarnation)
       and c.status in ('pending', 'sent')
       and c.attempt > 0
       and c.attempt = coalesce(running.attempt, c.attempt);
@@ -174,6 +187,7 @@ begin
         stop_wanted = false,
         execution_deadline = null
     where c.agent_id = p_agent_id
+      and (c.incarnation is null or c.incarnation = p_incarnation)
       and c.status = 'acknowledged'
       and c.epoch < current
       and c.command_id <> all(ids);

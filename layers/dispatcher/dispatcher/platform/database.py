@@ -3,7 +3,7 @@
 import random
 import select
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -106,16 +106,18 @@ def _open() -> Connection:
         return open_connection(fresh)
 
 
-def persistently(work: Callable[[Connection], T], pauses: Sequence[float] = RETRY_PAUSES) -> T:
-    """Do the work; repeat it if the database interrupted it (a deadlock, a failover, a lost connection).
+def persistently(work: Callable[[Connection], T], has_time: Callable[[], bool] = lambda: True) -> T:
+    """Do the work; repeat it if the database interrupted it (a deadlock, a failover, a lost connection) and `has_time`.
 
     Only for guarded moves, which change nothing the second time.  Never for an insert: its commit may have happened.
     """
-    for pause in pauses:
+    for pause in RETRY_PAUSES:
         try:
             with connect() as conn:
                 return work(conn)
         except INTERRUPTIONS as error:
+            if not has_time():
+                raise
             logger.warning("Database interrupted", extra={"reason": type(error).__name__, "pause": pause})
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load, guards nothing
     with connect() as conn:

@@ -4,8 +4,6 @@ import json
 import os
 from collections.abc import Collection
 
-from aws_lambda_powertools.utilities import parameters
-
 from dispatcher.errors import Misconfigured
 from dispatcher.platform import rds
 
@@ -123,6 +121,8 @@ def retention_days() -> int:
 
 
 def _secret(variable: str, *, fresh: bool = False) -> str:
+    from aws_lambda_powertools.utilities import parameters  # noqa: PLC0415 - it loads boto3, which most functions never need
+
     return str(parameters.get_secret(_required(variable), max_age=300, force_fetch=fresh))
 
 

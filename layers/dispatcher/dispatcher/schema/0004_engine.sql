@@ -14,6 +14,8 @@ alter table agents
     -- Posts in a row that the gateway refused.
     add refusals integer not null default 0,
     add refused_since timestamptz,
+    -- Since when one of its next commands has been locked by somebody.
+    add held_up_since timestamptz,
     -- Messages of this minute; counted only where agents have a rate.
     add minute timestamptz,
     add messages integer not null default 0;
@@ -102,7 +104,7 @@ drop function agent_commands_admit_moves();
 -- ── History ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 -- Rows are read by command, or by time.  Nothing refers to the number of a row.
 alter table command_history drop constraint command_history_pkey;
-create index command_history_at on command_history using brin (at) with (pages_per_range = 16);
+create index command_history_at on command_history using brin (at) with (pages_per_range = 16, autosummarize = on);
 create index command_history_deleted on command_history (at) where to_status = 'deleted';
 
 create or replace function agent_commands_record_update() returns trigger language plpgsql as $$
