@@ -40,7 +40,7 @@ class Context:
 def gateway(monkeypatch: pytest.MonkeyPatch) -> FakeGateway:
     """The gateway that the functions post to."""
     fake = FakeGateway()
-    monkeypatch.setattr(ApiGateway, "from_environment", staticmethod(lambda: fake))
+    monkeypatch.setattr(ApiGateway, "from_environment", staticmethod(lambda **_: fake))
     return fake
 
 

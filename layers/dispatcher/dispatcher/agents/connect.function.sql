@@ -5,6 +5,7 @@ create function {f}.connect(
     p_agent_id text, p_connection_id text, p_key_id text, p_source_ip text, p_mode text, p_window integer)
 returns table (epoch bigint, mode text, superseded text[])
 language plpgsql
+set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare

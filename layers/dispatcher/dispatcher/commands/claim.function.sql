@@ -11,6 +11,7 @@ returns table (
     kind text, connection_id text, epoch bigint, mode text, refusals integer,
     command_id text, attempt integer, moves integer, frame text, seconds_left double precision)
 language plpgsql
+set plan_cache_mode = force_generic_plan
 set lock_timeout = '250ms'
 as $$
 #variable_conflict use_column
@@ -164,7 +165,9 @@ create function {f}.go_live(p_agent_id text, p_epoch bigint, p_token uuid)
 returns table (
     kind text, connection_id text, epoch bigint, mode text, refusals integer,
     command_id text, attempt integer, moves integer, frame text, seconds_left double precision)
-language plpgsql as $$
+language plpgsql
+set plan_cache_mode = force_generic_plan
+as $$
 #variable_conflict use_column
 begin
     update agents a set live = true where a.agent_id = p_agent_id and a.epoch = p_epoch;

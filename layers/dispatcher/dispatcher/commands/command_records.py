@@ -171,10 +171,10 @@ def _matching(wanted: Filter) -> LiteralString:
     if wanted == Filter():
         return f"""
             select command_id, seq
-            from listed_commands c
+            from command_list c
             where {OWNER_IN_SCOPE}
-              and (%(before)s::bigint is null or listed_seq < %(before)s)
-            order by listed_seq desc
+              and (%(before)s::bigint is null or seq < %(before)s)
+            order by seq desc
             limit %(limit)s + 1
             """
     if wanted.agent_id is None and wanted.session_id is None:
@@ -194,14 +194,17 @@ def _matching(wanted: Filter) -> LiteralString:
             limit %(limit)s + 1
             """
     return f"""
-            select command_id, seq
-            from listed_commands c
+            select c.command_id, c.seq
+            from command_list c
+            -- One look-up for each row of the list, whatever the statistics say: hence the offset.
+            cross join lateral (
+                select status from agent_commands now where now.command_id = c.command_id offset 0) as now
             where {OWNER_IN_SCOPE}
-              and (%(agent_id)s::text is null or listed_agent_id = %(agent_id)s)
-              and (%(session_id)s::text is null or listed_session_id = %(session_id)s)
-              and (%(statuses)s::text[] is null or status = any(%(statuses)s))
-              and (%(before)s::bigint is null or listed_seq < %(before)s)
-            order by listed_seq desc
+              and (%(agent_id)s::text is null or c.agent_id = %(agent_id)s)
+              and (%(session_id)s::text is null or c.session_id = %(session_id)s)
+              and (%(statuses)s::text[] is null or now.status = any(%(statuses)s))
+              and (%(before)s::bigint is null or c.seq < %(before)s)
+            order by c.seq desc
             limit %(limit)s + 1
             """
 

@@ -90,6 +90,13 @@ _OVERDUE: LiteralString = "now() - interval '2 minutes'"
 # How far back the history is read at each check, every five minutes; an index on the time finds the rows.
 _RECENT: LiteralString = "now() - interval '1 hour'"
 
+# The newest commands, each looked up by its key, whatever the statistics say.
+_NEWEST: LiteralString = """
+            select c.*
+            from (select l.command_id from command_list l order by l.seq desc limit 10000) as newest
+            cross join lateral (select * from agent_commands c where c.command_id = newest.command_id offset 0) as c
+            """
+
 HEALTH = ("oldest_due_seconds",)
 """The figures that each sweep records."""
 
@@ -163,9 +170,9 @@ CHECKS: Mapping[str, LiteralString] = {
           and h.from_status || '>' || h.to_status <> all(%(legal)s)
         """,
     # I16: the history ends with another status than the command.
-    "broken_histories": """
+    "broken_histories": f"""
         select c.command_id
-        from (select * from listed_commands order by listed_seq desc limit 100000) as c
+        from ({_NEWEST}) as c
         left join lateral (
             select h.to_status
             from command_history h
@@ -175,9 +182,9 @@ CHECKS: Mapping[str, LiteralString] = {
         where last.to_status is distinct from c.status
         """,
     # I12.
-    "times_out_of_order": """
+    "times_out_of_order": f"""
         select c.command_id
-        from (select * from listed_commands order by listed_seq desc limit 100000) as c
+        from ({_NEWEST}) as c
         where c.sent_at < c.created_at
            or (c.acknowledged_at < c.sent_at and c.status = 'acknowledged')
            or c.completed_at < c.created_at

@@ -11,6 +11,7 @@ returns table (
     kind text, connection_id text, epoch bigint, mode text, refusals integer,
     command_id text, attempt integer, moves integer, frame text, seconds_left double precision)
 language plpgsql
+set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare
@@ -135,6 +136,7 @@ end $$;
 -- ends, or is pending again where the command says so.  What it names has its ack.  Returns how many commands moved.
 create function {f}.resume(p_agent_id text, p_connection_id text, ids text[], attempts integer[]) returns integer
 language plpgsql
+set plan_cache_mode = force_generic_plan
 as $$
 declare
     current bigint;

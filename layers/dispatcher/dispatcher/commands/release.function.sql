@@ -61,6 +61,7 @@ returns table (
     kind text, connection_id text, epoch bigint, mode text, refusals integer,
     command_id text, attempt integer, moves integer, frame text, seconds_left double precision)
 language plpgsql
+set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 begin

@@ -208,10 +208,11 @@ begin
     from agents a
     where a.agent_id = p_agent_id;
     select c.command_id into found
-    from listed_commands c
+    from command_list l
+    cross join lateral (select * from agent_commands c where c.command_id = l.command_id offset 0) as c
     where c.agent_id = p_agent_id
       and (c.incarnation is null or c.incarnation = p_incarnation)
-      and c.listed_session_id = session
+      and l.session_id = session
       and c.status in ('sent', 'acknowledged', 'timed_out', 'dead', 'expired')
       and c.attempt > 0
       and c.command_id <> all(array_remove(taken, null))

@@ -46,10 +46,11 @@ create index agent_commands_under_way on agent_commands (agent_id, status, sessi
 create index agent_commands_overdue on agent_commands (ack_deadline, execution_deadline) where status in ('sent', 'acknowledged');
 drop index agent_commands_in_flight, agent_commands_acknowledged, agent_commands_ack_due, agent_commands_executing;
 create table command_list (
-    seq        bigint primary key,
-    command_id text not null,
-    agent_id   text not null,
-    session_id text
+    seq         bigint primary key,
+    command_id  text not null,
+    agent_id    text not null,
+    session_id  text,
+    incarnation bigint
 );
 insert into command_list (seq, command_id, agent_id, session_id)
 select seq, command_id, agent_id, session_id from agent_commands;
@@ -136,8 +137,8 @@ end $$;
 
 create or replace function agent_commands_record_insert() returns trigger language plpgsql as $$
 begin
-    insert into command_list (seq, command_id, agent_id, session_id)
-    select seq, command_id, agent_id, session_id from added;
+    insert into command_list (seq, command_id, agent_id, session_id, incarnation)
+    select seq, command_id, agent_id, session_id, incarnation from added;
     insert into command_history (command_id, from_status, to_status, attempt, epoch, cause)
     select command_id, null, status, attempt, epoch, cause from added order by seq;
     return null;
@@ -176,16 +177,6 @@ select
     '' || c.agent_id as listed_agent_id,
     '' || c.session_id as listed_session_id
 from agent_commands c;
-
--- Commands by their place in the lists: no query of the delivery fits these indexes.
-create view listed_commands as
-select
-    c.*,
-    l.seq as listed_seq,
-    l.agent_id as listed_agent_id,
-    l.session_id as listed_session_id
-from command_list l
-join agent_commands c on c.command_id = l.command_id;
 
 -- The schemas with the functions of each release (see platform/functions.py).
 create table engine_schemas (
