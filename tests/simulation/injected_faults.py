@@ -38,6 +38,12 @@ class ActorFault(StrEnum):
     TIME_PASSES = "time: a timeout's length passes"
     AGENT_REJECTED = "operator: agent rejected"
     KEY_REVOKED = "operator: key revoked"
+    AGENT_DELETED = "operator: agent deleted"
+    GOES_MUTE = "agent: executes and says nothing any more"
+    RESUMES = "agent: says what it executes"
+    DATABASE_AWAY = "database: away when an agent's message comes"
+    INVOCATION_LOST = "flush: an invocation is lost"
+    BROUGHT_AGAIN = "queue: a kept message is brought again"
 
 
 POST_FAULTS = (PostFault.NONE,) * 14 + tuple(PostFault)
