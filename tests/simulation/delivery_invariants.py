@@ -14,8 +14,8 @@ ACK_SECONDS_LEAST = {"acknowledging": 17, "batching": 17, "silent": 4}
 """20 s less a tenth of jitter, and some time between two looks at the clock; of a silent agent the execution timeout."""
 ACK_SECONDS_MOST = 330
 """5 minutes, and a tenth of jitter."""
-RETURNED_EARLY = ("before the agent reconnected", "asks for another")
-"""Causes for which a delivered command may return to the queue before its ack deadline."""
+ENDED_EARLY = ("before the agent reconnected", "asks for another", "cancelled by its agent", "its agent was deleted")
+"""Causes for which an attempt may end without an ack before its deadline."""
 NOT_POSTED = (
     "refused by the gateway",
     "connection gone",
@@ -120,7 +120,7 @@ def _check_return(claim: RecordedTransition, returned: RecordedTransition, posts
     )
     least = min((ACK_SECONDS_LEAST[post.agent.mode] for post in posts if post.arrived), default=0)
     waited = (returned.at - claim.at).total_seconds()
-    early = any(cause in returned.cause for cause in RETURNED_EARLY)
+    early = any(cause in returned.cause for cause in ENDED_EARLY)
     check(early or waited >= least, f"{name} reached its agent, and ended without an ack after {waited:.1f} s")
 
 

@@ -64,7 +64,7 @@ class SimulatedAgents:
     def connections(self, agent_id: str) -> tuple[AgentConnection, ...]:
         """Return an agent's connections, the newest first."""
         newest_first = reversed(self.simulation.gateway.connections.values())
-        return tuple(each for each in newest_first if each.agent_id == agent_id and each.state != "refused")
+        return tuple(each for each in newest_first if each.agent_id == agent_id)
 
     # ── Connections ───────────────────────────────────────────────────────────────────────────────────────────────────
     def connect(self, agent_id: str) -> None:
