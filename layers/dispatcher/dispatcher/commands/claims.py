@@ -1,5 +1,6 @@
 """Claims: a worker takes commands that are due, and gives back what it could not post."""
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,8 @@ class Claim:
 
     agent_id: str
     token: UUID
+    begun: float
+    """When the statement that claimed began, on the clock `time.monotonic`: before its lease and its deadlines."""
     connection_id: str
     epoch: int
     mode: DeliveryMode
@@ -78,12 +81,15 @@ def claim(conn: Connection, agent_id: str) -> Claim | None:
 
     None where the agent is not connected, another worker delivers to it, it must wait, or nothing is due.
     """
-    token = uuid4()
-    return claim_of(agent_id, token, conn.execute(_CLAIM, (agent_id, token)).fetchall())
+    token, begun = uuid4(), time.monotonic()
+    return claim_of(agent_id, token, begun, conn.execute(_CLAIM, (agent_id, token)).fetchall())
 
 
-def claim_of(agent_id: str, token: UUID, rows: Iterable[Sequence[Any]]) -> Claim | None:
-    """Make a claim of the rows `command` and `stop` of the database's functions; None if there are none."""
+def claim_of(agent_id: str, token: UUID, begun: float, rows: Iterable[Sequence[Any]]) -> Claim | None:
+    """Make a claim of the rows `command` and `stop` of the database's functions; None if there are none.
+
+    `begun` is when the statement began, on the clock `time.monotonic`.
+    """
     commands: list[ClaimedCommand] = []
     stops: list[tuple[str, int]] = []
     about: Sequence[Any] = ()
@@ -104,6 +110,7 @@ def claim_of(agent_id: str, token: UUID, rows: Iterable[Sequence[Any]]) -> Claim
     return Claim(
         agent_id=agent_id,
         token=token,
+        begun=begun,
         connection_id=connection_id,
         epoch=epoch,
         mode=DeliveryMode(mode),
@@ -154,6 +161,7 @@ def release(conn: Connection, claim: Claim, outcome: Outcome, *, look_again: boo
     longer = [command for command in outcome.taken if claim.mode is DeliveryMode.UNACKNOWLEDGED or command.attempt > 1]
     for command, reason in outcome.unsendable:
         _set_aside(conn, command, reason)
+    begun = time.monotonic()
     rows = conn.execute(
         _RELEASE,
         {
@@ -171,7 +179,7 @@ def release(conn: Connection, claim: Claim, outcome: Outcome, *, look_again: boo
             "again": look_again,
         },
     ).fetchall()
-    return claim_of(claim.agent_id, claim.token, rows)
+    return claim_of(claim.agent_id, claim.token, begun, rows)
 
 
 def _set_aside(conn: Connection, command: ClaimedCommand, reason: str) -> None:

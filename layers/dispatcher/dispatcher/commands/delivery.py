@@ -82,7 +82,6 @@ def _release(conn: Connection, claim: Claim, outcome: Outcome, *, look_again: bo
 
 def _send(conn: Connection, gateway: Gateway, claim: Claim, deadline: Deadline) -> tuple[int, Outcome]:
     """Post one message after another; stop at the first that is not taken, so that no command overtakes another."""
-    begun = time.monotonic()
     told: list[str] = []
     for command_id, attempt in claim.stops:
         if gateway.post(claim.connection_id, stop_message(command_id, attempt)) is Posted.TAKEN:
@@ -96,7 +95,7 @@ def _send(conn: Connection, gateway: Gateway, claim: Claim, deadline: Deadline) 
         message = messages[0]
         first = message.commands[0]
         cause = f"attempt {first.attempt} "
-        if obstacle := _obstacle(message, time.monotonic() - begun, deadline):
+        if obstacle := _obstacle(message, time.monotonic() - claim.begun, deadline):
             return len(taken), replace(done, unsent=_commands(messages), unsent_cause=cause + obstacle)
         if posted_before and not claims.is_held(conn, claim):
             # The agent reconnected while an earlier message was posted.  The other commands were returned to the queue and

@@ -1,5 +1,6 @@
 """What agents report: a message is decoded, settled in one statement, and answered with what the agent's window now admits."""
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -74,7 +75,7 @@ def receive(conn: Connection, said: Said, observer: SessionObserver, *, claim: b
     messages = _decoded(said)
     heartbeat = next((each for each in messages if isinstance(each, Heartbeat)), None)
     reports = _Reports.of(each for each in messages if isinstance(each, Report))
-    token = uuid4()
+    token, begun = uuid4(), time.monotonic()
     rows = conn.execute(
         _RECEIVE,
         {
@@ -104,7 +105,7 @@ def receive(conn: Connection, said: Said, observer: SessionObserver, *, claim: b
         too_many="too_many" in kinds,
         moved=moved,
         alive=heartbeat is not None,
-        claim=claim_of(said.agent_id, token, rows),
+        claim=claim_of(said.agent_id, token, begun, rows),
         confirm=[each.message_id for each in messages if isinstance(each, Confirm)],
     )
 

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import psycopg
 from psycopg.types.json import Jsonb
@@ -168,7 +169,7 @@ def _submit_and_claim(
     conn: Connection, parameters: dict[str, Any], agent_id: str
 ) -> tuple[list[tuple[Any, ...]], Claim | None]:
     """Submit and claim in one round trip, which is one transaction."""
-    token: UUID = uuid4()
+    token, begun = uuid4(), time.monotonic()
     try:
         with conn.pipeline():
             submitted = conn.execute(_SUBMIT, parameters)
@@ -176,7 +177,7 @@ def _submit_and_claim(
     except (psycopg.errors.SerializationFailure, psycopg.errors.LockNotAvailable):
         # The idempotency key was used at the same moment, or somebody has locked the agent: then intake does not wait.
         return _execute(conn, _SUBMIT, parameters), None
-    return submitted.fetchall(), claims.claim_of(agent_id, token, claimed.fetchall())
+    return submitted.fetchall(), claims.claim_of(agent_id, token, begun, claimed.fetchall())
 
 
 def _execute(conn: Connection, statement: bytes, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
