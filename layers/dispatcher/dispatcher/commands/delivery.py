@@ -24,6 +24,13 @@ RELEASE_SECONDS = 2.0
 POSTING_SECONDS = min(LEASE_SECONDS, FIRST_ACK_SECONDS)
 """How long a claim may post: after that its lease has ended, or the sweep may have returned the commands to the queue."""
 
+_NOT_TAKEN = {
+    Posted.GONE: "found the connection gone",
+    Posted.REFUSED: "was refused by the gateway",
+    Posted.UNKNOWN: "was posted without an answer",
+    Posted.TOO_LARGE: "was too large for the gateway",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered:
@@ -82,13 +89,18 @@ def _release(conn: Connection, claim: Claim, outcome: Outcome, *, look_again: bo
 
 def _send(conn: Connection, gateway: Gateway, claim: Claim, deadline: Deadline) -> tuple[int, Outcome]:
     """Post one message after another; stop at the first that is not taken, so that no command overtakes another."""
-    told: list[str] = []
-    for command_id, attempt in claim.stops:
-        if gateway.post(claim.connection_id, stop_message(command_id, attempt)) is Posted.TAKEN:
-            told.append(command_id)
     taken: list[ClaimedCommand] = []
     unsendable: list[tuple[ClaimedCommand, str]] = []
+    told: list[str] = []
     done = Outcome(taken=taken, unsendable=unsendable, told=told)
+    for command_id, attempt in claim.stops:
+        obstacle = _lack_of_time(time.monotonic() - claim.begun, deadline)
+        posted = Posted.TAKEN if obstacle else gateway.post(claim.connection_id, stop_message(command_id, attempt))
+        if obstacle or posted is not Posted.TAKEN:
+            # The commands of the claim wait too.
+            cause = f"the request to stop {command_id} before it {obstacle or _NOT_TAKEN[posted]}"
+            return 0, replace(done, posted=posted, unsent=claim.commands, unsent_cause=cause)
+        told.append(command_id)
     messages = deque(messages_of(claim.mode, claim.commands))
     posted_before = bool(claim.stops)
     while messages:
@@ -111,12 +123,13 @@ def _send(conn: Connection, gateway: Gateway, claim: Claim, deadline: Deadline) 
                 reason = f"the message of {size} bytes is too large for the gateway"
                 unsendable += [(each, reason) for each in message.commands]
             case Posted.GONE | Posted.REFUSED:
-                cause += "found the connection gone" if posted is Posted.GONE else "was refused by the gateway"
-                return len(taken), replace(done, posted=posted, unsent=_commands(messages), unsent_cause=cause)
+                return len(taken), replace(
+                    done, posted=posted, unsent=_commands(messages), unsent_cause=cause + _NOT_TAKEN[posted]
+                )
             case Posted.UNKNOWN:
                 # This message may have arrived: its commands wait for their acks.  The others return to the queue and wait too.
                 messages.popleft()
-                cause = f"command {first.command_id} was posted without an answer before it"
+                cause = f"command {first.command_id} before it {_NOT_TAKEN[posted]}"
                 known = len(taken)
                 taken += message.commands
                 return known, replace(done, posted=posted, unsent=_commands(messages), unsent_cause=cause)
@@ -126,12 +139,17 @@ def _send(conn: Connection, gateway: Gateway, claim: Claim, deadline: Deadline) 
 
 def _obstacle(message: Message, elapsed: float, deadline: Deadline) -> str | None:
     """Return why a message must not be posted at this age of its claim in seconds; None: it may be posted."""
-    if min(deadline(), POSTING_SECONDS - elapsed) < POST_SECONDS + RELEASE_SECONDS:
-        return "ran out of time"
+    if obstacle := _lack_of_time(elapsed, deadline):
+        return obstacle
     if any(each.seconds_left is not None and each.seconds_left <= elapsed for each in message.commands):
         # Its deliver_by has passed since the claim: back to the queue, where the sweep expires it.
         return "came too late"
     return None
+
+
+def _lack_of_time(elapsed: float, deadline: Deadline) -> str | None:
+    enough = min(deadline(), POSTING_SECONDS - elapsed) >= POST_SECONDS + RELEASE_SECONDS
+    return None if enough else "ran out of time"
 
 
 def _commands(messages: Iterable[Message]) -> list[ClaimedCommand]:
