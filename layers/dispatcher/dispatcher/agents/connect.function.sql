@@ -67,7 +67,7 @@ begin
     on conflict (connection_id) do update set epoch = excluded.epoch;
     select
         array_agg(s.command_id) as ids,
-        array_agg(s.attempt) as attempts,
+        array_agg(s.moves) as claims,
         array_agg('attempt ' || s.attempt || ' was not acknowledged before the agent reconnected') as causes
     into unanswered
     from agent_commands s
@@ -75,7 +75,7 @@ begin
       and s.status = 'sent'
       and (s.epoch is null or s.epoch < agent.epoch);
     if unanswered.ids is not null then
-        perform {f}.end_attempts(unanswered.ids, unanswered.attempts, unanswered.causes, true);
+        perform {f}.end_attempts(unanswered.ids, unanswered.claims, unanswered.causes, true);
     end if;
     return query select agent.epoch, agent.dialect, older;
 end $$;

@@ -9,7 +9,7 @@
 create function {f}.claim(p_agent_id text, p_token uuid)
 returns table (
     kind text, connection_id text, epoch bigint, mode text, refusals integer,
-    command_id text, attempt integer, frame text, seconds_left double precision)
+    command_id text, attempt integer, frame text, seconds_left double precision, moves integer)
 language plpgsql
 set enable_seqscan = off
 set plan_cache_mode = force_generic_plan
@@ -66,7 +66,7 @@ begin
     if stops then
         return query
         select 'stop', agent.connection_id, agent.epoch, agent.dialect, agent.refusals, c.command_id, c.attempt,
-            null::text, null::double precision
+            null::text, null::double precision, c.moves
         from agent_commands c
         where c.agent_id = p_agent_id
           and c.stop_wanted
@@ -98,7 +98,8 @@ begin
             then command_entry(c.command_id, c.attempt, c.action, c.session_id, c.payload, c.execution_timeout)
             else command_frame(c.command_id, c.action, c.payload)
         end,
-        extract(epoch from c.deliver_by - clock_timestamp())::double precision
+        extract(epoch from c.deliver_by - clock_timestamp())::double precision,
+        c.moves
     from claimed c
     order by c.priority desc, c.seq;
 end $$;

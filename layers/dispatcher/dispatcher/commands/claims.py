@@ -67,7 +67,7 @@ class DueAgent:
 _CLAIM = call("select * from {f}.claim(%s, %s)")
 _RELEASE = call(
     "select * from {f}.release(%(agent_id)s, %(token)s, %(connection_id)s, %(epoch)s, %(outcome)s, %(taken)s::text[],"
-    " %(taken_attempts)s::int[], %(unsent)s::text[], %(unsent_attempts)s::int[], %(cause)s, %(told)s::text[], %(again)s)"
+    " %(taken_claims)s::int[], %(unsent)s::text[], %(unsent_claims)s::int[], %(cause)s, %(told)s::text[], %(again)s)"
 )
 # The agents are few beside the commands, and for each one index says whether something is due.
 _DUE_AGENTS = call(
@@ -94,10 +94,12 @@ def claim_of(agent_id: str, token: UUID, begun: float, rows: Iterable[Sequence[A
     stops: list[tuple[str, int]] = []
     about: Sequence[Any] = ()
     for row in rows:
-        kind, _, _, _, _, command_id, attempt, frame, seconds_left = row
+        kind, _, _, _, _, command_id, attempt, frame, seconds_left, moves = row
         if kind == "command":
             commands.append(
-                ClaimedCommand(command_id=command_id, attempt=attempt, frame=frame, seconds_left=seconds_left)
+                ClaimedCommand(
+                    command_id=command_id, attempt=attempt, frame=frame, seconds_left=seconds_left, moves=moves
+                )
             )
         elif kind == "stop":
             stops.append((command_id, attempt))
@@ -155,7 +157,7 @@ def needs_release(claim: Claim, outcome: Outcome) -> bool:
 def release(conn: Connection, claim: Claim, outcome: Outcome, *, look_again: bool) -> Claim | None:
     """Give a claim back; return the next one if `look_again` finds more.  Safe to repeat.
 
-    Only what this claim took is touched: a command that was claimed again meanwhile has another attempt.
+    Only what this claim took is touched: a command that was claimed again meanwhile has moved more often.
     """
     # The first ack deadline is right already, but for agents that never acknowledge.
     longer = [command for command in outcome.taken if claim.mode is DeliveryMode.UNACKNOWLEDGED or command.attempt > 1]
@@ -171,9 +173,9 @@ def release(conn: Connection, claim: Claim, outcome: Outcome, *, look_again: boo
             "epoch": claim.epoch,
             "outcome": outcome.posted,
             "taken": [command.command_id for command in longer],
-            "taken_attempts": [command.attempt for command in longer],
+            "taken_claims": [command.moves for command in longer],
             "unsent": [command.command_id for command in outcome.unsent],
-            "unsent_attempts": [command.attempt for command in outcome.unsent],
+            "unsent_claims": [command.moves for command in outcome.unsent],
             "cause": outcome.unsent_cause,
             "told": list(outcome.told),
             "again": look_again,
@@ -193,10 +195,10 @@ def _set_aside(conn: Connection, command: ClaimedCommand, reason: str) -> None:
             completed_at = clock_timestamp(),
             ack_deadline = null
         where command_id = %(command_id)s
-          and attempt = %(attempt)s
+          and moves = %(moves)s
           and status = 'sent'
         """,
-        {"reason": reason, "command_id": command.command_id, "attempt": command.attempt},
+        {"reason": reason, "command_id": command.command_id, "moves": command.moves},
     )
 
 

@@ -10,7 +10,7 @@ create function {f}.receive(
     acked boolean[], p_token uuid)
 returns table (
     kind text, connection_id text, epoch bigint, mode text, refusals integer,
-    command_id text, attempt integer, frame text, seconds_left double precision)
+    command_id text, attempt integer, frame text, seconds_left double precision, moves integer)
 language plpgsql
 set enable_seqscan = off
 set plan_cache_mode = force_generic_plan
@@ -29,7 +29,7 @@ begin
         select from agent_keys k where k.key_id::text = p_key_id and k.revoked_at is not null)
     then
         return query select 'refused', p_connection_id, null::bigint, null, null::integer, null, null::integer, null,
-            null::double precision;
+            null::double precision, null::integer;
         return;
     end if;
     select k.epoch, k.closed_at is null into said_over, open
@@ -67,7 +67,7 @@ begin
         returning a.messages into counted;
         if counted > p_rate then
             return query select 'too_many', p_connection_id, null::bigint, null, null::integer, null, counted, null,
-                null::double precision;
+                null::double precision, null::integer;
         end if;
     end if;
     if cardinality(kinds) > 0 then
@@ -75,7 +75,7 @@ begin
         if cardinality(moved) < cardinality(ids) then
             return query
             select distinct 'unmoved', null, null::bigint, null, null::integer, said.command_id, null::integer, c.status,
-                null::double precision
+                null::double precision, null::integer
             from unnest(ids, kinds) as said (command_id, kind)
             left join agent_commands c on c.command_id = said.command_id and c.agent_id = p_agent_id
             where said.kind not in ('answer', 'answer_failed')
@@ -83,7 +83,7 @@ begin
         end if;
     end if;
     return query select 'admitted', p_connection_id, said_over, null, null::integer, null, cardinality(moved), null,
-        null::double precision;
+        null::double precision, null::integer;
     if current and p_token is not null and (cardinality(moved) > 0 or p_heartbeat) then
         begin
             return query select * from {f}.claim(p_agent_id, p_token);

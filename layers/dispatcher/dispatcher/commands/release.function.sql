@@ -1,8 +1,9 @@
--- End attempts without an ack.  `reached`: they may have reached their agent.  What surely did not gives its attempt back.
+-- End attempts without an ack.  An attempt is identified by how often its command had moved when it was claimed: a number that
+-- was given back is used again.  `reached`: they may have reached their agent.  What surely did not gives its attempt back.
 -- The command is pending again; cancelled, if an operator requested that meanwhile; dead, if no attempt is left.
 -- The attempt after the second one is paced: it comes no sooner than 4 s after the second went out, 8 s after the third, and so
 -- on up to 60 s, also over a new connection.
-create function {f}.end_attempts(ids text[], attempts integer[], causes text[], reached boolean) returns integer
+create function {f}.end_attempts(ids text[], claims integer[], causes text[], reached boolean) returns integer
 language plpgsql
 set enable_seqscan = off
 set plan_cache_mode = force_generic_plan
@@ -37,9 +38,9 @@ begin
         end,
         stop_wanted = false,
         ack_deadline = null
-    from unnest(ids, attempts, causes) as ended (command_id, attempt, cause)
+    from unnest(ids, claims, causes) as ended (command_id, moves, cause)
     where c.command_id = ended.command_id
-      and c.attempt = ended.attempt
+      and c.moves = ended.moves
       and c.status = 'sent';
     get diagnostics moved = row_count;
     return moved;
@@ -53,12 +54,12 @@ end $$;
 --   no command overtakes another: between half and all of 1 s, doubled with each refusal, up to 60 s)
 create function {f}.release(
     p_agent_id text, p_token uuid, p_connection_id text, p_epoch bigint, outcome text,
-    taken_ids text[], taken_attempts integer[],
-    unsent_ids text[], unsent_attempts integer[], unsent_cause text,
+    taken_ids text[], taken_claims integer[],
+    unsent_ids text[], unsent_claims integer[], unsent_cause text,
     told_ids text[], look_again boolean)
 returns table (
     kind text, connection_id text, epoch bigint, mode text, refusals integer,
-    command_id text, attempt integer, frame text, seconds_left double precision)
+    command_id text, attempt integer, frame text, seconds_left double precision, moves integer)
 language plpgsql
 set enable_seqscan = off
 set plan_cache_mode = force_generic_plan
@@ -68,15 +69,15 @@ begin
     if cardinality(taken_ids) > 0 then
         update agent_commands c
         set ack_deadline = c.sent_at + interval '1 second' * {f}.ack_seconds(a.dialect, c.attempt, c.execution_timeout)
-        from agents a, unnest(taken_ids, taken_attempts) as posted (command_id, attempt)
+        from agents a, unnest(taken_ids, taken_claims) as posted (command_id, moves)
         where a.agent_id = p_agent_id
           and c.command_id = posted.command_id
-          and c.attempt = posted.attempt
+          and c.moves = posted.moves
           and c.status = 'sent';
     end if;
     if cardinality(unsent_ids) > 0 then
         perform {f}.end_attempts(
-            unsent_ids, unsent_attempts, array_fill(unsent_cause, array[cardinality(unsent_ids)]), false);
+            unsent_ids, unsent_claims, array_fill(unsent_cause, array[cardinality(unsent_ids)]), false);
     end if;
     if cardinality(told_ids) > 0 then
         update agent_commands c

@@ -27,6 +27,8 @@ class ClaimedCommand:
     their digits."""
     seconds_left: float | None
     """Seconds until its `deliver_by`, counted from the claim; None: it may wait for ever."""
+    moves: int = 0
+    """How often the command had moved when it was claimed: identifies the claim, because an attempt may be given back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
