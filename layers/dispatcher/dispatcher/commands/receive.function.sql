@@ -102,10 +102,11 @@ set plan_cache_mode = force_generic_plan
 as $$
 declare
     current bigint;
+    mine bigint;
     named integer;
     lost integer;
 begin
-    select a.epoch into current from agents a where a.agent_id = p_agent_id and a.connection_id = p_connection_id;
+    select a.epoch, a.incarnation into current, mine from agents a where a.agent_id = p_agent_id and a.connection_id = p_connection_id;
     if not found then
         return 0;
     end if;
@@ -119,6 +120,7 @@ begin
     from unnest(ids, attempts) as running (command_id, attempt)
     where c.command_id = running.command_id
       and c.agent_id = p_agent_id
+      and (c.incarnation is null or c.incarnation = mine)
       and c.status in ('pending', 'sent')
       and c.attempt > 0
       and c.attempt = coalesce(running.attempt, c.attempt);

@@ -20,7 +20,9 @@ as $$
 declare
     moved text[] := '{}';
     batch text[];
+    mine bigint;  -- an earlier agent of this id owned other commands
 begin
+    select a.incarnation into mine from agents a where a.agent_id = p_agent_id;
     if kinds && array['answer', 'answer_failed'] then
         for i in 1 .. cardinality(kinds) loop
             if kinds[i] in ('answer', 'answer_failed') then
@@ -44,6 +46,7 @@ begin
                   and said.kind = 'ack'
                   and c.command_id = said.command_id
                   and c.agent_id = p_agent_id
+                  and (c.incarnation is null or c.incarnation = mine)
                   and c.status in ('pending', 'sent')
                   and c.attempt > 0
                   and case when said.attempt is null then c.epoch <= p_epoch else c.attempt = said.attempt end
@@ -62,6 +65,7 @@ begin
                   and said.kind = 'progress'
                   and c.command_id = said.command_id
                   and c.agent_id = p_agent_id
+                  and (c.incarnation is null or c.incarnation = mine)
                   and c.status = 'acknowledged'
                   and case when said.attempt is null then c.epoch <= p_epoch else c.attempt = said.attempt end
                 returning c.command_id
@@ -85,6 +89,7 @@ begin
                   and said.kind = 'cancelled'
                   and c.command_id = said.command_id
                   and c.agent_id = p_agent_id
+                  and (c.incarnation is null or c.incarnation = mine)
                   and c.status in ('sent', 'acknowledged', 'timed_out')
                   and (c.cancel_requested_at is not null or c.status = 'timed_out')  -- it was told to stop at its timeout
                   and case when said.attempt is null then c.epoch <= p_epoch else c.attempt = said.attempt end
@@ -111,6 +116,7 @@ begin
                   and said.kind = 'retry'
                   and c.command_id = said.command_id
                   and c.agent_id = p_agent_id
+                  and (c.incarnation is null or c.incarnation = mine)
                   and c.status in ('sent', 'acknowledged')
                   and c.attempt between 1 and c.max_attempts - 1
                   and c.cancel_requested_at is null
@@ -143,6 +149,7 @@ begin
                   and said.kind in ('failed', 'retry')
                   and c.command_id = said.command_id
                   and c.agent_id = p_agent_id
+                  and (c.incarnation is null or c.incarnation = mine)
                   and c.status in ('pending', 'sent', 'acknowledged', 'timed_out', 'dead', 'expired', 'cancelled')
                   and not c.cancel_confirmed
                   and c.attempt > 0
@@ -174,6 +181,7 @@ begin
                   and said.kind = 'complete'
                   and c.command_id = said.command_id
                   and c.agent_id = p_agent_id
+                  and (c.incarnation is null or c.incarnation = mine)
                   and c.status in ('pending', 'sent', 'acknowledged', 'timed_out', 'dead', 'expired', 'cancelled')
                   and not c.cancel_confirmed
                   and c.attempt > 0
@@ -197,9 +205,10 @@ as $$
 declare
     found text;
     newest bigint;
+    mine bigint;
     others text[];
 begin
-    select coalesce(p_epoch, a.epoch - (a.connection_id is not null)::integer) into newest
+    select coalesce(p_epoch, a.epoch - (a.connection_id is not null)::integer), a.incarnation into newest, mine
     from agents a
     where a.agent_id = p_agent_id;
     select c.command_id into found
@@ -208,6 +217,7 @@ begin
       and c.listed_session_id = session
       and c.status in ('sent', 'acknowledged', 'timed_out', 'dead', 'expired')
       and c.attempt > 0
+      and (c.incarnation is null or c.incarnation = mine)
       and c.command_id <> all(array_remove(taken, null))
       and exists (
         select from command_history h where h.command_id = c.command_id and h.to_status = 'sent' and h.epoch <= newest)
