@@ -5,7 +5,14 @@ from typing import Any, TypeVar
 
 from dispatcher.commands.submission import NewCommand
 from tests.simulation.history import History
-from tests.simulation.injected_faults import POST_FAULTS, PostFault
+from tests.simulation.injected_faults import (
+    CONNECTION_FAULTS,
+    DELIVERY_FAULTS,
+    FROZEN,
+    POST_FAULTS,
+    ConnectionFault,
+    PostFault,
+)
 from tests.simulation.simulation_database import SimulationDatabase
 from tests.simulation.simulator import Simulation
 
@@ -21,6 +28,10 @@ class Scenario:
         self.agents = self.simulation.agents
         self.post_faults: list[PostFault] = []
         """The faults of the next posts."""
+        self.connection_faults: list[tuple[ConnectionFault, int]] = []
+        """The faults of the connections of the next functions, each with the number of round trips before it."""
+        self.frozen_after_receive: list[bool] = []
+        """Whether the process is frozen that settles the next message and claims."""
         self.during_calls: list[Callable[[], None]] = []
         """What others do during the next network calls."""
         self.simulation.during_call = self._during_call
@@ -30,6 +41,10 @@ class Scenario:
         """Choose the next fault of a post, and the ordinary case of everything else."""
         if options is POST_FAULTS and self.post_faults:
             return self.post_faults.pop(0)  # type: ignore[return-value]
+        if options in {CONNECTION_FAULTS, DELIVERY_FAULTS} and self.connection_faults:
+            return self.connection_faults.pop(0)  # type: ignore[return-value]
+        if options is FROZEN and self.frozen_after_receive:
+            return self.frozen_after_receive.pop(0)  # type: ignore[return-value]
         return options[0]
 
     def _during_call(self, _agent_id: str) -> None:
@@ -180,3 +195,65 @@ def refused_post(scenario: Scenario) -> None:
     scenario.connect("k8s")
     scenario.post_faults = [PostFault.REFUSED]
     scenario.submit("k8s")
+
+
+def frozen_after_claim(scenario: Scenario) -> None:
+    """A process is frozen between its claim and its first post, until another one has posted the command."""
+    scenario.connect("k8s")
+    scenario.simulation.pass_time(25)
+    for _ in range(2):
+        scenario.submit("k8s")
+    scenario.frozen_after_receive = [True]
+    scenario.report("k8s", "complete")
+
+
+def stop_to_closed_connection(scenario: Scenario) -> None:
+    """An agent of protocol 2 loses its connection before it is asked to stop a command."""
+    scenario.connect("batch")
+    scenario.submit("batch")
+    scenario.report("batch", "report ack")
+    scenario.post_faults = [PostFault.GONE]
+    scenario.simulation.operators.cancel(scenario.simulation.operators.known[-1])
+    scenario.connect("batch")
+    scenario.simulation.sweep()
+
+
+def release_without_answer(scenario: Scenario) -> None:
+    """A refused post is released twice, because the first answer is lost; another process posts in between."""
+    scenario.connect("batch")
+    scenario.submit("batch", max_attempts=3)
+    scenario.post_faults = [PostFault.REFUSED]
+    scenario.simulation.pass_time(61)
+    scenario.simulation.sweep()
+
+
+def answer_without_commit_answer(scenario: Scenario) -> None:
+    """A docker-agent's answer is settled, but the answer to the commit is lost; the session has another command."""
+    scenario.connect("docker")
+    for _ in range(2):
+        scenario.submit("docker", session_id="s1")
+    scenario.connection_faults = [(ConnectionFault.LOST_AFTER, 0)]
+    scenario.report("docker", "answer")
+
+
+def stop_for_new_agent(scenario: Scenario) -> None:
+    """A command times out, its agent is deleted, and another agent with its id connects."""
+    scenario.connect("batch")
+    scenario.submit("batch", execution_timeout=5)
+    scenario.report("batch", "report ack")
+    scenario.agents.crash("batch", half_open=False)
+    scenario.pass_time_and_sweep(61)
+    scenario.simulation.operators.delete("batch")
+    scenario.simulation.operators.create("batch")
+    scenario.connect("batch")
+
+
+def report_of_new_agent(scenario: Scenario) -> None:
+    """A new agent reports on a command of the agent that had its id before."""
+    scenario.connect("batch")
+    scenario.submit("batch")
+    command = scenario.agents.memory["batch"][0]
+    scenario.simulation.operators.delete("batch")
+    scenario.simulation.operators.create("batch")
+    scenario.connect("batch")
+    scenario.agents.report(scenario.agents.connections("batch")[0], command, "report complete")

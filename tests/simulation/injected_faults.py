@@ -57,3 +57,5 @@ CONNECTION_FAULTS = _NO_FAULTS + tuple(
 """What one run of a function chooses from: a fault, and the number of round trips before it."""
 DELIVERY_FAULTS = CONNECTION_FAULTS + tuple((ConnectionFault.SUSPENDED, trips) for trips in _ROUND_TRIPS)
 """The same for a function that holds leases."""
+FROZEN = (False,) * 25 + (True,)
+"""What a process chooses from that has settled a message and claimed: whether it is suspended before its posts."""

@@ -17,13 +17,12 @@ from tests.simulation.history import (
     Resumption,
     SaidMessage,
 )
-from tests.simulation.injected_faults import ConnectionFault
+from tests.simulation.injected_faults import FROZEN, ConnectionFault
 
 if TYPE_CHECKING:
     from tests.simulation.simulator import Simulation
 
 Receive = Callable[..., Received]
-_SUSPENDED = (False,) * 40 + (True,)
 
 
 @dataclass(slots=True)
@@ -75,7 +74,7 @@ class MessageRecorder:
                     received = receive(conn, said, observer, claim=claim)
             finally:
                 self._record(said, before, received)
-            if received.claim is not None and self._simulation.choose(_SUSPENDED):
+            if received.claim is not None and self._simulation.choose(FROZEN):
                 self._simulation.log(ConnectionFault.SUSPENDED)
                 self._simulation.record_fault(ConnectionFault.SUSPENDED)
                 self._simulation.while_suspended()

@@ -14,7 +14,7 @@ from unittest import mock
 import psycopg
 
 from dispatcher.agents import presence
-from dispatcher.commands import conversation, delivery, flush, late_reports, reports
+from dispatcher.commands import claims, conversation, delivery, flush, late_reports, reports, submission
 from dispatcher.commands.flush import FlushRequest
 from dispatcher.commands.sweep import sweep
 from dispatcher.platform import database
@@ -57,7 +57,7 @@ FINAL_PERIODS = (61, 61, *(350,) * 14)
 """Seconds between the last sweeps: two as in production, then as many as the longest timeouts take."""
 
 
-CLOCKED = (delivery, flush, database, presence)
+CLOCKED = (claims, delivery, flush, database, presence, reports, submission)
 """The modules that measure time."""
 
 
