@@ -246,13 +246,14 @@ class SimulatedAgents:
         simulation = self.simulation
         connection.spoke = True
         self._events += 1
+        event_id = f"event-{self._events}"
         said = Said(
             agent_id=connection.agent_id,
             connection_id=connection.connection_id,
             text=text,
             key_id=connection.key_id,
+            event_id=event_id,
         )
-        event_id = f"event-{self._events}"
         return simulation.run(
             "message",
             lambda _: conversation.handle(said, event_id, simulation.gateway, SessionStates(), simulation.deadline()),

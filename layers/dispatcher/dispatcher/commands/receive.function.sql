@@ -5,8 +5,8 @@
 --   unmoved: a report that moved nothing; `frame` is the status of the command, null if it is not this agent's
 --   command, stop: see `claim`; without a token nothing is claimed
 create function {f}.receive(
-    p_agent_id text, p_connection_id text, p_key_id text, p_rate integer, p_heartbeat boolean, p_capacity jsonb,
-    p_sessions integer, rounds integer[], kinds text[], ids text[], attempts integer[], vals jsonb[], errors text[],
+    p_agent_id text, p_connection_id text, p_key_id text, p_event text, p_rate integer, p_heartbeat boolean,
+    p_capacity jsonb, p_sessions integer, rounds integer[], kinds text[], ids text[], attempts integer[], vals jsonb[], errors text[],
     acked boolean[], p_token uuid)
 returns table (
     kind text, connection_id text, epoch bigint, mode text, refusals integer,
@@ -23,6 +23,7 @@ declare
     counted integer;
     current boolean;
     open boolean;
+    answers_again boolean := false;
 begin
     select a.* into agent from agents a where a.agent_id = p_agent_id;
     if agent.approval is distinct from 'approved' or agent.deleted_at is not null or exists (
@@ -70,7 +71,15 @@ begin
                 null::double precision, null::integer;
         end if;
     end if;
-    if cardinality(kinds) > 0 then
+    if p_event is not null and said_over is not null and kinds && array['answer', 'answer_failed'] then
+        -- The same message comes again if the answer to its commit was lost, or from the queue of late reports.
+        update agent_connections k
+        set answered = (p_event || k.answered)[1 : 20]
+        where k.connection_id = p_connection_id
+          and p_event <> all(k.answered);
+        answers_again := not found;
+    end if;
+    if cardinality(kinds) > 0 and not answers_again then
         moved := {f}.settle(p_agent_id, said_over, rounds, kinds, ids, attempts, vals, errors, acked);
         if cardinality(moved) < cardinality(ids) then
             return query
@@ -106,7 +115,10 @@ declare
     named integer;
     lost integer;
 begin
-    select a.epoch, a.incarnation into current, mine from agents a where a.agent_id = p_agent_id and a.connection_id = p_connection_id;
+    select a.epoch, a.incarnation into current, mine
+    from agents a
+    where a.agent_id = p_agent_id
+      and a.connection_id = p_connection_id;
     if not found then
         return 0;
     end if;

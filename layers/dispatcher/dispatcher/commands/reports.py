@@ -59,7 +59,7 @@ class Received:
 
 
 _RECEIVE = call(
-    "select * from {f}.receive(%(agent_id)s, %(connection_id)s, %(key_id)s, %(rate)s, %(heartbeat)s, %(capacity)s,"
+    "select * from {f}.receive(%(agent_id)s, %(connection_id)s, %(key_id)s, %(event_id)s, %(rate)s, %(heartbeat)s, %(capacity)s,"
     " %(sessions)s, %(rounds)s::int[], %(kinds)s::text[], %(ids)s::text[], %(attempts)s::int[], %(vals)s::jsonb[],"
     " %(errors)s::text[], %(acked)s::boolean[], %(token)s)"
 )
@@ -82,6 +82,7 @@ def receive(conn: Connection, said: Said, observer: SessionObserver, *, claim: b
             "agent_id": said.agent_id,
             "connection_id": said.connection_id,
             "key_id": said.key_id,
+            "event_id": said.event_id,
             "rate": settings.agent_rate(),
             "heartbeat": heartbeat is not None,
             "capacity": None if heartbeat is None else _jsonb(heartbeat.capacity),

@@ -21,6 +21,8 @@ create index agents_refused on agents (agent_id) where refusals > 0;
 
 -- A connection that has ended stays for a while: what was said over it may be settled later.
 alter table agent_connections add closed_at timestamptz;
+-- The last messages that named only a session: settled again, they would settle the session's next command.
+alter table agent_connections add answered text[] not null default '{}';
 
 alter table sessions add incarnation bigint;
 
