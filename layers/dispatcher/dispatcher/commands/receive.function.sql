@@ -134,7 +134,7 @@ begin
       and c.agent_id = p_agent_id
       and (c.incarnation is null or c.incarnation = mine)
       and c.status in ('pending', 'sent')
-      and c.attempt > 0
+      and c.attempt > coalesce(c.answered_attempt, 0)
       and c.attempt = coalesce(running.attempt, c.attempt);
     get diagnostics named = row_count;
     update agent_commands c
@@ -157,6 +157,7 @@ begin
             when c.attempt >= 2 then c.sent_at + least(2.0 ^ least(c.attempt, 16), 60) * interval '1 second'
             else c.retry_at
         end,
+        answered_attempt = c.attempt,
         stop_wanted = false,
         execution_deadline = null
     where c.agent_id = p_agent_id

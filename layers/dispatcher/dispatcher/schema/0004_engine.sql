@@ -32,6 +32,7 @@ alter table agent_commands
     add retry_at timestamptz,        -- the next attempt comes no sooner
     add redeliver_after_ack boolean not null default false,
     add agent_error text,            -- the last error that the agent reported
+    add answered_attempt integer,    -- the last attempt that its agent gave up: another follows, and nothing more is said of it
     add stop_wanted boolean not null default false,   -- the agent is to be told to stop it
     add stop_epoch bigint,           -- of the connection over which the agent was told
     add cancel_confirmed boolean not null default false;
