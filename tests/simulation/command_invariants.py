@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from itertools import pairwise
 
-from dispatcher.commands.lifecycle import ENDED, TRANSITIONS, Status
+from dispatcher.commands.lifecycle import ALIVE, ENDED, TRANSITIONS, Status
 from tests.simulation.check import Check, transitions_by_command
 from tests.simulation.history import CommandRow, History, RecordedTransition
 
@@ -36,6 +36,8 @@ def only_legal_transitions(history: History, check: Check) -> None:
         for each in transitions:
             if each.from_status is None:
                 legal = each.to_status in {"pending", "dead"}
+            elif each.to_status not in ENDED | ALIVE:  # deleted by hand
+                legal = False
             else:
                 legal = (Status(each.from_status), Status(each.to_status)) in _LEGAL
             if each.from_status in _GUESSED and each.to_status in {"completed", "failed"}:

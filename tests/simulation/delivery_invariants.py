@@ -201,6 +201,8 @@ def nothing_is_delivered_too_late(history: History, check: Check) -> None:
             queued = queue.get(posted.command_id)
             check(queued is not None, f"{posted.action} was posted after its end")
             check(queued is None or queued.status == "sent", f"{posted.action} was posted while pending")
+            cancelled = queued is not None and queued.cancelled_before
+            check(not cancelled, f"{posted.action} was claimed and posted after its cancel")
             check(queued is None or not queued.late, f"{posted.action} was posted after its deliver_by")
 
 

@@ -131,6 +131,8 @@ class FaultyGateway:
         if fault is PostFault.KILLED_AFTER:
             raise ProcessKilled
         post.answer = answer
+        if answer is Posted.GONE and message["type"] != "welcome":
+            simulation.history.posts_to_gone[connection_id] += 1
         return post.answer
 
     def _record(

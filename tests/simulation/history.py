@@ -1,5 +1,6 @@
 """The history of one simulation: what happened, in order, as seen from outside the dispatcher."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -38,6 +39,8 @@ class QueuedCommand:
     priority: int
     seq: int
     due: bool
+    cancelled_before: bool
+    """Whether a cancel was committed before its last claim."""
     late: bool
     """Whether its deliver_by has passed."""
     waits_since: float
@@ -133,6 +136,8 @@ class CommandRow:
     cancel_confirmed: bool
     """Whether its agent said that it was cancelled."""
     redeliver_after_ack: bool
+    given_up: int
+    """The last attempt that its agent gave up: it failed and asked for another, or it was lost; 0: none."""
     incarnation: int | None
     created_at: datetime
     sent_at: datetime | None
@@ -307,6 +312,8 @@ class History:
     """Messages that agents of protocol 2 still keep at the end."""
     stops: list[StopPost] = field(default_factory=list[StopPost])
     deletions: list[Deletion] = field(default_factory=list[Deletion])
+    posts_to_gone: Counter[str] = field(default_factory=Counter[str])
+    """For each connection: how many posts, apart from welcomes, were answered that it is gone."""
     connection_events: list[ConnectionEvent] = field(default_factory=list[ConnectionEvent])
     delivery_rounds: list[DeliveryRound] = field(default_factory=list[DeliveryRound])
     function_errors: list[FunctionError] = field(default_factory=list[FunctionError])

@@ -24,6 +24,7 @@ _QUEUE = """
             and (c.retry_at is null or c.retry_at < now() - interval '1 second')
             and (c.incarnation is null or c.incarnation = a.incarnation)
             and (c.deliver_by is null or c.deliver_by > now() + interval '1 second') as due,
+        coalesce(c.cancel_requested_at < c.sent_at, false) as cancelled_before,
         coalesce(c.deliver_by < now() - interval '1 second', false) as late,
         extract(epoch from greatest(c.not_before, c.retry_at, last.at))::float8 as waits_since,
         extract(epoch from c.sent_at)::float8 as sent_at, claimed.history_id as claim,
@@ -89,7 +90,10 @@ class Observer:
                    seq, cancel_requested_at is not null as cancel_requested,
                    exists (select from command_history h where h.command_id = c.command_id
                        and h.cause = 'cancelled by its agent') as cancel_confirmed,
-                   redeliver_after_ack, incarnation, created_at, sent_at, acknowledged_at, completed_at, submitted_by, idempotency_key
+                   coalesce((select max(h.attempt) from command_history h where h.command_id = c.command_id
+                       and (h.cause like '%asks for another%' or h.cause = 'lost by its agent')), 0) as given_up,
+                   redeliver_after_ack, incarnation, created_at, sent_at, acknowledged_at, completed_at, submitted_by,
+                   idempotency_key
                    from agent_commands c order by seq"""
             )
             return {command.command_id: command for command in cursor}
@@ -106,7 +110,8 @@ class Observer:
         with self._conn.cursor(row_factory=class_row(AgentRow)) as cursor:
             agent = cursor.execute(
                 """select epoch, connection_id, dialect as mode, delivery_window as window, lease_token::text as lease,
-                   last_seen_at::text as last_seen, incarnation, deleted_at is not null as deleted from agents where agent_id = %s""",
+                   last_seen_at::text as last_seen, incarnation, deleted_at is not null as deleted
+                   from agents where agent_id = %s""",
                 (agent_id,),
             ).fetchone()
         assert agent is not None

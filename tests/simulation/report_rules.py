@@ -18,6 +18,8 @@ def expected_status(report: AgentReport, before: CommandRow) -> str:
         row = replace(row, status=_after(kind, report, row))
         if row.status == "cancelled" and kind == "cancelled":
             row = replace(row, cancel_confirmed=True)
+        elif row.status == "pending" and kind == "retry":
+            row = replace(row, given_up=row.attempt)
     return row.status
 
 
@@ -38,9 +40,11 @@ def _after(kind: str, report: AgentReport, before: CommandRow) -> str:
         attempts_left = before.attempt < before.max_attempts and not before.cancel_requested
         if before.status in _UNDER_WAY and of_last_attempt and attempts_left:
             return "pending"
+        if (report.attempt or before.attempt) <= before.given_up:  # it was said before
+            return before.status
         kind = "failed"
     match kind:
-        case "ack" if tried and of_last_attempt and before.status in ("pending", "sent"):
+        case "ack" if before.attempt > before.given_up and of_last_attempt and before.status in ("pending", "sent"):
             return "acknowledged"
         case "complete" if accepts_results:
             return "completed"
@@ -59,7 +63,7 @@ def expected_after_resumption(said: Resumption, before: CommandRow) -> str:
     if not said.current or not said.admitted or before.incarnation not in {None, said.incarnation}:
         return before.status
     if before.command_id in said.running:
-        is_last = said.running[before.command_id] == before.attempt
+        is_last = said.running[before.command_id] == before.attempt > before.given_up
         return (
             "acknowledged" if is_last and before.attempt > 0 and before.status in ("pending", "sent") else before.status
         )

@@ -15,7 +15,7 @@ from dispatcher.sessions.session_records import SessionStates
 from tests.simulation.agent_messages import CORRECT_REPORTS, Meaning, is_numbered, kinds_of, message_of, resume_of
 from tests.simulation.faulty_gateway import AgentConnection
 from tests.simulation.history import PostedCommand, SaidMessage
-from tests.simulation.injected_faults import ActorFault
+from tests.simulation.injected_faults import AWAY, ActorFault
 
 if TYPE_CHECKING:
     from tests.simulation.simulator import Simulation
@@ -233,7 +233,7 @@ class SimulatedAgents:
             self._meanings[text] = meaning, message
             self.messages[str(len(self.messages))] = message
             self.simulation.history.said.append(message)
-        away = self.simulation.choose((False,) * 15 + (True,))
+        away = self.simulation.choose(AWAY)
         if away:
             self.simulation.record_fault(ActorFault.DATABASE_AWAY, connection.agent_id)
         self.simulation.database_away = away

@@ -57,6 +57,7 @@ FINAL_PERIODS = (61, 61, *(350,) * 14)
 """Seconds between the last sweeps: two as in production, then as many as the longest timeouts take."""
 
 
+AGENTS = tuple(HANDSHAKES)
 CLOCKED = (claims, delivery, flush, database, presence, reports, submission)
 """The modules that measure time."""
 
@@ -149,6 +150,7 @@ class Simulation:
         depth = len(self.running) - 1
         if self.running[depth].unusable:
             self.running[depth] = self.database.function_connection(depth)
+            self.run_others(self.choose(AGENTS))  # while the function opens a new connection
         yield self.running[depth]
 
     def invoke_event(self, _function: str, payload: bytes) -> None:
@@ -302,7 +304,7 @@ class Simulation:
         return [
             agent_id
             for agent_id, connection in last.items()
-            if connection.healthy
+            if self._is_good(connection)
             and (connection.spoke or agent_id not in mute)
             and now - connection.opened > HANDSHAKE_SECONDS
             and now - connection.last_heartbeat < IDLE_SECONDS

@@ -27,14 +27,12 @@ def test_every_invariant_has_a_planted_fault() -> None:
 
 
 @pytest.mark.parametrize("fault", PLANTED_FAULTS, ids=lambda fault: fault.name)
-def test_a_planted_fault_breaks_its_invariant(
-    simulation_database: SimulationDatabase, monkeypatch: pytest.MonkeyPatch, fault: PlantedFault
-) -> None:
+def test_a_planted_fault_breaks_its_invariant(simulation_database: SimulationDatabase, fault: PlantedFault) -> None:
     """Without it, the same scenario breaks none."""
     before = violations(simulation_database, fault)
 
-    fault.plant(monkeypatch)
-    broken = {violation.partition(":")[0] for violation in violations(simulation_database, fault)}
+    with fault.planted(simulation_database):
+        broken = {violation.partition(":")[0] for violation in violations(simulation_database, fault)}
 
     assert before == []
     assert fault.breaks in broken
@@ -44,18 +42,22 @@ def test_a_failure_prints_its_seed_and_the_simplest_history(
     simulation_database: SimulationDatabase, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`make faults` ends with 1."""
-    next(fault for fault in PLANTED_FAULTS if fault.name == "the order is reversed").plant(monkeypatch)
+    reversed_order = next(fault for fault in PLANTED_FAULTS if fault.name == "the order is reversed")
     monkeypatch.setattr(workload, "STEPS", 3)
 
-    with mock.patch.object(command, "running_databases", return_value=nullcontext([simulation_database.url])):
+    with (
+        reversed_order.planted(simulation_database),
+        mock.patch.object(command, "running_databases", return_value=nullcontext([simulation_database.url])),
+    ):
         code = command.main(["--n", "30", "--seed", "3"])
+        history = capsys.readouterr().out.partition("breaks an invariant")[2]
+        seed = history.rpartition("make faults N=1 SEED=")[2].strip()
+        again = play(simulation_database, int(seed))
 
-    history = capsys.readouterr().out.partition("breaks an invariant")[2]
-    seed = history.rpartition("make faults N=1 SEED=")[2].strip()
     assert code == 1
     assert len(history.partition("no more faults")[0].splitlines()) < 12, history
     assert "\nI4: " in history
-    assert play(simulation_database, int(seed)).failure is not None
+    assert again.failure is not None
 
 
 def test_shrinking_removes_steps_and_faults() -> None:
