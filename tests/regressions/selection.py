@@ -1,10 +1,11 @@
 """All mutations."""
 
-from tests.regressions import access_mutations, delivery_mutations, report_mutations, table_mutations
+from tests.regressions import access_mutations, delivery_mutations, report_mutations, rule_mutations, table_mutations
 
 MUTATIONS = (
     *table_mutations.MUTATIONS,
     *delivery_mutations.MUTATIONS,
     *report_mutations.MUTATIONS,
+    *rule_mutations.MUTATIONS,
     *access_mutations.MUTATIONS,
 )
