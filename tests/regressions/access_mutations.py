@@ -34,7 +34,10 @@ MUTATIONS = (
         name="ack-of-anyones-command",
         puts_back="An agent acknowledges the command of another agent.",
         stands_for=("S3", "I9"),
-        find="and said.kind = 'ack' and c.command_id = said.command_id and c.agent_id = p_agent_id and (c.incarnation is null or c.incarnation = mine)",
+        find=(
+            "and said.kind = 'ack' and c.command_id = said.command_id and c.agent_id = p_agent_id and"
+            " (c.incarnation is null or c.incarnation = mine)"
+        ),
         replace="and said.kind = 'ack' and c.command_id = said.command_id",
         caught_by="test_no_agent_settles_another_agents_command",
     ),

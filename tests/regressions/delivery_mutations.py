@@ -69,8 +69,15 @@ MUTATIONS = (
         name="commands-of-other-agents-are-claimed",
         puts_back="An agent gets the commands of another agent.",
         stands_for=("I2", "S3"),
-        find="where c.agent_id = agent.agent_id and c.status = 'pending' and {f}.is_due(c, agent.incarnation) and {f}.session_is_free(agent, c.session_id) order by c.priority desc, c.seq limit room for no key update);",
-        replace="where c.status = 'pending' and {f}.is_due(c, agent.incarnation) and {f}.session_is_free(agent, c.session_id) order by c.priority desc, c.seq limit room for no key update);",
+        find=(
+            "where c.agent_id = agent.agent_id and c.status = 'pending' and {f}.is_due(c, agent.incarnation) and"
+            " {f}.session_is_free(agent, c.session_id) order by c.priority desc, c.seq limit room for no key"
+            " update);"
+        ),
+        replace=(
+            "where c.status = 'pending' and {f}.is_due(c, agent.incarnation) and {f}.session_is_free(agent,"
+            " c.session_id) order by c.priority desc, c.seq limit room for no key update);"
+        ),
         caught_by="test_an_agent_gets_only_its_own_commands",
     ),
     Mutation(
@@ -101,7 +108,10 @@ MUTATIONS = (
         name="deliver-by-is-ignored",
         puts_back="A command is delivered after its deliver_by.",
         stands_for=("I14",),
-        find="and (c.deliver_by is null or c.deliver_by > now()) and (c.incarnation is null or c.incarnation = incarnation)",
+        find=(
+            "and (c.deliver_by is null or c.deliver_by > now()) and (c.incarnation is null or c.incarnation ="
+            " incarnation)"
+        ),
         replace="and (c.incarnation is null or c.incarnation = incarnation)",
         caught_by="test_a_claim_skips_commands_that_are_overdue_or_not_yet_due",
     ),
@@ -118,7 +128,10 @@ MUTATIONS = (
         name="gone-is-failed",
         puts_back="A command for an agent that has just disconnected is marked failed.",
         stands_for=("R9",),
-        find="return len(taken), replace(done, posted=posted, unsent=_commands(messages), unsent_cause=cause + _NOT_TAKEN[posted])",
+        find=(
+            "return len(taken), replace(done, posted=posted, unsent=_commands(messages), unsent_cause=cause +"
+            " _NOT_TAKEN[posted])"
+        ),
         replace="unsendable += [(each, cause) for each in message.commands]",
         caught_by="test_each_outcome_of_a_post_has_its_own_effect",
     ),
@@ -135,7 +148,13 @@ MUTATIONS = (
         puts_back="`sent` overwrites an ack that came before it.",
         stands_for=("R15", "I6"),
         find="if not claims.needs_release(claim, outcome):",
-        replace="conn.execute(\n    \"update agent_commands set status = 'sent', ack_deadline = now() where command_id = any(%s)\",\n    ([each.command_id for each in claim.commands],),\n)\nif not claims.needs_release(claim, outcome):",
+        replace=(
+            "conn.execute(\n"
+            "    \"update agent_commands set status = 'sent', ack_deadline = now() where command_id = any(%s)\",\n"
+            "    ([each.command_id for each in claim.commands],),\n"
+            ")\n"
+            "if not claims.needs_release(claim, outcome):"
+        ),
         caught_by="test_an_ack_that_arrives_before_the_post_has_returned_is_kept",
     ),
     Mutation(

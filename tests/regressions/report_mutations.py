@@ -10,15 +10,24 @@ MUTATIONS = (
         name="ack-without-a-guard",
         puts_back="A completed command goes back to acknowledged.",
         stands_for=("R16", "I6"),
-        find="and (c.incarnation is null or c.incarnation = mine) and c.status in ('pending', 'sent') and c.attempt > coalesce(c.answered_attempt, 0) and case",
-        replace="and (c.incarnation is null or c.incarnation = mine) and c.attempt > coalesce(c.answered_attempt, 0) and case",
+        find=(
+            "and (c.incarnation is null or c.incarnation = mine) and c.status in ('pending', 'sent') and"
+            " c.attempt > coalesce(c.answered_attempt, 0) and case"
+        ),
+        replace=(
+            "and (c.incarnation is null or c.incarnation = mine) and c.attempt > coalesce(c.answered_attempt, 0)"
+            " and case"
+        ),
         caught_by=STATES,
     ),
     Mutation(
         name="failure-overwrites-completed",
         puts_back="A late failure overwrites completed.",
         stands_for=("R16", "I6"),
-        find="c.status in ('pending', 'sent', 'acknowledged', 'timed_out', 'dead', 'expired', 'cancelled') and not c.cancel_confirmed and c.attempt > 0 and (said.kind",
+        find=(
+            "c.status in ('pending', 'sent', 'acknowledged', 'timed_out', 'dead', 'expired', 'cancelled') and"
+            " not c.cancel_confirmed and c.attempt > 0 and (said.kind"
+        ),
         replace="not c.cancel_confirmed and c.attempt > 0 and (said.kind",
         caught_by=STATES,
     ),
@@ -26,8 +35,13 @@ MUTATIONS = (
         name="timed-out-is-final",
         puts_back="A real result does not replace the end that the service guessed.",
         stands_for=("I6", "I7"),
-        find="c.status in ('pending', 'sent', 'acknowledged', 'timed_out', 'dead', 'expired', 'cancelled') and not c.cancel_confirmed and c.attempt > 0 returning",
-        replace="c.status in ('pending', 'sent', 'acknowledged') and not c.cancel_confirmed and c.attempt > 0 returning",
+        find=(
+            "c.status in ('pending', 'sent', 'acknowledged', 'timed_out', 'dead', 'expired', 'cancelled') and"
+            " not c.cancel_confirmed and c.attempt > 0 returning"
+        ),
+        replace=(
+            "c.status in ('pending', 'sent', 'acknowledged') and not c.cancel_confirmed and c.attempt > 0 returning"
+        ),
         caught_by="test_a_late_result_replaces_a_time_out_and_no_other_end",
     ),
     Mutation(
@@ -42,8 +56,14 @@ MUTATIONS = (
         name="ack-of-an-older-attempt-counts",
         puts_back="A late ack of the first attempt stops the second.",
         stands_for=("I7",),
-        find="c.attempt > coalesce(c.answered_attempt, 0) and case when said.attempt is null then c.epoch <= p_epoch else c.attempt = said.attempt end",
-        replace="c.attempt > coalesce(c.answered_attempt, 0) and case when said.attempt is null then c.epoch <= p_epoch else true end",
+        find=(
+            "c.attempt > coalesce(c.answered_attempt, 0) and case when said.attempt is null then c.epoch <="
+            " p_epoch else c.attempt = said.attempt end"
+        ),
+        replace=(
+            "c.attempt > coalesce(c.answered_attempt, 0) and case when said.attempt is null then c.epoch <="
+            " p_epoch else true end"
+        ),
         caught_by="test_a_report_of_an_old_attempt_settles_the_newer_one_only_if_it_is_a_result",
     ),
     Mutation(

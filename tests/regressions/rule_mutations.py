@@ -1,4 +1,4 @@
-"""Mutations of the rules about attempts, late reports, cancels and deleted agents; the scenarios of the simulation catch them."""
+"""Mutations of the rules about attempts, late reports, cancels and deleted agents; the simulation's scenarios catch them."""
 
 from tests.regressions.mutation import Mutation
 

@@ -78,20 +78,7 @@ def duplicates_have_a_larger_attempt(history: History, check: Check) -> None:
             ]
             check(bool(reasons), f"{command_id} arrived again, attempt {second}, without a reason")
     for command_id, transitions in transitions_by_command(history).items():
-        claim: RecordedTransition | None = None
-        earliest: datetime | None = None
-        """When the next attempt may go out."""
-        for each in transitions:
-            if each.to_status == "sent":
-                early = earliest is not None and each.at < earliest - TOLERANCE
-                check(not early, f"{command_id} was claimed for attempt {each.attempt} too soon after the last one")
-                claim, earliest = each, None
-            elif claim is not None and each.to_status in {"pending", "dead", "cancelled"}:
-                if each.from_status == "sent":
-                    own = [post for post in posts[command_id] if _claim_in(post, command_id) == claim.history_id]
-                    _check_return(claim, each, own, check)
-                if each.to_status == "pending":
-                    earliest = _earliest(claim, each)
+        _check_attempts(transitions, posts[command_id], check)
     for command in history.commands:
         most = command.max_attempts
         check(command.attempt <= most, f"{command.action} has more attempts than {most}")
@@ -102,6 +89,24 @@ def duplicates_have_a_larger_attempt(history: History, check: Check) -> None:
         most_seconds = MUTE_SECONDS[post.agent.mode] + LEASE_SECONDS
         silent = post.silent_seconds > most_seconds or post.mute_before >= MUTE_CONNECTIONS
         check(not silent, f"{post.agent_id} got more over {post.connection_id}, although it says nothing")
+
+
+def _check_attempts(transitions: list[RecordedTransition], posts: list[Post], check: Check) -> None:
+    """Check one command's attempts: which of them count, and when the next one follows."""
+    claim: RecordedTransition | None = None
+    earliest: datetime | None = None
+    """When the next attempt may go out."""
+    for each in transitions:
+        if each.to_status == "sent":
+            early = earliest is not None and each.at < earliest - TOLERANCE
+            check(not early, f"{each.command_id} was claimed for attempt {each.attempt} too soon after the last one")
+            claim, earliest = each, None
+        elif claim is not None and each.to_status in {"pending", "dead", "cancelled"}:
+            if each.from_status == "sent":
+                own = [post for post in posts if _claim_in(post, each.command_id) == claim.history_id]
+                _check_return(claim, each, own, check)
+            if each.to_status == "pending":
+                earliest = _earliest(claim, each)
 
 
 def _claim_in(post: Post, command_id: str) -> int | None:

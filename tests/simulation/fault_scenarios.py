@@ -375,7 +375,7 @@ def database_away_from_batch(scenario: Scenario) -> None:
 
 
 def retry_said_again(scenario: Scenario) -> None:
-    """An agent that asked for another attempt says so again, because it was not confirmed; before that it says its ack again."""
+    """An agent that asked for another attempt says its ack and its failure again, because neither was confirmed."""
     scenario.connect("batch")
     scenario.submit("batch")
     scenario.post_faults = [PostFault.SWALLOWED, PostFault.SWALLOWED]

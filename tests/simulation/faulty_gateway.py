@@ -14,6 +14,8 @@ from tests.simulation.injected_faults import POST_FAULTS, ActorFault, PostFault
 if TYPE_CHECKING:
     from tests.simulation.simulator import Simulation
 
+POST_SECONDS = 0.02
+"""How long a post takes, on the clock of the function that waits for it."""
 _DELIVERED = {PostFault.NONE, PostFault.TIMEOUT_DELIVERED, PostFault.KILLED_AFTER, PostFault.DATABASE_LOST}
 _NEEDS_OPEN_CONNECTION = {PostFault.NONE, PostFault.TIMEOUT_DELIVERED, PostFault.SWALLOWED}
 _ANSWERS = {
@@ -82,7 +84,7 @@ class FaultyGateway:
 
     def open(self, agent_id: str, *, incarnation: int, key_id: str | None, batching: bool) -> AgentConnection:
         """Begin a handshake; the connection is open once $connect has returned."""
-        now = self._simulation.clock.monotonic()
+        now = self._simulation.clock.passed()
         earlier = [each for each in self.connections.values() if each.agent_id == agent_id and each.state != "refused"]
         same = [each for each in earlier if each.incarnation == incarnation]
         connection = AgentConnection(
@@ -105,6 +107,7 @@ class FaultyGateway:
         connection = self.connections[connection_id]
         message: dict[str, Any] = decode_exactly(frame)
         post = self._record(connection, message, tuple(commands_of(frame)))
+        simulation.clock.sleep(POST_SECONDS)
         fault = simulation.choose(POST_FAULTS)
         if connection.state != "open" and fault in _NEEDS_OPEN_CONNECTION:
             fault = PostFault.GONE
@@ -114,16 +117,7 @@ class FaultyGateway:
             simulation.record_fault(fault, connection.agent_id)
         if fault is PostFault.KILLED_BEFORE:
             raise ProcessKilled
-        if fault is PostFault.GONE:
-            self.cut(connection)
-        if fault in _DELIVERED and connection.healthy:
-            post.arrived = True
-            simulation.agents.receive(connection, message, post.commands)
-        answer = _ANSWERS.get(fault, Posted.TAKEN)
-        if answer is Posted.TAKEN:
-            connection.welcomed |= message["type"] == "welcome"
-            if message["type"] == "cancel" and fault is not PostFault.KILLED_AFTER:
-                self.told.add((connection_id, message["commandId"]))
+        answer = self._pass_on(connection, message, post, fault)
         simulation.run_others(connection.agent_id)
         if fault is PostFault.DATABASE_LOST:
             simulation.running[-1].cut()
@@ -135,13 +129,27 @@ class FaultyGateway:
             simulation.history.posts_to_gone[connection_id] += 1
         return post.answer
 
+    def _pass_on(self, connection: AgentConnection, message: dict[str, Any], post: Post, fault: PostFault) -> Posted:
+        """Do to a message what the fault says; return the gateway's answer."""
+        if fault is PostFault.GONE:
+            self.cut(connection)
+        if fault in _DELIVERED and connection.healthy:
+            post.arrived = True
+            self._simulation.agents.receive(connection, message, post.commands)
+        answer = _ANSWERS.get(fault, Posted.TAKEN)
+        if answer is Posted.TAKEN:
+            connection.welcomed |= message["type"] == "welcome"
+            if message["type"] == "cancel" and fault is not PostFault.KILLED_AFTER:
+                self.told.add((connection.connection_id, message["commandId"]))
+        return answer
+
     def _record(
         self, connection: AgentConnection, message: dict[str, Any], commands: tuple[PostedCommand, ...]
     ) -> Post:
         simulation = self._simulation
         simulation.record_network_call()
-        now = simulation.clock.monotonic()
-        post = simulation.observer.post(connection, clock=now)
+        now = simulation.clock.passed()
+        post = simulation.observer.post(connection, clock=simulation.clock.monotonic(), now=now)
         queue = {each.command_id: each for each in post.queue}
         post.commands = tuple(
             replace(each, attempt=queue[each.command_id].attempt, claim=queue[each.command_id].claim)

@@ -63,7 +63,7 @@ class Observer:
         self._conn = conn
         self._history = history
 
-    def post(self, connection: "AgentConnection", *, clock: float) -> Post:
+    def post(self, connection: "AgentConnection", *, clock: float, now: float) -> Post:
         """Read an agent and its queue when a post begins."""
         with self._conn.cursor(row_factory=class_row(QueuedCommand)) as cursor:
             queue = tuple(cursor.execute(_QUEUE, (connection.agent_id,)).fetchall())
@@ -75,7 +75,7 @@ class Observer:
             agent=self.agent(connection.agent_id),
             incarnation=connection.incarnation,
             welcomed=connection.welcomed,
-            silent_seconds=connection.silent_seconds(clock),
+            silent_seconds=connection.silent_seconds(now),
             mute_before=connection.mute_before(),
             queue=queue,
         )

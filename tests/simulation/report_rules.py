@@ -36,14 +36,13 @@ def _after(kind: str, report: AgentReport, before: CommandRow) -> str:
         before.status in ("pending", *_UNDER_WAY) or (before.status in _GUESSED and not before.cancel_confirmed)
     )
     is_wanted = kind == "failed" or before.status != "pending"
-    if kind == "retry":
-        attempts_left = before.attempt < before.max_attempts and not before.cancel_requested
-        if before.status in _UNDER_WAY and of_last_attempt and attempts_left:
-            return "pending"
-        if (report.attempt or before.attempt) <= before.given_up:  # it was said before
-            return before.status
-        kind = "failed"
+    attempts_left = before.attempt < before.max_attempts and not before.cancel_requested
+    said_before = (report.attempt or before.attempt) <= before.given_up
+    if kind == "retry" and not (before.status in _UNDER_WAY and of_last_attempt and attempts_left):
+        kind = "said before" if said_before else "failed"
     match kind:
+        case "retry":
+            return "pending"
         case "ack" if before.attempt > before.given_up and of_last_attempt and before.status in ("pending", "sent"):
             return "acknowledged"
         case "complete" if accepts_results:

@@ -93,7 +93,7 @@ class SimulatedAgents:
             if how == "given up":
                 simulation.gateway.disconnects.append(connection)
         elif connection.state == "opening":
-            connection.state, connection.opened = "open", simulation.clock.monotonic()
+            connection.state, connection.opened = "open", simulation.clock.passed()
             self.flush_requests.append(
                 FlushRequest(
                     agent_id=agent_id,
@@ -169,7 +169,7 @@ class SimulatedAgents:
     def heartbeat(self, connection: AgentConnection) -> None:
         """Send a heartbeat."""
         if connection.state == "open":
-            connection.last_heartbeat = self.simulation.clock.monotonic()
+            connection.last_heartbeat = self.simulation.clock.passed()
         self.send(connection, json.dumps({"type": "heartbeat", "payload": {"activeSessions": 1}}))
 
     def send(self, connection: AgentConnection, text: str) -> None:

@@ -101,23 +101,14 @@ class SimulatedOperators:
 
         def function(conn: Connection) -> None:
             try:
-                if len(commands) > 1:
-                    entries = submission.submit_list(conn, commands, None, ADMINS[operator])
-                    accepted.extend(entry.command_id for entry in entries)
-                    claim = None
-                else:
-                    (answer,) = submission.submit(conn, commands, ADMINS[operator], claim=True)
-                    accepted.append(answer.command.command_id)
-                    claim = answer.claim
+                ids, deliver = self._submit(conn, commands, ADMINS[operator])
             except DispatcherError as error:
                 refused.append(type(error).__name__)
                 return
-            for command, command_id in zip(commands, accepted, strict=True):
+            accepted.extend(ids)
+            for command, command_id in zip(commands, ids, strict=True):
                 self._record(command, operator, "accepted", command_id=command_id)
-            if len(commands) > 1:
-                hand_over(conn, entries)
-            elif claim is not None:
-                deliver_at_once(conn, simulation.gateway, commands[0].agent_id, simulation.deadline(), claim=claim)
+            deliver()
 
         simulation.observe_submission(
             commands[0].agent_id, lambda: simulation.run("commands", function).returned and bool(accepted)
@@ -127,6 +118,22 @@ class SimulatedOperators:
         if not accepted:
             for command in commands:
                 self._record(command, operator, "refused" if refused else "unknown", reason="".join(refused))
+
+    def _submit(
+        self, conn: Connection, commands: list[NewCommand], by: Operator
+    ) -> tuple[list[str], Callable[[], None]]:
+        """Submit as the function `commands` does; return the ids, and what delivers the commands."""
+        gateway, deadline = self.simulation.gateway, self.simulation.deadline()
+        if len(commands) > 1:
+            entries = submission.submit_list(conn, commands, None, by)
+            return [entry.command_id for entry in entries], lambda: hand_over(conn, entries)
+        (answer,) = submission.submit(conn, commands, by, claim=True)
+
+        def deliver() -> None:
+            if answer.claim is not None:
+                deliver_at_once(conn, gateway, answer.command.agent_id, deadline, claim=answer.claim)
+
+        return [answer.command.command_id], deliver
 
     def _record(
         self,

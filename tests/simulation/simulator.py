@@ -242,7 +242,7 @@ class Simulation:
         if seconds >= SHORTEST_TIMEOUT:
             self.record_fault(ActorFault.TIME_PASSES)
         self.database.pass_time(seconds)
-        self.clock.skipped += seconds
+        self.clock.shifted += seconds
 
     def sweep(self) -> None:
         """Sweep once."""
@@ -256,10 +256,10 @@ class Simulation:
 
     def observe_submission(self, agent_id: str, submit: Callable[[], bool]) -> None:
         """Submit, and record what this left pending."""
-        before = self.faults.total(), self.clock.skipped
+        before = self.faults.total(), self.clock.shifted
         accepted = submit()
         self._run_handed_over()
-        undisturbed = accepted and before == (self.faults.total(), self.clock.skipped)
+        undisturbed = accepted and before == (self.faults.total(), self.clock.shifted)
         self._record_round(
             "submission", [each for each in self._healthy_agents() if each == agent_id], undisturbed=undisturbed
         )
@@ -296,7 +296,7 @@ class Simulation:
 
     def _healthy_agents(self) -> list[str]:
         """Return the agents whose last connection works, is older than a handshake may be, and not idle."""
-        now = self.clock.monotonic()
+        now = self.clock.passed()
         last = {
             agent_id: connections[0] for agent_id in HANDSHAKES if (connections := self.agents.connections(agent_id))
         }

@@ -324,7 +324,7 @@ WRONG: list[tuple[str, Callable[[History], Changes]]] = [
     ("I17: an agent still keeps", lambda _: {"unconfirmed": ["text"]}),
     ("I18: a sweep left an agent that was not asked to stop ('k0',)", lambda h: swept(h, untold=("k0",))),
     ("I18: k8s was asked to stop a command over c1 before its welcome", lambda h: stopped(h, welcomed=False)),
-    ("I18: k8s was asked to stop do-1, although nobody wants that", lambda h: stopped(h)),
+    ("I18: k8s was asked to stop do-1, although nobody wants that", stopped),
     (
         "I19: k8s was deleted, but ('k0',) have not ended",
         lambda _: {"deletions": [Deletion(agent_id="k8s", alive=("k0",))]},

@@ -21,6 +21,7 @@ from psycopg import sql
 from dispatcher.commands import submission
 from dispatcher.commands.delivery import deliver
 from dispatcher.commands.sweep import sweep
+from dispatcher.platform import database
 from dispatcher.platform.database import Connection, open_connection
 from dispatcher.protocol.handshake import DeliveryMode
 from tests.fakes import plenty
@@ -161,6 +162,7 @@ def test_a_terminated_database_session_loses_no_command(
     A claim is given back over a new connection.
     """
     monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setattr(database, "_kept", None)
     work, table, number = write
     for each in range(3):
         put(conn, f"k{each}")
@@ -172,6 +174,8 @@ def test_a_terminated_database_session_loses_no_command(
         with contextlib.suppress(psycopg.OperationalError):  # the sweep counts it as a failed pass
             WORK[work](terminated, gateway)
         assert terminated.closed
+    if database._kept is not None:  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        database._kept.close()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
     conn.execute("drop function terminate cascade")
     recover(conn, gateway)
 

@@ -13,9 +13,9 @@ from tests.simulation.choices import shrink
 from tests.simulation.fault_scenarios import Scenario, play_scenario
 from tests.simulation.history_runner import play
 from tests.simulation.invariants import INVARIANTS, violations_of
-from tests.simulation.planted_faults import PLANTED_FAULTS, PlantedFault
+from tests.simulation.planted_fault import PlantedFault
+from tests.simulation.planted_faults import PLANTED_FAULTS
 from tests.simulation.simulation_database import SimulationDatabase
-
 
 SCENARIOS = tuple(dict.fromkeys(fault.shown_by for fault in PLANTED_FAULTS))
 

@@ -106,12 +106,12 @@ class Workload:
             request = self._choose_latest(agents.flush_requests)
             if self._choose((True, True, False)):
                 agents.flush(request)
-            if self._choose((True, True, False)):
+            if self._choose((True, True, False)) and request in agents.flush_requests:
                 agents.flush_requests.remove(request)
         if disconnects:
             connection = self._choose_latest(disconnects)
             agents.disconnect(connection)
-            if self._choose((True, True, False)):
+            if self._choose((True, True, False)) and connection in disconnects:
                 disconnects.remove(connection)
 
     def _lose_connection(self) -> None:
