@@ -196,7 +196,9 @@ class Simulation:
         except ProcessKilled:
             return Outcome()
         except psycopg.Error as error:
-            self.log(f"{function} failed: {type(error).__name__}")
+            # Which error comes from a lost connection depends on the moment.
+            lost = isinstance(error, psycopg.OperationalError)
+            self.log(f"{function} failed: {'the database is lost' if lost else type(error).__name__}")
             injected = conn.unusable or self.running[-1].unusable or self.database_away
             self.history.function_errors.append(
                 FunctionError(function=function, error=repr(error), fault_injected=injected)
