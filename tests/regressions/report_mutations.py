@@ -64,7 +64,7 @@ MUTATIONS = (
             "c.attempt > coalesce(c.answered_attempt, 0) and case when said.attempt is null then c.epoch <="
             " p_epoch else true end"
         ),
-        caught_by="test_a_report_of_an_old_attempt_settles_the_newer_one_only_if_it_is_a_result",
+        caught_by="test_a_scenario_breaks_no_invariant",
     ),
     Mutation(
         name="report-that-moved-nothing-is-success",

@@ -410,3 +410,11 @@ def time_out_of_batch(scenario: Scenario) -> None:
     scenario.submit("batch", execution_timeout=5)
     scenario.report("batch", "report ack")
     scenario.pass_time_and_sweep(61)
+
+
+def ack_of_older_attempt(scenario: Scenario) -> None:
+    """An agent of protocol 2 acknowledges its first attempt after the second one was sent."""
+    scenario.connect("batch")
+    scenario.submit("batch")
+    scenario.connect("batch")
+    scenario.report("batch", "report ack")

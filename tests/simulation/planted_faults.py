@@ -202,6 +202,20 @@ PLANTED_FAULTS = (
         ),
     ),
     PlantedFault(
+        "the attempt of an ack is ignored",
+        "I7",
+        scenarios.ack_of_older_attempt,
+        SqlEdit(
+            "commands/settle",
+            """                  and c.attempt > coalesce(c.answered_attempt, 0)
+                  and case when said.attempt is null then c.epoch <= p_epoch else c.attempt = said.attempt end
+""",
+            """                  and c.attempt > coalesce(c.answered_attempt, 0)
+                  and case when said.attempt is null then c.epoch <= p_epoch else true end
+""",
+        ),
+    ),
+    PlantedFault(
         "a result does not replace an end that was only guessed",
         "I7",
         scenarios.late_result,
