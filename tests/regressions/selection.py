@@ -5,6 +5,7 @@ from tests.regressions import (
     delivery_mutations,
     engine_mutations,
     report_mutations,
+    rule_mutations,
     session_mutations,
     table_mutations,
 )
@@ -14,6 +15,7 @@ MUTATIONS = (
     *delivery_mutations.MUTATIONS,
     *engine_mutations.MUTATIONS,
     *report_mutations.MUTATIONS,
+    *rule_mutations.MUTATIONS,
     *access_mutations.MUTATIONS,
     *session_mutations.MUTATIONS,
 )

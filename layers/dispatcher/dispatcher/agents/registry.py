@@ -206,6 +206,8 @@ def delete(conn: Connection, gateway: Gateway, agent_id: str, by: Operator) -> N
             """,
             {"username": by.username, "agent_id": agent_id},
         )
+        # Nor is the next agent with this id asked to stop what timed out.
+        conn.execute("update agent_commands set stop_wanted = false where agent_id = %s and stop_wanted", (agent_id,))
         conn.execute("update agent_keys set revoked_at = now() where agent_id = %s and revoked_at is null", (agent_id,))
         open_ids = connections.forget_all(conn, agent_id)
         audit_log.record(conn, by.actor, "delete agent", agent_id=agent_id)

@@ -1,13 +1,24 @@
 -- Whether commands can be posted to an agent now.  A post during the handshake would get a 410: `live` says that the handshake
--- is over; if flush did not run, we assume it after 10 s, because no agent waits longer.
+-- is over; if flush did not run, we assume it after 10 s, because no agent waits longer.  An agent of protocol 2 gets its
+-- welcome first: see `needs_welcome`.
 create function {f}.can_be_posted(a agents) returns boolean language sql stable as $$
     select a.connection_id is not null
        and a.approval = 'approved'
        and a.deleted_at is null
-       and (a.live or a.connected_at < now() - interval '10 seconds')
+       and (a.live or (a.dialect <> 'batching' and a.connected_at < now() - interval '10 seconds'))
        and (a.lease_expires_at is null or a.lease_expires_at <= now())
        and (a.throttled_until is null or a.throttled_until <= now())
        and not {f}.is_mute(a)
+$$;
+
+-- Whether an agent of protocol 2 has got no welcome, because its flush did not run.
+create function {f}.needs_welcome(a agents) returns boolean language sql stable as $$
+    select a.connection_id is not null
+       and a.dialect = 'batching'
+       and not a.live
+       and a.approval = 'approved'
+       and a.deleted_at is null
+       and a.connected_at < now() - interval '10 seconds'
 $$;
 
 -- Whether an agent executes but says nothing: it was sent a command over this connection and has been silent for longer than a

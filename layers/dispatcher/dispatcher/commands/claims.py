@@ -55,7 +55,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DueAgent:
-    """A connected agent with something to post."""
+    """A connected agent with something to post: commands, requests to stop, or a welcome."""
 
     agent_id: str
     connection_id: str
@@ -73,7 +73,7 @@ _RELEASE = call(
 # The agents are few beside the commands, and for each one index says whether something is due.
 _DUE_AGENTS = call(
     "select a.agent_id, a.connection_id, a.epoch, a.live, a.dialect from agents a"
-    " where a.connection_id is not null and {f}.can_be_posted(a) and {f}.has_work(a) limit %s"
+    " where a.connection_id is not null and ({f}.needs_welcome(a) or {f}.can_be_posted(a) and {f}.has_work(a)) limit %s"
 )
 
 
@@ -212,7 +212,7 @@ def _set_aside(conn: Connection, command: ClaimedCommand, reason: str) -> None:
 
 
 def due_agents(conn: Connection, limit: int) -> list[DueAgent]:
-    """Find connected agents with something to post and without a worker that delivers to them.
+    """Find connected agents that have something to post, or no welcome yet, and no worker that delivers to them.
 
     The statement probes the queue of each connected agent; commands for offline agents cost nothing.
     """

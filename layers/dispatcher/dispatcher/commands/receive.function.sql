@@ -5,8 +5,8 @@
 --   unmoved: a report that moved nothing; `frame` is the status of the command, null if it is not this agent's
 --   command, stop: see `claim`; without a token nothing is claimed
 create function {f}.receive(
-    p_agent_id text, p_connection_id text, p_key_id text, p_rate integer, p_heartbeat boolean, p_capacity jsonb,
-    p_sessions integer, p_reports jsonb, p_token uuid)
+    p_agent_id text, p_connection_id text, p_key_id text, p_event text, p_rate integer, p_heartbeat boolean,
+    p_capacity jsonb, p_sessions integer, p_reports jsonb, p_token uuid)
 returns table (
     kind text, connection_id text, epoch bigint, mode text, refusals integer,
     command_id text, attempt integer, moves integer, frame text, seconds_left double precision)
@@ -21,6 +21,7 @@ declare
     moved text[] := '{}';
     counted integer;
     current boolean;
+    answers_again boolean := false;
     last_round integer;
     rounds integer[];
     kinds text[];
@@ -98,9 +99,19 @@ begin
         into last_round, rounds, kinds, ids, attempts, vals, errors, acked
         from jsonb_to_recordset(p_reports) as r (
             round integer, kind text, id text, attempt integer, value jsonb, error text, acked boolean);
-        moved := {f}.settle(
-            p_agent_id, agent.incarnation, said_over, last_round, rounds, kinds, ids, attempts, vals, errors, acked);
-        if cardinality(moved) < cardinality(ids) then
+        if p_event is not null and said_over is not null and kinds && array['answer', 'answer_failed'] then
+            -- The same message comes again if the answer to its commit was lost, or from the queue of late reports.
+            update agent_connections k
+            set answered = (p_event || k.answered)[1 : 20]
+            where k.connection_id = p_connection_id
+              and p_event <> all(k.answered);
+            answers_again := not found;
+        end if;
+        if not answers_again then
+            moved := {f}.settle(
+                p_agent_id, agent.incarnation, said_over, last_round, rounds, kinds, ids, attempts, vals, errors, acked);
+        end if;
+        if cardinality(moved) < cardinality(ids) and not answers_again then
             return query
             select distinct 'unmoved', null, null::bigint, null, null::integer, said.command_id, null::integer, null::integer,
                 c.status, null::double precision
@@ -163,7 +174,7 @@ begin
       and c.agent_id = p_agent_id
       and (c.incarnation is null or c.incarnation = p_incarnation)
       and c.status in ('pending', 'sent')
-      and c.attempt > 0
+      and c.attempt > coalesce(c.answered_attempt, 0)
       and c.attempt = coalesce(running.attempt, c.attempt);
     get diagnostics named = row_count;
     update agent_commands c
@@ -186,6 +197,7 @@ begin
             when c.attempt >= 2 then c.sent_at + least(2.0 ^ least(c.attempt, 16), 60) * interval '1 second'
             else c.retry_at
         end,
+        answered_attempt = c.attempt,
         stop_wanted = false,
         execution_deadline = null
     where c.agent_id = p_agent_id

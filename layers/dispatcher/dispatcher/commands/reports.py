@@ -59,7 +59,7 @@ class Received:
 LOGGED = 5
 """The most lines that one message of an agent adds to the log for one kind of trouble."""
 
-_RECEIVE = call("select * from {f}.receive(%s, %s, %s, %s, %s, %s, %s, %s, %s)")
+_RECEIVE = call("select * from {f}.receive(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)")
 _RESUME = call("select {f}.resume(%s, %s, %s::text[], %s::int[])")
 
 
@@ -79,6 +79,7 @@ def receive(conn: Connection, said: Said, observer: SessionObserver, *, claim: b
             said.agent_id,
             said.connection_id,
             said.key_id,
+            said.event_id,
             settings.agent_rate(),
             heartbeat is not None,
             heartbeat and (None if heartbeat.capacity is None else dumps(heartbeat.capacity)),

@@ -46,7 +46,7 @@ begin
                   and c.agent_id = p_agent_id
                   and (c.incarnation is null or c.incarnation = p_incarnation)
                   and c.status in ('pending', 'sent')
-                  and c.attempt > 0
+                  and c.attempt > coalesce(c.answered_attempt, 0)
                   and case when said.attempt is null then c.epoch <= p_epoch else c.attempt = said.attempt end
                 returning c.command_id
             )
@@ -106,6 +106,7 @@ begin
                     execution_deadline = null,
                     error_message = said.error,
                     agent_error = said.error,
+                    answered_attempt = c.attempt,
                     cause = 'attempt ' || c.attempt || ' failed at its agent, which asks for another: ' || left(said.error, 500),
                     retry_at = clock_timestamp()
                         + least(2.0 ^ least(c.attempt, 16), 300) * (0.5 + random()) * interval '1 second'
@@ -126,7 +127,8 @@ begin
         end if;
         if kinds && array['failed', 'retry'] then
             -- A failure of an older attempt does not count while a newer one is under way.  A retryable one ends the command
-            -- only where no attempt is left or a cancel was requested: where it is pending, another attempt is to come.
+            -- only where no attempt is left or a cancel was requested: where it is pending, another attempt is to come.  One
+            -- that is said again changes nothing.
             with settled as (
                 update agent_commands c
                 set status = 'failed',
@@ -151,7 +153,8 @@ begin
                   and c.status in ('pending', 'sent', 'acknowledged', 'timed_out', 'dead', 'expired', 'cancelled')
                   and not c.cancel_confirmed
                   and c.attempt > 0
-                  and (said.kind = 'failed' or c.status <> 'pending')
+                  and (said.kind = 'failed' or (
+                    c.status <> 'pending' and coalesce(said.attempt, c.attempt) > coalesce(c.answered_attempt, 0)))
                   and (c.status not in ('sent', 'acknowledged')
                     or case when said.attempt is null then c.epoch <= p_epoch else c.attempt = said.attempt end)
                 returning c.command_id

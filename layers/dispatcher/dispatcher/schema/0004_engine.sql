@@ -23,6 +23,8 @@ create index agents_refused on agents (agent_id) where refusals > 0;
 
 -- A connection that has ended stays for a while: what was said over it may be settled later.
 alter table agent_connections add closed_at timestamptz;
+-- The last messages that named only a session: settled again, they would settle the session's next command.
+alter table agent_connections add answered text[] not null default '{}';
 
 -- ── Commands ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 alter table agent_commands
@@ -30,6 +32,7 @@ alter table agent_commands
     add retry_at timestamptz,        -- the next attempt comes no sooner
     add redeliver_after_ack boolean not null default false,
     add agent_error text,            -- the last error that the agent reported
+    add answered_attempt integer,    -- the last attempt that its agent gave up: another follows, and nothing more is said of it
     add stop_wanted boolean not null default false,   -- the agent is to be told to stop it
     add stop_epoch bigint,           -- of the connection over which the agent was told
     add cancel_confirmed boolean not null default false;
