@@ -32,7 +32,13 @@ begin
         last_seen_at = now(),
         mute_connections = case
             when a.spoke then 0
-            when a.commanded_at is not null then a.mute_connections + 1
+            when a.commanded_at is not null then a.mute_connections + case
+                -- An agent sends a heartbeat each 30 s: silence for longer is enough.
+                when a.commanded_at + interval '45 seconds' < coalesce((
+                    select k.closed_at from agent_connections k where k.agent_id = a.agent_id and k.epoch = a.epoch), now())
+                then 2
+                else 1
+            end
             else a.mute_connections
         end,
         spoke = false,

@@ -22,7 +22,8 @@ create function {f}.needs_welcome(a agents) returns boolean language sql stable 
 $$;
 
 -- Whether an agent executes but says nothing: it was sent a command over this connection and has been silent for longer than a
--- first ack takes (an agent that never acknowledges: for two and a half heartbeats), or its last two connections were so.
+-- first ack takes (an agent that never acknowledges: for two and a half heartbeats), or its last two connections were so, or
+-- the last one for longer than a heartbeat.
 create function {f}.is_mute(a agents) returns boolean language sql stable as $$
     select not a.spoke
        and (a.mute_connections >= 2
