@@ -290,6 +290,7 @@ def test_an_enrolled_docker_agent_works_with_a_token_that_needs_no_approval(
         "token"
     ]
     with DockerAgent(dispatcher.url, "trusted-docker", token, DockerHost(), FAST) as agent:
+        until(lambda: agent.is_connected or agent.is_idle)
         name = start(client, "trusted-docker")
         until(lambda: session_of(client, name)["state"] == "running" or agent.is_idle)
         idle = agent.is_idle
