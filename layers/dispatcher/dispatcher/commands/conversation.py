@@ -10,6 +10,9 @@ from dispatcher.platform.observability import logger
 from dispatcher.protocol.frames import received_message
 from dispatcher.protocol.said import Said
 
+KEEP_SECONDS = 5.0
+"""What is left of an invocation for keeping a message: a worker that waits for the database until its end loses it."""
+
 
 def handle(said: Said, event_id: str | None, gateway: Gateway, observer: SessionObserver, deadline: Deadline) -> None:
     """Settle a message and answer it, or keep it under `event_id` while the database cannot be reached.
@@ -18,7 +21,8 @@ def handle(said: Said, event_id: str | None, gateway: Gateway, observer: Session
     next one is as good.
     """
     try:
-        received = database.persistently(lambda conn: reports.receive(conn, said, observer))
+        with database.within(deadline() - KEEP_SECONDS):
+            received = database.persistently(lambda conn: reports.receive(conn, said, observer))
     except database.INTERRUPTIONS:
         if event_id is None:
             logger.warning("Heartbeat dropped", extra={"agent_id": said.agent_id})
