@@ -84,7 +84,13 @@ begin
         select
             max(r.round),
             array_agg(r.round),
-            array_agg(r.kind),
+            -- What was accepted for an earlier agent of the id is not this agent's.
+            array_agg(case
+                when agent.incarnation > 1 and exists (
+                    select from agent_commands c where c.command_id = r.id and c.incarnation < agent.incarnation)
+                then 'of another'
+                else r.kind
+            end),
             array_agg(r.id),
             array_agg(r.attempt),
             array_agg(r.value),
