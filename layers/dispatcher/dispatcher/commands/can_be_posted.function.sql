@@ -38,14 +38,6 @@ create function {f}.session_is_free(agent agents, wanted text) returns boolean l
           and f.session_id is not distinct from wanted)
 $$;
 
--- Whether the agent is to be told over its connection to stop a command.  One that ended without the agent's word may be executing
--- still: it is told of it once more.
-create function {f}.is_to_stop(c agent_commands, agent agents) returns boolean language sql stable as $$
-    select (c.stop_epoch is null or c.stop_epoch < agent.epoch)
-       and c.status in ('sent', 'acknowledged', 'timed_out', 'cancelled')
-       and (c.incarnation is null or c.incarnation = agent.incarnation)
-$$;
-
 -- How many more commands fit the agent's window.  While the gateway refuses posts, one command at a time tries.
 create function {f}.room(agent agents) returns integer language sql stable as $$
     select case
@@ -79,7 +71,8 @@ create function {f}.has_work(agent agents) returns boolean language sql stable a
         from agent_commands c
         where c.agent_id = agent.agent_id
           and c.stop_wanted
-          and {f}.is_to_stop(c, agent))
+          and (c.stop_epoch is null or c.stop_epoch < agent.epoch)
+          and c.status in ('sent', 'acknowledged', 'timed_out', 'cancelled'))
 $$;
 
 -- How long an agent has for its ack, in seconds: 20 for the first attempt, doubled with each, up to 300.  An agent that never

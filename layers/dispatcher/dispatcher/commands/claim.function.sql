@@ -54,7 +54,8 @@ begin
             from agent_commands c
             where c.agent_id = p_agent_id
               and c.stop_wanted
-              and {f}.is_to_stop(c, agent));
+              and (c.stop_epoch is null or c.stop_epoch < agent.epoch)
+              and c.status in ('sent', 'acknowledged', 'timed_out', 'cancelled'));
     end if;
     if cardinality(chosen) = 0 and not stops then
         return;
@@ -76,7 +77,8 @@ begin
         from agent_commands c
         where c.agent_id = p_agent_id
           and c.stop_wanted
-          and {f}.is_to_stop(c, agent)
+          and (c.stop_epoch is null or c.stop_epoch < agent.epoch)
+          and c.status in ('sent', 'acknowledged', 'timed_out', 'cancelled')
         order by c.seq
         limit 100;
     end if;

@@ -61,7 +61,7 @@ def time_out(conn: Connection, limit: int) -> int:
 
 
 def end_orphans(conn: Connection, limit: int) -> int:
-    """Cancel commands that were accepted for an agent while it was being deleted, also where its id is in use again."""
+    """Cancel commands that were accepted for an agent while it was being deleted."""
     return conn.execute(
         """
         with orphans as materialized (
@@ -72,12 +72,11 @@ def end_orphans(conn: Connection, limit: int) -> int:
                 from agent_commands c
                 where c.agent_id = a.agent_id
                   and c.status = 'pending'
-                  and c.incarnation <= a.incarnation - (a.deleted_at is null)::integer
+                  and c.incarnation <= a.incarnation
                 order by c.priority desc, c.seq
                 limit %s
                 for update skip locked) as first
             where a.deleted_at > now() - interval '1 hour'
-               or a.incarnation > 1 and a.created_at > now() - interval '1 hour'
         )
         update agent_commands c
         set status = 'cancelled',

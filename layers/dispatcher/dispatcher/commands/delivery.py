@@ -84,13 +84,13 @@ def _send(conn: Connection, gateway: Gateway, claim: Claim, deadline: Deadline) 
     """Post one message after another; stop at the first that is not taken, so that no command overtakes another."""
     begun = time.monotonic()
     told: list[str] = []
+    for command_id, attempt in claim.stops:
+        if gateway.post(claim.connection_id, stop_message(command_id, attempt)) is Posted.TAKEN:
+            told.append(command_id)
     taken: list[ClaimedCommand] = []
     unsendable: list[tuple[ClaimedCommand, str]] = []
     done = Outcome(taken=taken, unsendable=unsendable, told=told)
     messages = deque(messages_of(claim.mode, claim.commands))
-    if stopped := _stop(gateway, claim, told, lambda: _seconds_left(begun, deadline)):
-        posted, cause = stopped
-        return 0, replace(done, posted=posted, unsent=_commands(messages), unsent_cause=cause)
     posted_before = bool(claim.stops)
     while messages:
         message = messages[0]
@@ -123,26 +123,6 @@ def _send(conn: Connection, gateway: Gateway, claim: Claim, deadline: Deadline) 
                 return known, replace(done, posted=posted, unsent=_commands(messages), unsent_cause=cause)
         messages.popleft()
     return len(taken), done
-
-
-def _stop(gateway: Gateway, claim: Claim, told: list[str], time_left: Deadline) -> tuple[Posted, str] | None:
-    """Post the requests to stop commands while there is time, and add what was taken to `told`.
-
-    Return the answer to the first that was not taken, and what that means for what comes after it.
-    """
-    for command_id, attempt in claim.stops:
-        if time_left() < POST_SECONDS + RELEASE_SECONDS:
-            break  # a later claim tells the others
-        posted = gateway.post(claim.connection_id, stop_message(command_id, attempt))
-        if posted is not Posted.TAKEN:
-            return posted, f"the request to stop {command_id} was not taken before it"
-        told.append(command_id)
-    return None
-
-
-def _seconds_left(begun: float, deadline: Deadline) -> float:
-    """Return how long a claim may still post; `begun` is the moment of the claim."""
-    return min(deadline(), POSTING_SECONDS - (time.monotonic() - begun))
 
 
 def _obstacle(message: Message, elapsed: float, deadline: Deadline) -> str | None:

@@ -207,7 +207,6 @@ begin
       and c.listed_session_id = session
       and c.status in ('sent', 'acknowledged', 'timed_out', 'dead', 'expired')
       and c.attempt > 0
-      and (c.incarnation is null or c.incarnation = (select a.incarnation from agents a where a.agent_id = p_agent_id))
       and c.command_id <> all(array_remove(taken, null))
       and exists (
         select from command_history h where h.command_id = c.command_id and h.to_status = 'sent' and h.epoch <= newest)
