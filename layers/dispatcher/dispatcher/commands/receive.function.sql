@@ -6,7 +6,7 @@
 --   command, stop: see `claim`; without a token nothing is claimed
 create function {f}.receive(
     p_agent_id text, p_connection_id text, p_key_id text, p_rate integer, p_heartbeat boolean, p_capacity jsonb,
-    p_sessions integer, p_reports jsonb, p_token uuid, p_event_id text)
+    p_sessions integer, p_reports jsonb, p_token uuid)
 returns table (
     kind text, connection_id text, epoch bigint, mode text, refusals integer,
     command_id text, attempt integer, frame text, seconds_left double precision)
@@ -80,7 +80,7 @@ begin
             return next;
         end if;
     end if;
-    if p_reports is not null and {f}.is_new(p_connection_id, p_event_id, p_reports) then
+    if p_reports is not null then
         select
             max(r.round),
             array_agg(r.round),
@@ -114,20 +114,6 @@ begin
             null;  -- somebody else has the agent; the sweep delivers
         end;
     end if;
-end $$;
-
--- Whether a message has not been settled yet.  One that is kept, or repeated after a lost connection, may have been; most reports
--- change nothing the second time, but an answer that names only a session would end the session's next command.
-create function {f}.is_new(p_connection_id text, event_id text, reports jsonb) returns boolean language plpgsql as $$
-begin
-    if event_id is null or not (reports @> '[{"kind": "answer"}]' or reports @> '[{"kind": "answer_failed"}]') then
-        return true;
-    end if;
-    update agent_connections k
-    set answered = array_append(k.answered[greatest(1, cardinality(k.answered) - 98):], event_id)
-    where k.connection_id = p_connection_id
-      and event_id <> all(k.answered);
-    return found or not exists (select from agent_connections k where k.connection_id = p_connection_id);
 end $$;
 
 -- What an agent is executing, told after a crash.  What it acknowledged over an older connection and does not name is lost: it

@@ -57,7 +57,7 @@ class Received:
 LOGGED = 5
 """The most lines that one message of an agent adds to the log for one kind of trouble."""
 
-_RECEIVE = call("select * from {f}.receive(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)")
+_RECEIVE = call("select * from {f}.receive(%s, %s, %s, %s, %s, %s, %s, %s, %s)")
 _RESUME = call("select {f}.resume(%s, %s, %s::text[], %s::int[])")
 
 
@@ -83,7 +83,6 @@ def receive(conn: Connection, said: Said, observer: SessionObserver, *, claim: b
             heartbeat and heartbeat.active_sessions,
             dumps(reports) if reports else None,
             token if claim else None,
-            said.event_id,
         ),
     ).fetchall()
     kinds = {row[0] for row in rows}

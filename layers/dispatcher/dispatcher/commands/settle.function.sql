@@ -44,8 +44,6 @@ begin
                   and c.agent_id = p_agent_id
                   and c.status in ('pending', 'sent')
                   and c.attempt > 0
-                  -- A pending command whose last attempt was acknowledged has failed since, and waits for its next attempt.
-                  and (c.status = 'sent' or c.acknowledged_at is null or c.acknowledged_at < c.sent_at)
                   and case when said.attempt is null then c.epoch <= p_epoch else c.attempt = said.attempt end
                 returning c.command_id
             )
@@ -99,7 +97,6 @@ begin
                 update agent_commands c
                 set status = 'pending',
                     moves = c.moves + 1,
-                    acknowledged_at = case when c.status = 'sent' then clock_timestamp() else c.acknowledged_at end,
                     ack_deadline = null,
                     execution_deadline = null,
                     error_message = said.error,

@@ -16,8 +16,6 @@ class Said:
     text: str
     key_id: str | None = None
     """None: an older version of the authorizer did not name the key."""
-    event_id: str | None = None
-    """It is the same if one message is handled twice."""
 
     @classmethod
     def from_event(cls, event: Mapping[str, Any]) -> "Said":
@@ -29,7 +27,6 @@ class Said:
             connection_id=request["connectionId"],
             text=text_of(event),
             key_id=authorizer.get("keyId"),
-            event_id=request.get("requestId"),
         )
 
     def as_document(self) -> dict[str, Any]:

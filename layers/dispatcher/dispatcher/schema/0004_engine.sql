@@ -21,8 +21,6 @@ create index agents_refused on agents (agent_id) where refusals > 0;
 
 -- A connection that has ended stays for a while: what was said over it may be settled later.
 alter table agent_connections add closed_at timestamptz;
--- The last messages over it whose answers named only a session: each counts once, however often it is handled.
-alter table agent_connections add answered text[] not null default '{}';
 
 -- ── Commands ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 alter table agent_commands
