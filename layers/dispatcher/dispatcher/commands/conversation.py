@@ -22,10 +22,11 @@ def handle(said: Said, event_id: str | None, gateway: Gateway, observer: Session
     """
     has_queue = settings.late_reports_queue() is not None
     try:
-        received = database.persistently(
-            lambda conn: reports.receive(conn, said, observer),
-            has_time=lambda: not has_queue or deadline() > TRY_SECONDS + KEEP_SECONDS,
-        )
+        with database.within(deadline() - KEEP_SECONDS):
+            received = database.persistently(
+                lambda conn: reports.receive(conn, said, observer),
+                has_time=lambda: not has_queue or deadline() > TRY_SECONDS + KEEP_SECONDS,
+            )
     except database.INTERRUPTIONS:
         if event_id is None:
             logger.warning("Heartbeat dropped", extra={"agent_id": said.agent_id})

@@ -36,7 +36,8 @@ begin
         completed_at = case
             when c.cancel_requested_at is not null or reached and c.attempt = c.max_attempts then clock_timestamp()
         end,
-        stop_wanted = false,
+        -- What has reached its agent may be executing: the agent is told to stop it over the next connection, too.
+        stop_wanted = c.stop_wanted and reached,
         ack_deadline = null
     from unnest(ids, seen, causes) as ended (command_id, moves, cause)
     where c.command_id = ended.command_id
@@ -109,7 +110,8 @@ begin
     end if;
     if cardinality(told_ids) > 0 then
         update agent_commands c
-        set stop_epoch = p_epoch
+        set stop_epoch = p_epoch,
+            stop_wanted = c.status <> 'cancelled'
         where c.command_id = any(told_ids)
           and c.stop_wanted;
     end if;
