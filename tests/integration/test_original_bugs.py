@@ -125,11 +125,13 @@ def test_an_ack_that_arrives_before_the_post_has_returned_is_kept(
 
 def test_each_frame_is_one_json_document_for_any_command(conn: Connection) -> None:
     """R18: two documents joined by a newline were dropped; no JSON is built by string formatting."""
-    connect_new_agent(conn, window=10)
+    connect_new_agent(conn)
     put(conn, "k1", action='say "hello"\n', payload='{"text": "a\\nb \\"c\\" \\\\"}')
     put(conn, "k2")
     gateway = FakeGateway()
 
+    deliver(conn, gateway, "a1", plenty)
+    say(conn, "ack", commandId="k1")
     deliver(conn, gateway, "a1", plenty)
 
     frames = gateway.messages
@@ -257,7 +259,7 @@ def test_a_report_that_moved_no_row_is_logged_as_a_warning_and_not_as_success(
     ]
 
 
-@pytest.mark.parametrize("name", ["agent_commands_due", "agent_commands_ack_due", "agent_commands_executing"])
+@pytest.mark.parametrize("name", ["agent_commands_due", "agent_commands_overdue", "agent_commands_under_way"])
 def test_a_fresh_installation_has_the_indexes_and_columns_that_it_needs(conn: Connection, name: str) -> None:
     """R6, R7: the same function applies the schema everywhere, and a status update finds its columns."""
     create_agent(conn)

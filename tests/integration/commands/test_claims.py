@@ -2,6 +2,7 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
 
 import pytest
 
@@ -151,7 +152,7 @@ def test_a_slow_worker_does_not_change_a_later_claim(conn: Connection) -> None:
 
     lease = conn.execute("select lease_token from agents").fetchone()
     command = find(conn)
-    assert lease == (new.token,)
+    assert lease == (UUID(new.token),)
     assert command.status == "sent"
     assert command.attempt == 2
 

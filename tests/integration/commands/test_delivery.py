@@ -21,6 +21,9 @@ from dispatcher.protocol.handshake import DeliveryMode
 from tests.fakes import FakeGateway, plenty
 from tests.rows import connect, connect_new_agent, create_agent, current_connection, find, put, statuses
 
+LARGE = json.dumps("x" * (MESSAGE_BYTES // 2))
+"""A payload that leaves no room for a second one of its size in a message."""
+
 
 def reconnecting(database_url: str) -> Callable[[str], None]:
     """Let the agent reconnect as c2 while the first frame is on its way to c1."""
@@ -30,7 +33,7 @@ def reconnecting(database_url: str) -> Callable[[str], None]:
         if not done:
             done.append(True)
             with open_connection(database_url) as other:
-                connect(other, connection_id="c2", window=10)
+                connect(other, connection_id="c2")
 
     return reconnect
 
@@ -123,7 +126,7 @@ def test_a_batch_is_split_by_its_bytes(conn: Connection, character: str) -> None
 
 def test_a_row_that_is_too_large_for_a_frame_fails_without_a_post(conn: Connection) -> None:
     """1009: the limit counts bytes, not characters."""
-    connect_new_agent(conn, window=10)
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
     put(conn, "k1", payload=json.dumps("é" * (MESSAGE_BYTES // 2), ensure_ascii=False))
     put(conn, "k2")
     gateway = FakeGateway()
@@ -169,9 +172,9 @@ def test_a_refused_post_is_not_repeated_in_the_same_call(conn: Connection, mode:
 
 def test_a_command_that_can_never_be_sent_fails_and_does_not_delay_others(conn: Connection) -> None:
     """A 413 concerns one message only."""
-    connect_new_agent(conn, window=10)
-    put(conn, "k1")
-    put(conn, "k2")
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
+    put(conn, "k1", payload=LARGE)
+    put(conn, "k2", payload=LARGE)
     gateway = FakeGateway(outcomes=[Posted.TOO_LARGE])
 
     deliver(conn, gateway, "a1", plenty)
@@ -182,9 +185,9 @@ def test_a_command_that_can_never_be_sent_fails_and_does_not_delay_others(conn: 
 
 def test_nothing_overtakes_a_command_whose_post_got_no_answer(conn: Connection) -> None:
     """It may have arrived and waits for its ack; the commands behind it return to the queue and wait too."""
-    connect_new_agent(conn, window=10)
-    put(conn, "k1")
-    put(conn, "k2")
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
+    put(conn, "k1", payload=LARGE)
+    put(conn, "k2", payload=LARGE)
     gateway = FakeGateway(outcomes=[Posted.UNKNOWN])
 
     deliver(conn, gateway, "a1", plenty)
@@ -197,7 +200,7 @@ def test_nothing_overtakes_a_command_whose_post_got_no_answer(conn: Connection) 
 
 def test_no_transaction_is_open_while_a_post_is_under_way(conn: Connection, database_url: str) -> None:
     """I13: other connections see the committed claim meanwhile."""
-    connect_new_agent(conn, window=10)
+    connect_new_agent(conn)
     put(conn, "k1")
     seen: list[object] = []
 
@@ -212,7 +215,7 @@ def test_no_transaction_is_open_while_a_post_is_under_way(conn: Connection, data
 
 def test_a_gone_connection_is_forgotten_and_its_replacement_is_not(conn: Connection, database_url: str) -> None:
     """The 410 is about the connection that was tried."""
-    connect_new_agent(conn, window=10)
+    connect_new_agent(conn)
     put(conn, "k1")
     gateway = FakeGateway(outcomes=[Posted.GONE], before_post=reconnecting(database_url))
 
@@ -228,14 +231,14 @@ def test_a_gone_connection_is_forgotten_and_its_replacement_is_not(conn: Connect
 
 def test_a_worker_whose_agent_reconnects_posts_nothing_more(conn: Connection, database_url: str) -> None:
     """I14: the rest of its claim is pending again, and may be cancelled meanwhile."""
-    connect_new_agent(conn, window=10)
-    put(conn, "k1")
-    put(conn, "k2")
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
+    put(conn, "k1", payload=LARGE)
+    put(conn, "k2", payload=LARGE)
 
     def reconnect_and_cancel(_frame: str) -> None:
         gateway.before_post = None
         with open_connection(database_url) as other:
-            connect(other, connection_id="c2", window=10)
+            connect(other, connection_id="c2", mode=DeliveryMode.BATCHING, window=10)
             cancellation.request_cancel(other, "k2", "ann")
 
     gateway = FakeGateway(before_post=reconnect_and_cancel)
@@ -251,9 +254,9 @@ def test_a_command_that_expires_during_a_slow_post_is_not_posted(
     conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """I14: it was claimed in time; the next sweep expires it."""
-    connect_new_agent(conn, window=10)
-    put(conn, "k1")
-    put(conn, "k2")
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
+    put(conn, "k1", payload=LARGE)
+    put(conn, "k2", payload=LARGE)
     conn.execute("update agent_commands set deliver_by = clock_timestamp() + interval '7 s' where command_id = 'k2'")
     clock = SimpleNamespace(now=0.0)
     use_clock(monkeypatch, lambda: clock.now)
@@ -323,7 +326,7 @@ def test_a_command_that_was_claimed_too_long_ago_is_not_posted(
 
 def test_nothing_is_claimed_when_no_time_is_left_to_post_it(conn: Connection) -> None:
     """A function that is about to end uses no attempt."""
-    connect_new_agent(conn, window=10)
+    connect_new_agent(conn)
     put(conn, "k1")
 
     done = deliver(conn, FakeGateway(), "a1", lambda: delivery.POST_SECONDS)
@@ -355,10 +358,10 @@ def test_a_command_submitted_while_the_lease_is_held_is_delivered_by_the_holder(
 
 
 def test_many_deliverers_at_once_send_each_command_once_and_in_order(conn: Connection, database_url: str) -> None:
-    """Ten threads, one agent, one lease."""
-    connect_new_agent(conn, window=100)
+    """Ten threads, one agent, one lease; each post has one command."""
+    connect_new_agent(conn, mode=DeliveryMode.UNACKNOWLEDGED)
     for number in range(60):
-        put(conn, f"k{number:02}")
+        put(conn, f"k{number:02}", session_id=f"s{number:02}")
     gateway = FakeGateway()
     barrier = threading.Barrier(10)
 

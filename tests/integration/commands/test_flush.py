@@ -144,7 +144,6 @@ def test_a_late_flush_does_not_mark_the_newer_connection_as_live(conn: Connectio
 def test_an_agent_of_protocol_2_gets_a_welcome_first(conn: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its rhythm, and how it reconnects; then its queue."""
     monkeypatch.setenv("HEARTBEAT_SECONDS", "7")
-    monkeypatch.setenv("MOVE_AFTER_SECONDS", "70")
     create_agent(conn)
     put(conn, "k1")
     request = record(conn, FakeGateway(), mode=DeliveryMode.BATCHING)
@@ -159,7 +158,7 @@ def test_an_agent_of_protocol_2_gets_a_welcome_first(conn: Connection, monkeypat
         "type": "welcome",
         "epoch": 1,
         "heartbeatSeconds": 7,
-        "moveAfterSeconds": 70,
+        "moveAfterSeconds": 6300,
         "reconnect": {"minSeconds": 1, "spreadSeconds": 30},
     }
     assert [command["commandId"] for command in commands["commands"]] == ["k1"]

@@ -16,11 +16,11 @@ from dispatcher.commands.submission import Accepted, NewCommand
 from dispatcher.errors import (
     DispatcherError,
     IdempotencyKeyReused,
-    InvalidRequest,
     QueueFull,
     RateExceeded,
     TooLarge,
     UnknownAgent,
+    Unprocessable,
 )
 from dispatcher.platform.database import Connection, open_connection
 from dispatcher.protocol.frames import MESSAGE_BYTES
@@ -107,9 +107,9 @@ def test_a_submission_claims_what_is_due_for_its_agent(conn: Connection) -> None
     [
         ({"agent_id": "unknown"}, UnknownAgent),
         ({"agent_id": "deleted"}, UnknownAgent),
-        ({"agent_id": "docker", "payload": "text"}, InvalidRequest),
-        ({"agent_id": "docker", "payload": [1]}, InvalidRequest),
-        ({"agent_id": "a1", "payload": 7}, InvalidRequest),
+        ({"agent_id": "docker", "payload": "text"}, Unprocessable),
+        ({"agent_id": "docker", "payload": [1]}, Unprocessable),
+        ({"agent_id": "a1", "payload": 7}, Unprocessable),
         ({"agent_id": "any", "payload": "x" * MESSAGE_BYTES}, TooLarge),
         ({"agent_id": "full"}, QueueFull),
     ],

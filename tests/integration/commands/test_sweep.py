@@ -13,7 +13,7 @@ from dispatcher.commands.delivery import Deadline, Delivered, deliver
 from dispatcher.commands.sweep import INLINE, Swept, sweep
 from dispatcher.platform.database import Connection, open_connection
 from dispatcher.platform.gateway import Gateway
-from dispatcher.protocol.handshake import Handshake
+from dispatcher.protocol.handshake import DeliveryMode, Handshake
 from tests.fakes import FakeGateway, plenty
 from tests.rows import FUTURE, PAST, connect_new_agent, create_agent, current_connection, put, statuses
 
@@ -186,9 +186,9 @@ def test_a_sweep_skips_a_locked_row_and_delivers_it_when_it_is_free(conn: Connec
 
 def test_two_sweepers_at_once_send_each_command_once(conn: Connection, database_url: str) -> None:
     """R13, R24: the second one starts while the first one posts."""
-    connect_new_agent(conn, window=10)
+    connect_new_agent(conn, mode=DeliveryMode.UNACKNOWLEDGED)
     for number in range(5):
-        put(conn, f"k{number}")
+        put(conn, f"k{number}", session_id=f"s{number}")
     second: list[int] = []
 
     def sweep_too(_frame: str) -> None:

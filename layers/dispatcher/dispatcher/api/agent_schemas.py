@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 from pydantic.alias_generators import to_camel
 
 from dispatcher.agents.enrolment import NewAgent, Registered, Registration
-from dispatcher.api.schema_base import AgentId, Document, Id, Labels, Request, Said, Shown, Word
+from dispatcher.api.schema_base import AgentId, Document, Id, Labels, Name, Request, Said, Shown, Word
 
 
 class AgentRequest(Request):
@@ -80,7 +80,7 @@ class RegisterRequest(BaseModel):
 
     model_config = ConfigDict(extra="ignore", alias_generator=to_camel, frozen=True)
 
-    agent_id: AgentId
+    agent_id: Name  # an agent that exists keeps its id; `enrolment.register` holds new ones to the form of an AgentId
     platform: Word
     region: Annotated[str, StringConstraints(max_length=128)] | None = None
     capacity: Said = None

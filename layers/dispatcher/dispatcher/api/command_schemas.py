@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import FailFast, Field, RootModel
 
-from dispatcher.api.schema_base import WHOLE, AgentId, Document, Moment, Name, Request, Shown, ShownText, Word
+from dispatcher.api.schema_base import WHOLE, Document, Moment, Name, Request, Shown, ShownText, Word
 from dispatcher.commands.submission import NewCommand
 
 
@@ -56,7 +56,7 @@ class SubmitRequest(Request):
 class SubmitToRequest(SubmitRequest):
     """A command, and the agent it is for."""
 
-    agent_id: AgentId
+    agent_id: Name
 
 
 class SubmitListRequest(RootModel[list[SubmitToRequest]]):
