@@ -60,7 +60,7 @@ PLANTED_FAULTS = (
         scenarios.post_without_answer,
         Edit(
             delivery,
-            "_send",
+            "_send_commands",
             """                messages.popleft()
                 cause = f"command {first.command_id}""",
             """                cause = f"command {first.command_id}""",
@@ -82,17 +82,15 @@ PLANTED_FAULTS = (
         scenarios.release_without_answer,
         SqlEdit(
             "commands/release",
-            """      and c.moves = ended.moves
-""",
-            """      and c.moves >= ended.moves
-""",
+            "      and (c.status = 'sent' and c.moves = ended.moves",
+            "      and (c.status = 'sent' and c.moves >= ended.moves",
         ),
     ),
     PlantedFault(
         "the age of a claim is measured too late",
         "I3",
         scenarios.frozen_after_claim,
-        Edit(delivery, "_send", "time.monotonic() - claim.begun", "0.0"),
+        Edit(delivery, "_is_late", "time.monotonic() - claim.begun", "0.0"),
     ),
     PlantedFault(
         "attempts follow each reconnect at once",
@@ -132,12 +130,10 @@ PLANTED_FAULTS = (
         scenarios.backlog,
         SqlEdit(
             "commands/claim",
-            """        order by c.priority desc, c.seq
-        limit room
-        for no key update);""",
-            """        order by c.priority, c.seq desc
-        limit room
-        for no key update);""",
+            """                order by c.priority desc, c.seq
+                limit 1""",
+            """                order by c.priority, c.seq desc
+                limit 1""",
         ),
     ),
     PlantedFault(
@@ -253,12 +249,10 @@ PLANTED_FAULTS = (
         Edit(
             delivery,
             "_send",
-            """        if obstacle or posted is not Posted.TAKEN:
-""",
+            "        if posted is not Posted.TAKEN:",
             """        if posted is not Posted.TAKEN:
             continue
-        if obstacle:
-""",
+        if False:""",
         ),
     ),
     PlantedFault(
@@ -373,8 +367,8 @@ PLANTED_FAULTS = (
         scenarios.refused_post,
         SqlEdit(
             "commands/release",
-            "            unsent_ids, unsent_claims, array_fill(unsent_cause, array[cardinality(unsent_ids)]), false);",
-            """            unsent_ids, unsent_claims, array_fill(unsent_cause, array[cardinality(unsent_ids)]), false);
+            "            unsent_ids, unsent_moves, array_fill(unsent_cause, array[cardinality(unsent_ids)]), false);",
+            """            unsent_ids, unsent_moves, array_fill(unsent_cause, array[cardinality(unsent_ids)]), false);
         delete from command_history where from_status = 'sent' and to_status = 'pending';""",
         ),
     ),
@@ -478,7 +472,7 @@ PLANTED_FAULTS = (
             """                  and said.kind = 'complete'
                   and c.command_id = said.command_id
                   and c.agent_id = p_agent_id
-                  and (c.incarnation is null or c.incarnation = mine)
+                  and (c.incarnation is null or c.incarnation = p_incarnation)
 """,
             """                  and said.kind = 'complete'
                   and c.command_id = said.command_id
