@@ -158,8 +158,9 @@ MUTATIONS = (
         name="new-agent-stops-old-commands",
         puts_back="A new agent is asked to stop a command of a deleted one with its id.",
         stands_for=("I19",),
-        find="set stop_wanted = false where agent_id = %s and stop_wanted",
-        replace="set stop_wanted = true where agent_id = %s and stop_wanted",
+        find="and c.status in ('sent', 'acknowledged', 'timed_out') and (c.incarnation is null or "
+        "c.incarnation = agent.incarnation)",
+        replace="and c.status in ('sent', 'acknowledged', 'timed_out')",
         caught_by=SCENARIOS,
     ),
     Mutation(

@@ -151,13 +151,23 @@ PLANTED_FAULTS = (
     PlantedFault(
         "the window is ignored",
         "I5",
-        scenarios.backlog,
+        scenarios.backlog_of_batch,
         SqlEdit(
             "commands/can_be_posted",
             """when agent.refusals > 0 then 1 else agent.delivery_window end,
             agent.delivery_window - (""",
             """when agent.refusals > 0 then 1 else 5 end,
             5 + agent.delivery_window - (""",
+        ),
+    ),
+    PlantedFault(
+        "a command does not wait for the one in flight",
+        "I5",
+        scenarios.submission_before_ack,
+        SqlEdit(
+            "commands/claim",
+            "and not exists (select from agent_commands f where f.agent_id = p_agent_id and f.status = 'sent')",
+            "",
         ),
     ),
     PlantedFault(
@@ -461,7 +471,12 @@ PLANTED_FAULTS = (
         "a new agent is asked to stop the commands of the deleted one",
         "I19",
         scenarios.stop_for_new_agent,
-        Edit(registry, "delete", "set stop_wanted = false where", "set stop_wanted = stop_wanted where"),
+        SqlEdit(
+            "commands/can_be_posted",
+            """       and c.status in ('sent', 'acknowledged', 'timed_out')
+       and (c.incarnation is null or c.incarnation = agent.incarnation)""",
+            "       and c.status in ('sent', 'acknowledged', 'timed_out')",
+        ),
     ),
     PlantedFault(
         "a new agent settles the commands of the deleted one",
