@@ -28,8 +28,9 @@ MUTATIONS = (
         name="session-command-is-not-sent",
         puts_back="DELETE of a session answers success and delivers nothing.",
         stands_for=("R30",),
-        find="command = streamspace.command(conn, name, action, by) deliver_at_once(conn, gateway,",
-        replace="command = streamspace.command(conn, name, action, by)\n(lambda *_: None)(conn, gateway,",
+        find="command = streamspace.command(conn, name, action, by, idempotency_key) deliver_at_once(conn, gateway,",
+        replace="command = streamspace.command(conn, name, action, by, idempotency_key)\n"
+        "(lambda *_: None)(conn, gateway,",
         caught_by="test_every_action_on_a_session_is_sent_to_its_agent",
     ),
     Mutation(
@@ -87,8 +88,8 @@ MUTATIONS = (
         name="order-by-time",
         puts_back="A clock decides the order of delivery.",
         stands_for=("R27", "I4"),
-        find="order by c.priority desc, c.seq limit room for no key update)",
-        replace="order by c.priority desc, c.created_at\n        limit room\n        for no key update)",
+        find="order by c.priority desc, c.seq limit 1 for no key update of c)",
+        replace="order by c.priority desc, c.created_at\nlimit 1\nfor no key update of c)",
         caught_by="test_commands_go_in_the_order_of_acceptance_for_any_created_at",
     ),
     Mutation(
@@ -165,8 +166,8 @@ MUTATIONS = (
         name="no-polling",
         puts_back="The sweep delivers nothing: pending commands wait for a restart.",
         stands_for=("R11",),
-        find="for agent in ready[:INLINE]",
-        replace="for agent in ready[:0]",
+        find="left = deque(ready)",
+        replace="left = deque(ready[:0])",
         caught_by="test_a_sweep_sets_unreadable_rows_aside_and_delivers_the_others",
     ),
     Mutation(
@@ -207,7 +208,7 @@ MUTATIONS = (
         name="reconnect-delivers-nothing",
         puts_back="A reconnect delivers nothing.",
         stands_for=("R12",),
-        find="return deliver(conn, gateway, request.agent_id, deadline)",
+        find="return Delivered() if claim is None else deliver(conn, gateway, request.agent_id, deadline, claim=claim)",
         replace="return Delivered()",
         caught_by=HANDSHAKE,
     ),

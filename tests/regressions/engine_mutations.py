@@ -39,8 +39,8 @@ MUTATIONS = (
         name="locked-command-is-overtaken",
         puts_back="The next command goes first while somebody has locked a row.",
         stands_for=("I4",),
-        find="chosen := {f}.choose(agent, false);",
-        replace="chosen := {f}.choose(agent, true);",
+        find="chosen := {f}.next_commands(agent, false);",
+        replace="chosen := {f}.next_commands(agent, true);",
         caught_by="test_nothing_overtakes_a_command_whose_row_is_locked",
     ),
     Mutation(
@@ -72,8 +72,8 @@ MUTATIONS = (
         name="reports-are-settled-by-kind",
         puts_back="A later report of a message is settled before an earlier one.",
         stands_for=("I6",),
-        find="made.rounds.append(1 if before is None else made.rounds[before] + 1)",
-        replace="made.rounds.append(1)",
+        find='row["round"] = before["round"] + 1',
+        replace='row["round"] = 1',
         caught_by="test_reports_of_one_message_are_settled_in_the_order_in_which_they_were_written",
     ),
     Mutation(

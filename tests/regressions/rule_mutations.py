@@ -18,8 +18,8 @@ MUTATIONS = (
         name="attempt-is-given-back-twice",
         puts_back="A release that is repeated takes the attempt of a later claim back, and the agent sees its number twice.",
         stands_for=("I3",),
-        find="where c.command_id = ended.command_id and c.moves = ended.moves",
-        replace="where c.command_id = ended.command_id and c.moves >= ended.moves",
+        find="and (c.status = 'sent' and c.moves = ended.moves",
+        replace="and (c.status = 'sent' and c.moves >= ended.moves",
         caught_by=SCENARIOS,
     ),
     Mutation(
@@ -42,16 +42,17 @@ MUTATIONS = (
         name="claim-is-younger-than-it-is",
         puts_back="A process that was frozen after its claim posts what another one has posted meanwhile.",
         stands_for=("I3", "I5"),
-        find="obstacle := _obstacle(message, time.monotonic() - claim.begun, deadline)",
-        replace="obstacle := _obstacle(message, 0.0, deadline)",
+        find="elapsed = time.monotonic() - claim.begun return min(",
+        replace="elapsed = 0.0\nreturn min(",
         caught_by=SCENARIOS,
     ),
     Mutation(
         name="stop-is-posted-for-ever",
         puts_back="A request to stop a command is posted to a closed connection until the function's time is up.",
         stands_for=("I8",),
-        find="if obstacle or posted is not Posted.TAKEN:",
-        replace="if posted is not Posted.TAKEN:\n    continue\nif obstacle:",
+        find="posted = gateway.post(claim.connection_id, stop_message(command_id, attempt)) if posted is not Posted.TAKEN:",
+        replace="posted = gateway.post(claim.connection_id, stop_message(command_id, attempt))\n"
+        "if posted is not Posted.TAKEN:\n    continue\nif False:",
         caught_by=SCENARIOS,
     ),
     Mutation(
@@ -88,7 +89,7 @@ MUTATIONS = (
         caught_by=SCENARIOS,
     ),
     Mutation(
-        name="report-is-lost-in-an-outage",
+        name="report-is-lost-while-the-database-is-away",
         puts_back="What an agent says while the database cannot be reached is lost.",
         stands_for=("I17", "R25"),
         find="late_reports.keep(said, event_id)",
@@ -141,8 +142,8 @@ MUTATIONS = (
         name="deleted-agent-leaves-commands",
         puts_back="The commands of a deleted agent are pending for ever.",
         stands_for=("I19", "I1"),
-        find="where agent_id = %s and status in ('pending', 'sent', 'acknowledged')",
-        replace="where agent_id = %s and status in ('sent', 'acknowledged')",
+        find="select command_id from pending union all select command_id from sent",
+        replace="select command_id from sent",
         caught_by=SCENARIOS,
     ),
     Mutation(
@@ -157,8 +158,9 @@ MUTATIONS = (
         name="new-agent-stops-old-commands",
         puts_back="A new agent is asked to stop a command of a deleted one with its id.",
         stands_for=("I19",),
-        find="set stop_wanted = false where agent_id = %s and stop_wanted",
-        replace="set stop_wanted = true where agent_id = %s and stop_wanted",
+        find="and c.status in ('sent', 'acknowledged', 'timed_out') and (c.incarnation is null or "
+        "c.incarnation = agent.incarnation)",
+        replace="and c.status in ('sent', 'acknowledged', 'timed_out')",
         caught_by=SCENARIOS,
     ),
     Mutation(

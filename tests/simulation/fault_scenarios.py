@@ -128,6 +128,21 @@ def backlog(scenario: Scenario) -> None:
     scenario.connect("k8s")
 
 
+def backlog_of_batch(scenario: Scenario) -> None:
+    """An agent with a window of three connects and has more commands."""
+    for _ in range(5):
+        scenario.submit("batch")
+    scenario.connect("batch")
+
+
+def submission_before_ack(scenario: Scenario) -> None:
+    """A command is submitted while another one waits for its ack."""
+    scenario.connect("k8s")
+    scenario.simulation.pass_time(25)
+    for _ in range(2):
+        scenario.submit("k8s")
+
+
 def submission_during_post(scenario: Scenario) -> None:
     """A command is submitted while another one is posted."""
     scenario.connect("batch")
@@ -230,7 +245,7 @@ def release_without_answer(scenario: Scenario) -> None:
     scenario.submit("batch")
     scenario.agents.connect("batch")
     scenario.post_faults = [PostFault.NONE, PostFault.REFUSED]
-    scenario.connection_faults = [(ConnectionFault.LOST_AFTER, 2)]  # after the welcome and the claim
+    scenario.connection_faults = [(ConnectionFault.LOST_AFTER, 1)]  # after the claim
     scenario.during_calls = [nothing, nothing, lambda: scenario.connect("batch")]
     scenario.agents.flush(scenario.agents.flush_requests.pop())
 
@@ -249,7 +264,7 @@ def answer_without_commit_answer(scenario: Scenario) -> None:
 
 
 def stop_for_new_agent(scenario: Scenario) -> None:
-    """A command times out, its agent is deleted, and another agent with its id connects."""
+    """A command times out, its agent is deleted, and another agent with its id connects; then the command is cancelled."""
     scenario.connect("batch")
     scenario.submit("batch", execution_timeout=5)
     scenario.report("batch", "report ack")
@@ -258,6 +273,7 @@ def stop_for_new_agent(scenario: Scenario) -> None:
     scenario.simulation.operators.delete("batch")
     scenario.simulation.operators.create("batch")
     scenario.connect("batch")
+    scenario.simulation.operators.cancel(scenario.simulation.operators.known[-1])
 
 
 def report_of_new_agent(scenario: Scenario) -> None:

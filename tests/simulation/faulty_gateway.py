@@ -49,8 +49,10 @@ class AgentConnection:
     """Whether the gateway took a welcome, or none is due."""
     spoke: bool = False
     """Whether the agent said anything over it."""
+    heard: bool = False
+    """Whether the dispatcher has settled anything of that: it may be lost, or kept in the queue."""
     commanded_at: float | None = None
-    """When the first command was posted over it."""
+    """When the first command was posted over it that may have arrived."""
 
     @property
     def healthy(self) -> bool:
@@ -137,6 +139,8 @@ class FaultyGateway:
             post.arrived = True
             self._simulation.agents.receive(connection, message, post.commands)
         answer = _ANSWERS.get(fault, Posted.TAKEN)
+        if post.commands and connection.commanded_at is None and answer in {Posted.TAKEN, Posted.UNKNOWN}:
+            connection.commanded_at = self._simulation.clock.passed()
         if answer is Posted.TAKEN:
             connection.welcomed |= message["type"] == "welcome"
             if message["type"] == "cancel" and fault is not PostFault.KILLED_AFTER:
@@ -162,8 +166,6 @@ class FaultyGateway:
             lease = post.agent.lease
             post.first_of_claim = post.agent.mode == "acknowledging" or bool(lease and lease not in self._leases)
             self._leases.add(lease or "")
-            if connection.commanded_at is None:
-                connection.commanded_at = now
             simulation.history.posts.append(post)
         elif message["type"] == "cancel":
             simulation.history.stops.append(

@@ -60,7 +60,7 @@ PLANTED_FAULTS = (
         scenarios.post_without_answer,
         Edit(
             delivery,
-            "_send",
+            "_send_commands",
             """                messages.popleft()
                 cause = f"command {first.command_id}""",
             """                cause = f"command {first.command_id}""",
@@ -82,17 +82,15 @@ PLANTED_FAULTS = (
         scenarios.release_without_answer,
         SqlEdit(
             "commands/release",
-            """      and c.moves = ended.moves
-""",
-            """      and c.moves >= ended.moves
-""",
+            "      and (c.status = 'sent' and c.moves = ended.moves",
+            "      and (c.status = 'sent' and c.moves >= ended.moves",
         ),
     ),
     PlantedFault(
         "the age of a claim is measured too late",
         "I3",
         scenarios.frozen_after_claim,
-        Edit(delivery, "_send", "time.monotonic() - claim.begun", "0.0"),
+        Edit(delivery, "_is_late", "time.monotonic() - claim.begun", "0.0"),
     ),
     PlantedFault(
         "attempts follow each reconnect at once",
@@ -132,12 +130,10 @@ PLANTED_FAULTS = (
         scenarios.backlog,
         SqlEdit(
             "commands/claim",
-            """        order by c.priority desc, c.seq
-        limit room
-        for no key update);""",
-            """        order by c.priority, c.seq desc
-        limit room
-        for no key update);""",
+            """                order by c.priority desc, c.seq
+                limit 1""",
+            """                order by c.priority, c.seq desc
+                limit 1""",
         ),
     ),
     PlantedFault(
@@ -155,13 +151,23 @@ PLANTED_FAULTS = (
     PlantedFault(
         "the window is ignored",
         "I5",
-        scenarios.backlog,
+        scenarios.backlog_of_batch,
         SqlEdit(
             "commands/can_be_posted",
             """when agent.refusals > 0 then 1 else agent.delivery_window end,
             agent.delivery_window - (""",
             """when agent.refusals > 0 then 1 else 5 end,
             5 + agent.delivery_window - (""",
+        ),
+    ),
+    PlantedFault(
+        "a command does not wait for the one in flight",
+        "I5",
+        scenarios.submission_before_ack,
+        SqlEdit(
+            "commands/claim",
+            "and not exists (select from agent_commands f where f.agent_id = p_agent_id and f.status = 'sent')",
+            "",
         ),
     ),
     PlantedFault(
@@ -253,12 +259,10 @@ PLANTED_FAULTS = (
         Edit(
             delivery,
             "_send",
-            """        if obstacle or posted is not Posted.TAKEN:
-""",
+            "        if posted is not Posted.TAKEN:",
             """        if posted is not Posted.TAKEN:
             continue
-        if obstacle:
-""",
+        if False:""",
         ),
     ),
     PlantedFault(
@@ -373,8 +377,8 @@ PLANTED_FAULTS = (
         scenarios.refused_post,
         SqlEdit(
             "commands/release",
-            "            unsent_ids, unsent_claims, array_fill(unsent_cause, array[cardinality(unsent_ids)]), false);",
-            """            unsent_ids, unsent_claims, array_fill(unsent_cause, array[cardinality(unsent_ids)]), false);
+            "            unsent_ids, unsent_moves, array_fill(unsent_cause, array[cardinality(unsent_ids)]), false);",
+            """            unsent_ids, unsent_moves, array_fill(unsent_cause, array[cardinality(unsent_ids)]), false);
         delete from command_history where from_status = 'sent' and to_status = 'pending';""",
         ),
     ),
@@ -467,7 +471,12 @@ PLANTED_FAULTS = (
         "a new agent is asked to stop the commands of the deleted one",
         "I19",
         scenarios.stop_for_new_agent,
-        Edit(registry, "delete", "set stop_wanted = false where", "set stop_wanted = stop_wanted where"),
+        SqlEdit(
+            "commands/can_be_posted",
+            """       and c.status in ('sent', 'acknowledged', 'timed_out')
+       and (c.incarnation is null or c.incarnation = agent.incarnation)""",
+            "       and c.status in ('sent', 'acknowledged', 'timed_out')",
+        ),
     ),
     PlantedFault(
         "a new agent settles the commands of the deleted one",
@@ -478,7 +487,7 @@ PLANTED_FAULTS = (
             """                  and said.kind = 'complete'
                   and c.command_id = said.command_id
                   and c.agent_id = p_agent_id
-                  and (c.incarnation is null or c.incarnation = mine)
+                  and (c.incarnation is null or c.incarnation = p_incarnation)
 """,
             """                  and said.kind = 'complete'
                   and c.command_id = said.command_id

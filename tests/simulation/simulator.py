@@ -307,7 +307,7 @@ class Simulation:
             agent_id
             for agent_id, connection in last.items()
             if self._is_good(connection)
-            and (connection.spoke or agent_id not in mute)
+            and (connection.heard or agent_id not in mute)
             and now - connection.opened > HANDSHAKE_SECONDS
             and now - connection.last_heartbeat < IDLE_SECONDS
         ]
