@@ -74,6 +74,7 @@ class MessageRecorder:
                     received = receive(conn, said, observer, claim=claim)
             finally:
                 self._record(said, before, received)
+            assert received is not None
             self._simulation.gateway.connections[said.connection_id].heard |= received.counts
             if received.claim is not None and self._simulation.choose(FROZEN):
                 self._simulation.log(ConnectionFault.SUSPENDED)

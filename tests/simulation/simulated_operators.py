@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from psycopg import sql
 
@@ -72,10 +72,12 @@ class SimulatedOperators:
         )
 
     def _payload(self, agent_id: str) -> Any:
-        payload = PAYLOADS[self._commands % len(PAYLOADS)]
+        payload: Any = PAYLOADS[self._commands % len(PAYLOADS)]
         # The others read only objects, and refuse the rest.
         is_readable = agent_id == "batch" or payload is None or isinstance(payload, dict)
-        return payload if is_readable or self._commands % 4 == 0 else {}
+        if is_readable or self._commands % 4 == 0:
+            return cast("Any", payload)
+        return {}
 
     def submit(self, agent_id: str) -> None:
         """Submit a new command, or repeat an idempotency key with the same request or another one."""

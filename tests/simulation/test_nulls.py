@@ -149,8 +149,8 @@ def test_a_payload_of_every_json_type_arrives_as_it_was_stored(conn: Connection,
     for number, payload in enumerate(PAYLOADS):
         put(conn, f"k{number}", payload=payload, session_id=f"s{number}")
 
-    stored = [decode_exactly(text or "{}") for text in PAYLOADS]
-    expected = stored if mode == "batching" else [{} if payload is None else payload for payload in stored]
+    stored: list[Any] = [decode_exactly(text or "{}") for text in PAYLOADS]
+    expected: list[Any] = stored if mode == "batching" else [{} if payload is None else payload for payload in stored]
     assert list(deliver_by_sweeps(conn).values()) == expected
 
 

@@ -40,7 +40,11 @@ class Context:
 def gateway(monkeypatch: pytest.MonkeyPatch) -> FakeGateway:
     """The gateway that the functions post to."""
     fake = FakeGateway()
-    monkeypatch.setattr(ApiGateway, "from_environment", staticmethod(lambda **_: fake))
+
+    def from_environment(**_: Any) -> FakeGateway:
+        return fake
+
+    monkeypatch.setattr(ApiGateway, "from_environment", staticmethod(from_environment))
     return fake
 
 

@@ -143,7 +143,11 @@ def test_every_command_of_a_list_is_delivered_to_its_own_agent(
     connect_new_agent(conn, "a2", "c2")
     create_agent(conn, "offline")
     invoked: list[bytes] = []
-    monkeypatch.setattr(lambda_api, "invoke_event", lambda _function, event: invoked.append(event))
+
+    def invoke_event(_function: str, event: bytes) -> None:
+        invoked.append(event)
+
+    monkeypatch.setattr(lambda_api, "invoke_event", invoke_event)
 
     ask(run, "commands", "POST", LIST, [{"agentId": each, "action": "noop"} for each in (AGENT, "a2", "offline")])
     posted_before_the_answer = list(gateway.frames)

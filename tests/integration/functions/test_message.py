@@ -180,9 +180,10 @@ def test_reports_with_an_id_are_confirmed_after_their_commit(
     put(conn, "k1", agent, status="sent", attempt=1, epoch=1)
     settled: list[dict[str, str]] = []
     gateway.before_post = lambda _frame: settled.append(statuses(conn))
-    message = {"type": "reports", "id": "r-1", "reports": [report_of("complete")]}
+    message: dict[str, Any] = {"type": "reports", "id": "r-1", "reports": [report_of("complete")]}
 
-    for body in (message, message, {**message, "id": None}, {"type": "reports", "id": "r-2", "reports": []}):
+    bodies: list[dict[str, Any]] = [message, message, {**message, "id": None}, {**message, "id": "r-2", "reports": []}]
+    for body in bodies:
         run("message", message_event("c1", body))
 
     confirmed = [{"type": "received", "id": each} for each in ("r-1", "r-1", "r-2")]

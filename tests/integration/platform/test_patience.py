@@ -81,9 +81,13 @@ def test_a_report_about_a_row_that_stays_locked_is_kept(
     put(conn, "k1", status="sent", attempt=1, epoch=1)
     kept: list[Said] = []
     monkeypatch.setenv("LATE_REPORTS_QUEUE_URL", "https://sqs.example/late")
-    monkeypatch.setattr(late_reports, "keep", lambda said, _event_id: kept.append(said))
+
+    def keep(said: Said, _event_id: str) -> None:
+        kept.append(said)
+
+    monkeypatch.setattr(late_reports, "keep", keep)
     said = Said(agent_id="a1", connection_id="c1", text='{"type": "complete", "payload": {"commandId": "k1"}}')
-    deadline = time.monotonic() + conversation.KEEP_SECONDS + 0.2
+    deadline = time.monotonic() + late_reports.KEEP_SECONDS + 0.2
 
     with psycopg.connect(database_url) as other:
         other.execute("select from agent_commands for update")

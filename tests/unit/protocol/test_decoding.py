@@ -63,11 +63,19 @@ def test_a_resume_names_commands_with_or_without_their_attempts() -> None:
     assert decode('{"type": "resume", "running": []}') == [Resume(running=())]
 
 
-@pytest.mark.parametrize(
-    "running",
-    [None, {}, "k1", ["k1"], [{}], [{"commandId": 1}], [{"commandId": "k1", "attempt": 0}], [{}] * 1001],
-    ids=str,
-)
+NO_LISTS_OF_COMMANDS: list[Any] = [
+    None,
+    {},
+    "k1",
+    ["k1"],
+    [{}],
+    [{"commandId": 1}],
+    [{"commandId": "k1", "attempt": 0}],
+    [{}] * 1001,
+]
+
+
+@pytest.mark.parametrize("running", NO_LISTS_OF_COMMANDS, ids=str)
 def test_a_resume_that_cannot_be_understood_is_refused_as_a_whole(running: Any) -> None:
     """Otherwise a command that is running would be taken for lost."""
     with pytest.raises(BadFrame):

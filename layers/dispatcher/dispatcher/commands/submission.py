@@ -213,7 +213,7 @@ def _raise(row: tuple[Any, ...], new: Sequence[NewCommand], parameters: dict[str
         case "unknown_agent":
             raise UnknownAgent(f"There is no agent {agent_id!r}.", agentId=agent_id)
         case "unreadable":
-            wrong = new[number - 1]
+            wrong: NewCommand = new[int(number) - 1]
             why = platform_rules.refusal("kubernetes", wrong.action, wrong.payload)
             raise Unprocessable(
                 f"Agent {agent_id!r} cannot read the command. {why or 'Its payload is no JSON object.'}"
