@@ -36,9 +36,10 @@ def seconds_for_the_ack(conn: Connection) -> float:
     return seconds
 
 
-def test_an_agent_gets_only_its_own_commands(conn: Connection) -> None:
+@pytest.mark.parametrize("mode", DeliveryMode)
+def test_an_agent_gets_only_its_own_commands(conn: Connection, mode: DeliveryMode) -> None:
     """The command of another agent is older and has a higher priority."""
-    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
+    connect_new_agent(conn, mode=mode, window=10)
     create_agent(conn, "a2")
     put(conn, "k-other", "a2", priority=9)
     put(conn, "k1")
