@@ -103,8 +103,8 @@ def _check_chain(command: CommandRow, transitions: list[RecordedTransition], che
     check(statuses[-1] == command.status, f"the transitions of {command.action} do not end at {command.status}")
     for earlier, later in pairwise(transitions):
         steps = {1} if later.to_status == "sent" else {0, -1} if later.from_status == "sent" else {0}
-        if later.to_status == "sent" and earlier.cause.endswith(GIVEN_BACK_LATER):
-            steps = {0, 1}
+        if later.from_status == "pending" and earlier.cause.endswith(GIVEN_BACK_LATER):
+            steps |= {step - 1 for step in steps}
         check(later.attempt - earlier.attempt in steps, f"the attempts of {command.action} jumped at {later.to_status}")
 
 
