@@ -230,6 +230,20 @@ def test_a_release_that_is_repeated_does_not_touch_the_next_claim(conn: Connecti
     assert (find(conn).status, find(conn).attempt) == ("sent", 1)
 
 
+def test_a_release_that_is_repeated_gives_its_attempt_back_once(conn: Connection) -> None:
+    """I3: the answer to the first release was lost, and the command still waits."""
+    connect_new_agent(conn)
+    put(conn, "k1", attempt=3)
+    claim = claims.claim(conn, "a1")
+    assert claim is not None
+    outcome = Outcome(posted=Posted.REFUSED, unsent=claim.commands, unsent_cause="refused")
+
+    for _ in range(3):
+        claims.release(conn, claim, outcome, look_again=False)
+
+    assert (find(conn).status, find(conn).attempt) == ("pending", 3)
+
+
 @pytest.mark.parametrize("attempts", [0, 3])
 def test_what_was_not_posted_costs_no_attempt_although_the_agent_reconnected(conn: Connection, attempts: int) -> None:
     """F9, I3: the reconnection has returned the command to the queue; then the worker learns that nobody got it."""
