@@ -28,6 +28,14 @@ MUTATIONS = (
         caught_by="test_a_release_that_is_repeated_does_not_touch_the_next_claim",
     ),
     Mutation(
+        name="repeated-release-gives-back-twice",
+        puts_back="A release that is repeated takes a second attempt off a command that waits.",
+        stands_for=("I3",),
+        find="and not reached and c.cause is distinct from ended.cause);",
+        replace="and not reached);",
+        caught_by="test_a_release_that_is_repeated_gives_its_attempt_back_once",
+    ),
+    Mutation(
         name="release-is-lost-with-its-session",
         puts_back="The agent is blocked for its lease.",
         stands_for=("I5",),

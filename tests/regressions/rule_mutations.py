@@ -125,8 +125,8 @@ MUTATIONS = (
         name="cancel-is-told-once",
         puts_back="An agent that connects again is not asked again to stop a command.",
         stands_for=("I18",),
-        find="set stop_epoch = p_epoch",
-        replace="set stop_wanted = false",
+        find="(c.stop_epoch is null or c.stop_epoch < agent.epoch)",
+        replace="c.stop_epoch is null",
         caught_by=SCENARIOS,
     ),
     Mutation(
@@ -158,9 +158,8 @@ MUTATIONS = (
         name="new-agent-stops-old-commands",
         puts_back="A new agent is asked to stop a command of a deleted one with its id.",
         stands_for=("I19",),
-        find="and c.status in ('sent', 'acknowledged', 'timed_out') and (c.incarnation is null or "
-        "c.incarnation = agent.incarnation)",
-        replace="and c.status in ('sent', 'acknowledged', 'timed_out')",
+        find="and (c.incarnation is null or c.incarnation = agent.incarnation) $$;",
+        replace="$$;",
         caught_by=SCENARIOS,
     ),
     Mutation(

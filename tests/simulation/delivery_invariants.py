@@ -101,11 +101,15 @@ def _check_attempts(transitions: list[RecordedTransition], posts: list[Post], ch
     earliest: datetime | None = None
     """When the next attempt may go out."""
     for each in transitions:
+        if claim is not None and each.from_status == "pending":
+            counted = each.attempt - (each.to_status == "sent")
+            rightly = counted >= claim.attempt or _reached_nobody(own)
+            check(
+                rightly, f"attempt {claim.attempt} of {each.command_id} may have reached its agent, but does not count"
+            )
         if each.to_status == "sent":
             early = earliest is not None and each.at < earliest - TOLERANCE
             check(not early, f"{each.command_id} was claimed for attempt {each.attempt} too soon after the last one")
-            again = claim is not None and each.attempt == claim.attempt
-            check(not again or _reached_nobody(own), f"attempt {each.attempt} of {each.command_id} may be sent twice")
             claim, earliest = each, None
             own = [post for post in posts if _claim_in(post, each.command_id) == claim.history_id]
         elif claim is not None and each.to_status in {"pending", "dead", "cancelled"}:

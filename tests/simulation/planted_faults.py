@@ -424,7 +424,9 @@ PLANTED_FAULTS = (
         "an agent is asked to stop over its first connection only",
         "I18",
         scenarios.cancel_and_reconnect,
-        SqlEdit("commands/release", "set stop_epoch = p_epoch", "set stop_wanted = false"),
+        SqlEdit(
+            "commands/can_be_posted", "(c.stop_epoch is null or c.stop_epoch < agent.epoch)", "c.stop_epoch is null"
+        ),
     ),
     PlantedFault(
         "an ack that is said again takes a command out of the queue",
@@ -471,12 +473,7 @@ PLANTED_FAULTS = (
         "a new agent is asked to stop the commands of the deleted one",
         "I19",
         scenarios.stop_for_new_agent,
-        SqlEdit(
-            "commands/can_be_posted",
-            """       and c.status in ('sent', 'acknowledged', 'timed_out')
-       and (c.incarnation is null or c.incarnation = agent.incarnation)""",
-            "       and c.status in ('sent', 'acknowledged', 'timed_out')",
-        ),
+        SqlEdit("commands/can_be_posted", "and (c.incarnation is null or c.incarnation = agent.incarnation)", ""),
     ),
     PlantedFault(
         "a new agent settles the commands of the deleted one",

@@ -37,9 +37,10 @@ def seconds_for_the_ack(conn: Connection) -> float:
     return seconds
 
 
-def test_an_agent_gets_only_its_own_commands(conn: Connection) -> None:
+@pytest.mark.parametrize("mode", DeliveryMode)
+def test_an_agent_gets_only_its_own_commands(conn: Connection, mode: DeliveryMode) -> None:
     """The command of another agent is older and has a higher priority."""
-    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
+    connect_new_agent(conn, mode=mode, window=10)
     create_agent(conn, "a2")
     put(conn, "k-other", "a2", priority=9)
     put(conn, "k1")
@@ -228,6 +229,20 @@ def test_a_release_that_is_repeated_does_not_touch_the_next_claim(conn: Connecti
     claims.release(conn, claim, outcome, look_again=False)
 
     assert (find(conn).status, find(conn).attempt) == ("sent", 1)
+
+
+def test_a_release_that_is_repeated_gives_its_attempt_back_once(conn: Connection) -> None:
+    """I3: the answer to the first release was lost, and the command still waits."""
+    connect_new_agent(conn)
+    put(conn, "k1", attempt=3)
+    claim = claims.claim(conn, "a1")
+    assert claim is not None
+    outcome = Outcome(posted=Posted.REFUSED, unsent=claim.commands, unsent_cause="refused")
+
+    for _ in range(3):
+        claims.release(conn, claim, outcome, look_again=False)
+
+    assert (find(conn).status, find(conn).attempt) == ("pending", 3)
 
 
 @pytest.mark.parametrize("attempts", [0, 3])

@@ -42,7 +42,8 @@ begin
     from unnest(ids, seen, causes) as ended (command_id, moves, cause)
     where c.command_id = ended.command_id
       and (c.status = 'sent' and c.moves = ended.moves
-        or c.status = 'pending' and c.moves = ended.moves + 1 and not reached);
+        -- The same cause: this very call was made before, and its answer was lost.
+        or c.status = 'pending' and c.moves = ended.moves + 1 and not reached and c.cause is distinct from ended.cause);
     get diagnostics moved = row_count;
     return moved;
 end $$;
