@@ -357,9 +357,15 @@ def test_a_command_submitted_while_the_lease_is_held_is_delivered_by_the_holder(
     assert [message["commands"][0]["commandId"] for message in gateway.messages] == ["k1", "k2"]
 
 
-def test_many_deliverers_at_once_send_each_command_once_and_in_order(conn: Connection, database_url: str) -> None:
-    """Ten threads, one agent, one lease; each post has one command."""
-    connect_new_agent(conn, mode=DeliveryMode.UNACKNOWLEDGED)
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [(DeliveryMode.ACKNOWLEDGING, 1), (DeliveryMode.UNACKNOWLEDGED, 60), (DeliveryMode.BATCHING, 7)],
+)
+def test_many_deliverers_at_once_send_each_command_once_and_in_order(
+    conn: Connection, database_url: str, mode: DeliveryMode, expected: int
+) -> None:
+    """Ten threads, one agent: as many commands as may be in flight at once."""
+    connect_new_agent(conn, mode=mode, window=7 if mode is DeliveryMode.BATCHING else 1)
     for number in range(60):
         put(conn, f"k{number:02}", session_id=f"s{number:02}")
     gateway = FakeGateway()
@@ -373,8 +379,8 @@ def test_many_deliverers_at_once_send_each_command_once_and_in_order(conn: Conne
     with ThreadPoolExecutor(10) as pool:
         sent = list(pool.map(work, range(10)))
 
-    assert sum(sent) == 60
-    assert gateway.command_ids == [f"k{number:02}" for number in range(60)]
+    assert sum(sent) == expected
+    assert gateway.command_ids == [f"k{number:02}" for number in range(expected)]
 
 
 def test_delivery_does_not_retry_a_locked_row_for_ever(conn: Connection, database_url: str) -> None:
