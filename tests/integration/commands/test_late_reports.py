@@ -297,11 +297,13 @@ def test_a_late_report_delivers_what_the_window_then_admits(
 def test_a_binary_message_is_kept_as_its_text(queue: Queue) -> None:
     """The event is decoded before."""
     event = {
-        "requestContext": {"connectionId": "c1", "authorizer": {"agentId": "a1", "keyId": "k"}},
+        "requestContext": {"connectionId": "c1", "requestId": "e0", "authorizer": {"agentId": "a1", "keyId": "k"}},
         "body": base64.b64encode("ä".encode()).decode(),
         "isBase64Encoded": True,
     }
 
     conversation.handle(Said.from_event(event), "e0", FakeGateway(), SessionStates(), plenty)
 
-    assert kept_of(queue.event())[0].said == Said(agent_id="a1", connection_id="c1", text="ä", key_id="k")
+    assert kept_of(queue.event())[0].said == Said(
+        agent_id="a1", connection_id="c1", text="ä", key_id="k", event_id="e0"
+    )
