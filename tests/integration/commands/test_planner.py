@@ -159,7 +159,7 @@ def test_no_statement_reads_all_ended_commands_of_an_agent(past: Connection, wha
         Filter(statuses=frozenset({Status.PENDING})),
         Filter(statuses=frozenset({Status.COMPLETED, Status.PENDING})),
     ],
-    ids=str,
+    ids=["all", "agent", "session", "completed", "pending", "completed or pending"],
 )
 @pytest.mark.parametrize("before", [None, 1000])
 def test_a_list_reads_no_more_than_its_page(past: Connection, filters: Filter, before: int | None) -> None:

@@ -78,9 +78,10 @@ def connections_url() -> str:
 
 
 def lambda_url() -> str:
-    """Return the URL of Lambda's API."""
+    """Return the URL of Lambda's API, from the variables that boto3 reads; an emulator sets the second one."""
     return (
         os.environ.get("AWS_ENDPOINT_URL_LAMBDA")
+        or os.environ.get("AWS_ENDPOINT_URL")
         or f"https://lambda.{os.environ.get('AWS_REGION', 'us-east-1')}.amazonaws.com"
     )
 
