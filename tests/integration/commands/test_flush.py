@@ -6,7 +6,7 @@ import pytest
 
 from dispatcher.agents import connections
 from dispatcher.agents.connections import Origin
-from dispatcher.commands import flush
+from dispatcher.commands import claims, flush
 from dispatcher.commands.delivery import Delivered, deliver
 from dispatcher.commands.flush import FlushRequest
 from dispatcher.commands.sweep import sweep
@@ -121,7 +121,7 @@ def test_a_doubled_connect_event_records_one_connection(conn: Connection) -> Non
     connect_new_agent(conn)
     gateway = FakeGateway()
     again = record(conn, gateway)
-    connections.mark_live(conn, "a1", again.epoch)
+    claims.claim_live(conn, "a1", again.epoch)
     put(conn, "k1")
     deliver(conn, FakeGateway(), "a1", plenty)
 
@@ -136,7 +136,7 @@ def test_a_late_flush_does_not_mark_the_newer_connection_as_live(conn: Connectio
     connect_new_agent(conn)
     record(conn, FakeGateway(), "c2")
 
-    connections.mark_live(conn, "a1", 1)
+    claims.claim_live(conn, "a1", 1)
 
     assert conn.execute("select live, epoch from agents").fetchone() == (False, 2)
 

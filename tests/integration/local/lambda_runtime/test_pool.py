@@ -193,7 +193,7 @@ _others = set[int]()
 
 
 @pytest.fixture(autouse=True)
-def _other_servers() -> None:  # pyright: ignore[reportUnusedFunction]
+def other_servers() -> None:
     """Gateways that other modules keep in this process have fork servers, too."""
     _others.clear()
     _others.update(child.pid for child in psutil.Process().children())
