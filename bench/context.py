@@ -65,6 +65,18 @@ QUICK = Sizes(
 
 
 @dataclass(slots=True, kw_only=True)
+class Profile:
+    """The processor time of the dispatcher in all rounds of a row, by place."""
+
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
+    commands: int = 0
+
+    def __str__(self) -> str:
+        places = (f"{place} {used / self.commands * 1e6:,.0f} µs" for place, used in self.seconds.items())
+        return f"the dispatcher's processor time for a command: {', '.join(places)}"
+
+
+@dataclass(slots=True, kw_only=True)
 class Bench:
     """A run of some rows."""
 
@@ -78,6 +90,8 @@ class Bench:
     """Agents that exist for the rows with many agents."""
     sockets: list[ClientConnection] = field(default_factory=list[ClientConnection])
     """Their connections, while they are connected."""
+    profiles: dict[str, "Profile"] = field(default_factory=dict[str, "Profile"])
+    """Where each row that is profiled spent its processor time."""
 
     async def in_turns(self, row: str, measures: Mapping[str, Measure], rounds: int | None = None) -> list[Series]:
         """Measure all contenders in each round, each of them first in turn, so that a change of the machine meets all."""
@@ -116,7 +130,17 @@ class Bench:
             against=against,
             references=tuple(references),
             missing=tuple(missing),
+            notes=(str(self.profiles[row]),) if row in self.profiles else (),
         )
+
+    @contextlib.contextmanager
+    def profiled(self, row: str) -> Generator["Profile"]:
+        """Add the processor time that the dispatcher uses inside of this to the row's profile; its user adds the commands."""
+        profile = self.profiles.setdefault(row, Profile())
+        before = self.product.processor_seconds()
+        yield profile
+        for place, seconds in self.product.processor_seconds().items():
+            profile.seconds[place] = profile.seconds.get(place, 0.0) + seconds - before[place]
 
     @contextlib.contextmanager
     def bar(self, row: str, steps: int) -> Generator[Callable[[], None]]:

@@ -13,7 +13,7 @@ import psycopg
 from bench.peers import PEERS
 from bench.product import ROOT
 
-LIBRARIES = ("psycopg", "websockets", "uvicorn", "boto3")
+LIBRARIES = ("psycopg", "websockets", "httptools", "boto3")
 
 
 def describe(folder: Path) -> dict[str, object]:

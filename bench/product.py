@@ -118,20 +118,22 @@ class Product:
     async def until_at_rest(self) -> None:
         """Return when its processes have hardly used the processor for a moment, or after REST_SECONDS."""
         deadline = time.monotonic() + REST_SECONDS
-        used = self._processor_seconds()
+        used = sum(self.processor_seconds().values())
         while time.monotonic() < deadline:
             await asyncio.sleep(MOMENT_SECONDS)
-            before, used = used, self._processor_seconds()
+            before, used = used, sum(self.processor_seconds().values())
             if used - before < MOMENT_SECONDS * AT_REST:
                 return
 
-    def _processor_seconds(self) -> float:
-        total = 0.0
+    def processor_seconds(self) -> dict[str, float]:
+        """Return the processor time of its processes so far, by place: PostgreSQL, the gateway, the functions."""
+        places = {"PostgreSQL": 0.0, "gateway": 0.0, "functions": 0.0}
         for process in self.processes():
             with contextlib.suppress(psutil.NoSuchProcess):
                 times = process.cpu_times()
-                total += times.user + times.system
-        return total
+                gateway = "gateway" if process.pid == self.process.pid else "functions"
+                places["PostgreSQL" if process.name() == "postgres" else gateway] += times.user + times.system
+        return places
 
     def processes(self) -> list[psutil.Process]:
         """Return its processes, PostgreSQL's too."""

@@ -39,7 +39,7 @@ MUST, SHOULD = Level.MUST, Level.SHOULD
 _REGISTER = "**Register.** `POST {url}/api/v1/agents/register`"
 _HEADERS = "headers `Content-Type: application/json` and `X-Agent-Api-Key: <64 hexadecimal digits>`"
 _PENDING = '202 with `"approvalStatus": "pending"`: ask again in 30 s.'
-_REFUSED = "401: the id and the key do not belong together; nothing will change that without an operator."
+_REFUSED = "if the id and the key do not belong together, nothing will change that without an operator."
 _CONNECT = "`GET {ws url}/api/v1/agents/connect?agent_id=<id>`, the same key header, `Upgrade: websocket`."
 _PLAIN = "No subprotocol, no compression."
 _RECONNECT = "**Reconnect** after 1, 2, 4 … 32 s, each with full jitter, and register again each time."

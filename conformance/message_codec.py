@@ -140,7 +140,9 @@ def _with_id(decoded: DecodedMessage, message_id: object) -> DecodedMessage:
 
 
 def _decode_resume(running: Any, data: bytes) -> DecodedMessage:
-    entries = [_as_object(entry) for entry in cast("Sequence[Any]", running)] if isinstance(running, list) else [{}]
+    if not isinstance(running, list):
+        running = [None]
+    entries = [_as_object(entry) for entry in cast("Sequence[Any]", running)]
     if all(isinstance(entry.get("commandId"), str) and type(entry.get("attempt")) is int for entry in entries):
         return DecodedMessage(type="resume")
     return DecodedMessage(type="resume", problem=("resume", f"running is no list of commands: {excerpt(data)}"))

@@ -36,8 +36,12 @@ class FakeGateway:
 
     @property
     def command_ids(self) -> list[str]:
-        """The ids of the accepted commands, in order; each frame has one (first protocol)."""
-        return [json.loads(frame)["payload"]["commandId"] for _, frame in self.frames]
+        """The ids of the accepted commands, in order, in both protocols."""
+        return [
+            command["commandId"]
+            for message in self.messages
+            for command in (message["commands"] if "commands" in message else [message["payload"]])
+        ]
 
     @property
     def connection_ids(self) -> list[str]:

@@ -37,7 +37,7 @@ def connect(
     mode: DeliveryMode | None = None,
     window: int = 1,
 ) -> int:
-    """Connect an agent, finish its handshake, and return the epoch."""
+    """Connect an agent, finish its handshake without a claim, and return the epoch."""
     opened = connections.open_connection(
         conn,
         FakeGateway(),
@@ -47,7 +47,7 @@ def connect(
         origin=Origin(),
     )
     assert opened is not None
-    connections.mark_live(conn, agent_id, opened.epoch)
+    conn.execute("update agents set live = true where agent_id = %s", (agent_id,))
     return opened.epoch
 
 
@@ -103,6 +103,14 @@ def move_into_past(conn: Connection, column: str) -> None:
     """Move a deadline into the past for every command that has it."""
     statement = sql.SQL("update agent_commands set {0} = now() - interval '1 s' where {0} is not null")
     conn.execute(statement.format(sql.Identifier(column)))
+
+
+def waits_for_lock(conn: Connection, other: Connection) -> bool:
+    """Tell whether another session waits for a lock."""
+    row = conn.execute(
+        "select wait_event_type = 'Lock' from pg_stat_activity where pid = %s", (other.info.backend_pid,)
+    ).fetchone()
+    return row is not None and row[0] is True
 
 
 def interrupt_once(conn: Connection, table: str, code: str) -> None:

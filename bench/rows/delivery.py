@@ -37,7 +37,7 @@ async def first(bench: Bench) -> list[Figure]:
     """Measure agents of the first protocol: one command a message, acknowledged, then completed."""
     agents, each = bench.sizes.fan_agents, bench.sizes.fan_each
     measures: dict[str, Measure] = {
-        "dispatcher": lambda: _drained(bench, agents, each, protocol=1),
+        "dispatcher": lambda: _drained(bench, "first", agents, each, protocol=1),
         RAW: blocking(lambda: bench.raw.drain(agents, each)),
     }
     what = f"{agents} agents × {each}, first protocol, one command a message"
@@ -46,17 +46,20 @@ async def first(bench: Bench) -> list[Figure]:
     return [await bench.compare("first", what, measures, against=RAW, target=target, rounds=rounds)]
 
 
-async def _drained(bench: Bench, agents: int, each: int, *, protocol: int) -> float:
+async def _drained(bench: Bench, row: str, agents: int, each: int, *, protocol: int) -> float:
     """Queue commands for new agents; return commands a second from the connects until all are completed."""
     created = await bench.product.create_agents(agents)
     bench.product.queue(created, each)
-    return agents * each / await drain(bench.product, created, each, protocol=protocol)
+    with bench.profiled(row) as profile:
+        profile.commands += agents * each
+        seconds = await drain(bench.product, created, each, protocol=protocol)
+    return agents * each / seconds
 
 
 async def _beside_brokers(bench: Bench, row: str, what: str, *, agents: int, each: int, target: Target) -> Figure:
     """Measure beside brokers that keep messages for clients that are offline, and beside bare sockets."""
     with contextlib.ExitStack() as stack:
-        measures: dict[str, Measure] = {"dispatcher": lambda: _drained(bench, agents, each, protocol=2)}
+        measures: dict[str, Measure] = {"dispatcher": lambda: _drained(bench, row, agents, each, protocol=2)}
         if not MOSQUITTO.missing:
             broker = stack.enter_context(mosquitto.running(bench.folder / f"mosquitto-{row}"))
             measures[BROKER] = blocking(lambda: broker.flush(agents, each))

@@ -56,7 +56,7 @@ async def intake(bench: Bench) -> list[Figure]:
     [agent] = await bench.product.create_agents(1)
     path, body = f"/api/v1/agents/{agent.agent_id}/commands", json.dumps(COMMAND).encode()
     measures: dict[str, Measure] = {
-        "dispatcher": lambda: _requests_a_second(bench, path, body),
+        "dispatcher": lambda: _requests_a_second(bench, "intake", path, body),
         RAW_INSERT: blocking(lambda: bench.raw.insert(seconds)),
     }
     what, target = "submit, one client, one command a request", Target(of="ratio", at="least", limit=0.25)
@@ -70,7 +70,7 @@ async def bulk(bench: Bench) -> list[Figure]:
     body = json.dumps([COMMAND | {"agentId": agent.agent_id}] * BULK).encode()
 
     async def submit() -> float:
-        return BULK * await _requests_a_second(bench, "/api/v1/commands", body)
+        return BULK * await _requests_a_second(bench, "bulk", "/api/v1/commands", body, commands=BULK)
 
     measures: dict[str, Measure] = {
         "dispatcher": submit,
@@ -80,15 +80,17 @@ async def bulk(bench: Bench) -> list[Figure]:
     return [await _beside_queues(bench, "bulk", what, measures=measures, against=RAW_BULK, target=target, jobs=BULK)]
 
 
-async def _requests_a_second(bench: Bench, path: str, body: bytes) -> float:
+async def _requests_a_second(bench: Bench, row: str, path: str, body: bytes, *, commands: int = 1) -> float:
     """Post the same body on a kept connection for some seconds; return requests a second."""
     operator = await bench.product.operator()
     try:
-        began, times = time.perf_counter(), 0
-        while time.perf_counter() - began < bench.sizes.seconds:
-            expect_success(*await operator.start("POST", path, body))
-            times += 1
-        return times / (time.perf_counter() - began)
+        with bench.profiled(row) as profile:
+            began, times = time.perf_counter(), 0
+            while time.perf_counter() - began < bench.sizes.seconds:
+                expect_success(*await operator.start("POST", path, body))
+                times += 1
+                profile.commands += commands
+            return times / (time.perf_counter() - began)
     finally:
         operator.close()
 

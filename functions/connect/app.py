@@ -10,14 +10,16 @@ from dispatcher.commands.flush import FlushRequest, invoke_flush
 from dispatcher.errors import InvalidRequest
 from dispatcher.platform import database, edge
 from dispatcher.platform.gateway import ApiGateway
-from dispatcher.platform.observability import logger
+from dispatcher.platform.observability import deadline_of, logger
 from dispatcher.protocol.handshake import DeliveryMode, Handshake
+
+ANSWER_SECONDS = 1.0
+"""What is left of an invocation for the answer: a worker that is killed gives the agent a 502."""
 
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     """Answer a $connect event; any status but 200 refuses the handshake."""
-    del context
     request = event["requestContext"]
     agent_id, connection_id = request["authorizer"]["agentId"], request["connectionId"]
     source_ip = edge.caller_address(edge.headers_of(event), request.get("identity", {}).get("sourceIp"))
@@ -28,11 +30,12 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
         return {"statusCode": error.status}
     gateway = ApiGateway.from_environment()
     try:
-        opened = database.persistently(
-            lambda conn: connections.open_connection(
-                conn, gateway, agent_id, connection_id, handshake=handshake, origin=origin
+        with database.within(deadline_of(context)() - ANSWER_SECONDS):
+            opened = database.persistently(
+                lambda conn: connections.open_connection(
+                    conn, gateway, agent_id, connection_id, handshake=handshake, origin=origin
+                )
             )
-        )
     except database.INTERRUPTIONS:
         logger.warning("Connection postponed", extra={"agent_id": agent_id})
         return {"statusCode": 503}  # the agent comes again

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 INTEGRATION_SECONDS = 29.0
 _BACKLOG = 16  # messages of one connection that may wait for their function; at this number its socket is not read
+_TRIES = 3  # of a message whose process is killed
 _PATIENCE = 1.0  # seconds that a post waits for a client that does not read
 
 _SUBPROTOCOL = "sec-websocket-protocol"
@@ -295,12 +296,22 @@ class Connections:
             beginning = events.message_beginning(connection.facts, route, connection.authorizer)
             connection.encoded[route] = beginning
 
+        self._handle(connection, route, events.encoded_message(beginning, data, request_id), request_id, 1)
+
+    def _handle(self, connection: Connection, route: str, event: bytes, request_id: str, number: int) -> None:
+        """Hand a message to its function; hand it over again if the process was killed.
+
+        API Gateway does not: it loses what an agent reported then.  A message may be handled twice at any rate.
+        """
+
         def done(result: Result) -> None:
+            if result.died and number < _TRIES:
+                self._handle(connection, route, event, request_id, number + 1)
+                return
             message = "Endpoint request timed out" if result is WAITED_TOO_LONG else "Internal server error"
             failed = _response(result) is None
             connection.answered(_error(connection, request_id, message) if failed else None)
 
-        event = events.encoded_message(beginning, data, request_id)
         self._runtime.start(self._routes[route], event, done, patience=INTEGRATION_SECONDS)
 
     def _route_of(self, data: str | bytes) -> str | None:

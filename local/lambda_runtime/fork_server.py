@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 PRELOADED = ("boto3", "botocore.session", "psycopg", "aws_lambda_powertools", "aws_lambda_powertools.event_handler")
+EXIT_ERROR = "Runtime.ExitError"
 _LINE_LIMIT = 1024 * 1024  # bytes; a longer line in the log is split
 
 
@@ -35,6 +36,11 @@ class Result:
     def failure(cls, kind: str, message: str) -> Result:
         """Return the outcome of an invocation that failed outside of the function's own code."""
         return cls(payload=json.dumps({"errorMessage": message, "errorType": kind}).encode(), failed=True)
+
+    @property
+    def died(self) -> bool:
+        """Whether the process ended while it had the event, by a signal or by itself."""
+        return self.failed and self.json().get("errorType") == EXIT_ERROR
 
     def json(self) -> Any:
         """Return the payload, parsed."""

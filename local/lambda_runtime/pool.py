@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from local.lambda_runtime.fork_server import Result
+from local.lambda_runtime.fork_server import EXIT_ERROR, Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -184,7 +184,7 @@ class Pool:
             self._idle.remove(place)
         call = place.call
         if call is not None:
-            kind = "Sandbox.Timedout" if place.killed_for else "Runtime.ExitError"
+            kind = "Sandbox.Timedout" if place.killed_for else EXIT_ERROR
             message = f"RequestId: {call.request_id} Error: {place.killed_for or reason}"
             self._log(call.function.name, message)
             self._finish(place, Result.failure(kind, message))
@@ -277,7 +277,7 @@ class Pool:
         message = f"No process could be started: {error}"
         self._log("", f"Error: {message}")
         while not self._places and (call := self._next()) is not None:
-            call.done(Result.failure("Runtime.ExitError", message))
+            call.done(Result.failure(EXIT_ERROR, message))
 
     def _tick_later(self) -> None:
         if self._ticking is None and not self._closed:

@@ -28,9 +28,19 @@ BODIES: dict[str, Any] = {
     "OperatorRequest": {"password": "at least twelve characters", "role": "sender", "labels": {"env": "prod"}},
     "RedriveRequest": {"ttlSeconds": 3600},
     "RegisterRequest": {"agentId": "edge-1", "platform": "linux", "capacity": {"maxSessions": 10}},
-    "SessionRequest": {"user": "alice", "template": "firefox", "resources": {"memory": "1Gi", "cpu": "500m"}},
+    "SessionRequest": {"user": "alice", "template": "firefox-browser", "resources": {"memory": "1Gi", "cpu": "500m"}},
     "SubmitListRequest": [{"agentId": "edge-1", **_COMMAND}, {"agentId": "edge-2", **_COMMAND}],
     "SubmitRequest": _COMMAND,
     "SubmitToRequest": {"agentId": "edge-1", **_COMMAND},
+    "TemplateManifest": {
+        "apiVersion": "stream.space/v1alpha1",
+        "kind": "Template",
+        "metadata": {"name": "firefox-browser"},
+        "spec": {
+            "displayName": "Firefox",
+            "baseImage": "linuxserver/firefox:latest",
+            "ports": [{"name": "vnc", "containerPort": 3000, "protocol": "TCP"}],
+        },
+    },
 }
 """An example of each request body, by the name of its schema."""

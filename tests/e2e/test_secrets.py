@@ -26,7 +26,7 @@ def secrets(dispatcher: Dispatcher, client: Client, create_agent: Callable[..., 
     script = client.post("/api/v1/tokens", {"name": "ci", "role": "reader"})["token"]
     Client(url=dispatcher.url, token=script).get("/api/v1/agents")
     agent = Agent(dispatcher.url, agent_id, key)
-    body: Any = {"action": "noop", "payload": PAYLOAD}
+    body: Any = {"action": "noop", "payload": {"text": PAYLOAD}}
     command_id = client.post(f"/api/v1/agents/{agent_id}/commands", body)["commandId"]
     until(lambda: client.get(f"/api/v1/commands/{command_id}")["status"] == "completed")
     agent.socket.send(json.dumps({"type": "nonsense", "payload": PAYLOAD}))

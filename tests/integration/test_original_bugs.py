@@ -104,9 +104,12 @@ def test_a_command_for_an_offline_agent_waits_without_an_error(conn: Connection)
     assert gateway.command_ids == ["k1"]
 
 
-def test_an_ack_that_arrives_before_the_post_has_returned_is_kept(conn: Connection, database_url: str) -> None:
+@pytest.mark.parametrize("mode", [DeliveryMode.ACKNOWLEDGING, DeliveryMode.BATCHING])
+def test_an_ack_that_arrives_before_the_post_has_returned_is_kept(
+    conn: Connection, database_url: str, mode: DeliveryMode
+) -> None:
     """R15: `sent` is written before the post, and nothing writes it afterwards."""
-    connect_new_agent(conn)
+    connect_new_agent(conn, mode=mode)
     put(conn, "k1")
 
     def acknowledge(_frame: str) -> None:
@@ -122,11 +125,13 @@ def test_an_ack_that_arrives_before_the_post_has_returned_is_kept(conn: Connecti
 
 def test_each_frame_is_one_json_document_for_any_command(conn: Connection) -> None:
     """R18: two documents joined by a newline were dropped; no JSON is built by string formatting."""
-    connect_new_agent(conn, window=10)
+    connect_new_agent(conn)
     put(conn, "k1", action='say "hello"\n', payload='{"text": "a\\nb \\"c\\" \\\\"}')
     put(conn, "k2")
     gateway = FakeGateway()
 
+    deliver(conn, gateway, "a1", plenty)
+    say(conn, "ack", commandId="k1")
     deliver(conn, gateway, "a1", plenty)
 
     frames = gateway.messages
@@ -140,7 +145,7 @@ def test_each_frame_is_one_json_document_for_any_command(conn: Connection) -> No
 
 
 def test_a_post_that_was_not_accepted_is_not_counted_as_sent(conn: Connection) -> None:
-    """R19: the command is pending again, and the next connection gets it with a larger attempt."""
+    """R19, F9: the command is pending again, and the next connection gets it; nobody has seen the first attempt."""
     connect_new_agent(conn)
     put(conn, "k1")
     gateway = FakeGateway(outcomes=[Posted.GONE])
@@ -153,7 +158,7 @@ def test_a_post_that_was_not_accepted_is_not_counted_as_sent(conn: Connection) -
     assert sent_to_nobody == 0
     assert sent_to_the_agent == 1
     assert command.status == "sent"
-    assert command.attempt == 2
+    assert command.attempt == 1
     assert command.error_message is None
 
 
@@ -254,7 +259,7 @@ def test_a_report_that_moved_no_row_is_logged_as_a_warning_and_not_as_success(
     ]
 
 
-@pytest.mark.parametrize("name", ["agent_commands_due", "agent_commands_ack_due", "agent_commands_executing"])
+@pytest.mark.parametrize("name", ["agent_commands_due", "agent_commands_overdue", "agent_commands_under_way"])
 def test_a_fresh_installation_has_the_indexes_and_columns_that_it_needs(conn: Connection, name: str) -> None:
     """R6, R7: the same function applies the schema everywhere, and a status update finds its columns."""
     create_agent(conn)

@@ -3,7 +3,9 @@
 from tests.regressions import (
     access_mutations,
     delivery_mutations,
+    engine_mutations,
     report_mutations,
+    rule_mutations,
     session_mutations,
     table_mutations,
 )
@@ -11,7 +13,9 @@ from tests.regressions import (
 MUTATIONS = (
     *table_mutations.MUTATIONS,
     *delivery_mutations.MUTATIONS,
+    *engine_mutations.MUTATIONS,
     *report_mutations.MUTATIONS,
+    *rule_mutations.MUTATIONS,
     *access_mutations.MUTATIONS,
     *session_mutations.MUTATIONS,
 )

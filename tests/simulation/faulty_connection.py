@@ -9,6 +9,7 @@ from psycopg.abc import PQGen
 from tests.simulation.injected_faults import ConnectionFault
 
 RV = TypeVar("RV")
+IDLE, NO_PIPELINE = psycopg.pq.TransactionStatus.IDLE, psycopg.pq.PipelineStatus.OFF
 
 
 class ProcessKilled(BaseException):
@@ -49,11 +50,12 @@ class FaultyConnection(psycopg.Connection[tuple[Any, ...]]):
         if fault is ConnectionFault.KILLED_AFTER:
             self._die()
         self.cut()
+        self.pgconn.finish()  # the driver has noticed it
         raise psycopg.OperationalError("the connection was lost before the answer came")
 
     def _suspend(self, answer: RV) -> RV:
         """Suspend the process at the first round trip that leaves no transaction open."""
-        if self.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
+        if (self.info.transaction_status, self.info.pipeline_status) == (IDLE, NO_PIPELINE):
             self.fault = None
             self.on_fault(ConnectionFault.SUSPENDED)
             self.while_suspended()

@@ -1,5 +1,6 @@
 """The history of one simulation: what happened, in order, as seen from outside the dispatcher."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -23,6 +24,8 @@ class Submission:
     command_id: str | None = None
     reason: str | None = None
     """The name of the error, if it was refused."""
+    incarnation: int | None = None
+    """Which of the agents that had this id it is for; None: whichever has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +39,16 @@ class QueuedCommand:
     priority: int
     seq: int
     due: bool
+    cancelled_before: bool
+    """Whether a cancel was committed before its last claim."""
     late: bool
     """Whether its deliver_by has passed."""
+    waits_since: float
+    """Since when nothing delays it, in seconds since 1970."""
+    sent_at: float | None
+    """When it was last claimed, in seconds since 1970."""
+    claim: int | None
+    """The history row of its last claim."""
     ack_seconds_left: float | None
     """Of a sent command: how long its agent still has for the ack."""
 
@@ -52,6 +63,8 @@ class PostedCommand:
     payload: Any
     named_attempt: int | None = None
     """The attempt that the message names; None in messages of protocol 1."""
+    claim: int | None = None
+    """The history row of the claim that it was posted for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +77,8 @@ class AgentRow:
     window: int
     lease: str | None
     last_seen: str | None
+    incarnation: int
+    deleted: bool
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,7 +92,15 @@ class Post:
     agent_id: str
     connection_id: str
     agent: AgentRow
-    first_of_lease: bool = False
+    first_of_claim: bool = False
+    incarnation: int
+    """Which of the agents that had this id opened the connection."""
+    welcomed: bool
+    """Whether the agent got its welcome over this connection, or needs none."""
+    silent_seconds: float
+    """How long the agent has said nothing over this connection since it got its first command; 0 if it said something."""
+    mute_before: int
+    """How many connections in a row before this one got commands and said nothing; 0 if this one said something."""
     commands: tuple[PostedCommand, ...] = ()
     queue: tuple[QueuedCommand, ...]
     arrived: bool = False
@@ -110,6 +133,12 @@ class CommandRow:
     """The epoch of the first connection that it was claimed for."""
     seq: int
     cancel_requested: bool
+    cancel_confirmed: bool
+    """Whether its agent said that it was cancelled."""
+    redeliver_after_ack: bool
+    given_up: int
+    """The last attempt that its agent gave up: it failed and asked for another, or it was lost; 0: none."""
+    incarnation: int | None
     created_at: datetime
     sent_at: datetime | None
     acknowledged_at: datetime | None
@@ -123,10 +152,17 @@ class AgentReport:
     """An agent's report about one command, and what it changed."""
 
     agent_id: str
-    kind: str
+    kinds: tuple[str, ...]
+    """What it says about the command, in the written order."""
     attempt: int | None
     epoch: int
     """The epoch of the connection that it came over; -1: the dispatcher does not know the connection."""
+    incarnation: int
+    """Which of the agents that had this id says it."""
+    admitted: bool
+    """Whether the agent may speak: it is approved and not deleted, and its key is not revoked."""
+    repeated: bool
+    """Whether an earlier try to settle this message has ended, perhaps after its commit."""
     command_id: str | None
     """None if the report names a session that has no command under way."""
     before: CommandRow | None
@@ -137,6 +173,79 @@ class AgentReport:
     """Whether the function ran to its end."""
     logged_success: bool
     logged_warning: bool
+
+    @property
+    def kind(self) -> str:
+        """What it says, in one word."""
+        return " and ".join(self.kinds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumption:
+    """An agent said what it executes; the commands of the agent before and after it."""
+
+    agent_id: str
+    incarnation: int
+    """Which of the agents that had this id says it."""
+    epoch: int
+    """The agent's last epoch."""
+    current: bool
+    """Whether it came over the agent's current connection."""
+    admitted: bool
+    running: dict[str, int]
+    before: dict[str, CommandRow]
+    after: dict[str, CommandRow]
+    finished: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class SaidMessage:
+    """A message with reports, and what became of it."""
+
+    agent_id: str
+    text: str
+    taken: bool = False
+    """Whether a function handled it to its end, or the queue of late reports keeps it."""
+    kept: list[int] = field(default_factory=list[int])
+    """Its places in the queue of late reports."""
+    settled: list[int] = field(default_factory=list[int])
+    """When it was settled."""
+    settled_late: list[int] = field(default_factory=list[int])
+    """When it was settled by the function that the queue invokes."""
+    effects: int = 0
+    """How often it changed its command."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confirmation:
+    """The service confirmed a message."""
+
+    text: str
+    settled: bool
+    """Whether the message was settled before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopPost:
+    """The service asked an agent to stop a command."""
+
+    agent_id: str
+    connection_id: str
+    command_id: str
+    incarnation: int
+    """Of the agent that opened the connection."""
+    welcomed: bool
+    command: CommandRow | None
+    """The command when the post began."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deletion:
+    """An agent was deleted."""
+
+    agent_id: str
+    alive: tuple[str, ...]
+    """Its commands that had not ended afterwards."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +271,8 @@ class DeliveryRound:
     failed_passes: int
     stuck: tuple[str, ...]
     """Pending commands of connected agents that nothing delays."""
+    untold: tuple[str, ...] = ()
+    """Commands under way whose agent speaks protocol 2, is connected, and was not asked over this connection to stop them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +288,7 @@ class FunctionError:
 class RecordedTransition:
     """A row of the table command_history."""
 
+    history_id: int
     command_id: str
     from_status: str | None
     to_status: str
@@ -193,6 +305,15 @@ class History:
     posts: list[Post] = field(default_factory=list[Post])
     faults: list[FaultEvent] = field(default_factory=list[FaultEvent])
     reports: list[AgentReport] = field(default_factory=list[AgentReport])
+    resumptions: list[Resumption] = field(default_factory=list[Resumption])
+    said: list[SaidMessage] = field(default_factory=list[SaidMessage])
+    confirmations: list[Confirmation] = field(default_factory=list[Confirmation])
+    unconfirmed: list[str] = field(default_factory=list[str])
+    """Messages that agents of protocol 2 still keep at the end."""
+    stops: list[StopPost] = field(default_factory=list[StopPost])
+    deletions: list[Deletion] = field(default_factory=list[Deletion])
+    posts_to_gone: Counter[str] = field(default_factory=Counter[str])
+    """For each connection: how many posts, apart from welcomes, were answered that it is gone."""
     connection_events: list[ConnectionEvent] = field(default_factory=list[ConnectionEvent])
     delivery_rounds: list[DeliveryRound] = field(default_factory=list[DeliveryRound])
     function_errors: list[FunctionError] = field(default_factory=list[FunctionError])

@@ -38,6 +38,12 @@ class ActorFault(StrEnum):
     TIME_PASSES = "time: a timeout's length passes"
     AGENT_REJECTED = "operator: agent rejected"
     KEY_REVOKED = "operator: key revoked"
+    AGENT_DELETED = "operator: agent deleted"
+    GOES_MUTE = "agent: executes and says nothing any more"
+    RESUMES = "agent: says what it executes"
+    DATABASE_AWAY = "database: away when an agent's message comes"
+    INVOCATION_LOST = "flush: an invocation is lost"
+    BROUGHT_AGAIN = "queue: a kept message is brought again"
 
 
 POST_FAULTS = (PostFault.NONE,) * 14 + tuple(PostFault)
@@ -51,3 +57,7 @@ CONNECTION_FAULTS = _NO_FAULTS + tuple(
 """What one run of a function chooses from: a fault, and the number of round trips before it."""
 DELIVERY_FAULTS = CONNECTION_FAULTS + tuple((ConnectionFault.SUSPENDED, trips) for trips in _ROUND_TRIPS)
 """The same for a function that holds leases."""
+FROZEN = (False,) * 25 + (True,)
+"""What a process chooses from that has settled a message and claimed: whether it is suspended before its posts."""
+AWAY = (False,) * 15 + (True,)
+"""What a message with reports chooses from: whether the database is away when it comes."""

@@ -68,9 +68,8 @@ def submit_uncommitted(conn: Connection, url: str) -> None:
 
 def submit_and_deliver(conn: Connection, url: str) -> None:
     """Submit a list, and deliver it after the three commands that wait."""
-    accepted = submission.submit(conn, [new("do-4")] * 2, ANN)
-    gateway = RecordingGateway(url, after=at_post(4))
-    deliver_at_once(conn, gateway, [each.command for each in accepted], plenty)
+    submission.submit_list(conn, [new("do-4")] * 2, None, ANN)
+    deliver_at_once(conn, RecordingGateway(url, after=at_post(4)), "a1", plenty)
 
 
 def claim_uncommitted(conn: Connection, url: str) -> None:

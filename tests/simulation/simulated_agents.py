@@ -3,47 +3,24 @@
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 
-from dispatcher.agents import presence
-from dispatcher.agents.connections import Origin
-from dispatcher.commands import flush, reconnection, reports
-from dispatcher.commands.delivery import deliver
+from dispatcher.agents import connections
+from dispatcher.agents.connections import Opened, Origin
+from dispatcher.commands import conversation, flush
 from dispatcher.commands.flush import FlushRequest
+from dispatcher.platform import database
 from dispatcher.protocol.handshake import DeliveryMode, Handshake
-from tests.rows import receive
+from dispatcher.protocol.said import Said
+from dispatcher.sessions.session_records import SessionStates
+from tests.simulation.agent_messages import CORRECT_REPORTS, Meaning, is_numbered, kinds_of, message_of, resume_of
 from tests.simulation.faulty_gateway import AgentConnection
-from tests.simulation.history import AgentReport, AgentRow, CommandRow, ConnectionEvent, PostedCommand
-from tests.simulation.injected_faults import ActorFault
+from tests.simulation.history import PostedCommand, SaidMessage
+from tests.simulation.injected_faults import AWAY, ActorFault
 
 if TYPE_CHECKING:
     from tests.simulation.simulator import Simulation
 
 HANDSHAKES = {"k8s": Handshake(), "docker": Handshake(), "batch": Handshake(mode=DeliveryMode.BATCHING, window=3)}
-REPORT_KINDS = {
-    "k8s": ("ack", "complete", "ack", "failed"),
-    "docker": ("answer", "answer", "failed answer", "command_error"),
-    "batch": ("both", *(f"report {kind}" for kind in ("ack", "complete", "progress", "failed", "retry", "cancelled"))),
-}
-CORRECT_REPORTS = {"k8s": ("ack", "complete"), "docker": ("answer",), "batch": ("both",)}
-_MEANING = {"both": "complete", "answer": "complete", "failed answer": "failed", "command_error": "failed"}
-_UNDER_WAY = ("sent", "acknowledged", "timed_out")
-
-
-@dataclass(slots=True)
-class LogCounter:
-    """Replaces the logger of reports, and counts what is logged."""
-
-    successes: int = 0
-    warnings: int = 0
-
-    def info(self, _message: str, **_fields: Any) -> None:
-        """Count a report that is logged as having moved a command."""
-        self.successes += 1
-
-    def warning(self, _message: str, **_fields: Any) -> None:
-        """Count a report that is logged as having had no effect."""
-        self.warnings += 1
 
 
 @dataclass(slots=True)
@@ -53,60 +30,92 @@ class SimulatedAgents:
     simulation: "Simulation"
     memory: dict[str, list[PostedCommand]] = field(default_factory=lambda: {agent_id: [] for agent_id in HANDSHAKES})
     """What reached each agent, until it crashes."""
+    executing: dict[str, int] = field(default_factory=dict[str, int])
+    """What the agent of protocol 2 executes, until it crashes: commands and attempts."""
+    outbox: list[tuple[str, Meaning]] = field(default_factory=list[tuple[str, Meaning]])
+    """What the agent of protocol 2 said and the service has not confirmed; it survives a crash."""
+    mute: set[str] = field(default_factory=set[str])
+    """Agents that execute, but say nothing until they crash."""
     flush_requests: list[FlushRequest] = field(default_factory=list[FlushRequest])
     """Invocations of flush that may still happen, or happen again."""
     sessions: dict[str, str | None] = field(default_factory=dict[str, str | None])
     """The session of each action: an agent that never acknowledges names it in its answer."""
-    key_ids: dict[str, str] = field(default_factory=dict[str, str])
-    """The keys that agents connect with, if they have one."""
+    key_ids: dict[str, str | None] = field(default_factory=dict[str, str | None])
+    """The keys that agents connect with; None: the key was revoked."""
+    incarnations: dict[str, int] = field(default_factory=lambda: dict.fromkeys(HANDSHAKES, 1))
+    """Counts the agents that had each id."""
+    deleted: set[str] = field(default_factory=set[str])
     answered: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
+    messages: dict[str, SaidMessage] = field(default_factory=dict[str, SaidMessage])
+    """Messages with reports, by their numbers."""
+    _meanings: dict[str, tuple[Meaning, SaidMessage]] = field(default_factory=dict[str, tuple[Meaning, SaidMessage]])
+    _events: int = 0
 
-    def receive(self, connection: AgentConnection, commands: tuple[PostedCommand, ...]) -> None:
-        """Remember commands that arrived."""
-        self.memory[connection.agent_id] += commands
+    def receive(
+        self, connection: AgentConnection, message: dict[str, Any], commands: tuple[PostedCommand, ...]
+    ) -> None:
+        """Remember commands that arrived; keep no report that is confirmed."""
+        if connection.incarnation == self.incarnations[connection.agent_id]:
+            self.memory[connection.agent_id] += commands
+        if message["type"] == "received":
+            text = self.messages[message["id"]].text
+            self.outbox = [(kept, meaning) for kept, meaning in self.outbox if kept != text]
 
     def connections(self, agent_id: str) -> tuple[AgentConnection, ...]:
         """Return an agent's connections, the newest first."""
-        connections = reversed(self.simulation.gateway.connections.values())
-        return tuple(each for each in connections if each.agent_id == agent_id)
+        newest_first = reversed(self.simulation.gateway.connections.values())
+        return tuple(each for each in newest_first if each.agent_id == agent_id)
 
     # ── Connections ───────────────────────────────────────────────────────────────────────────────────────────────────
     def connect(self, agent_id: str) -> None:
         """Connect; $connect may come twice or after its own $disconnect, and the agent may give up before it has returned."""
         simulation = self.simulation
-        connection = simulation.gateway.open(agent_id)
+        key_id = self.key_ids.get(agent_id)
+        if key_id is None:
+            simulation.log(f"{agent_id} has no key")
+            return
+        connection = simulation.gateway.open(
+            agent_id, incarnation=self.incarnations[agent_id], key_id=key_id, batching=agent_id == "batch"
+        )
         simulation.record_fault(ActorFault.RECONNECTS, agent_id)
         how = simulation.choose(("", "", "", "", "event twice", "disconnect event first", "given up"))
         simulation.log(f"{agent_id} connects as {connection.connection_id}" + (f", {how}" if how else ""))
         if how == "disconnect event first":
             self.disconnect(connection)
-        request = self._connect_event(connection)
-        if how == "event twice" and request:
-            request = self._connect_event(connection)
+        opened = self._connect_event(connection)
+        if how == "event twice" and opened:
+            opened = self._connect_event(connection)
         simulation.run_others(agent_id)
-        if request is None:
+        if opened is None:
             connection.state = "refused"
         elif connection.state == "opening" and how in {"disconnect event first", "given up"}:
             connection.state = "closed"
             if how == "given up":
                 simulation.gateway.disconnects.append(connection)
         elif connection.state == "opening":
-            connection.state, connection.opened = "open", simulation.clock.monotonic()
-            self.flush_requests.append(request)
+            connection.state, connection.opened = "open", simulation.clock.passed()
+            self.flush_requests.append(
+                FlushRequest(
+                    agent_id=agent_id,
+                    connection_id=connection.connection_id,
+                    epoch=opened.epoch,
+                    welcome=opened.mode is DeliveryMode.BATCHING,
+                )
+            )
 
-    def _connect_event(self, connection: AgentConnection) -> FlushRequest | None:
-        origin = Origin(key_id=self.key_ids.get(connection.agent_id))
+    def _connect_event(self, connection: AgentConnection) -> Opened | None:
         return self.simulation.run(
             "$connect",
-            lambda conn: reconnection.record_connection(
-                conn,
-                self.simulation.gateway,
-                connection.agent_id,
-                connection.connection_id,
-                handshake=HANDSHAKES[connection.agent_id],
-                origin=origin,
+            lambda _: database.persistently(
+                lambda conn: connections.open_connection(
+                    conn,
+                    self.simulation.gateway,
+                    connection.agent_id,
+                    connection.connection_id,
+                    handshake=HANDSHAKES[connection.agent_id],
+                    origin=Origin(key_id=connection.key_id),
+                )
             ),
-            retried=True,
         ).value
 
     def flush(self, request: FlushRequest) -> None:
@@ -115,149 +124,149 @@ class SimulatedAgents:
         simulation.log(f"flush for {request.agent_id}, connection {request.connection_id}")
         simulation.run("flush", lambda conn: flush.flush(conn, simulation.gateway, request, simulation.deadline()))
 
+    def flush_agents(self, agent_ids: list[str]) -> None:
+        """Invoke flush for the agents of a list of commands."""
+        simulation = self.simulation
+        simulation.log(f"flush for {', '.join(agent_ids)}")
+        simulation.run(
+            "flush", lambda conn: flush.flush_agents(conn, simulation.gateway, agent_ids, simulation.deadline())
+        )
+
     def disconnect(self, connection: AgentConnection) -> None:
         """Handle a connection's $disconnect event."""
         agent_id, connection_id = connection.agent_id, connection.connection_id
         self.simulation.log(f"$disconnect of {agent_id}'s {connection_id}")
-        before, epoch = self._before_event(connection)
-        self.simulation.run(
-            "$disconnect", lambda conn: presence.record_disconnect(conn, agent_id, connection_id), retried=True
-        )
-        self._record_event(connection, "$disconnect", epoch, before)
-
-    def _before_event(self, connection: AgentConnection) -> tuple[AgentRow, int]:
-        observer = self.simulation.observer
-        return observer.agent(connection.agent_id), observer.epoch_of(connection.agent_id, connection.connection_id)
-
-    def _record_event(self, connection: AgentConnection, kind: str, epoch: int, before: AgentRow) -> None:
-        self.simulation.history.connection_events.append(
-            ConnectionEvent(
-                agent_id=connection.agent_id,
-                connection_id=connection.connection_id,
-                kind=kind,
-                epoch=epoch,
-                before=before,
-                after=self.simulation.observer.agent(connection.agent_id),
+        with self.simulation.recorder.event(agent_id, connection_id, "$disconnect"):
+            self.simulation.run(
+                "$disconnect",
+                lambda _: database.persistently(lambda conn: connections.forget(conn, agent_id, connection_id)),
             )
-        )
 
     def crash(self, agent_id: str, *, half_open: bool) -> None:
         """Lose the agent's memory and its connections; half-open: the gateway does not notice."""
         self.simulation.log(f"{agent_id} crashes" + (", and its connection stays half-open" if half_open else ""))
         self.simulation.record_fault(ActorFault.CRASHES, agent_id)
-        self.memory[agent_id].clear()
+        self.forget(agent_id)
         for connection in self.connections(agent_id):
             connection.half_open = True
             if not half_open:
                 self.simulation.gateway.cut(connection)
 
+    def forget(self, agent_id: str) -> None:
+        """Lose what the process of an agent knows."""
+        self.mute.discard(agent_id)
+        self.memory[agent_id].clear()
+        if agent_id == "batch":
+            self.executing.clear()
+
+    def go_mute(self, agent_id: str) -> None:
+        """Say nothing any more."""
+        self.simulation.log(f"{agent_id} goes mute")
+        self.simulation.record_fault(ActorFault.GOES_MUTE, agent_id)
+        self.mute.add(agent_id)
+
     # ── Messages ──────────────────────────────────────────────────────────────────────────────────────────────────────
-    def heartbeat(self, connection: AgentConnection, *, then_deliver: bool = True) -> None:
+    def heartbeat(self, connection: AgentConnection) -> None:
         """Send a heartbeat."""
         if connection.state == "open":
-            connection.last_heartbeat = self.simulation.clock.monotonic()
-        text = json.dumps({"type": "heartbeat", "payload": {"activeSessions": 1}})
-        self.send(connection, text, then_deliver=then_deliver)
+            connection.last_heartbeat = self.simulation.clock.passed()
+        self.send(connection, json.dumps({"type": "heartbeat", "payload": {"activeSessions": 1}}))
 
-    def send(self, connection: AgentConnection, text: str, *, then_deliver: bool = True) -> None:
+    def send(self, connection: AgentConnection, text: str) -> None:
         """Send a message that reports no command."""
+        if connection.agent_id in self.mute:
+            return
         self.simulation.log(f"{connection.agent_id} over {connection.connection_id}: {text[:70]}")
-        before, epoch = self._before_event(connection)
-        _, moved = self._message_event(connection, text)
-        self._record_event(connection, "message", epoch, before)
-        if moved and then_deliver:
-            self._deliver(connection.agent_id)
+        self._message_event(connection, text)
 
     def report(self, connection: AgentConnection, command: PostedCommand, kind: str) -> None:
         """Report on a command over one of the agent's connections; both may be old, and the command another agent's."""
-        simulation, agent_id = self.simulation, connection.agent_id
+        agent_id = connection.agent_id
+        if agent_id in self.mute:
+            return
         session_id = self.sessions.get(command.action)
         if session_id is None and "answer" in kind:
             kind = "command_error"
-        names_session = session_id if "answer" in kind else None
-        simulation.log(f"{agent_id} over {connection.connection_id}: {kind} of {command.action} ({command.attempt})")
-        before = simulation.observer.commands()
-        state, epoch = self._before_event(connection)
-        command_id: str | None = command.command_id
-        if names_session is not None:
-            last_epoch = state.epoch - (state.connection_id is not None) if epoch < 0 else epoch
-            command_id = _first_of_session(before, agent_id, names_session, last_epoch)
-        logged = LogCounter()
-        with mock.patch.object(reports, "logger", logged):
-            finished, moved = self._message_event(connection, message_of(command, kind, session_id))
-        after = simulation.observer.commands()
-        simulation.history.reports.append(
-            AgentReport(
-                agent_id=agent_id,
-                kind=_MEANING.get(kind, kind.removeprefix("report ")),
-                attempt=command.attempt if kind == "both" or kind.startswith("report ") else None,
-                epoch=epoch,
-                command_id=command_id,
-                before=before.get(command_id or ""),
-                after=after.get(command_id or ""),
-                others_changed=tuple(
-                    other for other in before if other != command_id and before[other] != after.get(other)
-                ),
-                finished=finished,
-                logged_success=logged.successes > 0,
-                logged_warning=logged.warnings > 0,
-            )
+        by_session = session_id if "answer" in kind else None
+        meaning = Meaning(
+            kinds=kinds_of(kind),
+            command_id=None if by_session else command.command_id,
+            attempt=command.attempt if is_numbered(kind) else None,
+            session_id=by_session,
         )
-        if moved:
-            self._deliver(agent_id)
-
-    def _message_event(self, connection: AgentConnection, text: str) -> tuple[bool, bool]:
-        """Handle a message; return whether the function ran to its end, and whether the agent's queue may have moved."""
-        outcome = self.simulation.run(
-            "message", lambda conn: receive(conn, connection.agent_id, connection.connection_id, text), retried=True
+        text = message_of(command, kind, session_id, len(self.messages))
+        if is_numbered(kind):
+            self.outbox.append((text, meaning))
+            if meaning.kinds == ("ack",):
+                self.executing[command.command_id] = command.attempt
+            elif "progress" not in meaning.kinds:
+                self.executing.pop(command.command_id, None)
+        self.simulation.log(
+            f"{agent_id} over {connection.connection_id}: {kind} of {command.action} ({command.attempt})"
         )
-        return outcome.returned, bool(outcome.value)
+        self._say(connection, text, meaning)
 
-    def _deliver(self, agent_id: str) -> None:
+    def resume(self, connection: AgentConnection) -> None:
+        """Say what the agent of protocol 2 executes."""
+        if connection.agent_id in self.mute:
+            return
+        self.simulation.log(f"batch over {connection.connection_id}: executes {len(self.executing)} commands")
+        self.simulation.record_fault(ActorFault.RESUMES, connection.agent_id)
+        text = resume_of(self.executing, len(self.messages))
+        self._say(connection, text, Meaning(running=dict(self.executing)))
+
+    def say_again(self, connection: AgentConnection) -> None:
+        """Say again what is not confirmed."""
+        if connection.agent_id in self.mute:
+            return
+        for text, meaning in tuple(self.outbox):
+            self.simulation.log(f"batch over {connection.connection_id}: says again {' and '.join(meaning.kinds)}")
+            self._say(connection, text, meaning)
+
+    def message_with(self, text: str) -> tuple[Meaning, SaidMessage] | None:
+        """Return what a message with reports says, and what became of it; None for any other text."""
+        return self._meanings.get(text)
+
+    def _say(self, connection: AgentConnection, text: str, meaning: Meaning) -> None:
+        if text not in self._meanings:
+            message = SaidMessage(agent_id=connection.agent_id, text=text)
+            self._meanings[text] = meaning, message
+            self.messages[str(len(self.messages))] = message
+            self.simulation.history.said.append(message)
+        away = self.simulation.choose(AWAY)
+        if away:
+            self.simulation.record_fault(ActorFault.DATABASE_AWAY, connection.agent_id)
+        self.simulation.database_away = away
+        taken = self._message_event(connection, text)
+        self.simulation.database_away = False
+        self._meanings[text][1].taken |= taken
+
+    def _message_event(self, connection: AgentConnection, text: str) -> bool:
+        """Handle a message; return whether the function ran to its end."""
         simulation = self.simulation
-        simulation.run("delivery", lambda conn: deliver(conn, simulation.gateway, agent_id, simulation.deadline()))
+        connection.spoke = True
+        self._events += 1
+        event_id = f"event-{self._events}"
+        said = Said(
+            agent_id=connection.agent_id,
+            connection_id=connection.connection_id,
+            text=text,
+            key_id=connection.key_id,
+            event_id=event_id,
+        )
+        return simulation.run(
+            "message",
+            lambda _: conversation.handle(said, event_id, simulation.gateway, SessionStates(), simulation.deadline()),
+        ).returned
 
     def answer_everything(self, agent_ids: list[str]) -> None:
         """Report correctly on everything that reached these agents."""
         for agent_id in agent_ids:
             connection = self.connections(agent_id)[0]
+            if agent_id == "batch":
+                self.say_again(connection)
             for command in self.memory[agent_id]:  # grows meanwhile
                 if (command.command_id, command.attempt) not in self.answered:
                     self.answered.add((command.command_id, command.attempt))
                     for kind in CORRECT_REPORTS[agent_id]:
                         self.report(connection, command, kind)
-
-
-def message_of(command: PostedCommand, kind: str, session_id: str | None) -> str:
-    """Write an agent's message about a command, in the protocol that this kind belongs to."""
-    named = {"commandId": command.command_id}
-    numbered = {**named, "attempt": command.attempt}
-    failed = {"error": "why"}
-    if kind == "both":
-        done = {"kind": "complete", **numbered, "result": {"n": 1}}
-        return json.dumps({"type": "reports", "reports": [{"kind": "ack", **numbered}, done]})
-    if kind == "report retry":
-        return json.dumps({"type": "reports", "reports": [{"kind": "failed", **numbered, **failed, "retryable": True}]})
-    if kind.startswith("report "):
-        fields = {"kind": kind.removeprefix("report "), **numbered, **failed, "result": 1, "progress": 1}
-        return json.dumps({"type": "reports", "reports": [fields]})
-    if kind == "command_error":
-        return json.dumps({"type": kind, **named, **failed})
-    if kind in {"answer", "failed answer"}:
-        answer = {"type": "command_response", "sessionId": session_id, "success": kind == "answer"}
-        return json.dumps(answer if kind == "answer" else {**answer, **failed})
-    return json.dumps({"type": kind, "payload": {**named, **failed, "result": 1}})
-
-
-def _first_of_session(commands: dict[str, CommandRow], agent_id: str, session_id: str, last_epoch: int) -> str | None:
-    """Return the command that an answer of a session means: the first that was sent over this connection or an older one."""
-    found = [
-        (command.status == "timed_out", command.seq, command_id)
-        for command_id, command in commands.items()
-        if command.agent_id == agent_id
-        and command.session_id == session_id
-        and command.status in _UNDER_WAY
-        and command.first_epoch is not None
-        and command.first_epoch <= last_epoch
-    ]
-    return min(found)[2] if found else None

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from psycopg import sql
 
@@ -11,13 +11,15 @@ from dispatcher.access.roles import Operator, Role
 from dispatcher.agents import agent_keys, registry
 from dispatcher.commands import cancellation, submission
 from dispatcher.commands.delivery import deliver_at_once
+from dispatcher.commands.flush import hand_over
 from dispatcher.commands.submission import NewCommand
 from dispatcher.errors import DispatcherError
 from dispatcher.platform.database import Connection
 from dispatcher.platform.json_text import dumps
 from tests.simulation.faulty_gateway import decode_exactly
-from tests.simulation.history import Submission
+from tests.simulation.history import Deletion, Submission
 from tests.simulation.injected_faults import ActorFault
+from tests.simulation.simulation_database import PLATFORMS
 from tests.simulation.table_columns import NULL_MEANS_DEFAULT
 
 if TYPE_CHECKING:
@@ -58,15 +60,24 @@ class SimulatedOperators:
         return NewCommand(
             agent_id=agent_id,
             action=self._next_action("do"),
-            payload=PAYLOADS[self._commands % len(PAYLOADS)],
+            payload=self._payload(agent_id),
             session_id=choose((None, "s1", "s2")),
             priority=choose((None, None, 5, -5)),
             ttl_seconds=choose((None, None, None, 5, 30, 300)),
             not_before=datetime.now(UTC) + timedelta(seconds=not_before) if not_before else None,
             execution_timeout=choose((None, 5, 60)),
             max_attempts=choose((None, None, 1, 2)),
+            redeliver_after_ack=choose((False, False, True)),
             idempotency_key=choose((None, None, "key-1", "key-2")),
         )
+
+    def _payload(self, agent_id: str) -> Any:
+        payload: Any = PAYLOADS[self._commands % len(PAYLOADS)]
+        # The others read only objects, and refuse the rest.
+        is_readable = agent_id == "batch" or payload is None or isinstance(payload, dict)
+        if is_readable or self._commands % 4 == 0:
+            return cast("Any", payload)
+        return {}
 
     def submit(self, agent_id: str) -> None:
         """Submit a new command, or repeat an idempotency key with the same request or another one."""
@@ -92,14 +103,14 @@ class SimulatedOperators:
 
         def function(conn: Connection) -> None:
             try:
-                answer = submission.submit(conn, commands, ADMINS[operator])
+                ids, deliver = self._submit(conn, commands, ADMINS[operator])
             except DispatcherError as error:
                 refused.append(type(error).__name__)
                 return
-            for command, each in zip(commands, answer, strict=True):
-                accepted.append(each.command.command_id)
-                self._record(command, operator, "accepted", command_id=each.command.command_id)
-            deliver_at_once(conn, simulation.gateway, [each.command for each in answer], simulation.deadline())
+            accepted.extend(ids)
+            for command, command_id in zip(commands, ids, strict=True):
+                self._record(command, operator, "accepted", command_id=command_id)
+            deliver()
 
         simulation.observe_submission(
             commands[0].agent_id, lambda: simulation.run("commands", function).returned and bool(accepted)
@@ -109,6 +120,22 @@ class SimulatedOperators:
         if not accepted:
             for command in commands:
                 self._record(command, operator, "refused" if refused else "unknown", reason="".join(refused))
+
+    def _submit(
+        self, conn: Connection, commands: list[NewCommand], by: Operator
+    ) -> tuple[list[str], Callable[[], None]]:
+        """Submit as the function `commands` does; return the ids, and what delivers the commands."""
+        gateway, deadline = self.simulation.gateway, self.simulation.deadline()
+        if len(commands) > 1:
+            entries = submission.submit_list(conn, commands, None, by)
+            return [entry.command_id for entry in entries], lambda: hand_over(conn, entries)
+        (answer,) = submission.submit(conn, commands, by, claim=True)
+
+        def deliver() -> None:
+            if answer.claim is not None:
+                deliver_at_once(conn, gateway, answer.command.agent_id, deadline, claim=answer.claim)
+
+        return [answer.command.command_id], deliver
 
     def _record(
         self,
@@ -120,6 +147,10 @@ class SimulatedOperators:
         reason: str | None = None,
         payload_text: str | None = None,
     ) -> None:
+        agents = self.simulation.agents
+        incarnation: int | None = agents.incarnations.get(command.agent_id)
+        if operator is None and command.agent_id in agents.deleted:  # inserted for whichever agent gets the id
+            incarnation = None
         text = payload_text or dumps({} if command.payload is None else command.payload)
         self.simulation.agents.sessions[command.action] = command.session_id
         self.simulation.history.submissions.append(
@@ -133,6 +164,7 @@ class SimulatedOperators:
                 outcome=outcome,
                 command_id=command_id,
                 reason=reason,
+                incarnation=incarnation,
             )
         )
         if command_id:
@@ -161,7 +193,8 @@ class SimulatedOperators:
     def cancel(self, command: tuple[str, str]) -> None:
         """Cancel a command."""
         self.simulation.log(f"cancel {command[1]}")
-        self._run(lambda conn: cancellation.cancel(conn, self.simulation.gateway, command[0], ANN))
+        deadline = self.simulation.deadline()
+        self._run(lambda conn: cancellation.cancel(conn, self.simulation.gateway, command[0], ANN, deadline))
 
     def redrive(self, command: tuple[str, str]) -> None:
         """Submit an ended command again."""
@@ -172,10 +205,17 @@ class SimulatedOperators:
         def work(conn: Connection) -> None:
             again = submission.redrive(conn, command[0], ANN).command
             simulation.history.submissions.append(
-                replace(source, operator="ann", key=None, outcome="accepted", command_id=again.command_id)
+                replace(
+                    source,
+                    operator="ann",
+                    key=None,
+                    outcome="accepted",
+                    command_id=again.command_id,
+                    incarnation=simulation.agents.incarnations[again.agent_id],
+                )
             )
             self.known.append((again.command_id, again.action))
-            deliver_at_once(conn, simulation.gateway, [again], simulation.deadline())
+            deliver_at_once(conn, simulation.gateway, again.agent_id, simulation.deadline())
 
         self._run(work)
 
@@ -189,18 +229,52 @@ class SimulatedOperators:
 
     def change_key(self, agent_id: str) -> None:
         """Issue a key to an agent, which connects with it from then on; or revoke the one that it has."""
-        key_ids = self.simulation.agents.key_ids
-        key_id = key_ids.pop(agent_id, None)
+        key_id = self.simulation.agents.key_ids[agent_id]
         self.simulation.log(f"{'revoke the' if key_id else 'issue a'} key of {agent_id}")
-
-        def issue(conn: Connection) -> None:
-            key_ids[agent_id] = str(agent_keys.issue(conn, agent_id, ANN)[0].key_id)
-
         if key_id is None:
-            self._run(issue)
+            self._run(lambda conn: agent_keys.issue(conn, agent_id, ANN))
         else:
             self.simulation.record_fault(ActorFault.KEY_REVOKED, agent_id)
             self._run(lambda conn: agent_keys.revoke(conn, self.simulation.gateway, agent_id, key_id, ANN))
+        self._note(agent_id)
+
+    def delete(self, agent_id: str) -> None:
+        """Delete an agent; its sockets may stay open for a while."""
+        simulation = self.simulation
+        simulation.log(f"delete {agent_id}")
+        simulation.record_fault(ActorFault.AGENT_DELETED, agent_id)
+        self._run(lambda conn: registry.delete(conn, simulation.gateway, agent_id, ANN))
+        self._note(agent_id)
+
+    def create(self, agent_id: str) -> None:
+        """Create an agent with the id of a deleted one."""
+        self.simulation.log(f"create {agent_id}")
+
+        def work(conn: Connection) -> None:
+            with conn.transaction():
+                created = registry.insert(
+                    conn, agent_id=agent_id, platform=PLATFORMS[agent_id], region=None, labels={}, approval="approved"
+                )
+                if created is not None:
+                    agent_keys.add(conn, agent_id, "ann")
+
+        self._run(work)
+        self._note(agent_id)
+
+    def _note(self, agent_id: str) -> None:
+        """Note what became of an agent: the function may have been killed before or after its commit."""
+        agents, row = self.simulation.agents, self.simulation.observer.agent(agent_id)
+        agents.key_ids[agent_id] = self.simulation.observer.valid_key(agent_id)
+        agents.incarnations[agent_id] = row.incarnation
+        if row.deleted and agent_id not in agents.deleted:
+            agents.deleted.add(agent_id)
+            agents.forget(agent_id)
+            if agent_id == "batch":
+                agents.outbox.clear()
+            alive = self.simulation.observer.alive_of(agent_id, row.incarnation)
+            self.simulation.history.deletions.append(Deletion(agent_id=agent_id, alive=alive))
+        elif not row.deleted:
+            agents.deleted.discard(agent_id)
 
     def _run(self, work: Callable[[Connection], object]) -> None:
         def function(conn: Connection) -> None:

@@ -17,15 +17,22 @@ from tests.simulation.table_columns import timestamp_columns
 class SimulatedClock:
     """A clock that runs like the real one and can be moved forward; it replaces the module `time`."""
 
-    skipped: float = 0.0
+    shifted: float = 0.0
+    """The seconds that passed for the database and for all others."""
+    slept: float = 0.0
+    """The seconds that only functions notice, because they slept or waited for an answer."""
 
     def monotonic(self) -> float:
         """Return the time, like `time.monotonic`."""
-        return time.monotonic() + self.skipped
+        return self.passed() + self.slept
 
     def sleep(self, seconds: float) -> None:
         """Move forward instead of sleeping."""
-        self.skipped += seconds
+        self.slept += seconds
+
+    def passed(self) -> float:
+        """Return the time for the database and for all others that do not sleep."""
+        return time.monotonic() + self.shifted
 
 
 class TimeShift:

@@ -58,7 +58,8 @@ class SimulationDatabase:
         empty = self._delete if self._resets % _TRUNCATE_EVERY else self._truncate
         self._resets += 1
         create = "; ".join(
-            f"insert into agents (agent_id, platform) values ('{agent_id}', '{platform}')"
+            f"insert into agents (agent_id, platform) values ('{agent_id}', '{platform}');"
+            f"insert into agent_keys (agent_id, key_hash) values ('{agent_id}', sha256('{agent_id}'))"
             for agent_id, platform in PLATFORMS.items()
         )
         self.observer.execute(f"{empty}; {create}; {_SEED_JITTER}".encode())

@@ -2,8 +2,8 @@
 
 from dispatcher.platform.database import Connection
 
-UNCHANGED = ["schema_migrations", "audit_log"]
-"""Tables that a history does not change: the migrations, and the audit log, which refuses changes."""
+UNCHANGED = ["schema_migrations", "engine_schemas", "audit_log"]
+"""Tables that a history does not change: the migrations and functions, and the audit log, which refuses changes."""
 
 
 def data_tables(conn: Connection) -> list[str]:

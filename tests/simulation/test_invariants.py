@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 
 from tests.simulation.fault_scenarios import Scenario, missing_ack, play_scenario
-from tests.simulation.history import FunctionError, History
+from tests.simulation.history import (
+    Confirmation,
+    ConnectionEvent,
+    Deletion,
+    FunctionError,
+    History,
+    Resumption,
+    StopPost,
+)
 from tests.simulation.invariants import INVARIANTS, violations_of
 from tests.simulation.simulation_database import SimulationDatabase
 
@@ -63,9 +71,14 @@ def report(history: History, **changes: Any) -> Changes:
     return {"reports": [replace(history.reports[0], **changes)]}
 
 
+def old_event(history: History) -> ConnectionEvent:
+    """Return the late event of the old connection."""
+    return next(each for each in history.connection_events if each.kind == "$disconnect")
+
+
 def event(history: History, **changes: Any) -> Changes:
     """Change the agent's state after the old connection's event."""
-    (before,) = history.connection_events
+    before = old_event(history)
     return {"connection_events": [replace(before, after=replace(before.after, **changes))]}
 
 
@@ -95,7 +108,7 @@ def ack_of_first_attempt(history: History) -> Changes:
     before = history.reports[0].before
     assert before is not None
     second = replace(before, attempt=2)
-    return report(history, kind="ack", attempt=1, before=second, after=replace(second, status="acknowledged"))
+    return report(history, kinds=("ack",), attempt=1, before=second, after=replace(second, status="acknowledged"))
 
 
 def renamed_post(history: History) -> Changes:
@@ -115,7 +128,7 @@ def disordered_post(history: History) -> Changes:
 
 def message_event(history: History, *, before: str | None, after: str, epoch: int) -> Changes:
     """Let a message over the old connection c1 change the agent's connection; `epoch` is added to that of c1."""
-    (old,) = history.connection_events
+    old = old_event(history)
     return {
         "connection_events": [
             replace(
@@ -143,9 +156,73 @@ def shifted(history: History, index: int, seconds: float) -> Changes:
     return {"transitions": moved}
 
 
+def returned(history: History, **changes: Any) -> Changes:
+    """Let the only attempt return to the queue without an ack."""
+    accepted, claimed, *_ = history.transitions
+    back = replace(
+        claimed,
+        history_id=10**9,
+        from_status="sent",
+        to_status="pending",
+        cause="not acknowledged before the agent reconnected",
+    )
+    return {"transitions": [accepted, claimed, replace(back, **changes)]}
+
+
+def claimed_too_soon(history: History) -> Changes:
+    """Let the third attempt follow the second one at once."""
+    accepted, claimed, *_ = history.transitions
+    back = returned(history)["transitions"][-1]
+    again = [replace(each, attempt=each.attempt + 1) for each in (claimed, back)]
+    return {"transitions": [accepted, claimed, back, *again, replace(claimed, attempt=3)]}
+
+
+def resumed_wrongly(history: History) -> Changes:
+    """Let a command end because its agent says that it executes it."""
+    before, after = history.reports[0].before, history.reports[0].after
+    assert before is not None
+    assert after is not None
+    resumption = Resumption(
+        agent_id="k8s",
+        incarnation=1,
+        epoch=1,
+        current=True,
+        admitted=True,
+        running={},
+        before={before.command_id: before},
+        after={before.command_id: after},
+        finished=True,
+    )
+    return {"resumptions": [resumption]}
+
+
+def said(history: History, **changes: Any) -> Changes:
+    """Change what became of a message."""
+    return {"said": [replace(history.said[0], **changes)]}
+
+
+def settled_in_another_order(history: History) -> Changes:
+    """Let the queue's second message be settled before the first."""
+    first = replace(history.said[0], kept=[1], settled_late=[9])
+    return {"said": [first, replace(first, text="another", kept=[2], settled_late=[8])]}
+
+
+def stopped(history: History, **changes: Any) -> Changes:
+    """Let the agent be asked to stop its command."""
+    stop = StopPost(
+        agent_id="k8s",
+        connection_id="c1",
+        command_id=history.commands[0].command_id,
+        incarnation=1,
+        welcomed=True,
+        command=history.reports[0].before,
+    )
+    return {"stops": [replace(stop, **changes)]}
+
+
 SECOND: Changes = {"command_id": "k2", "seq": 10**9}
-PENDING_BEFORE: Changes = {"command_id": "k0", "seq": 0, "status": "pending"}
-PENDING_AFTER: Changes = {**SECOND, "status": "pending", "priority": 5}
+PENDING_BEFORE: Changes = {"command_id": "k0", "seq": 0, "status": "pending", "waits_since": 0.0}
+PENDING_AFTER: Changes = {**SECOND, "status": "pending", "priority": 5, "waits_since": 0.0}
 WRONG: list[tuple[str, Callable[[History], Changes]]] = [
     ("I1: do-1 was accepted, but has no row", lambda h: submitted_twice(h, command_id="k2", key=None)),
     ("I1: do-1 never ended", lambda h: command(h, status="sent") | {"transitions": h.transitions[:-1]}),
@@ -158,12 +235,17 @@ WRONG: list[tuple[str, Callable[[History], Changes]]] = [
     ),
     ("I2: do-1 is dead, but has attempts left", lambda h: command(h, status="dead")),
     ("I3: do-1 arrived with attempt 1 after 1", lambda h: {"posts": [*h.posts, replace(h.posts[0], begun_at=10**9)]}),
-    ("I3: do-1 has attempt 2, but 1 claims", lambda h: command(h, attempt=2)),
+    ("I3: attempt 1 of do-1 may have reached its agent, but does not count", lambda h: returned(h, attempt=0)),
+    ("I3: attempt 1 of do-1 reached nobody, but counts", lambda h: returned(h, cause="it was refused by the gateway")),
+    ("I3: do-1 was claimed for attempt 3 too soon", claimed_too_soon),
+    ("I3: k8s got more over c1, although it says nothing", lambda h: post(h, silent_seconds=60.0)),
+    ("I3: k8s got more over c1, although it says nothing", lambda h: post(h, mute_before=2)),
     ("I3: do-1 has more attempts than 0", lambda h: command(h, max_attempts=0)),
     ("I3: do-1 named attempt 2, not 1", renamed_post),
     ("I4: k0 was overtaken", lambda h: queue(h, PENDING_BEFORE, {})),
     ("I4: k2 was overtaken", lambda h: queue(h, {}, PENDING_AFTER)),
     ("I4: a post to k8s is out of order", disordered_post),
+    ("I4: k8s got a command over c1 before its welcome", lambda h: post(h, welcomed=False)),
     ("I4: do-1 waits 3600 s for its ack", lambda h: queue(h, {"ack_seconds_left": 3600.0})),
     ("I5: 2 commands are in flight to k8s", lambda h: queue(h, {}, SECOND)),
     (
@@ -174,6 +256,7 @@ WRONG: list[tuple[str, Callable[[History], Changes]]] = [
     ("I6: do-1 went from None to sent", lambda h: {"transitions": [replace(h.transitions[1], from_status=None)]}),
     ("I6: do-1 went from completed to acknowledged", lambda h: transition(h, to_status="acknowledged")),
     ("I7: ack (attempt 1, epoch 1)", ack_of_first_attempt),
+    ("I7: do-1 became completed when its agent said what it executes", resumed_wrongly),
     ("I7: complete (attempt None, epoch 1)", lambda h: report(h, after=h.reports[0].before, logged_warning=True)),
     ("I8: $disconnect over c1 of k8s changed the agent", lambda h: event(h, connection_id=None)),
     ("I8: $disconnect over c1 of k8s lowered the epoch", lambda h: event(h, epoch=0)),
@@ -189,6 +272,7 @@ WRONG: list[tuple[str, Callable[[History], Changes]]] = [
         "I8: message over c1 of k8s changed the connection",
         lambda h: message_event(h, before="c1", after="c2", epoch=0),
     ),
+    ("I8: 6 posts found c1 gone", lambda _: {"posts_to_gone": Counter({"c1": 6})}),
     ("I8: a claim was posted over c1, not c9", lambda h: agent(h, connection_id="c9")),
     ("I9: complete of do-1 by batch changed another agent's command", lambda h: report(h, agent_id="batch")),
     ("I9: complete of do-1 by k8s also changed ('k2',)", lambda h: report(h, others_changed=("k2",))),
@@ -223,12 +307,30 @@ WRONG: list[tuple[str, Callable[[History], Changes]]] = [
     ("I13: a transaction was open", lambda h: {"open_transactions": [*h.open_transactions, 1]}),
     ("I14: do-1 was posted after its end", queue),
     ("I14: do-1 was posted after its deliver_by", lambda h: queue(h, {"late": True})),
+    ("I14: do-1 was claimed and posted after its cancel", lambda h: queue(h, {"cancelled_before": True})),
     ("I14: do-1 was posted while pending", lambda h: queue(h, {"status": "pending"})),
     ("I15: a sweep left ('k0',) pending", lambda h: swept(h, stuck=("k0",))),
     ("I16: the transitions of do-1 have gaps", lambda h: {"transitions": [h.transitions[0], h.transitions[2]]}),
     ("I16: the transitions of do-1 do not end at failed", lambda h: command(h, status="failed")),
-    ("I16: the attempts of do-1 went back", lambda h: transition(h, attempt=0)),
+    ("I16: the attempts of do-1 jumped", lambda h: transition(h, attempt=3)),
     ("I16: there are transitions of commands that do not exist", lambda h: transition(h, command_id="k9")),
+    ("I17: k8s said", lambda h: said(h, settled=[])),
+    ("I17: k8s said", lambda h: said(h, effects=2)),
+    ("I17: another was settled before", settled_in_another_order),
+    (
+        "I17: text was confirmed before it was settled",
+        lambda _: {"confirmations": [Confirmation(text="text", settled=False)]},
+    ),
+    ("I17: an agent still keeps", lambda _: {"unconfirmed": ["text"]}),
+    ("I18: a sweep left an agent that was not asked to stop ('k0',)", lambda h: swept(h, untold=("k0",))),
+    ("I18: k8s was asked to stop a command over c1 before its welcome", lambda h: stopped(h, welcomed=False)),
+    ("I18: k8s was asked to stop do-1, although nobody wants that", stopped),
+    (
+        "I19: k8s was deleted, but ('k0',) have not ended",
+        lambda _: {"deletions": [Deletion(agent_id="k8s", alive=("k0",))]},
+    ),
+    ("I19: do-1 was delivered to a new agent", lambda h: post(h, incarnation=2)),
+    ("I19: a new agent with the id k8s was asked to stop do-1", lambda h: stopped(h, incarnation=2)),
 ]
 """Which violation must be found, and in which history"""
 
@@ -247,7 +349,9 @@ def test_a_correct_history_breaks_no_invariant_and_each_one_checks_it(correct: H
     assert [name for name in INVARIANTS if not checks[name]] == []
 
 
-@pytest.mark.parametrize(("violation", "changes"), WRONG, ids=[violation for violation, _ in WRONG])
+@pytest.mark.parametrize(
+    ("violation", "changes"), WRONG, ids=[f"{number} {violation}" for number, (violation, _) in enumerate(WRONG)]
+)
 def test_a_wrong_history_is_refused(correct: History, violation: str, changes: Callable[[History], Changes]) -> None:
     """The expected check must refuse it; others may refuse it too."""
     violations = violations_of(replace(correct, **changes(correct)), Counter())

@@ -21,6 +21,7 @@ from psycopg import sql
 from dispatcher.commands import submission
 from dispatcher.commands.delivery import deliver
 from dispatcher.commands.sweep import sweep
+from dispatcher.platform import database
 from dispatcher.platform.database import Connection, open_connection
 from dispatcher.protocol.handshake import DeliveryMode
 from tests.fakes import plenty
@@ -122,8 +123,8 @@ WRITES = [
     ("deliver", "agents", 1),  # the lease
     ("deliver", "agent_commands", 2),  # the claim
     ("deliver", "agents", 2),  # the settlement
-    ("report", "agent_commands", 1),  # the acks
-    ("report", "agent_commands", 5),  # the results
+    ("report", "agent_commands", 1),  # the first result
+    ("report", "agent_commands", 3),  # the last one
     ("sweep", "agents", 1),
     ("sweep", "agent_commands", 3),
 ]
@@ -148,9 +149,20 @@ def terminate_at(conn: Connection, table: str, number: int, *, commit: bool) -> 
 @pytest.mark.parametrize("commit", [False, True], ids=["in a transaction", "at commit"])
 @pytest.mark.parametrize("write", WRITES, ids=str)
 def test_a_terminated_database_session_loses_no_command(
-    conn: Connection, database_url: str, gateway: RecordingGateway, write: tuple[str, str, int], *, commit: bool
+    conn: Connection,
+    database_url: str,
+    gateway: RecordingGateway,
+    monkeypatch: pytest.MonkeyPatch,
+    write: tuple[str, str, int],
+    *,
+    commit: bool,
 ) -> None:
-    """As in a failover: PostgreSQL ends the session in the middle of a statement or of a commit."""
+    """As in a failover: PostgreSQL ends the session in the middle of a statement or of a commit.
+
+    A claim is given back over a new connection.
+    """
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setattr(database, "_kept", None)
     work, table, number = write
     for each in range(3):
         put(conn, f"k{each}")
@@ -162,6 +174,8 @@ def test_a_terminated_database_session_loses_no_command(
         with contextlib.suppress(psycopg.OperationalError):  # the sweep counts it as a failed pass
             WORK[work](terminated, gateway)
         assert terminated.closed
+    if database._kept is not None:  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        database._kept.close()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
     conn.execute("drop function terminate cascade")
     recover(conn, gateway)
 

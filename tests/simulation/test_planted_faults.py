@@ -1,6 +1,7 @@
 """The checker finds bugs: each one that is put into the dispatcher on purpose breaks the invariant that it must break."""
 
 from collections import Counter
+from collections.abc import Callable
 from contextlib import nullcontext
 from unittest import mock
 
@@ -9,11 +10,14 @@ import pytest
 from tests.simulation import __main__ as command
 from tests.simulation import workload
 from tests.simulation.choices import shrink
-from tests.simulation.fault_scenarios import play_scenario
+from tests.simulation.fault_scenarios import Scenario, play_scenario
 from tests.simulation.history_runner import play
 from tests.simulation.invariants import INVARIANTS, violations_of
-from tests.simulation.planted_faults import PLANTED_FAULTS, PlantedFault
+from tests.simulation.planted_fault import PlantedFault
+from tests.simulation.planted_faults import PLANTED_FAULTS
 from tests.simulation.simulation_database import SimulationDatabase
+
+SCENARIOS = tuple(dict.fromkeys(fault.shown_by for fault in PLANTED_FAULTS))
 
 
 def violations(database: SimulationDatabase, fault: PlantedFault) -> list[str]:
@@ -26,17 +30,20 @@ def test_every_invariant_has_a_planted_fault() -> None:
     assert {fault.breaks for fault in PLANTED_FAULTS} == set(INVARIANTS)
 
 
-@pytest.mark.parametrize("fault", PLANTED_FAULTS, ids=lambda fault: fault.name)
-def test_a_planted_fault_breaks_its_invariant(
-    simulation_database: SimulationDatabase, monkeypatch: pytest.MonkeyPatch, fault: PlantedFault
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+def test_a_scenario_breaks_no_invariant(
+    simulation_database: SimulationDatabase, scenario: Callable[[Scenario], None]
 ) -> None:
-    """Without it, the same scenario breaks none."""
-    before = violations(simulation_database, fault)
+    """Without a planted fault."""
+    assert violations_of(play_scenario(simulation_database, scenario), Counter()) == []
 
-    fault.plant(monkeypatch)
-    broken = {violation.partition(":")[0] for violation in violations(simulation_database, fault)}
 
-    assert before == []
+@pytest.mark.parametrize("fault", PLANTED_FAULTS, ids=lambda fault: fault.name)
+def test_a_planted_fault_breaks_its_invariant(simulation_database: SimulationDatabase, fault: PlantedFault) -> None:
+    """In the scenario in which it shows."""
+    with fault.planted(simulation_database):
+        broken = {violation.partition(":")[0] for violation in violations(simulation_database, fault)}
+
     assert fault.breaks in broken
 
 
@@ -44,18 +51,22 @@ def test_a_failure_prints_its_seed_and_the_simplest_history(
     simulation_database: SimulationDatabase, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`make faults` ends with 1."""
-    next(fault for fault in PLANTED_FAULTS if fault.name == "the order is reversed").plant(monkeypatch)
+    reversed_order = next(fault for fault in PLANTED_FAULTS if fault.name == "the order is reversed")
     monkeypatch.setattr(workload, "STEPS", 3)
 
-    with mock.patch.object(command, "running_databases", return_value=nullcontext([simulation_database.url])):
+    with (
+        reversed_order.planted(simulation_database),
+        mock.patch.object(command, "running_databases", return_value=nullcontext([simulation_database.url])),
+    ):
         code = command.main(["--n", "30", "--seed", "3"])
+        history = capsys.readouterr().out.partition("breaks an invariant")[2]
+        seed = history.rpartition("make faults N=1 SEED=")[2].strip()
+        again = play(simulation_database, int(seed))
 
-    history = capsys.readouterr().out.partition("breaks an invariant")[2]
-    seed = history.rpartition("make faults N=1 SEED=")[2].strip()
     assert code == 1
     assert len(history.partition("no more faults")[0].splitlines()) < 12, history
     assert "\nI4: " in history
-    assert play(simulation_database, int(seed)).failure is not None
+    assert again.failure is not None
 
 
 def test_shrinking_removes_steps_and_faults() -> None:

@@ -2,9 +2,10 @@
 
 from typing import TypeVar
 
+from tests.simulation.agent_messages import REPORT_KINDS
 from tests.simulation.choices import Choices
 from tests.simulation.injected_faults import ActorFault
-from tests.simulation.simulated_agents import HANDSHAKES, REPORT_KINDS
+from tests.simulation.simulated_agents import HANDSHAKES
 from tests.simulation.simulator import Simulation
 
 T = TypeVar("T")
@@ -47,6 +48,8 @@ class Workload:
             self._send_other,
             self._pass_time,
             self._change_access,
+            self._bring_late_reports,
+            self._resume_or_say_again,
         )
         for _ in range(self._choices.steps_left(STEPS)):
             self._choices.begin_step()
@@ -84,10 +87,12 @@ class Workload:
             self._choose((operators.cancel, operators.redrive))(command)
 
     def _connect(self) -> None:
-        """Connect an agent; flush may be invoked, lost, or invoked twice."""
-        agents = self.simulation.agents
+        """Connect an agent; flush may be invoked, lost, or invoked twice; an agent of protocol 2 may speak first."""
+        agents, agent_id = self.simulation.agents, self._choose(AGENTS)
         before = len(agents.flush_requests)
-        agents.connect(self._choose(AGENTS))
+        agents.connect(agent_id)
+        if agent_id == "batch" and len(agents.flush_requests) > before and self._choose((False, True)):
+            self._resume_or_say_again()
         if len(agents.flush_requests) > before and self._choose((True, True, False)):
             request = agents.flush_requests.pop()
             agents.flush(request)
@@ -101,19 +106,21 @@ class Workload:
             request = self._choose_latest(agents.flush_requests)
             if self._choose((True, True, False)):
                 agents.flush(request)
-            if self._choose((True, True, False)):
+            if self._choose((True, True, False)) and request in agents.flush_requests:
                 agents.flush_requests.remove(request)
         if disconnects:
             connection = self._choose_latest(disconnects)
             agents.disconnect(connection)
-            if self._choose((True, True, False)):
+            if self._choose((True, True, False)) and connection in disconnects:
                 disconnects.remove(connection)
 
     def _lose_connection(self) -> None:
         """Cut an agent's connection, or crash the agent."""
         agents, agent_id = self.simulation.agents, self._choose(AGENTS)
-        how = self._choose(("cut", "crash", "unnoticed crash"))
-        if how != "cut":
+        how = self._choose(("cut", "crash", "unnoticed crash", "mute"))
+        if how == "mute":
+            agents.go_mute(agent_id)
+        elif how != "cut":
             agents.crash(agent_id, half_open=how == "unnoticed crash")
         elif connections := agents.connections(agent_id):
             self.simulation.log(f"{agent_id}'s {connections[0].connection_id} is cut")
@@ -149,12 +156,29 @@ class Workload:
         self.simulation.pass_time(self._choose((1, 7, 25, 61, 130, 400, 700, 4000)))
 
     def _change_access(self) -> None:
-        """Approve or reject an agent, or issue or revoke its key."""
-        how, agent_id = self._choose(("approved", "rejected", "key", "key")), self._choose(AGENTS)
-        if how == "key":
-            self.simulation.operators.change_key(agent_id)
+        """Approve or reject an agent, issue or revoke its key, or delete it and create another with its id."""
+        how, agent_id = self._choose(("approved", "rejected", "key", "key", "deleted", "deleted")), self._choose(AGENTS)
+        operators = self.simulation.operators
+        if agent_id in self.simulation.agents.deleted:
+            operators.create(agent_id)
+        elif how == "key":
+            operators.change_key(agent_id)
+        elif how == "deleted":
+            operators.delete(agent_id)
+            if self._choose((True, False)):
+                operators.create(agent_id)
         else:
             self.simulation.operators.set_approval(agent_id, how)
+
+    def _bring_late_reports(self) -> None:
+        """Bring messages that were kept while the database was away."""
+        self.simulation.late_queue.bring(self._choose((1, 2, 3)))
+
+    def _resume_or_say_again(self) -> None:
+        """Have the agent of protocol 2 say what it executes, or what is not confirmed."""
+        agents = self.simulation.agents
+        if connections := agents.connections("batch"):
+            self._choose((agents.resume, agents.say_again))(connections[0])
 
     def _during_call(self, agent_id: str) -> None:
         """Do something while a function waits for the network."""

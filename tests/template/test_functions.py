@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dispatcher.commands.flush import INVOKE_CONNECT_SECONDS, INVOKE_READ_SECONDS
+from dispatcher.platform import lambda_api
 from dispatcher.platform.database import CONNECT_SECONDS
 from tests.template.conftest import Template
 
@@ -21,6 +21,7 @@ CALLERS = {
     "AuthorizeAgentFunction": SOCKET_AUTHORIZER,
     "ConnectFunction": 10,  # an agent waits so long for its handshake
     "MessageFunction": SOCKET_ROUTE,
+    "HeartbeatFunction": SOCKET_ROUTE,
     "DisconnectFunction": SOCKET_ROUTE,
     "LateReportsFunction": ASYNCHRONOUS,
     "FlushFunction": ASYNCHRONOUS,
@@ -35,7 +36,7 @@ FRONT_DOOR, TOKENS = "secretsmanager:GetSecretValue OriginSecret", "secretsmanag
 FLUSH, FAILED = "lambda:InvokeFunction FlushFunction", "sqs:SendMessage FailedEvents"
 LATER = "sqs:SendMessage LateReports"
 RIGHTS = {
-    "CommandsFunction": {*DATABASE, FRONT_DOOR, TOKENS, POST},
+    "CommandsFunction": {*DATABASE, FRONT_DOOR, TOKENS, POST, FLUSH},
     "SessionsFunction": {*DATABASE, FRONT_DOOR, TOKENS, POST},
     "AgentsFunction": {*DATABASE, FRONT_DOOR, TOKENS, CLOSE},
     "OperatorsFunction": {*DATABASE, FRONT_DOOR, TOKENS},
@@ -44,6 +45,7 @@ RIGHTS = {
     "ConnectFunction": {*DATABASE, CLOSE, FLUSH},
     "FlushFunction": {*DATABASE, POST, LOOK, FAILED},
     "MessageFunction": {*DATABASE, POST, CLOSE, LATER},
+    "HeartbeatFunction": {*DATABASE, POST, CLOSE},
     "LateReportsFunction": {*DATABASE, POST, CLOSE},
     "DisconnectFunction": DATABASE,
     "SweeperFunction": {*DATABASE, POST, CLOSE, FLUSH, FAILED},
@@ -129,7 +131,7 @@ def test_a_function_ends_before_its_caller_stops_waiting(template: Template, fun
 def test_the_handshake_ends_before_the_agent_stops_waiting(template: Template) -> None:
     """Both agents wait 10 s: if the database or Lambda's API does not answer, there is time left to report it."""
     assert template.functions["AuthorizeAgentFunction"]["Timeout"] > CONNECT_SECONDS
-    handing_over = INVOKE_CONNECT_SECONDS + INVOKE_READ_SECONDS
+    handing_over = lambda_api.CONNECT_SECONDS + lambda_api.READ_SECONDS
     assert template.functions["ConnectFunction"]["Timeout"] > CONNECT_SECONDS + handing_over
 
 
@@ -165,8 +167,8 @@ def test_every_function_gets_the_settings_that_its_code_reads(template: Template
         for path in (root / "layers/dispatcher/dispatcher").rglob("*.py")
         for name in re.findall(r'(?:environ\.get\(|_required\(|_secret\()\s*"([A-Z_]+)"', path.read_text())
     }
-    only_on_one_machine = {"DATABASE_URL", "TOKEN_SECRET", "ADMIN_PASSWORD"}
-    assert asked - told == only_on_one_machine
+    only_without_aws = {"DATABASE_URL", "TOKEN_SECRET", "ADMIN_PASSWORD", "AWS_ENDPOINT_URL"}
+    assert asked - told == only_without_aws
 
 
 def test_no_function_has_a_secret_in_its_environment(template: Template) -> None:

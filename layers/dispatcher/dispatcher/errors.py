@@ -85,7 +85,10 @@ class NotAuthenticated(DispatcherError):
 
 
 class AgentNotAuthenticated(NotAuthenticated):
-    """The agent is not authenticated."""
+    """The agent is not authenticated.
+
+    Register with the agent's id, and its key or an enrolment token in the header X-Agent-Api-Key: 64 hexadecimal digits.
+    """
 
     slug = "agent-not-authenticated"
     scheme = 'AgentKey header="X-Agent-Api-Key"'
@@ -102,7 +105,10 @@ class NotAllowed(DispatcherError):
 
 
 class AgentRejected(DispatcherError):
-    """The agent was rejected by an operator."""
+    """The agent was rejected by an operator.
+
+    An admin approves it with POST /api/v1/agents/{id}/approve.
+    """
 
     status = 403
     slug = "agent-rejected"
@@ -146,7 +152,10 @@ class UnknownSession(NotFound):
 
 
 class UnknownTemplate(NotFound):
-    """There is no such template."""
+    """There is no such template.
+
+    GET /api/v1/templates lists them; PUT /api/v1/templates/{name} stores one.
+    """
 
     slug = "unknown-template"
 
@@ -181,7 +190,10 @@ class TooLarge(DispatcherError):
 
 
 class TemplateTooLarge(DispatcherError):
-    """The template is too large."""
+    """The template is too large.
+
+    Make the manifest smaller; `limit` is in bytes.
+    """
 
     status = 413
     slug = "template-too-large"
@@ -316,6 +328,9 @@ class UpgradeRequired(DispatcherError):
 
 
 class NoTemplate(Unprocessable):
-    """The agent needs the manifest of a template that is not known."""
+    """The agent needs the manifest of a template that is not known.
+
+    Store it with PUT /api/v1/templates/{name}, or send it in `templateManifest`.
+    """
 
     slug = "no-template"

@@ -272,10 +272,10 @@ def test_budgets_that_no_longer_count_are_deleted(conn: Connection, attempt: Att
     ensure_admin(conn, RIGHT)
     attempt(password=RIGHT)
     attempt(0, "nobody")
-    assert login.prune_failures(conn, 100) == 0
+    assert login_budgets.prune(conn, 100) == 0
     conn.execute("update login_budgets set last_at = now() - interval '25 hours'")
 
-    login.prune_failures(conn, 100)
+    login_budgets.prune(conn, 100)
 
     left = conn.execute("select budget, subject from login_budgets").fetchall()
     assert left == [("pair", f"{HERE} admin")]

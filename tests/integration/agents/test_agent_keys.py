@@ -6,14 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from dispatcher.access.roles import Operator, Role
-from dispatcher.agents import agent_keys, registry
+from dispatcher.agents import agent_keys, connections, registry
 from dispatcher.agents.connections import Origin
-from dispatcher.commands import claims, reconnection
+from dispatcher.commands import claims
 from dispatcher.errors import Conflict
 from dispatcher.platform.database import Connection, open_connection
 from dispatcher.protocol.handshake import Handshake
 from tests.fakes import FakeGateway
-from tests.rows import create_agent, put
+from tests.rows import create_agent, put, waits_for_lock
 
 ADMIN = Operator(username="admin", role=Role.ADMIN)
 
@@ -36,14 +36,6 @@ def test_of_two_requests_at_once_only_one_gets_the_second_key(database_url: str,
 
         with pytest.raises(Conflict):
             other.result()
-
-
-def waits_for_lock(conn: Connection, other: Connection) -> bool:
-    """Tell whether another session waits for a lock."""
-    row = conn.execute(
-        "select wait_event_type = 'Lock' from pg_stat_activity where pid = %s", (other.info.backend_pid,)
-    ).fetchone()
-    return row is not None and row[0] is True
 
 
 def test_a_wrong_key_takes_as_long_for_an_agent_that_exists_as_for_one_that_does_not(conn: Connection) -> None:
@@ -69,7 +61,7 @@ def test_a_worker_that_is_posting_loses_its_lease_with_the_agents_rights(conn: C
     create_agent(conn)
     key, _ = agent_keys.issue(conn, "a1", ADMIN)
     origin = Origin(key_id=str(key.key_id))
-    reconnection.record_connection(conn, FakeGateway(), "a1", "c1", handshake=Handshake(), origin=origin)
+    connections.open_connection(conn, FakeGateway(), "a1", "c1", handshake=Handshake(), origin=origin)
     conn.execute("update agents set live = true")
     put(conn, "k1")
     claim = claims.claim(conn, "a1")

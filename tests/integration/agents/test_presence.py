@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dispatcher.access.roles import Operator, Role
-from dispatcher.agents import presence, registry
+from dispatcher.agents import connections, registry
 from dispatcher.agents.presence import IDLE_SECONDS
 from dispatcher.commands.delivery import deliver
 from dispatcher.commands.sweep import sweep
@@ -69,7 +69,7 @@ def test_a_disconnect_of_the_current_connection_takes_its_agent_offline(conn: Co
     """After that its queue waits."""
     connect_new_agent(conn)
 
-    presence.record_disconnect(conn, "a1", "c1")
+    connections.forget(conn, "a1", "c1")
 
     assert presence_of(conn) == "offline"
 
@@ -82,7 +82,7 @@ def test_a_late_disconnect_of_the_older_connection_does_not_change_the_newer_one
     gateway = FakeGateway()
 
     for _ in range(2):
-        presence.record_disconnect(conn, "a1", "c1")
+        connections.forget(conn, "a1", "c1")
     deliver(conn, gateway, "a1", plenty)
 
     assert presence_of(conn) == "online"
@@ -124,14 +124,16 @@ def test_a_heartbeat_over_any_other_connection_does_not_make_it_current(conn: Co
     """I8: not a closed one, not an older one while the newer one is offline, not one of a deleted agent."""
     connect_new_agent(conn)
     if end == "closed":
-        presence.record_disconnect(conn, "a1", "c1")
+        connections.forget(conn, "a1", "c1")
     elif end == "superseded":
         connect(conn, connection_id="c2")
-        presence.record_disconnect(conn, "a1", "c2")
+        connections.forget(conn, "a1", "c2")
     else:
         registry.delete(conn, FakeGateway(), "a1", Operator(username="admin", role=Role.ADMIN))
 
-    moved = say(conn, "heartbeat")
+    silent_for(conn, 3600)
 
-    assert not moved
+    say(conn, "heartbeat")
+
+    assert conn.execute("select now() - last_seen_at > interval '59 minutes' from agents").fetchone() == (True,)
     assert current_connection(conn) is None

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import psycopg
 import pytest
 
-from dispatcher.commands import cancellation, claims, delivery
-from dispatcher.commands.claims import ACK_SECONDS, LEASE_SECONDS, Claim
+from dispatcher.commands import cancellation, claims, command_records, delivery
+from dispatcher.commands.claims import FIRST_ACK_SECONDS, LEASE_SECONDS, Claim
 from dispatcher.commands.delivery import Delivered, deliver
 from dispatcher.commands.sweep import sweep
 from dispatcher.platform.database import Connection, open_connection
@@ -20,6 +20,9 @@ from dispatcher.protocol.frames import MESSAGE_BYTES
 from dispatcher.protocol.handshake import DeliveryMode
 from tests.fakes import FakeGateway, plenty
 from tests.rows import connect, connect_new_agent, create_agent, current_connection, find, put, statuses
+
+LARGE = json.dumps("x" * (MESSAGE_BYTES // 2))
+"""A payload that leaves no room for a second one of its size in a message."""
 
 
 def reconnecting(database_url: str) -> Callable[[str], None]:
@@ -30,9 +33,15 @@ def reconnecting(database_url: str) -> Callable[[str], None]:
         if not done:
             done.append(True)
             with open_connection(database_url) as other:
-                connect(other, connection_id="c2", window=10)
+                connect(other, connection_id="c2")
 
     return reconnect
+
+
+def use_clock(monkeypatch: pytest.MonkeyPatch, monotonic: Callable[[], float]) -> None:
+    """Let claims and deliveries read another clock."""
+    for module in (claims, delivery):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=monotonic))
 
 
 def test_a_row_of_plain_sql_is_delivered_once_its_agent_connects(conn: Connection) -> None:
@@ -117,7 +126,7 @@ def test_a_batch_is_split_by_its_bytes(conn: Connection, character: str) -> None
 
 def test_a_row_that_is_too_large_for_a_frame_fails_without_a_post(conn: Connection) -> None:
     """1009: the limit counts bytes, not characters."""
-    connect_new_agent(conn, window=10)
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
     put(conn, "k1", payload=json.dumps("é" * (MESSAGE_BYTES // 2), ensure_ascii=False))
     put(conn, "k2")
     gateway = FakeGateway()
@@ -146,7 +155,7 @@ def test_a_throttled_post_pauses_the_whole_queue_and_closes_no_connection(conn: 
 
 @pytest.mark.parametrize("mode", [DeliveryMode.ACKNOWLEDGING, DeliveryMode.BATCHING])
 def test_a_refused_post_is_not_repeated_in_the_same_call(conn: Connection, mode: DeliveryMode) -> None:
-    """429, I3: otherwise one call would use up all attempts."""
+    """429, I3: what was refused reached nobody and costs no attempt."""
     connect_new_agent(conn, mode=mode, window=10)
     put(conn, "k1")
     put(conn, "k2")
@@ -158,14 +167,14 @@ def test_a_refused_post_is_not_repeated_in_the_same_call(conn: Connection, mode:
     attempts = conn.execute("select attempt, status from agent_commands order by seq").fetchall()
     assert len(posts) == 1
     assert done.sent == 0
-    assert attempts == [(1, "pending"), (1, "pending")]
+    assert attempts == [(0, "pending"), (0, "pending")]
 
 
 def test_a_command_that_can_never_be_sent_fails_and_does_not_delay_others(conn: Connection) -> None:
     """A 413 concerns one message only."""
-    connect_new_agent(conn, window=10)
-    put(conn, "k1")
-    put(conn, "k2")
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
+    put(conn, "k1", payload=LARGE)
+    put(conn, "k2", payload=LARGE)
     gateway = FakeGateway(outcomes=[Posted.TOO_LARGE])
 
     deliver(conn, gateway, "a1", plenty)
@@ -176,9 +185,9 @@ def test_a_command_that_can_never_be_sent_fails_and_does_not_delay_others(conn: 
 
 def test_nothing_overtakes_a_command_whose_post_got_no_answer(conn: Connection) -> None:
     """It may have arrived and waits for its ack; the commands behind it return to the queue and wait too."""
-    connect_new_agent(conn, window=10)
-    put(conn, "k1")
-    put(conn, "k2")
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
+    put(conn, "k1", payload=LARGE)
+    put(conn, "k2", payload=LARGE)
     gateway = FakeGateway(outcomes=[Posted.UNKNOWN])
 
     deliver(conn, gateway, "a1", plenty)
@@ -191,7 +200,7 @@ def test_nothing_overtakes_a_command_whose_post_got_no_answer(conn: Connection) 
 
 def test_no_transaction_is_open_while_a_post_is_under_way(conn: Connection, database_url: str) -> None:
     """I13: other connections see the committed claim meanwhile."""
-    connect_new_agent(conn, window=10)
+    connect_new_agent(conn)
     put(conn, "k1")
     seen: list[object] = []
 
@@ -206,34 +215,41 @@ def test_no_transaction_is_open_while_a_post_is_under_way(conn: Connection, data
 
 def test_a_gone_connection_is_forgotten_and_its_replacement_is_not(conn: Connection, database_url: str) -> None:
     """The 410 is about the connection that was tried."""
-    connect_new_agent(conn, window=10)
+    connect_new_agent(conn)
     put(conn, "k1")
     gateway = FakeGateway(outcomes=[Posted.GONE], before_post=reconnecting(database_url))
 
     deliver(conn, gateway, "a1", plenty)
+    current = current_connection(conn)
+    deliver(conn, gateway, "a1", plenty)  # as the flush of the new connection does
 
-    assert current_connection(conn) == "c2"
+    still_open = conn.execute("select connection_id from agent_connections where closed_at is null").fetchall()
+    assert current == "c2"
     assert gateway.connection_ids == ["c2"]
-    assert conn.execute("select connection_id from agent_connections").fetchall() == [("c2",)]
+    assert still_open == [("c2",)]
 
 
 def test_a_worker_whose_agent_reconnects_posts_nothing_more(conn: Connection, database_url: str) -> None:
     """I14: the rest of its claim is pending again, and may be cancelled meanwhile."""
-    connect_new_agent(conn, window=10)
-    put(conn, "k1")
-    put(conn, "k2")
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
+    put(conn, "k1", payload=LARGE)
+    put(conn, "k2", payload=LARGE)
 
     def reconnect_and_cancel(_frame: str) -> None:
         gateway.before_post = None
         with open_connection(database_url) as other:
-            connect(other, connection_id="c2", window=10)
+            connect(other, connection_id="c2", mode=DeliveryMode.BATCHING, window=10)
             cancellation.request_cancel(other, "k2", "ann")
 
     gateway = FakeGateway(before_post=reconnect_and_cancel)
 
     deliver(conn, gateway, "a1", plenty)
 
-    posted = list(zip(gateway.connection_ids, gateway.command_ids, strict=True))
+    posted = [
+        (connection_id, command["commandId"])
+        for connection_id, frame in gateway.frames
+        for command in json.loads(frame).get("commands", ())  # a request to stop k2 may be among the frames
+    ]
     assert posted == [("c1", "k1"), ("c2", "k1")]
     assert statuses(conn) == {"k1": "sent", "k2": "cancelled"}
 
@@ -242,12 +258,12 @@ def test_a_command_that_expires_during_a_slow_post_is_not_posted(
     conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """I14: it was claimed in time; the next sweep expires it."""
-    connect_new_agent(conn, window=10)
-    put(conn, "k1")
-    put(conn, "k2")
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
+    put(conn, "k1", payload=LARGE)
+    put(conn, "k2", payload=LARGE)
     conn.execute("update agent_commands set deliver_by = clock_timestamp() + interval '7 s' where command_id = 'k2'")
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(delivery, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    use_clock(monkeypatch, lambda: clock.now)
 
     def take_eight_seconds(_frame: str) -> None:
         clock.now += 8
@@ -264,12 +280,12 @@ def test_a_command_that_expires_during_a_slow_post_is_not_posted(
 
 
 def test_a_worker_stops_posting_before_its_lease_ends(conn: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise two workers would post to one agent; what was not posted is claimed again."""
-    connect_new_agent(conn, window=10)
-    put(conn, "k1")
-    put(conn, "k2")
+    """Otherwise two workers would post to one agent; what was not posted is claimed again, with the same attempt."""
+    connect_new_agent(conn, mode=DeliveryMode.UNACKNOWLEDGED, window=10)
+    put(conn, "k1", session_id="s1")
+    put(conn, "k2", session_id="s2")
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(delivery, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    use_clock(monkeypatch, lambda: clock.now)
     attempts: list[dict[str, int]] = []
 
     def take_long(_frame: str) -> None:
@@ -281,19 +297,19 @@ def test_a_worker_stops_posting_before_its_lease_ends(conn: Connection, monkeypa
     deliver(conn, gateway, "a1", plenty)
 
     assert gateway.command_ids == ["k1", "k2"]
-    assert attempts == [{"k1": 1, "k2": 1}, {"k1": 1, "k2": 2}]
+    assert attempts == [{"k1": 1, "k2": 0}, {"k1": 1, "k2": 1}]
 
 
-@pytest.mark.parametrize("seconds", [LEASE_SECONDS, ACK_SECONDS])
+@pytest.mark.parametrize("seconds", [LEASE_SECONDS, FIRST_ACK_SECONDS])
 def test_a_command_that_was_claimed_too_long_ago_is_not_posted(
     conn: Connection, monkeypatch: pytest.MonkeyPatch, seconds: int
 ) -> None:
-    """I3: the function was frozen; meanwhile another worker may have posted the command with a larger attempt."""
+    """I3: the function was frozen; meanwhile another worker may have posted the command.  The attempt did not count."""
     connect_new_agent(conn)
     put(conn, "k1")
     stood_still = 0
     claim = claims.claim
-    monkeypatch.setattr(delivery, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + stood_still))
+    use_clock(monkeypatch, lambda: time.monotonic() + stood_still)
 
     def claim_and_stand_still(conn: Connection, agent_id: str) -> Claim | None:
         nonlocal stood_still
@@ -307,13 +323,14 @@ def test_a_command_that_was_claimed_too_long_ago_is_not_posted(
 
     deliver(conn, gateway, "a1", plenty)
 
-    assert posted == [2]
-    assert statuses(conn) == {"k1": "sent"}
+    history = [(entry.to_status, entry.attempt) for entry in command_records.history(conn, "k1", None)]
+    assert posted == [1]
+    assert history == [("pending", 0), ("sent", 1), ("pending", 0), ("sent", 1)]
 
 
 def test_nothing_is_claimed_when_no_time_is_left_to_post_it(conn: Connection) -> None:
     """A function that is about to end uses no attempt."""
-    connect_new_agent(conn, window=10)
+    connect_new_agent(conn)
     put(conn, "k1")
 
     done = deliver(conn, FakeGateway(), "a1", lambda: delivery.POST_SECONDS)
@@ -326,7 +343,7 @@ def test_a_command_submitted_while_the_lease_is_held_is_delivered_by_the_holder(
     conn: Connection, database_url: str
 ) -> None:
     """No lost wake-up: a worker that finds the lease held relies on its holder."""
-    connect_new_agent(conn, window=10)
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
     put(conn, "k1")
     refused: list[object] = []
 
@@ -341,14 +358,20 @@ def test_a_command_submitted_while_the_lease_is_held_is_delivered_by_the_holder(
     deliver(conn, gateway, "a1", plenty)
 
     assert refused == [None]
-    assert gateway.command_ids == ["k1", "k2"]
+    assert [message["commands"][0]["commandId"] for message in gateway.messages] == ["k1", "k2"]
 
 
-def test_many_deliverers_at_once_send_each_command_once_and_in_order(conn: Connection, database_url: str) -> None:
-    """Ten threads, one agent, one lease."""
-    connect_new_agent(conn, window=100)
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [(DeliveryMode.ACKNOWLEDGING, 1), (DeliveryMode.UNACKNOWLEDGED, 60), (DeliveryMode.BATCHING, 7)],
+)
+def test_many_deliverers_at_once_send_each_command_once_and_in_order(
+    conn: Connection, database_url: str, mode: DeliveryMode, expected: int
+) -> None:
+    """Ten threads, one agent: as many commands as may be in flight at once."""
+    connect_new_agent(conn, mode=mode, window=7 if mode is DeliveryMode.BATCHING else 1)
     for number in range(60):
-        put(conn, f"k{number:02}")
+        put(conn, f"k{number:02}", session_id=f"s{number:02}")
     gateway = FakeGateway()
     barrier = threading.Barrier(10)
 
@@ -360,8 +383,8 @@ def test_many_deliverers_at_once_send_each_command_once_and_in_order(conn: Conne
     with ThreadPoolExecutor(10) as pool:
         sent = list(pool.map(work, range(10)))
 
-    assert sum(sent) == 60
-    assert gateway.command_ids == [f"k{number:02}" for number in range(60)]
+    assert sum(sent) == expected
+    assert gateway.command_ids == [f"k{number:02}" for number in range(expected)]
 
 
 def test_delivery_does_not_retry_a_locked_row_for_ever(conn: Connection, database_url: str) -> None:

@@ -97,14 +97,14 @@ SITUATIONS: list[tuple[str, dict[str, Any], str, str, str]] = [
         },
         "update agents set connection_id = null",
         "executing",
-        f".* It was asked to cancel. The agent has been offline since {MOMENT}.",
+        f".* A cancel was requested; the agent's protocol has no way to tell it. The agent has been offline since {MOMENT}.",
     ),
     (
         "sent",
         {"attempt": 1, "cancel_requested_at": "2026-01-01"},
         "update agents set connection_id = null",
         "waiting-for-ack",
-        f".* It was asked to cancel. The agent has been offline since {MOMENT}.",
+        f".* A cancel was requested; the agent's protocol has no way to tell it. The agent has been offline since {MOMENT}.",
     ),
     (
         "failed",

@@ -2,15 +2,17 @@
 
 from dataclasses import dataclass
 
+import pytest
+
 from dispatcher.agents import connections
 from dispatcher.agents.connections import Origin
-from dispatcher.commands import flush
+from dispatcher.commands import claims, flush
 from dispatcher.commands.delivery import Delivered, deliver
 from dispatcher.commands.flush import FlushRequest
-from dispatcher.commands.reconnection import record_connection
+from dispatcher.commands.sweep import sweep
 from dispatcher.platform.database import Connection
 from dispatcher.platform.gateway import Posted
-from dispatcher.protocol.handshake import Handshake
+from dispatcher.protocol.handshake import DeliveryMode, Handshake
 from tests.fakes import FakeGateway, plenty
 from tests.rows import connect, connect_new_agent, create_agent, put, say, statuses
 
@@ -37,11 +39,16 @@ class SlowGateway(FakeGateway):
         return FakeGateway.post(self, connection_id, frame)
 
 
-def record(conn: Connection, gateway: FakeGateway, connection_id: str = "c1") -> FlushRequest:
+def record(
+    conn: Connection, gateway: FakeGateway, connection_id: str = "c1", *, mode: DeliveryMode | None = None
+) -> FlushRequest:
     """Record a connection whose handshake is not over."""
-    request = record_connection(conn, gateway, "a1", connection_id, handshake=Handshake(), origin=Origin())
-    assert request is not None
-    return request
+    opened = connections.open_connection(
+        conn, gateway, "a1", connection_id, handshake=Handshake(mode=mode), origin=Origin()
+    )
+    assert opened is not None
+    welcome = opened.mode is DeliveryMode.BATCHING
+    return FlushRequest(agent_id="a1", connection_id=connection_id, epoch=opened.epoch, welcome=welcome)
 
 
 def test_flush_waits_until_the_handshake_is_over_and_then_delivers(conn: Connection) -> None:
@@ -114,7 +121,7 @@ def test_a_doubled_connect_event_records_one_connection(conn: Connection) -> Non
     connect_new_agent(conn)
     gateway = FakeGateway()
     again = record(conn, gateway)
-    connections.mark_live(conn, "a1", again.epoch)
+    claims.claim_live(conn, "a1", again.epoch)
     put(conn, "k1")
     deliver(conn, FakeGateway(), "a1", plenty)
 
@@ -129,6 +136,69 @@ def test_a_late_flush_does_not_mark_the_newer_connection_as_live(conn: Connectio
     connect_new_agent(conn)
     record(conn, FakeGateway(), "c2")
 
-    connections.mark_live(conn, "a1", 1)
+    claims.claim_live(conn, "a1", 1)
 
     assert conn.execute("select live, epoch from agents").fetchone() == (False, 2)
+
+
+def test_an_agent_of_protocol_2_gets_a_welcome_first(conn: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rhythm, and how it reconnects; then its queue."""
+    monkeypatch.setenv("HEARTBEAT_SECONDS", "7")
+    create_agent(conn)
+    put(conn, "k1")
+    request = record(conn, FakeGateway(), mode=DeliveryMode.BATCHING)
+    gateway = FakeGateway(outcomes=[Posted.GONE, Posted.REFUSED])
+
+    before = deliver(conn, gateway, "a1", plenty).claimed
+    flush.flush(conn, gateway, request, plenty)
+
+    welcome, commands = gateway.messages
+    assert before == 0
+    assert welcome == {
+        "type": "welcome",
+        "epoch": 1,
+        "heartbeatSeconds": 7,
+        "moveAfterSeconds": 6300,
+        "reconnect": {"minSeconds": 1, "spreadSeconds": 30},
+    }
+    assert [command["commandId"] for command in commands["commands"]] == ["k1"]
+
+
+def test_a_welcome_that_is_lost_with_its_flush_is_sent_by_the_sweep(conn: Connection) -> None:
+    """Before the first command, by another flush."""
+    create_agent(conn)
+    record(conn, FakeGateway(), mode=DeliveryMode.BATCHING)
+    put(conn, "k1")
+    conn.execute("update agents set connected_at = now() - interval '11 seconds'")
+    gateway = FakeGateway()
+    invoked: list[FlushRequest] = []
+
+    sweep(conn, gateway, deadline=plenty, hand_over=invoked.append)
+    for request in invoked:
+        flush.flush(conn, gateway, request, plenty)
+
+    assert [message["type"] for message in gateway.messages] == ["welcome", "commands"]
+
+
+def test_an_agent_of_the_first_protocol_gets_no_welcome(conn: Connection) -> None:
+    """Both of StreamSpace's agents drop what they do not know."""
+    create_agent(conn)
+    gateway = FakeGateway()
+
+    flush.flush(conn, gateway, record(conn, FakeGateway()), plenty)
+
+    assert gateway.frames == []
+
+
+def test_the_agents_of_a_list_are_flushed_while_there_is_time(conn: Connection) -> None:
+    """The sweep does the rest."""
+    for number in range(3):
+        connect_new_agent(conn, f"a{number}", f"c{number}")
+        put(conn, f"k{number}", f"a{number}")
+    left = iter([60.0, 60.0, 60.0, 60.0, 60.0, 60.0, *[10.0] * 9])
+    gateway = FakeGateway()
+
+    delivered = flush.flush_agents(conn, gateway, ["a0", "unknown", "a1", "a2"], lambda: next(left))
+
+    assert 0 < delivered.sent < 3
+    assert gateway.connection_ids == ["c0", "c1"][: delivered.sent]

@@ -3,15 +3,15 @@
 import json
 import socket
 from collections.abc import Iterator
-from typing import Any
 
-import boto3
 import pytest
-from botocore.awsrequest import AWSResponse
-from moto import mock_aws
+from pytest_httpserver import HTTPServer
 
-from dispatcher.commands import flush
-from dispatcher.commands.flush import INVOKE_CONNECT_SECONDS, INVOKE_READ_SECONDS, FlushRequest, invoke_flush
+from dispatcher.commands.flush import FlushRequest, invoke_flush, invoke_flush_of
+from dispatcher.platform import lambda_api
+
+REQUEST = FlushRequest(agent_id="a1", connection_id="c1", epoch=1, welcome=True)
+PATH = "/2015-03-31/functions/acd-flush/invocations"
 
 
 @pytest.fixture(autouse=True)
@@ -24,9 +24,9 @@ def _credentials(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "FLUSH_FUNCTION": "acd-flush",
     }.items():
         monkeypatch.setenv(name, value)
-    flush._lambda_client.cache_clear()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    lambda_api._client.cache_clear()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
     yield
-    flush._lambda_client.cache_clear()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    lambda_api._client.cache_clear()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
 def refusals(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -34,55 +34,56 @@ def refusals(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [vars(record)["reason"] for record in caplog.records if record.getMessage() == "Flush not invoked"]
 
 
-@mock_aws()
-def test_a_missing_flush_function_is_logged_and_raises_no_error(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("status", [404, 429, 500])
+def test_a_refused_invocation_is_logged_and_raises_no_error(
+    httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
     """The sweep delivers instead."""
-    invoke_flush(FlushRequest(agent_id="a1", connection_id="c1", epoch=1))
+    httpserver.expect_request(PATH, method="POST").respond_with_data(status=status)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", httpserver.url_for(""))
 
-    assert refusals(caplog) == ["ResourceNotFoundException"]
+    invoke_flush(REQUEST)
+
+    assert refusals(caplog) == [f"HTTP {status}"]
 
 
-@mock_aws(config={"lambda": {"use_docker": False}})
-def test_flush_is_invoked_asynchronously_with_its_event(caplog: pytest.LogCaptureFixture) -> None:
+def test_flush_is_invoked_asynchronously_with_its_event(
+    httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """202 is Lambda's answer to an asynchronous invocation; a synchronous one would delay the handshake."""
-    iam = boto3.client("iam")
-    role = iam.create_role(RoleName="flush", AssumeRolePolicyDocument=json.dumps({"Statement": []}))["Role"]["Arn"]
-    boto3.client("lambda").create_function(
-        FunctionName="acd-flush",
-        Role=role,
-        Code={"ZipFile": b"any"},
-        Runtime="python3.13",
-        Handler="app.handler",
-    )
-    answers: list[tuple[int, bytes]] = []
+    httpserver.expect_request(PATH, method="POST").respond_with_data(status=202)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", httpserver.url_for(""))
 
-    def note(http_response: AWSResponse, parsed: dict[str, Any], **_: object) -> None:
-        answers.append((http_response.status_code, parsed["Payload"].read()))
+    invoke_flush(REQUEST)
+    invoke_flush_of(["a1", "a2"])
 
-    flush._lambda_client().meta.events.register(  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-        "after-call.lambda.Invoke", note
-    )
-    request = FlushRequest(agent_id="a1", connection_id="c1", epoch=1)
-
-    invoke_flush(request)
-
+    requests = [request for request, _ in httpserver.log]
     assert refusals(caplog) == []
-    assert answers == [(202, json.dumps(request.as_event()).encode())]  # moto's function answers with its event
+    assert [json.loads(request.data) for request in requests] == [REQUEST.as_event(), {"agentIds": ["a1", "a2"]}]
+    assert {request.headers["X-Amz-Invocation-Type"] for request in requests} == {"Event"}
+    assert all("/lambda/aws4_request" in request.headers["Authorization"] for request in requests)
+
+
+def test_the_event_of_an_older_version_is_understood() -> None:
+    """During an update an older function may have sent it."""
+    event = {"agentId": "a1", "connectionId": "c1", "epoch": 1}
+
+    assert FlushRequest.from_event(event) == FlushRequest(agent_id="a1", connection_id="c1", epoch=1, welcome=False)
 
 
 def test_a_lambda_api_that_does_not_answer_is_tried_only_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An agent waits 10 s for its handshake, so the timeouts are short and there is no retry."""
-    assert INVOKE_CONNECT_SECONDS + INVOKE_READ_SECONDS <= 3
-    monkeypatch.setattr(flush, "INVOKE_READ_SECONDS", 0.2)
+    assert lambda_api.CONNECT_SECONDS + lambda_api.READ_SECONDS <= 3
+    monkeypatch.setattr(lambda_api, "READ_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", f"http://127.0.0.1:{silent.getsockname()[1]}")
 
-        invoke_flush(FlushRequest(agent_id="a1", connection_id="c1", epoch=1))
+        invoke_flush(REQUEST)
 
         silent.settimeout(0)
         silent.accept()[0].close()
         with pytest.raises(BlockingIOError):
             silent.accept()
-    assert refusals(caplog) == ["ReadTimeoutError"]
+    assert refusals(caplog) == ["TimeoutError"]

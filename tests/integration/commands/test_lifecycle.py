@@ -1,24 +1,37 @@
 """The life of a command: the SQL and TRANSITIONS agree for every move and every status."""
 
+import json
 from collections.abc import Callable
-from itertools import product
+from itertools import pairwise, product
+from typing import Any
 
 import pytest
 
-from dispatcher.commands import cancellation, claims, deadlines, redelivery, settlement
+from dispatcher.access.roles import Operator, Role
+from dispatcher.agents import registry
+from dispatcher.commands import cancellation, claims, deadlines, redelivery
 from dispatcher.commands.claims import Claim, Outcome
 from dispatcher.commands.delivery import deliver
-from dispatcher.commands.lifecycle import ALIVE, ENDED, TRANSITIONS, Move, Status
-from dispatcher.commands.settlement import Reporter
+from dispatcher.commands.lifecycle import ALIVE, ENDED, GUESSED, TRANSITIONS, Move, Status
 from dispatcher.platform.database import Connection
 from dispatcher.protocol.frames import ClaimedCommand
 from dispatcher.protocol.handshake import DeliveryMode
 from tests.fakes import FakeGateway, plenty
-from tests.rows import connect_new_agent, create_agent, find, put, say
+from tests.rows import PAST, connect, connect_new_agent, create_agent, find, put, receive, report, report_of, say
 
-ME = Reporter(agent_id="a1", epoch=1)
-CLAIMED = ClaimedCommand(command_id="k1", attempt=1, frame="", seconds_left=None)
-CLAIM = Claim(agent_id="a1", token="0" * 32, connection_id="c1", epoch=1, mode=DeliveryMode.BATCHING, commands=())
+ADMIN = Operator(username="ann", role=Role.ADMIN)
+CLAIMED = ClaimedCommand(command_id="k1", attempt=1, moves=0, frame="", seconds_left=None)
+CLAIM = Claim(
+    agent_id="a1",
+    token="0" * 32,
+    begun=0.0,
+    connection_id="c1",
+    epoch=1,
+    mode=DeliveryMode.BATCHING,
+    refusals=0,
+    commands=(),
+    stops=(),
+)
 
 
 def _claim(conn: Connection) -> None:
@@ -26,7 +39,7 @@ def _claim(conn: Connection) -> None:
 
 
 def _release(conn: Connection) -> None:
-    claims.release(conn, CLAIM, Outcome(unsent=[CLAIMED], unsent_cause="given back"))
+    claims.release(conn, CLAIM, Outcome(unsent=[CLAIMED], unsent_cause="given back"), look_again=False)
 
 
 def _bury(conn: Connection) -> None:
@@ -47,74 +60,178 @@ def _time_out(conn: Connection) -> None:
     deadlines.time_out(conn, 10)
 
 
+def _acknowledge(conn: Connection) -> None:
+    report(conn, report_of("ack"))
+
+
+def _complete(conn: Connection) -> None:
+    report(conn, report_of("complete"))
+
+
+def _fail(conn: Connection) -> None:
+    report(conn, report_of("failed", error="no"))
+
+
+def _acknowledge_and_complete(conn: Connection) -> None:
+    report(conn, report_of("ack"), report_of("complete"))
+
+
+def _acknowledge_and_fail(conn: Connection) -> None:
+    report(conn, report_of("ack"), report_of("failed", error="no"))
+
+
+def _request_cancel(conn: Connection) -> None:
+    cancellation.request_cancel(conn, "k1", "operator")
+
+
 def _confirm_cancel(conn: Connection) -> None:
     conn.execute("update agent_commands set cancel_requested_at = now()")
-    settlement.confirm_cancel(conn, ME, "k1", attempt=1)
+    report(conn, report_of("cancelled"))
 
 
-MOVES: dict[Move, Callable[[Connection], object]] = {
-    Move.CLAIM: _claim,
-    Move.RELEASE: _release,
-    Move.ACKNOWLEDGE: lambda conn: settlement.acknowledge(conn, ME, [("k1", 1)]),
-    Move.RETRY: lambda conn: settlement.retry(conn, ME, "k1", "busy", attempt=1),
-    Move.COMPLETE: lambda conn: settlement.complete(conn, ME, [("k1", None)]),
-    Move.FAIL: lambda conn: settlement.fail(conn, ME, "k1", "no", attempt=1),
-    Move.EXPIRE: _expire,
-    Move.CANCEL: lambda conn: cancellation.request_cancel(conn, "k1", "operator"),
-    Move.CONFIRM_CANCEL: _confirm_cancel,
-    Move.DEAD_LETTER: _bury,
-    Move.TIME_OUT: _time_out,
-}
+def _cancel(conn: Connection) -> None:
+    registry.delete(conn, FakeGateway(), "a1", ADMIN)
 
 
-@pytest.mark.parametrize(("move", "status"), list(product(Move, Status)))
-def test_a_move_is_made_only_from_its_source_statuses(conn: Connection, move: Move, status: Status) -> None:
-    """Each pair is tried on a real row; the history gets exactly one row, which is not marked as made by hand."""
-    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=5)
-    put(conn, "k1", status=status, attempt=1, max_attempts=3, epoch=1)
+def _report_retryable(conn: Connection) -> None:
+    report(conn, report_of("failed", error="busy", retryable=True))
 
-    MOVES[move](conn)
 
-    transition = TRANSITIONS[move]
-    moved = status in transition.sources
-    expected = transition.target if moved else status
-    assert find(conn).status == expected
-    history = conn.execute("select from_status, to_status, by_hand from command_history order by history_id").fetchall()
-    assert history == [(None, status, False), *([(status, expected, False)] if moved else [])]
+def _resume(conn: Connection, *running: dict[str, Any]) -> None:
+    connect(conn, connection_id="c2", mode=DeliveryMode.BATCHING, window=5)
+    receive(conn, "a1", "c2", json.dumps({"type": "resume", "running": running}))
+
+
+def _lose(conn: Connection) -> None:
+    _resume(conn)
+
+
+def _lose_and_redeliver(conn: Connection) -> None:
+    conn.execute("update agent_commands set redeliver_after_ack = true")
+    _resume(conn)
+
+
+def _lose_a_cancelled_one(conn: Connection) -> None:
+    conn.execute("update agent_commands set cancel_requested_at = now() where status = 'acknowledged'")
+    _resume(conn)
+
+
+def _name_as_running(conn: Connection) -> None:
+    _resume(conn, {"commandId": "k1", "attempt": 1})
 
 
 def _fail_as_unsendable(conn: Connection) -> None:
-    claims.release(conn, CLAIM, Outcome(unsendable=[(CLAIMED, "too large")]))
+    claims.release(conn, CLAIM, Outcome(unsendable=[(CLAIMED, "too large")]), look_again=False)
 
 
-def _release_superseded(conn: Connection) -> None:
-    redelivery.return_superseded(conn, "a1", 2)
+def _reconnect(conn: Connection) -> None:
+    connect(conn, connection_id="c2")
 
 
-def _cancel_unacknowledged(conn: Connection) -> None:
-    conn.execute("update agent_commands set cancel_requested_at = now(), ack_deadline = now() - interval '1 s'")
+def _return_unacknowledged(conn: Connection) -> None:
+    conn.execute("update agent_commands set ack_deadline = now() - interval '1 s' where status = 'sent'")
     redelivery.return_unacknowledged(conn, 10)
 
 
-@pytest.mark.parametrize(
-    ("statement", "target"),
-    [
-        (_fail_as_unsendable, Status.FAILED),
-        (_release_superseded, Status.PENDING),
-        (_cancel_unacknowledged, Status.CANCELLED),
-    ],
-)
-def test_no_move_of_the_dispatcher_is_recorded_as_made_by_hand(
-    conn: Connection, statement: Callable[[Connection], None], target: Status
+def _cancel_unacknowledged(conn: Connection) -> None:
+    conn.execute("update agent_commands set cancel_requested_at = now()")
+    _return_unacknowledged(conn)
+
+
+def _end_orphans(conn: Connection) -> None:
+    conn.execute("update agents set deleted_at = now()")
+    deadlines.end_orphans(conn, 10)
+
+
+def _sources(move: Move) -> dict[Status, list[Status]]:
+    """Return the way of a command from each source of a move."""
+    return {source: [TRANSITIONS[move].target] for source in TRANSITIONS[move].sources}
+
+
+ACKNOWLEDGED, CANCELLED, FAILED = Status.ACKNOWLEDGED, Status.CANCELLED, Status.FAILED
+PENDING, SENT, TIMED_OUT = Status.PENDING, Status.SENT, Status.TIMED_OUT
+WORK: dict[Callable[[Connection], object], dict[Status, list[Status]]] = {
+    _claim: _sources(Move.CLAIM),
+    _release: _sources(Move.RELEASE),
+    _acknowledge: _sources(Move.ACKNOWLEDGE),
+    _complete: _sources(Move.COMPLETE),
+    _fail: _sources(Move.FAIL),
+    _expire: _sources(Move.EXPIRE),
+    _cancel: _sources(Move.CANCEL),
+    _confirm_cancel: _sources(Move.CONFIRM_CANCEL),
+    _bury: _sources(Move.DEAD_LETTER),
+    _time_out: _sources(Move.TIME_OUT),
+    # A retryable failure is a retry; of a command whose end was guessed it is the real end.
+    _report_retryable: {**_sources(Move.RETRY), **{guess: [FAILED] for guess in GUESSED}},
+    # The same moves made by other statements.
+    _request_cancel: {PENDING: [CANCELLED]},
+    _cancel_unacknowledged: {SENT: [CANCELLED]},
+    _end_orphans: {PENDING: [CANCELLED]},
+    _fail_as_unsendable: {SENT: [FAILED]},
+    _reconnect: {SENT: [PENDING]},
+    _return_unacknowledged: {SENT: [PENDING]},
+    # The reconnection before a resume returns what was not acknowledged.
+    _lose: {SENT: [PENDING], ACKNOWLEDGED: [TIMED_OUT]},
+    _lose_and_redeliver: {SENT: [PENDING], ACKNOWLEDGED: [PENDING]},
+    _lose_a_cancelled_one: {SENT: [PENDING], ACKNOWLEDGED: [CANCELLED]},
+    _name_as_running: {PENDING: [ACKNOWLEDGED], SENT: [PENDING, ACKNOWLEDGED]},
+    # One update, and one row of history for each transition.
+    _acknowledge_and_complete: {
+        **_sources(Move.COMPLETE),
+        **{source: [ACKNOWLEDGED, Status.COMPLETED] for source in (PENDING, SENT)},
+    },
+    _acknowledge_and_fail: {**_sources(Move.FAIL), **{source: [ACKNOWLEDGED, FAILED] for source in (PENDING, SENT)}},
+}
+
+
+@pytest.mark.parametrize(("work", "status"), list(product(WORK, Status)))
+def test_a_move_is_made_only_from_its_source_statuses(
+    conn: Connection, work: Callable[[Connection], object], status: Status
 ) -> None:
-    """Some moves have a second statement, which the test above does not use."""
-    connect_new_agent(conn)
-    put(conn, "k1", status="sent", attempt=1, epoch=1)
+    """Each pair is tried on a real row; the history has one row for each transition, none marked as made by hand."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=5)
+    put(conn, "k1", status=status, attempt=1, max_attempts=3, epoch=1)
 
-    statement(conn)
+    work(conn)
 
-    history = conn.execute("select from_status, to_status, by_hand from command_history order by history_id").fetchall()
-    assert history == [(None, "sent", False), ("sent", target, False)]
+    way = [status, *WORK[work].get(status, [])]
+    rows = conn.execute("select from_status, to_status, by_hand from command_history order by history_id").fetchall()
+    assert find(conn).status == way[-1]
+    assert rows == [(None, status, False), *((before, after, False) for before, after in pairwise(way))]
+
+
+def test_every_move_is_made_by_some_statement() -> None:
+    """And every transition that a statement makes is legal."""
+    legal = {(source, move.target) for move in TRANSITIONS.values() for source in move.sources}
+    made = {pair for ways in WORK.values() for source, way in ways.items() for pair in pairwise([source, *way])}
+
+    assert made == legal
+
+
+@pytest.mark.parametrize("kind", ["complete", "failed"])
+def test_an_end_that_the_agent_confirmed_is_final(conn: Connection, kind: str) -> None:
+    """I6: the agent itself said that it did not execute the command."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=5)
+    put(conn, "k1", status="acknowledged", attempt=1, epoch=1, cancel_requested_at=PAST)
+    report(conn, report_of("cancelled"))
+
+    moved = report(conn, report_of(kind, error="no"))
+
+    assert not moved
+    assert find(conn).status == "cancelled"
+
+
+@pytest.mark.parametrize("kind", ["complete", "failed"])
+@pytest.mark.parametrize("status", [*sorted(GUESSED)])
+def test_an_end_before_any_attempt_is_final(conn: Connection, status: Status, kind: str) -> None:
+    """I9: the agent was never sent the command, so it cannot have a result."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=5)
+    put(conn, "k1", status=status, attempt=0)
+
+    moved = report(conn, report_of(kind, error="no"))
+
+    assert not moved
+    assert find(conn).status == status
 
 
 @pytest.mark.parametrize("cause", [None, "an operator's reason"])

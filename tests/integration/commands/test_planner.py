@@ -10,7 +10,17 @@ from datetime import UTC, datetime
 import pytest
 
 from dispatcher.access.roles import Operator, Role
-from dispatcher.commands import cancellation, claims, command_records, deadlines, explanation, redelivery, submission
+from dispatcher.agents import registry
+from dispatcher.commands import (
+    cancellation,
+    claims,
+    command_records,
+    deadlines,
+    explanation,
+    loss_check,
+    redelivery,
+    submission,
+)
 from dispatcher.commands.command_lists import Filter, Position
 from dispatcher.commands.delivery import deliver
 from dispatcher.commands.lifecycle import Status
@@ -18,7 +28,7 @@ from dispatcher.commands.submission import NewCommand
 from dispatcher.commands.sweep import sweep
 from dispatcher.platform.database import Connection, open_connection
 from tests.fakes import FakeGateway, plenty
-from tests.rows import connect, connect_new_agent, create_agent, put, receive, say
+from tests.rows import connect, connect_new_agent, create_agent, put, receive, report, report_of, say
 
 BACKLOG = 30_000
 OPERATOR = Operator(username="ann", role=Role.ADMIN)
@@ -109,6 +119,19 @@ WORK: dict[str, Callable[[Connection], object]] = {
     ),
     "tell why": lambda conn: explanation.diagnostics(conn, "k1"),
     "come back": lambda conn: connect(conn, "a1", "c2"),
+    "cancel what was for a deleted agent": lambda conn: deadlines.end_orphans(conn, 1000),
+    "record figures": loss_check.record_figures,
+    "accept a list": lambda conn: submission.submit_list(
+        conn, [NewCommand(agent_id="a1", action="noop")] * 100, "k", OPERATOR
+    ),
+    "accept and claim": lambda conn: submission.submit(
+        conn, [NewCommand(agent_id="a1", action="noop", idempotency_key="k")], OPERATOR
+    ),
+    "heartbeat": lambda conn: say(conn, "heartbeat"),
+    "complete": lambda conn: say(conn, "complete", commandId="k1"),
+    "reports of many": lambda conn: report(conn, *(report_of("ack", f"k{number}") for number in range(100))),
+    "resume": lambda conn: receive(conn, "a1", "c1", '{"type": "resume", "running": []}'),
+    "delete the agent": lambda conn: registry.delete(conn, FakeGateway(), "a1", OPERATOR),
     "list": lambda conn: command_records.list_page(
         conn, scope=None, wanted=Filter(statuses=frozenset({Status.DEAD})), before=None, limit=20, most_bytes=10**6
     ),
@@ -137,7 +160,7 @@ def test_no_statement_reads_all_ended_commands_of_an_agent(past: Connection, wha
         Filter(statuses=frozenset({Status.PENDING})),
         Filter(statuses=frozenset({Status.COMPLETED, Status.PENDING})),
     ],
-    ids=str,
+    ids=["all", "agent", "session", "completed", "pending", "completed or pending"],
 )
 @pytest.mark.parametrize("before", [None, Position(at=datetime(2100, 1, 1, tzinfo=UTC), seq=1000)])
 def test_a_list_reads_no_more_than_its_page(past: Connection, filters: Filter, before: Position | None) -> None:
@@ -149,18 +172,56 @@ def test_a_list_reads_no_more_than_its_page(past: Connection, filters: Filter, b
     assert _rows_read_by(read, past) < 5000
 
 
-def _rows_read_by(work: Callable[[Connection], object], conn: Connection) -> int:
+@pytest.fixture(scope="module", params=["vacuum", "vacuum analyze"])
+def database_with_history(request: pytest.FixtureRequest, new_database: Databases) -> Iterator[str]:
+    """The URL of a table with a history of days, with and without statistics, and with something recent."""
+    with new_database() as url:
+        with open_connection(url) as conn:
+            for table in ("agent_commands", "command_history"):
+                conn.execute(f"alter table {table} set (autovacuum_enabled = off)".encode())
+            connect_new_agent(conn)
+            conn.execute(
+                """insert into command_history (command_id, from_status, to_status, attempt, cause, at)
+                   select 'old-' || n, 'sent', 'acknowledged', 1, 'old', now() - interval '9 days' + n * interval '1 second'
+                   from generate_series(1, %s) n""",
+                (BACKLOG,),
+            )
+            conn.execute(f"{request.param} command_history".encode())
+            put(conn, "k1")
+            conn.execute(
+                """insert into agent_commands (agent_id, action, status, completed_at)
+                   select 'a1', 'noop', 'completed', now() from generate_series(1, 100) n"""
+            )
+        yield url
+
+
+@pytest.mark.parametrize("check", ["lost_commands", "stuck_commands", "overdue_commands", "illegal_transitions"])
+def test_a_loss_check_does_not_read_the_history_of_days(database_with_history: str, check: str) -> None:
+    """It runs every five minutes and looks back for an hour."""
+    with open_connection(database_with_history) as conn:
+        assert _rows_read_by(lambda conn: loss_check.run(conn, check), conn, "command_history") < 5000
+
+
+@pytest.mark.parametrize("check", ["lost_commands", "stuck_commands", "overdue_commands", "illegal_transitions"])
+def test_a_loss_check_does_not_read_all_commands(backlog: Connection, past: Connection, check: str) -> None:
+    """Only those that are recent, or under way."""
+    for conn in (backlog, past):
+        with conn.transaction(force_rollback=True):
+            conn.execute("truncate command_history")
+            assert _rows_read_by(lambda conn: loss_check.run(conn, check), conn) < 5000
+
+
+def _rows_read_by(work: Callable[[Connection], object], conn: Connection, table: str = "agent_commands") -> int:
     """Roll back, because the tests share the table: its rows take seconds to insert."""
     with conn.transaction(force_rollback=True):
-        before = _rows_read(conn)
+        before = _rows_read(conn, table)
         work(conn)
-        return _rows_read(conn) - before
+        return _rows_read(conn, table) - before
 
 
-def _rows_read(conn: Connection) -> int:
+def _rows_read(conn: Connection, table: str) -> int:
     row = conn.execute(
-        """select seq_tup_read + coalesce(idx_tup_fetch, 0) from pg_stat_xact_user_tables
-           where relname = 'agent_commands'"""
+        "select seq_tup_read + coalesce(idx_tup_fetch, 0) from pg_stat_xact_user_tables where relname = %s", (table,)
     ).fetchone()
     assert row is not None
     rows: int = row[0]

@@ -1,11 +1,17 @@
 """Settlement: which reports move a command, and which change nothing."""
 
+import json
+from typing import Any
+
 import pytest
 
-from dispatcher.agents import presence
-from dispatcher.commands import deadlines
+from dispatcher.agents import connections
+from dispatcher.commands import command_records, deadlines
 from dispatcher.commands.delivery import deliver
+from dispatcher.commands.loss_check import check_for_loss
+from dispatcher.commands.sweep import sweep
 from dispatcher.platform.database import Connection
+from dispatcher.platform.gateway import Posted
 from dispatcher.protocol.handshake import DeliveryMode
 from tests.fakes import FakeGateway, plenty
 from tests.rows import (
@@ -17,6 +23,7 @@ from tests.rows import (
     find,
     move_into_past,
     put,
+    receive,
     report,
     report_of,
     say,
@@ -43,7 +50,9 @@ def test_a_report_of_an_old_attempt_settles_the_newer_one_only_if_it_is_a_result
     conn.execute("update agent_commands set status = 'pending', ack_deadline = null, cause = 'again'")
     deliver(conn, gateway, "a1", plenty)
 
-    report(conn, report_of("ack"), report_of("failed", error="no"), report_of("progress"))
+    for old in (report_of("ack"), report_of("failed", error="no"), report_of("progress"), report_of("cancelled")):
+        report(conn, old)
+    report(conn, report_of("ack"), report_of("failed", error="no"))
     after_old_reports = statuses(conn)
     report(conn, report_of("complete"))
 
@@ -51,12 +60,24 @@ def test_a_report_of_an_old_attempt_settles_the_newer_one_only_if_it_is_a_result
     assert statuses(conn) == {"k1": "completed"}
 
 
-def test_an_ack_over_a_forgotten_connection_does_not_stop_redelivery(conn: Connection) -> None:
+def test_an_ack_over_a_closed_connection_counts_for_the_attempt_that_went_over_it(conn: Connection) -> None:
+    """I7, I17: it may be settled after the $disconnect event; the epoch of the connection is still known."""
+    connect_new_agent(conn)
+    put(conn, "k1")
+    deliver(conn, FakeGateway(), "a1", plenty)
+    connections.forget(conn, "a1", "c1")
+
+    say(conn, "ack", commandId="k1")
+
+    assert statuses(conn) == {"k1": "acknowledged"}
+
+
+def test_an_ack_over_an_unknown_connection_does_not_stop_redelivery(conn: Connection) -> None:
     """I7: it is not known which attempt the ack means; a result counts."""
     connect_new_agent(conn)
     put(conn, "k1")
     deliver(conn, FakeGateway(), "a1", plenty)
-    presence.record_disconnect(conn, "a1", "c1")
+    conn.execute("delete from agent_connections")
 
     say(conn, "ack", commandId="k1")
     after_ack = statuses(conn)
@@ -161,7 +182,7 @@ def test_an_answer_that_arrives_after_its_disconnect_still_counts(conn: Connecti
     connect_new_agent(conn, platform="docker")
     put(conn, "k1", session_id="s1")
     deliver(conn, FakeGateway(), "a1", plenty)
-    presence.record_disconnect(conn, "a1", "c1")
+    connections.forget(conn, "a1", "c1")
 
     answer_session(conn, "s1")
 
@@ -202,3 +223,217 @@ def test_a_retryable_failure_of_the_last_attempt_ends_the_command(conn: Connecti
     report(conn, report_of("failed", error="busy", retryable=True))
 
     assert statuses(conn) == {"k1": "failed"}
+
+
+GUESSES: dict[str, tuple[str, dict[str, Any]]] = {
+    "dead": ("ack_deadline", {"max_attempts": 1}),
+    "expired": ("deliver_by", {}),
+    "cancelled": ("ack_deadline", {"cancel_requested_at": PAST}),
+    "timed_out": ("execution_deadline", {}),
+}
+
+
+@pytest.mark.parametrize("mode", [DeliveryMode.ACKNOWLEDGING, DeliveryMode.BATCHING])
+@pytest.mark.parametrize("guess", GUESSES)
+@pytest.mark.parametrize("kind", ["complete", "failed"])
+def test_a_real_result_replaces_every_end_that_was_guessed(
+    conn: Connection, guess: str, kind: str, mode: DeliveryMode
+) -> None:
+    """D3: over a later connection too, and all of it: status, result and error."""
+    column, columns = GUESSES[guess]
+    connect_new_agent(conn, mode=mode)
+    put(conn, "k1", **columns)
+    deliver(conn, FakeGateway(), "a1", plenty)
+    if guess == "timed_out":
+        say(conn, "ack", commandId="k1")
+    elif guess == "expired":
+        move_into_past(conn, "ack_deadline")
+        sweep(conn, FakeGateway(outcomes=[Posted.REFUSED]), deadline=plenty)
+        conn.execute("update agent_commands set deliver_by = now()")
+    move_into_past(conn, column)
+    sweep(conn, FakeGateway(outcomes=[Posted.REFUSED]), deadline=plenty)
+    guessed = find(conn).status
+    connect(conn, connection_id="c2", mode=mode)
+
+    say(conn, kind, connection_id="c2", commandId="k1", result={"n": 1}, error="no disk")
+
+    command = find(conn)
+    assert guessed == guess
+    expected = ("completed", {"n": 1}, None) if kind == "complete" else ("failed", None, "no disk")
+    assert (command.status, command.result, command.error_message) == expected
+    assert check_for_loss(conn).clean
+
+
+def test_reports_of_one_message_are_settled_in_the_order_in_which_they_were_written(conn: Connection) -> None:
+    """D8: `[ack, complete, failed]` ended as failed."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=9)
+    orders = {
+        "complete first": ["ack", "complete", "failed"],
+        "failed first": ["ack", "failed", "complete"],
+        "no ack": ["failed", "complete"],
+        "ack last": ["complete", "ack"],
+        "cancelled first": ["cancelled", "complete"],
+        "complete, then cancelled": ["complete", "cancelled"],
+        "ack twice": ["ack", "ack", "progress", "complete"],
+    }
+    for name in orders:
+        put(conn, name, cancel_requested_at=PAST)
+    deliver(conn, FakeGateway(), "a1", plenty)
+
+    # One message, in which the reports of all commands take turns.
+    turns = [
+        report_of(kinds[turn], name, error="no")
+        for turn in range(4)
+        for name, kinds in orders.items()
+        if turn < len(kinds)
+    ]
+    report(conn, *turns)
+
+    assert statuses(conn) == {
+        "complete first": "completed",
+        "failed first": "failed",
+        "no ack": "failed",
+        "ack last": "completed",
+        "cancelled first": "cancelled",
+        "complete, then cancelled": "completed",
+        "ack twice": "completed",
+    }
+    assert check_for_loss(conn).clean
+
+
+def test_a_retryable_failure_after_an_ack_in_one_message_keeps_both_transitions(conn: Connection) -> None:
+    """I16: each is an update of its own."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=9)
+    put(conn, "k1")
+    deliver(conn, FakeGateway(), "a1", plenty)
+
+    report(conn, report_of("ack"), report_of("failed", error="busy", retryable=True))
+
+    history = [entry.to_status for entry in command_records.history(conn, "k1", None)]
+    assert history == ["pending", "sent", "acknowledged", "pending"]
+
+
+@pytest.mark.parametrize(("kind", "status"), [("complete", "completed"), ("failed", "failed")])
+def test_an_ack_and_an_end_in_one_message_are_two_rows_of_history_with_their_times_in_order(
+    conn: Connection, kind: str, status: str
+) -> None:
+    """I12, I16: although they are one update of the command."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=9)
+    put(conn, "k1")
+    deliver(conn, FakeGateway(), "a1", plenty)
+
+    report(conn, report_of("ack"), report_of(kind, error="no"))
+
+    rows = conn.execute(
+        "select from_status, to_status, cause, by_hand, at from command_history order by history_id"
+    ).fetchall()
+    times = conn.execute("select sent_at, acknowledged_at, completed_at from agent_commands").fetchone()
+    cause = f"{status} by its agent" if status == "completed" else "failed at its agent"
+    assert [row[:4] for row in rows] == [
+        (None, "pending", "accepted", False),
+        ("pending", "sent", "claimed for attempt 1", False),
+        ("sent", "acknowledged", "acknowledged by its agent", False),
+        ("acknowledged", status, cause, False),
+    ]
+    assert [row[4] for row in rows] == sorted(row[4] for row in rows)
+    assert times is not None
+    assert list(times) == sorted(times)
+
+
+@pytest.mark.parametrize("session_id", [None, "s1"])
+def test_a_docker_agents_answer_finds_its_command_by_the_payloads_session(
+    conn: Connection, session_id: str | None
+) -> None:
+    """D6: a start was executed three times because nobody had filled a column."""
+    connect_new_agent(conn, platform="docker")
+    put(conn, "k1", payload='{"sessionId": "s1"}', session_id=session_id)
+    put(conn, "k2", payload='{"sessionId": "s2"}')
+    deliver(conn, FakeGateway(), "a1", plenty)
+
+    answer_session(conn, "s1")
+
+    assert statuses(conn) == {"k1": "completed", "k2": "sent"}
+
+
+def test_a_docker_agents_answer_means_the_only_command_in_flight(conn: Connection) -> None:
+    """D6: the session of the command is recorded nowhere, not in its payload either."""
+    connect_new_agent(conn, platform="docker")
+    put(conn, "k1", payload="{}")
+    put(conn, "k2", payload="{}")
+    deliver(conn, FakeGateway(), "a1", plenty)
+
+    answer_session(conn, "s1", error="no image", success=False)
+
+    assert statuses(conn) == {"k1": "failed", "k2": "pending"}
+
+
+def test_a_docker_agents_answer_means_no_command_where_several_could_be_meant(conn: Connection) -> None:
+    """I7: nor a command of another session."""
+    connect_new_agent(conn, platform="docker")
+    put(conn, "k1", payload="{}")
+    put(conn, "k2", payload='{"sessionId": "s2"}')
+    deliver(conn, FakeGateway(), "a1", plenty)
+
+    answer_session(conn, "s1")
+    several = statuses(conn)
+    answer_session(conn, "s2")
+    put(conn, "k3", payload='{"sessionId": "s3"}')
+    conn.execute("delete from agent_commands where command_id = 'k1'")
+    deliver(conn, FakeGateway(), "a1", plenty)
+    answer_session(conn, "s1")
+
+    assert several == {"k1": "sent", "k2": "sent"}
+    assert statuses(conn) == {"k2": "completed", "k3": "sent"}
+
+
+def test_two_answers_of_one_session_in_one_message_settle_its_commands_in_order(conn: Connection) -> None:
+    """A start that timed out, and the stop behind it."""
+    connect_new_agent(conn, platform="docker")
+    for name in ("start", "stop"):
+        put(conn, name, session_id="s1", status="sent", attempt=1, epoch=1)
+    conn.execute(
+        "insert into command_history (command_id, to_status, attempt, epoch, cause)"
+        " select command_id, 'sent', 1, 1, '' from agent_commands"
+    )
+    answer = json.dumps({"type": "command_response", "sessionId": "s1", "success": True})
+    failure = json.dumps({"type": "command_response", "sessionId": "s1", "success": False, "error": "gone"})
+
+    receive(conn, "a1", "c1", f"{answer}\n{failure}")
+
+    assert statuses(conn) == {"start": "completed", "stop": "failed"}
+
+
+def test_two_documents_in_one_frame_are_both_taken(conn: Connection) -> None:
+    """D11: what an agent of the first protocol says once is not thrown away."""
+    connect_new_agent(conn)
+    put(conn, "k1")
+    deliver(conn, FakeGateway(), "a1", plenty)
+    ack, result = ({"type": kind, "payload": {"commandId": "k1"}} for kind in ("ack", "complete"))
+
+    receive(conn, "a1", "c1", f"{json.dumps(ack)}\n{json.dumps(result)}")
+
+    history = [entry.to_status for entry in command_records.history(conn, "k1", None)]
+    assert history == ["pending", "sent", "acknowledged", "completed"]
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [
+        ({"code": 7}, '{"code":7}'),
+        ([1, "x"], '[1,"x"]'),
+        (0, "0"),
+        (False, "false"),
+        ("text", "text"),
+        (None, "the agent gave no reason"),
+        ("", "the agent gave no reason"),
+    ],
+)
+def test_an_error_of_any_json_type_is_kept_as_text(conn: Connection, error: object, kept: str) -> None:
+    """D10."""
+    connect_new_agent(conn)
+    put(conn, "k1")
+    deliver(conn, FakeGateway(), "a1", plenty)
+
+    say(conn, "failed", commandId="k1", error=error)
+
+    assert find(conn).error_message == kept

@@ -1,25 +1,347 @@
-"""Submission: an ended command is submitted again unchanged."""
+"""Submission: a command is accepted when it is committed; a refused one leaves nothing behind."""
+
+import json
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
 
 import pytest
 
 from dispatcher.access.roles import Operator, Role
 from dispatcher.commands import submission
 from dispatcher.commands.delivery import deliver
-from dispatcher.platform.database import Connection
+from dispatcher.commands.submission import Accepted, NewCommand
+from dispatcher.errors import (
+    DispatcherError,
+    IdempotencyKeyReused,
+    QueueFull,
+    RateExceeded,
+    TooLarge,
+    UnknownAgent,
+    Unprocessable,
+)
+from dispatcher.platform.database import Connection, open_connection
+from dispatcher.protocol.frames import MESSAGE_BYTES
+from dispatcher.protocol.handshake import DeliveryMode
 from tests.fakes import FakeGateway, plenty
-from tests.rows import connect_new_agent, put
+from tests.rows import connect_new_agent, create_agent, put, statuses
+
+OPERATOR = Operator(username="ann", role=Role.ADMIN)
+
+
+def new(action: str = "noop", agent_id: str = "a1", **fields: Any) -> NewCommand:
+    """Return a new command."""
+    return NewCommand(agent_id=agent_id, action=action, **fields)
+
+
+def one(conn: Connection, action: str = "noop", **fields: Any) -> Accepted:
+    """Submit one command and claim for its agent."""
+    (accepted,) = submission.submit(conn, [new(action, **fields)], OPERATOR, claim=True)
+    return accepted
+
+
+def many(conn: Connection, *actions: str, key: str | None = None) -> list[str]:
+    """Submit a list of commands; return their ids."""
+    entries = submission.submit_list(conn, [new(action) for action in actions], key, OPERATOR)
+    return [entry.command_id for entry in entries]
+
+
+def stored(conn: Connection) -> tuple[int, int, int]:
+    """Return how many commands, rows of history and audit entries there are."""
+    row = conn.execute(
+        "select (select count(*) from agent_commands), (select count(*) from command_history),"
+        " (select count(*) from audit_log)"
+    ).fetchone()
+    assert row is not None
+    return row
+
+
+def at_once(database_url: str, *works: Callable[[Connection], object]) -> list[object]:
+    """Do each work in a thread and a session of its own, all at the same moment; return results and problems."""
+    barrier = threading.Barrier(len(works))
+
+    def do(work: Callable[[Connection], object]) -> object:
+        with open_connection(database_url) as mine:
+            barrier.wait()
+            try:
+                return work(mine)
+            except DispatcherError as problem:
+                return type(problem)
+
+    with ThreadPoolExecutor(len(works)) as pool:
+        return list(pool.map(do, works))
 
 
 @pytest.mark.parametrize("payload", ["null", "1e400", '{"n": 12345678901234567890.50}', "[]"])
 def test_a_redriven_command_has_the_stored_payload(conn: Connection, payload: str) -> None:
     """The payload is not decoded between the two commands: null stays null, and a number keeps its digits."""
-    connect_new_agent(conn, window=10)
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
     put(conn, "k1", payload=payload, status="dead")
 
-    again = submission.redrive(conn, "k1", Operator(username="ann", role=Role.ADMIN)).command
+    again = submission.redrive(conn, "k1", OPERATOR).command
     gateway = FakeGateway()
     deliver(conn, gateway, "a1", plenty)
 
-    stored = conn.execute("select payload::text from agent_commands order by seq").fetchall()
-    assert stored[0] == stored[1]
-    assert gateway.command_ids == [again.command_id]
+    payloads = conn.execute("select payload::text from agent_commands order by seq").fetchall()
+    assert payloads[0] == payloads[1]
+    assert [message["commands"][0]["commandId"] for message in gateway.messages] == [again.command_id]
+
+
+def test_a_submission_claims_what_is_due_for_its_agent(conn: Connection) -> None:
+    """In the same transaction, in order: an older command goes first."""
+    connect_new_agent(conn)
+    put(conn, "older")
+
+    accepted = one(conn)
+
+    assert accepted.claim is not None
+    assert [command.command_id for command in accepted.claim.commands] == ["older"]
+    assert accepted.command.status == "pending"
+
+
+@pytest.mark.parametrize("listed", [False, True])
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"agent_id": "unknown"}, UnknownAgent),
+        ({"agent_id": "deleted"}, UnknownAgent),
+        ({"agent_id": "docker", "payload": "text"}, Unprocessable),
+        ({"agent_id": "docker", "payload": [1]}, Unprocessable),
+        ({"agent_id": "a1", "payload": 7}, Unprocessable),
+        ({"agent_id": "any", "payload": "x" * MESSAGE_BYTES}, TooLarge),
+        ({"agent_id": "full"}, QueueFull),
+    ],
+    ids=str,
+)
+def test_a_refused_command_leaves_nothing_behind(
+    conn: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    fields: dict[str, Any],
+    problem: type[DispatcherError],
+    *,
+    listed: bool,
+) -> None:
+    """Neither a command nor history nor an audit entry; of a list, not the good ones either."""
+    monkeypatch.setenv("QUEUE_LIMIT", "2")
+    create_agent(conn)
+    for agent_id, platform in (("docker", "docker"), ("any", "edge"), ("full", "edge"), ("deleted", "edge")):
+        create_agent(conn, agent_id, platform)
+    conn.execute("update agents set deleted_at = now() where agent_id = 'deleted'")
+    for number in range(2):
+        put(conn, f"k{number}", "full")
+    before = stored(conn)
+    refused = NewCommand(action="noop", **fields)
+
+    def submit(command: NewCommand) -> None:
+        if listed:
+            submission.submit_list(conn, [new(), command, new()], "key", OPERATOR)
+        else:
+            submission.submit(conn, [command], OPERATOR, claim=True)
+
+    with pytest.raises(problem) as raised:
+        submit(refused)
+
+    assert stored(conn) == before
+    assert str(fields["agent_id"]) in str(raised.value) or problem is TooLarge
+    assert many(conn, "n1", key="key") != []  # the key was not used up
+
+
+@pytest.mark.parametrize("payload", [{"a": 1}, None, {}])
+@pytest.mark.parametrize("platform", ["docker", "kubernetes"])
+def test_a_payload_that_an_agent_of_the_first_protocol_reads_is_accepted(
+    conn: Connection, platform: str, payload: Any
+) -> None:
+    """StreamSpace's agents drop everything else without a word, and what waits behind it waits too."""
+    create_agent(conn, platform=platform)
+
+    assert one(conn, payload=payload).command.payload == payload
+
+
+def test_an_agent_of_protocol_2_gets_every_payload(conn: Connection) -> None:
+    """On any platform."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=9)
+
+    for payload in ([1], "text", 7, True):
+        assert one(conn, payload=payload).command.payload == payload
+
+
+@pytest.mark.parametrize("waiting", [0, 3, 5])
+def test_a_list_may_fill_a_queue_and_not_exceed_it(
+    conn: Connection, monkeypatch: pytest.MonkeyPatch, waiting: int
+) -> None:
+    """Its own commands count, each for its own agent."""
+    monkeypatch.setenv("QUEUE_LIMIT", "5")
+    create_agent(conn)
+    create_agent(conn, "a2")
+    for number in range(waiting):
+        put(conn, f"k{number}")
+    exact = [new() for _ in range(5 - waiting)]
+    others = [new(agent_id="a2") for _ in range(5)]
+
+    with pytest.raises(QueueFull) as raised:
+        submission.submit_list(conn, [*others, *exact, new()], None, OPERATOR)
+    accepted = submission.submit_list(conn, [*others, *exact], None, OPERATOR)
+
+    assert "'a1'" in str(raised.value)
+    assert len(accepted) == 10 - waiting
+
+
+def test_the_rate_counts_every_command_of_a_list(conn: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And parallel submissions of one operator do not exceed it."""
+    monkeypatch.setenv("OPERATOR_RATE", "5")
+    create_agent(conn)
+
+    many(conn, "n1", "n2", "n3")
+    with pytest.raises(RateExceeded):
+        many(conn, "n4", "n5", "n6")
+    many(conn, "n4", "n5")
+
+    assert len(statuses(conn)) == 5
+
+
+def test_parallel_submissions_do_not_exceed_the_rate(
+    conn: Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R7's kind: counted and added in one step."""
+    monkeypatch.setenv("OPERATOR_RATE", "5")
+    create_agent(conn)
+
+    outcomes = at_once(database_url, *[one] * 10)
+
+    assert outcomes.count(RateExceeded) == 5
+    assert len(statuses(conn)) == 5
+
+
+def _id(accepted: object) -> str:
+    assert isinstance(accepted, Accepted)
+    return accepted.command.command_id
+
+
+@pytest.mark.parametrize("connected", [True, False])
+def test_two_equal_requests_with_one_key_at_the_same_moment_are_one_command(
+    conn: Connection, database_url: str, *, connected: bool
+) -> None:
+    """I10: whichever commits first; both get the same 202."""
+    (connect_new_agent if connected else create_agent)(conn)
+
+    for number in range(20):
+        outcomes = at_once(database_url, *[partial(one, idempotency_key=f"k{number}")] * 2)
+        assert len({_id(outcome) for outcome in outcomes}) == 1
+        conn.execute("update agent_commands set status = 'completed', ack_deadline = null where status <> 'completed'")
+
+    assert len(statuses(conn)) == 20
+
+
+def test_two_different_requests_with_one_key_at_the_same_moment_are_one_command_and_a_refusal(
+    conn: Connection, database_url: str
+) -> None:
+    """I10: also a list against a single command, and a list against a longer one."""
+    create_agent(conn)
+    works: list[Callable[[Connection], object]] = [
+        lambda mine: one(mine, "n1", idempotency_key="k"),
+        lambda mine: one(mine, "n2", idempotency_key="k"),
+        lambda mine: many(mine, "n1", "n2", key="k"),
+        lambda mine: many(mine, "n1", "n2", "n3", key="k"),
+    ]
+
+    outcomes = at_once(database_url, *works)
+
+    assert outcomes.count(IdempotencyKeyReused) == 3
+    assert stored(conn)[0] == stored(conn)[2] in {1, 2, 3}
+
+
+def test_two_equal_lists_with_one_key_at_the_same_moment_are_one_list(conn: Connection, database_url: str) -> None:
+    """I10: with the same ids, in the same order."""
+    create_agent(conn)
+
+    def submit(mine: Connection) -> list[str]:
+        return many(mine, *map(str, range(50)), key="k")
+
+    first, second = at_once(database_url, *[submit] * 2)
+
+    assert first == second
+    assert first == list(statuses(conn))
+
+
+def test_the_key_of_a_list_gives_back_the_list(conn: Connection) -> None:
+    """I10: in its order; whatever became of its commands."""
+    create_agent(conn)
+    first = many(conn, "n1", "n2", key="k")
+    conn.execute("update agent_commands set status = 'completed' where action = 'n1'")
+
+    again = submission.submit_list(conn, [new("n1"), new("n2")], "k", OPERATOR)
+
+    assert [(entry.command_id, entry.status) for entry in again] == [(first[0], "completed"), (first[1], "pending")]
+    assert stored(conn)[0] == 2
+
+
+def test_a_key_works_when_the_queue_is_full_and_its_agent_deleted(
+    conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I10: the request was accepted, and the caller may ask again."""
+    monkeypatch.setenv("QUEUE_LIMIT", "1")
+    monkeypatch.setenv("OPERATOR_RATE", "1")
+    create_agent(conn)
+    first = one(conn, idempotency_key="k")
+    conn.execute("update agents set deleted_at = now()")
+
+    again = one(conn, idempotency_key="k")
+
+    assert again.replayed
+    assert _id(again) == _id(first)
+
+
+def test_the_order_of_members_makes_no_other_request(conn: Connection) -> None:
+    """I6 of the field notes: JSON objects have no order; a list has."""
+    create_agent(conn, platform="edge")
+    payloads = [
+        json.loads(text) for text in ('{"a": {"b": 1, "c": [1, 2]}, "d": 2}', '{"d": 2, "a": {"c": [1, 2], "b": 1}}')
+    ]
+
+    first, again = (one(conn, payload=payload, idempotency_key="k") for payload in payloads)
+    with pytest.raises(IdempotencyKeyReused):
+        one(conn, payload={"a": {"b": 1, "c": [2, 1]}, "d": 2}, idempotency_key="k")
+
+    assert _id(first) == _id(again)
+
+
+@pytest.mark.parametrize(("ttl", "expected"), [(None, 60), (5, 5)])
+def test_a_redriven_command_may_wait_as_long_as_the_old_one_or_as_long_as_is_given(
+    conn: Connection, ttl: int | None, expected: int
+) -> None:
+    """I10 of the field notes: the new command had no TTL at all."""
+    create_agent(conn)
+    old = _id(one(conn, ttl_seconds=60))
+    conn.execute(
+        "update agent_commands set status = 'expired', created_at = created_at - interval '1 day',"
+        " deliver_by = deliver_by - interval '1 day'"
+    )
+
+    again = submission.redrive(conn, old, OPERATOR, ttl_seconds=ttl).command
+
+    assert again.deliver_by is not None
+    assert (again.deliver_by - again.created_at).total_seconds() == expected
+
+
+def test_a_redriven_command_without_a_ttl_has_none(conn: Connection) -> None:
+    """As its old one."""
+    create_agent(conn)
+    put(conn, "k1", status="dead")
+
+    assert submission.redrive(conn, "k1", OPERATOR).command.deliver_by is None
+
+
+def test_a_redrive_with_a_key_is_one_command(conn: Connection) -> None:
+    """I9 of the field notes: a redrive of another command with the key is refused."""
+    create_agent(conn)
+    for name in ("k1", "k2"):
+        put(conn, name, status="dead")
+
+    first, again = (submission.redrive(conn, "k1", OPERATOR, idempotency_key="k") for _ in range(2))
+    with pytest.raises(IdempotencyKeyReused):
+        submission.redrive(conn, "k2", OPERATOR, idempotency_key="k")
+
+    assert _id(first) == _id(again)
+    assert stored(conn)[0] == 3

@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from dispatcher.agents import connections
 from dispatcher.agents.connections import Origin
 from dispatcher.commands import deadlines, flush
 from dispatcher.commands import sweep as sweep_module
 from dispatcher.commands.delivery import Deadline, Delivered, deliver
-from dispatcher.commands.reconnection import record_connection
 from dispatcher.commands.sweep import INLINE, Swept, sweep
 from dispatcher.platform.database import Connection, open_connection
 from dispatcher.platform.gateway import Gateway
-from dispatcher.protocol.handshake import Handshake
+from dispatcher.protocol.handshake import DeliveryMode, Handshake
 from tests.fakes import FakeGateway, plenty
 from tests.rows import FUTURE, PAST, connect_new_agent, create_agent, current_connection, put, statuses
 
@@ -186,9 +186,9 @@ def test_a_sweep_skips_a_locked_row_and_delivers_it_when_it_is_free(conn: Connec
 
 def test_two_sweepers_at_once_send_each_command_once(conn: Connection, database_url: str) -> None:
     """R13, R24: the second one starts while the first one posts."""
-    connect_new_agent(conn, window=10)
+    connect_new_agent(conn, mode=DeliveryMode.UNACKNOWLEDGED)
     for number in range(5):
-        put(conn, f"k{number}")
+        put(conn, f"k{number}", session_id=f"s{number}")
     second: list[int] = []
 
     def sweep_too(_frame: str) -> None:
@@ -206,7 +206,7 @@ def test_two_sweepers_at_once_send_each_command_once(conn: Connection, database_
 def test_the_sweep_delivers_to_a_connection_whose_flush_was_lost(conn: Connection) -> None:
     """The sweep assumes that a handshake is over 10 s after the connection."""
     create_agent(conn)
-    record_connection(conn, FakeGateway(), "a1", "c1", handshake=Handshake(), origin=Origin())
+    connections.open_connection(conn, FakeGateway(), "a1", "c1", handshake=Handshake(), origin=Origin())
     put(conn, "k1")
     conn.execute("update agents set connected_at = now() - interval '11 seconds'")
 

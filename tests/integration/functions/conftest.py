@@ -40,7 +40,11 @@ class Context:
 def gateway(monkeypatch: pytest.MonkeyPatch) -> FakeGateway:
     """The gateway that the functions post to."""
     fake = FakeGateway()
-    monkeypatch.setattr(ApiGateway, "from_environment", staticmethod(lambda **_: fake))
+
+    def from_environment(**_: Any) -> FakeGateway:
+        return fake
+
+    monkeypatch.setattr(ApiGateway, "from_environment", staticmethod(from_environment))
     return fake
 
 
@@ -52,6 +56,10 @@ def run(database_url: str, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("TOKEN_SECRET", TOKEN_SECRET)
     monkeypatch.setenv("ADMIN_PASSWORD", "correct horse")
     monkeypatch.setenv("FLUSH_FUNCTION", "FlushFunction")
+    # Nothing listens there: no invocation leaves the test.
+    monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", "http://127.0.0.1:9")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
     monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "Test")
     monkeypatch.setattr(database, "_kept", None)
     modules: dict[str, ModuleType] = {}

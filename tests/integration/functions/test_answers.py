@@ -99,7 +99,7 @@ def test_the_largest_command_can_be_read(run: Run, agent: str, conn: Connection,
 def test_a_thousand_commands_are_answered_with_ids_and_statuses(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """I2: 5.8 MB were committed and answered with a 500."""
     monkeypatch.setenv("QUEUE_LIMIT", "2000")
-    commands = [{"agentId": AGENT, "action": "noop", "payload": "x" * 5_800} for _ in range(1000)]
+    commands = [{"agentId": AGENT, "action": "noop", "payload": {"text": "x" * 5_800}} for _ in range(1000)]
 
     answer = run("commands", request("POST", LIST, commands))
 

@@ -5,14 +5,13 @@ import json
 import pytest
 
 from dispatcher.access.roles import Role
-from dispatcher.commands import settlement
-from dispatcher.commands.settlement import Reporter
+from dispatcher.platform import lambda_api
 from dispatcher.platform.database import Connection
 from dispatcher.protocol.frames import ENVELOPE_BYTES, MESSAGE_BYTES
 from dispatcher.protocol.handshake import DeliveryMode
 from tests.fakes import FakeGateway
 from tests.integration.functions.events import AGENT, COMMANDS, LIST, Run, ask, request
-from tests.rows import connect, connect_new_agent, put, statuses
+from tests.rows import connect, connect_new_agent, create_agent, put, report, report_of, statuses
 
 
 def test_a_command_for_a_connected_agent_is_sent_at_once(
@@ -39,9 +38,9 @@ def test_the_sample_command_is_stored_as_it_was_sent(run: Run, agent: str, conn:
     assert answer["headers"]["Location"] == f"/api/v1/commands/{body['commandId']}"
 
 
-@pytest.mark.usefixtures("agent")
-def test_a_payload_keeps_every_digit(run: Run) -> None:
+def test_a_payload_keeps_every_digit(run: Run, agent: str, conn: Connection) -> None:
     """R5: payloads of every JSON type, and numbers that do not fit into a double."""
+    conn.execute("update agents set platform = 'edge' where agent_id = %s", (agent,))
     for payload in ({"n": 2**60 + 1, "list": [1.5, None]}, [2**63], "text", 2**60 + 1, True):
         _, command = ask(run, "commands", "POST", COMMANDS, {"action": "noop", "payload": payload})
         assert ask(run, "commands", "GET", f"/api/v1/commands/{command['commandId']}")[1]["payload"] == payload
@@ -97,20 +96,20 @@ def test_the_rate_of_one_operator_does_not_limit_the_others(
 @pytest.mark.usefixtures("agent")
 def test_a_command_one_byte_larger_than_a_frame_is_refused_and_one_that_fits_is_accepted(run: Run) -> None:
     """The limit is the size of the whole frame, not of the payload."""
-    taken, one = ask(run, "commands", "POST", COMMANDS, {"action": "noop", "payload": "x"})
+    taken, one = ask(run, "commands", "POST", COMMANDS, {"action": "noop"})
     assert taken == 202
     entry = {
         "commandId": one["commandId"],
         "attempt": one["maxAttempts"],
         "action": "noop",
         "sessionId": None,
-        "payload": "",
+        "payload": {"x": ""},
         "executionTimeoutSeconds": one["executionTimeoutSeconds"],
     }
     room = MESSAGE_BYTES - ENVELOPE_BYTES - len(json.dumps(entry))
 
-    fits = ask(run, "commands", "POST", COMMANDS, {"action": "noop", "payload": "x" * room})[0]
-    too_large = ask(run, "commands", "POST", COMMANDS, {"action": "noop", "payload": "x" * (room + 1)})[0]
+    fits = ask(run, "commands", "POST", COMMANDS, {"action": "noop", "payload": {"x": "x" * room}})[0]
+    too_large = ask(run, "commands", "POST", COMMANDS, {"action": "noop", "payload": {"x": "x" * (room + 1)}})[0]
 
     assert fits == 202
     assert too_large == 413
@@ -123,28 +122,44 @@ def test_a_list_is_accepted_as_a_whole_or_not_at_all(run: Run, conn: Connection)
 
     refused = ask(run, "commands", "POST", LIST, [*good, {"agentId": "unknown", "action": "noop"}])
     stored = statuses(conn)
-    status, entries = ask(run, "commands", "POST", LIST, good)
+    status, body = ask(run, "commands", "POST", LIST, good)
 
     assert refused[0] == 404
     assert stored == {}
     assert status == 202
-    assert entries == {
-        "commands": [{"commandId": each, "agentId": AGENT, "status": "pending"} for each in statuses(conn)]
+    rows = conn.execute("select command_id, action from agent_commands order by seq").fetchall()
+    assert [action for _, action in rows] == ["a0", "a1", "a2"]
+    assert body == {
+        "commands": [{"commandId": each, "agentId": AGENT, "status": "pending"} for each, _ in rows],
     }
 
 
 @pytest.mark.usefixtures("agent")
 def test_every_command_of_a_list_is_delivered_to_its_own_agent(
-    run: Run, conn: Connection, gateway: FakeGateway
+    run: Run, conn: Connection, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """R31: the original inserted them and dispatched none."""
+    """R31: the original inserted them and dispatched none.  The answer waits for no delivery: `flush` does it."""
     connect(conn, AGENT, "c1")
     connect_new_agent(conn, "a2", "c2")
+    create_agent(conn, "offline")
+    invoked: list[bytes] = []
 
-    ask(run, "commands", "POST", LIST, [{"agentId": each, "action": "noop"} for each in (AGENT, "a2")])
+    def invoke_event(_function: str, event: bytes) -> None:
+        invoked.append(event)
 
-    assert gateway.connection_ids == ["c1", "c2"]
-    assert set(statuses(conn).values()) == {"sent"}
+    monkeypatch.setattr(lambda_api, "invoke_event", invoke_event)
+
+    ask(run, "commands", "POST", LIST, [{"agentId": each, "action": "noop"} for each in (AGENT, "a2", "offline")])
+    posted_before_the_answer = list(gateway.frames)
+    events = [json.loads(event) for event in invoked]
+    for event in events:
+        run("flush", event)
+
+    assert posted_before_the_answer == []
+    assert sorted(events[0]["agentIds"]) == sorted([AGENT, "a2"])
+    assert len(events) == 1
+    assert sorted(gateway.connection_ids) == ["c1", "c2"]
+    assert sorted(statuses(conn).values()) == ["pending", "sent", "sent"]
 
 
 def test_a_commit_that_fails_is_never_answered_with_a_202(run: Run, agent: str, conn: Connection) -> None:
@@ -186,13 +201,34 @@ def test_a_database_failure_after_the_commit_does_not_change_the_202(
     assert list(statuses(conn).values()) == ["sent"]
 
 
+def test_a_release_that_fails_after_the_commit_does_not_change_the_202(
+    run: Run, agent: str, conn: Connection, gateway: FakeGateway
+) -> None:
+    """R14: somebody has locked the agent for longer than a function waits."""
+    connect(conn, agent, mode=DeliveryMode.BATCHING, window=9)
+
+    def fail_from_now_on(_frame: str) -> None:
+        conn.execute(
+            """create function refuse() returns trigger language plpgsql as $$ begin
+               raise exception 'locked' using errcode = '55P03'; end $$"""
+        )
+        conn.execute("create trigger refuse before update on agents for each row execute function refuse()")
+
+    gateway.before_post = fail_from_now_on
+
+    status, _ = ask(run, "commands", "POST", COMMANDS, {"action": "noop"})
+
+    assert status == 202
+    assert list(statuses(conn).values()) == ["sent"]
+
+
 def test_a_command_that_is_under_way_is_asked_to_stop_and_one_that_has_ended_is_not(
     run: Run, agent: str, conn: Connection, gateway: FakeGateway
 ) -> None:
     """I6: an end is final; the agent's report decides how a command under way ends."""
     connect(conn, agent, "c1", mode=DeliveryMode.BATCHING, window=9)
     for status in ("pending", "sent", "acknowledged", "completed"):
-        put(conn, f"k-{status}", agent, status=status, attempt=1, epoch=1)
+        put(conn, f"k-{status}", agent, status=status, attempt=int(status != "pending"), epoch=1)
 
     answers = {name: ask(run, "commands", "POST", f"/api/v1/commands/{name}/cancel")[0] for name in statuses(conn)}
 
@@ -286,7 +322,7 @@ def test_a_reported_result_of_any_depth_can_be_read(run: Run, agent: str, conn: 
     """I11: an agent cannot make lists unreadable."""
     put(conn, "k1", agent, status="sent", attempt=1, epoch=0)
     result = "[" * 400 + "]" * 400
-    settlement.complete(conn, Reporter(agent_id=agent, epoch=0), [("k1", json.loads(result))])
+    report(conn, report_of("complete", result=json.loads(result)), agent_id=agent)
 
     listed = ask(run, "commands", "GET", f"{LIST}?include=result")
 

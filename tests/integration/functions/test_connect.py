@@ -4,8 +4,9 @@ import pytest
 
 from dispatcher.commands import flush
 from dispatcher.commands.flush import FlushRequest
+from dispatcher.platform import lambda_api
 from dispatcher.platform.database import Connection
-from tests.integration.functions.events import AGENT, Run, connection_of_sample
+from tests.integration.functions.events import AGENT, Run, connection_of_sample, sample
 from tests.rows import connect, current_connection, interrupt_once
 
 
@@ -23,7 +24,7 @@ def test_a_connection_is_handed_over_to_flush_with_its_epoch(run: Run, monkeypat
 @pytest.mark.usefixtures("agent")
 def test_an_agent_connects_even_if_flush_cannot_be_invoked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sweep delivers its commands."""
-    flush._lambda_client.cache_clear()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    lambda_api._client.cache_clear()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
@@ -31,7 +32,7 @@ def test_an_agent_connects_even_if_flush_cannot_be_invoked(run: Run, monkeypatch
 
     answer = run("connect")
 
-    flush._lambda_client.cache_clear()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    lambda_api._client.cache_clear()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
     assert answer == {"statusCode": 200}
 
 
@@ -47,3 +48,28 @@ def test_connections_and_disconnections_are_recorded_although_the_database_is_in
     run(function)
 
     assert (current_connection(conn, agent) is not None) == connected
+
+
+@pytest.mark.usefixtures("agent")
+def test_an_agent_of_protocol_2_is_to_be_welcomed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By flush, because no post reaches a connection before its $connect event is answered."""
+    handed: list[FlushRequest] = []
+    monkeypatch.setattr(flush, "invoke_flush", handed.append)
+    event = sample("connect")
+    event["queryStringParameters"] |= {"protocol": "2", "window": "9"}
+
+    run("connect", event)
+
+    assert handed == [FlushRequest(agent_id=AGENT, connection_id=connection_of_sample(), epoch=1, welcome=True)]
+
+
+@pytest.mark.usefixtures("agent")
+def test_a_handshake_that_is_interrupted_is_repeated_and_records_one_connection(run: Run, conn: Connection) -> None:
+    """The first try may have been committed: the epoch grows, and the connection is the same."""
+    interrupt_once(conn, "agents", "57P01")
+
+    answer = run("connect")
+
+    rows = conn.execute("select connection_id, epoch from agent_connections").fetchall()
+    assert answer == {"statusCode": 200}
+    assert rows == [(connection_of_sample(), 1)]

@@ -207,7 +207,8 @@ def test_a_list_of_wrong_commands_is_refused_at_its_first_one(run: Run, items: i
 
 
 @pytest.mark.parametrize(
-    ("key", "said"), [(None, "in the header X-Agent-Api-Key"), ("abc", "has 64"), ("x" * 64, "belong")]
+    ("key", "said"),
+    [(None, "in the header `X-Agent-Api-Key`."), ("abc", "has another form"), ("x" * 64, "has another form")],
 )
 @pytest.mark.usefixtures("agent")
 def test_an_agent_learns_what_is_wrong_with_its_key(run: Run, key: str | None, said: str) -> None:

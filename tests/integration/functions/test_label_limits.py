@@ -99,16 +99,20 @@ def test_an_admin_of_one_region_revokes_no_key_of_another(run: Run, conn: Connec
 
 
 @pytest.mark.usefixtures("fleet")
-def test_a_deleted_agent_of_another_region_is_not_taken_over_by_its_id(run: Run) -> None:
-    """Its commands and results would become visible with it."""
+def test_nothing_of_a_deleted_agent_of_another_region_is_reachable_through_its_id(run: Run) -> None:
+    """A1: anybody may create the id again, as another agent."""
     ask(run, "agents", "DELETE", "/api/v1/agents/us-1")
     again = {"agentId": "us-1", "platform": "kubernetes", "labels": EU}
 
     limited, _ = ask(run, "agents", "POST", "/api/v1/agents", again, labels=EU)
     hidden, _ = ask(run, "commands", "GET", "/api/v1/commands/cmd-us-1", labels=EU)
-    unlimited, agent = ask(run, "agents", "POST", "/api/v1/agents", again)
+    why, _ = ask(run, "commands", "GET", "/api/v1/commands/cmd-us-1/why", labels=EU)
+    _, listed = ask(run, "commands", "GET", f"{LIST}?agentId=us-1", labels=EU)
+    session, _ = ask(run, "sessions", "GET", "/api/v1/sessions/s-us-1", labels=EU)
+    unlimited, command = ask(run, "commands", "GET", "/api/v1/commands/cmd-us-1")
 
-    assert limited == 409
-    assert hidden == 404
-    assert unlimited == 201
-    assert agent["registeredAt"] is None
+    assert limited == 201
+    assert [hidden, why, session] == [404, 404, 404]
+    assert listed["commands"] == []
+    assert unlimited == 200
+    assert command["status"] == "cancelled"

@@ -4,9 +4,11 @@ import base64
 import json
 from typing import Any
 
+import psycopg
 import pytest
 
 from dispatcher.platform.database import Connection
+from dispatcher.protocol.handshake import DeliveryMode
 from tests.fakes import FakeGateway
 from tests.integration.functions.events import AGENT, Run, connection_of_sample, message_event
 from tests.rows import (
@@ -111,7 +113,7 @@ def test_an_agent_over_its_rate_loses_its_connection_and_no_report(
     begun = minute()
     closed = complete_four_commands("a")
     if minute() != begun:  # the count starts again with each minute
-        conn.execute("update agent_connections set messages = 0")
+        conn.execute("update agents set messages = 0")
         closed = complete_four_commands("b")
 
     assert closed == [0, 0, 1, 2]
@@ -154,3 +156,105 @@ def test_no_agent_settles_another_agents_command(
     run("message", message_event("c-agent", frame))
 
     assert conn.execute("select * from agent_commands").fetchall() == before
+
+
+def test_a_command_that_a_resume_returned_is_sent_again_in_the_same_invocation(
+    run: Run, agent: str, conn: Connection, gateway: FakeGateway
+) -> None:
+    """It does not wait for a sweep."""
+    connect(conn, agent, "c1", mode=DeliveryMode.BATCHING, window=9)
+    put(conn, "k1", agent, status="acknowledged", attempt=1, epoch=1, redeliver_after_ack=True)
+    connect(conn, agent, "c2", mode=DeliveryMode.BATCHING, window=9)
+
+    run("message", message_event("c2", {"type": "resume", "running": []}))
+
+    (message,) = gateway.messages
+    assert [(each["commandId"], each["attempt"]) for each in message["commands"]] == [("k1", 2)]
+
+
+def test_reports_with_an_id_are_confirmed_after_their_commit(
+    run: Run, agent: str, conn: Connection, gateway: FakeGateway
+) -> None:
+    """I17: the agent keeps them until then; a message without an id gets no answer."""
+    connect(conn, agent, "c1", mode=DeliveryMode.BATCHING, window=9)
+    put(conn, "k1", agent, status="sent", attempt=1, epoch=1)
+    settled: list[dict[str, str]] = []
+    gateway.before_post = lambda _frame: settled.append(statuses(conn))
+    message: dict[str, Any] = {"type": "reports", "id": "r-1", "reports": [report_of("complete")]}
+
+    bodies: list[dict[str, Any]] = [message, message, {**message, "id": None}, {**message, "id": "r-2", "reports": []}]
+    for body in bodies:
+        run("message", message_event("c1", body))
+
+    confirmed = [{"type": "received", "id": each} for each in ("r-1", "r-1", "r-2")]
+    assert gateway.messages == confirmed
+    assert settled[0] == {"k1": "completed"}
+
+
+def test_reports_that_could_not_be_settled_are_not_confirmed(
+    run: Run, agent: str, conn: Connection, gateway: FakeGateway
+) -> None:
+    """The agent says them again over its next connection."""
+    connect(conn, agent, "c1", mode=DeliveryMode.BATCHING, window=9)
+    put(conn, "k1", agent, status="sent", attempt=1, epoch=1)
+    conn.execute("alter table agent_commands add check (status <> 'completed')")
+
+    with pytest.raises(psycopg.errors.CheckViolation):
+        run("message", message_event("c1", {"type": "reports", "id": "r-1", "reports": [report_of("complete")]}))
+
+    assert gateway.frames == []
+
+
+def test_a_message_that_settles_delivers_what_the_window_then_admits(
+    run: Run, agent: str, conn: Connection, gateway: FakeGateway
+) -> None:
+    """Protocol 2: the confirmation comes first, then the next commands in one message."""
+    connect(conn, agent, "c1", mode=DeliveryMode.BATCHING, window=2)
+    for number in range(4):
+        put(conn, f"k{number}", agent)
+    run("message", message_event("c1", {"type": "heartbeat"}))
+    gateway.frames.clear()
+
+    reports = [report_of("ack", "k0"), report_of("complete", "k1")]
+    run("message", message_event("c1", {"type": "reports", "id": "r", "reports": reports}))
+
+    first, second = gateway.messages
+    assert first == {"type": "received", "id": "r"}
+    assert [each["commandId"] for each in second["commands"]] == ["k2", "k3"]
+
+
+def test_a_heartbeat_has_its_own_function_which_settles_what_else_it_gets(
+    run: Run, agent: str, conn: Connection, gateway: FakeGateway
+) -> None:
+    """Heartbeats do not stand in the way of results; one more look finds a command that was missed."""
+    connect(conn, agent, "c1")
+    put(conn, "k1", agent)
+    conn.execute("update agents set last_seen_at = now() - interval '10 minutes'")
+
+    run("heartbeat", message_event("c1", {"type": "heartbeat", "payload": {"activeSessions": 3}}))
+    run("heartbeat", message_event("c1", {"type": "complete", "payload": {"commandId": "k1"}}))
+
+    row = conn.execute("select now() - last_seen_at < interval '1 minute', active_sessions from agents").fetchone()
+    assert row == (True, 3)
+    assert gateway.command_ids == ["k1"]
+    assert statuses(conn) == {"k1": "completed"}
+
+
+def test_late_reports_are_settled_by_their_own_function(
+    run: Run, agent: str, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It tells the queue which messages must come again: here all of them, while the database cannot be reached."""
+    connect(conn, agent, "c1")
+    put(conn, "k1", agent, status="acknowledged", attempt=1, epoch=1)
+    said = {"agent_id": agent, "connection_id": "c1", "key_id": None}
+    text = json.dumps({"type": "complete", "payload": {"commandId": "k1"}})
+    record = {"messageId": "m1", "body": json.dumps({**said, "text": text}), "attributes": {"MessageGroupId": "g"}}
+    with monkeypatch.context() as outage:
+        outage.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:9/nothing")
+        during = run("late_reports", {"Records": [record]})
+
+    after = run("late_reports", {"Records": [record]})
+
+    assert during == {"batchItemFailures": [{"itemIdentifier": "m1"}]}
+    assert after == {"batchItemFailures": []}
+    assert statuses(conn) == {"k1": "completed"}

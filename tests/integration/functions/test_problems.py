@@ -35,7 +35,7 @@ from tests.rows import statuses
         ({"body": {"action": "noop", "unknown": 1}}, 422),
         ({"body": {"action": "noop", "ttlSeconds": 0}}, 422),
         ({"body": {"action": "noop", "notBefore": "tomorrow"}}, 422),
-        ({"body": {"action": "noop", "payload": "x" * MESSAGE_BYTES}}, 413),
+        ({"body": {"action": "noop", "payload": {"x": "x" * MESSAGE_BYTES}}}, 413),
         ({"body": {"action": "noop"}, "content_type": "text/plain"}, 415),
         ({"body": {"action": "noop"}, "role": None}, 401),
         ({"body": {"action": "noop"}, "role": Role.READER}, 403),

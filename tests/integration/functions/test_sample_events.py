@@ -21,6 +21,8 @@ from tests.integration.functions.events import Run
         ("authorize_agent", {"principalId": "k8s-dev-1"}),
         ("connect", {"statusCode": 200}),
         ("message", {"statusCode": 200}),
+        ("heartbeat", {"statusCode": 200}),
+        ("late_reports", {"batchItemFailures": []}),
         ("disconnect", {"statusCode": 200}),
         ("flush", {"sent": 0, "claimed": 0}),
         ("sweeper", {"loaded": 0, "failed_passes": 0}),

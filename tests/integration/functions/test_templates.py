@@ -8,7 +8,7 @@ import pytest
 from dispatcher.access.roles import Role
 from dispatcher.platform.database import Connection
 from tests.fakes import FakeGateway
-from tests.integration.functions.events import AGENT, Run, ask
+from tests.integration.functions.events import AGENT, Run, ask, request
 from tests.rows import connect, connect_new_agent
 
 TEMPLATES = "/api/v1/templates"
@@ -130,6 +130,24 @@ def test_a_manifest_of_more_than_64_kb_is_refused(run: Run) -> None:
 
     assert status == 413
     assert problem["type"].rpartition(":")[2] == "template-too-large"
+    # Spaces between its members do not count.
+    assert put(run, None, raw=json.dumps(changed(icon="x" * 63_000)) + " " * 40_000)[0] == 201
+
+
+def test_numbers_in_a_manifest_keep_their_digits(run: Run) -> None:
+    """Agents of other languages read more of them than Python's float has."""
+    digits = "0.12345678901234567890"
+    raw = json.dumps(CODE).replace("2.5", digits)
+
+    answers = [
+        run("sessions", request("PUT", f"{TEMPLATES}/code", raw=raw)),
+        run("sessions", request("GET", f"{TEMPLATES}/code")),
+        run("sessions", request("GET", TEMPLATES)),
+    ]
+
+    assert [answer["statusCode"] for answer in answers] == [201, 200, 200]
+    assert all(digits in answer["body"] for answer in answers)
+    assert {answer["headers"]["Content-Type"] for answer in answers} == {"application/json"}
 
 
 def test_only_an_admin_without_a_label_limit_changes_templates(run: Run) -> None:

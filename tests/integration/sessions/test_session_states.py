@@ -367,7 +367,7 @@ def test_an_operators_cancel_moves_the_session_back(conn: Connection) -> None:
     known(conn, "running")
     act(conn, "stop_session")
 
-    cancellation.cancel(conn, FakeGateway(), "k1", ADMIN)
+    cancellation.cancel(conn, FakeGateway(), "k1", ADMIN, plenty)
 
     assert state_of(conn) == "running"
     assert details_of(conn) == {"reason": "stop_session cancelled: cancelled by admin"}
@@ -379,7 +379,7 @@ def test_an_agent_that_confirms_a_cancel_has_not_executed_the_command(conn: Conn
     known(conn, "running")
     act(conn, "stop_session")
     deliver(conn, FakeGateway(), "a1", plenty)
-    cancellation.cancel(conn, FakeGateway(), "k1", ADMIN)
+    cancellation.cancel(conn, FakeGateway(), "k1", ADMIN, plenty)
 
     report(conn, report_of("cancelled"))
 

@@ -5,7 +5,17 @@ from typing import Any
 
 import pytest
 
-from dispatcher.protocol.decoding import Ack, BadFrame, Heartbeat, decode
+from dispatcher.protocol.decoding import (
+    Ack,
+    BadFrame,
+    Completed,
+    Confirm,
+    Failed,
+    Heartbeat,
+    Resume,
+    SessionAnswer,
+    decode,
+)
 
 
 @pytest.mark.parametrize("attempt", [True, False, 0, -1, 2**31, 1.5, "1", []], ids=repr)
@@ -23,3 +33,87 @@ def test_an_attempt_that_is_no_number_from_1_is_a_bad_report(attempt: Any) -> No
 def test_a_number_of_sessions_that_cannot_be_stored_is_left_out(sessions: Any) -> None:
     """The heartbeat itself counts."""
     assert decode(json.dumps({"type": "heartbeat", "activeSessions": sessions})) == [Heartbeat()]
+
+
+def test_the_id_of_a_message_is_confirmed_before_its_reports() -> None:
+    """Any text of up to 64 characters."""
+    report = {"kind": "ack", "commandId": "k1", "attempt": 1}
+
+    decoded = decode(json.dumps({"type": "reports", "id": "é" * 64, "reports": [report]}))
+
+    assert decoded == [Confirm(message_id="é" * 64), Ack(command_id="k1", attempt=1)]
+
+
+@pytest.mark.parametrize("message_id", ["", "x" * 65, 7, ["x"], {}, True, "a\0b", "\ud800"], ids=repr)
+def test_an_id_that_cannot_be_confirmed_is_reported_and_the_reports_count(message_id: Any) -> None:
+    """I11: the agent says them again, which does no harm."""
+    report = {"kind": "ack", "commandId": "k1", "attempt": 1}
+
+    bad, good = decode(json.dumps({"type": "reports", "id": message_id, "reports": [report]}))
+
+    assert isinstance(bad, BadFrame)
+    assert good == Ack(command_id="k1", attempt=1)
+
+
+def test_a_resume_names_commands_with_or_without_their_attempts() -> None:
+    """An empty list means that nothing is running."""
+    running = [{"commandId": "k1", "attempt": 2}, {"commandId": "k2"}]
+
+    assert decode(json.dumps({"type": "resume", "running": running})) == [Resume(running=(("k1", 2), ("k2", None)))]
+    assert decode('{"type": "resume", "running": []}') == [Resume(running=())]
+
+
+NO_LISTS_OF_COMMANDS: list[Any] = [
+    None,
+    {},
+    "k1",
+    ["k1"],
+    [{}],
+    [{"commandId": 1}],
+    [{"commandId": "k1", "attempt": 0}],
+    [{}] * 1001,
+]
+
+
+@pytest.mark.parametrize("running", NO_LISTS_OF_COMMANDS, ids=str)
+def test_a_resume_that_cannot_be_understood_is_refused_as_a_whole(running: Any) -> None:
+    """Otherwise a command that is running would be taken for lost."""
+    with pytest.raises(BadFrame):
+        decode(json.dumps({"type": "resume", "running": running}))
+
+
+def test_documents_that_are_joined_by_a_newline_are_all_read() -> None:
+    """D11: also with blank lines; a newline in a string is none."""
+    ack = json.dumps({"type": "ack", "payload": {"commandId": "k1"}})
+    result = json.dumps({"type": "complete", "payload": {"commandId": "k1", "result": "a\nb"}})
+
+    decoded = decode(f"{ack}\n\n{result}\r\n")
+
+    assert decoded == [Ack(command_id="k1"), Completed(command_id="k1", result="a\nb")]
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [
+        ({"code": 7, "é": None}, '{"code":7,"é":null}'),
+        ([1], "[1]"),
+        (0, "0"),
+        (False, "false"),
+        ("", "the agent gave no reason"),
+        ({}, "the agent gave no reason"),
+        (None, "the agent gave no reason"),
+        ("a\0b", "a\ufffdb"),
+    ],
+)
+@pytest.mark.parametrize("shape", ["failed", "command_error", "command_response", "reports"])
+def test_an_error_of_any_json_type_is_kept_as_text(shape: str, error: Any, kept: str) -> None:
+    """D10: an object, a list or a number was "no reason"."""
+    fields = {"commandId": "k1", "sessionId": "s1", "error": error}
+    body: dict[str, Any] = {"type": shape, **fields}
+    if shape == "reports":
+        body["reports"] = [{"kind": "failed", **fields}]
+
+    (failure,) = decode(json.dumps(body))
+
+    assert isinstance(failure, Failed | SessionAnswer)
+    assert failure.error == kept

@@ -70,11 +70,6 @@ def claims_of(token: str) -> Claims:
     return claims
 
 
-def prune_failures(conn: Connection, limit: int) -> int:
-    """Delete budgets of failed log-ins that no longer count; return how many."""
-    return login_budgets.prune(conn, limit)
-
-
 @lru_cache(maxsize=256)
 def _verified(token: str, secret: str) -> Claims:
     """Verify all but the expiry, which a cached result must not decide."""

@@ -5,6 +5,7 @@ create function {f}.connect(
     p_agent_id text, p_connection_id text, p_key_id text, p_source_ip text, p_mode text, p_window integer)
 returns table (epoch bigint, mode text, superseded text[])
 language plpgsql
+set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare
@@ -31,7 +32,13 @@ begin
         last_seen_at = now(),
         mute_connections = case
             when a.spoke then 0
-            when a.commanded_at is not null then a.mute_connections + 1
+            when a.commanded_at is not null then a.mute_connections + case
+                -- An agent sends a heartbeat each 30 s: silence for longer is enough.
+                when a.commanded_at + interval '45 seconds' < coalesce((
+                    select k.closed_at from agent_connections k where k.agent_id = a.agent_id and k.epoch = a.epoch), now())
+                then 2
+                else 1
+            end
             else a.mute_connections
         end,
         spoke = false,
@@ -65,7 +72,7 @@ begin
     on conflict (connection_id) do update set epoch = excluded.epoch;
     select
         array_agg(s.command_id) as ids,
-        array_agg(s.attempt) as attempts,
+        array_agg(s.moves) as seen,
         array_agg('attempt ' || s.attempt || ' was not acknowledged before the agent reconnected') as causes
     into unanswered
     from agent_commands s
@@ -73,7 +80,7 @@ begin
       and s.status = 'sent'
       and (s.epoch is null or s.epoch < agent.epoch);
     if unanswered.ids is not null then
-        perform {f}.end_attempts(unanswered.ids, unanswered.attempts, unanswered.causes, true);
+        perform {f}.end_attempts(unanswered.ids, unanswered.seen, unanswered.causes, true);
     end if;
     return query select agent.epoch, agent.dialect, older;
 end $$;

@@ -57,11 +57,6 @@ def open_connection(
     return opened
 
 
-def mark_live(conn: Connection, agent_id: str, epoch: int) -> None:
-    """Record that the handshake of a connection is over; changes nothing if a newer connection exists."""
-    conn.execute("update agents set live = true where agent_id = %s and epoch = %s", (agent_id, epoch))
-
-
 def is_current(conn: Connection, agent_id: str, epoch: int) -> bool:
     """Tell whether this epoch is the agent's last and its connection is known."""
     row = conn.execute(

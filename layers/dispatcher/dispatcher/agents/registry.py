@@ -128,7 +128,9 @@ def insert(
             incarnation = a.incarnation + 1,
             spoke = true,
             mute_connections = 0,
-            commanded_at = null
+            commanded_at = null,
+            dialect = default,
+            delivery_window = default
         where a.deleted_at is not null
         returning {COLUMNS}
         """,
@@ -192,8 +194,16 @@ def delete(conn: Connection, gateway: Gateway, agent_id: str, by: Operator) -> N
     with conn.transaction():
         find(conn, agent_id, by.scope)
         conn.execute("update agents set deleted_at = now(), approval = 'rejected' where agent_id = %s", (agent_id,))
+        # Each status has an index of its own; locked first, so that a status that changes meanwhile is seen.
         conn.execute(
             """
+            with pending as materialized (
+                select command_id from agent_commands where agent_id = %(agent_id)s and status = 'pending' for update
+            ), sent as materialized (
+                select command_id from agent_commands where agent_id = %(agent_id)s and status = 'sent' for update
+            ), acknowledged as materialized (
+                select command_id from agent_commands where agent_id = %(agent_id)s and status = 'acknowledged' for update
+            )
             update agent_commands
             set status = 'cancelled',
                 moves = moves + 1,
@@ -202,12 +212,19 @@ def delete(conn: Connection, gateway: Gateway, agent_id: str, by: Operator) -> N
                 execution_deadline = null,
                 stop_wanted = false,
                 error_message = 'its agent was deleted',
-                cause = 'its agent was deleted by ' || %s
-            where agent_id = %s
+                cause = 'its agent was deleted by ' || %(username)s
+            where command_id = any(array(
+                select command_id from pending
+                union all
+                select command_id from sent
+                union all
+                select command_id from acknowledged))
               and status in ('pending', 'sent', 'acknowledged')
             """,
-            (by.username, agent_id),
+            {"username": by.username, "agent_id": agent_id},
         )
+        # Nor is the next agent with this id asked to stop what timed out.
+        conn.execute("update agent_commands set stop_wanted = false where agent_id = %s and stop_wanted", (agent_id,))
         conn.execute("update agent_keys set revoked_at = now() where agent_id = %s and revoked_at is null", (agent_id,))
         open_ids = connections.forget_all(conn, agent_id)
         audit_log.record(conn, by.actor, "delete agent", agent_id=agent_id)

@@ -15,6 +15,7 @@ from dispatcher.api.schema_base import (
     Id,
     Labels,
     LabelValue,
+    Name,
     Request,
     Said,
     Shown,
@@ -121,7 +122,7 @@ class RegisterRequest(BaseModel):
 
     model_config = ConfigDict(extra="ignore", alias_generator=to_camel, frozen=True)
 
-    agent_id: AgentId
+    agent_id: Name  # an agent that exists keeps its id; `enrolment.register` holds new ones to the form of an AgentId
     platform: Word
     region: Annotated[str, StringConstraints(max_length=128)] | None = None
     capacity: Said = None

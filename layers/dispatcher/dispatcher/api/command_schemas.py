@@ -9,7 +9,6 @@ from pydantic import BeforeValidator, FailFast, Field, RootModel, Strict
 from dispatcher.agents import selectors
 from dispatcher.api.schema_base import (
     WHOLE,
-    AgentId,
     Document,
     Moment,
     Name,
@@ -82,7 +81,7 @@ class SubmitRequest(Request):
 class SubmitToRequest(SubmitRequest):
     """A command, and the agent it is for."""
 
-    agent_id: AgentId
+    agent_id: Name
 
 
 class SubmitListRequest(RootModel[list[SubmitToRequest]]):

@@ -24,6 +24,8 @@ BODY_BYTES = {
     "/api/v1/auth/login": 4 * 1024,
     "/api/v1/agents/{agent_id}/commands": 256 * 1024,
     "/api/v1/commands": 6 * 1024 * 1024,  # what a function may get
+    "/api/v1/sessions": 128 * 1024,  # with a manifest, which is measured without its spaces
+    "/api/v1/templates/{name}": 128 * 1024,
 }
 """The largest body of each path; ORDINARY_BODY_BYTES for the others."""
 ORDINARY_BODY_BYTES = 64 * 1024

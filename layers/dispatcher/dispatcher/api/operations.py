@@ -12,7 +12,7 @@ from dispatcher.api.incoming import Incoming
 from dispatcher.api.problems import malformed, place
 from dispatcher.errors import InvalidRequest
 from dispatcher.platform import edge
-from dispatcher.platform.json_text import loads_strict
+from dispatcher.platform.json_text import loads_strict, storable
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.event_handler.api_gateway import Route
@@ -44,8 +44,9 @@ class Argument:
             else:
                 values[field.name] = field.get_default()
             return
-        if self.in_url and "\0" in str(value):
-            errors.append(place({"loc": self.at, "type": "text", "msg": "U+0000 is in no id and no filter"}))
+        if self.in_url and value != storable(value):
+            said = "U+0000 and lone surrogates are in no id and no filter"
+            errors.append(place({"loc": self.at, "type": "text", "msg": said}))
             return
         values[field.name], found = field.validate(value, loc=self.at)
         errors += [place(each) for each in found or ()]

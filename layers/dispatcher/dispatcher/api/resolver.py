@@ -21,6 +21,7 @@ from dispatcher.api.problems import problem_of
 from dispatcher.api.schema_base import SelectorText, render
 from dispatcher.errors import NotAllowed, NotFound
 from dispatcher.platform import edge
+from dispatcher.platform.json_text import dumps
 from dispatcher.platform.observability import deadline_of
 
 T = TypeVar("T")
@@ -98,6 +99,8 @@ class Api(APIGatewayHttpResolver):
             response = Response(status_code=operation.status, content_type="application/json", body=result)
         if isinstance(response.body, BaseModel):
             response.body = render(response.body)
+        elif isinstance(response.body, dict):
+            response.body = dumps(response.body)  # a stored document: every digit stays
         return response
 
     def operator_with(self, role: Role) -> Operator:

@@ -1,17 +1,29 @@
 -- Whether commands can be posted to an agent now.  A post during the handshake would get a 410: `live` says that the handshake
--- is over; if flush did not run, we assume it after 10 s, because no agent waits longer.
+-- is over; if flush did not run, we assume it after 10 s, because no agent waits longer.  An agent of protocol 2 gets its
+-- welcome first: see `needs_welcome`.
 create function {f}.can_be_posted(a agents) returns boolean language sql stable as $$
     select a.connection_id is not null
        and a.approval = 'approved'
        and a.deleted_at is null
-       and (a.live or a.connected_at < now() - interval '10 seconds')
+       and (a.live or (a.dialect <> 'batching' and a.connected_at < now() - interval '10 seconds'))
        and (a.lease_expires_at is null or a.lease_expires_at <= now())
        and (a.throttled_until is null or a.throttled_until <= now())
        and not {f}.is_mute(a)
 $$;
 
+-- Whether an agent of protocol 2 has got no welcome, because its flush did not run.
+create function {f}.needs_welcome(a agents) returns boolean language sql stable as $$
+    select a.connection_id is not null
+       and a.dialect = 'batching'
+       and not a.live
+       and a.approval = 'approved'
+       and a.deleted_at is null
+       and a.connected_at < now() - interval '10 seconds'
+$$;
+
 -- Whether an agent executes but says nothing: it was sent a command over this connection and has been silent for longer than a
--- first ack takes (an agent that never acknowledges: for two and a half heartbeats), or its last two connections were so.
+-- first ack takes (an agent that never acknowledges: for two and a half heartbeats), or its last two connections were so, or
+-- the last one for longer than a heartbeat.
 create function {f}.is_mute(a agents) returns boolean language sql stable as $$
     select not a.spoke
        and (a.mute_connections >= 2
@@ -55,6 +67,14 @@ create function {f}.room(agent agents) returns integer language sql stable as $$
     end
 $$;
 
+-- Whether an agent has not been told yet, over its current connection, to stop a command.
+create function {f}.is_to_stop(c agent_commands, agent agents) returns boolean language sql stable as $$
+    select c.stop_wanted
+       and (c.stop_epoch is null or c.stop_epoch < agent.epoch)
+       and c.status in ('sent', 'acknowledged', 'timed_out', 'cancelled')  -- what was cancelled between two attempts may be executed
+       and (c.incarnation is null or c.incarnation = agent.incarnation)
+$$;
+
 -- Whether a worker that takes the agent's lease has something to post: a command, or a request to stop one.
 create function {f}.has_work(agent agents) returns boolean language sql stable as $$
     select {f}.room(agent) > 0 and exists (
@@ -71,8 +91,7 @@ create function {f}.has_work(agent agents) returns boolean language sql stable a
         from agent_commands c
         where c.agent_id = agent.agent_id
           and c.stop_wanted
-          and (c.stop_epoch is null or c.stop_epoch < agent.epoch)
-          and c.status in ('sent', 'acknowledged', 'timed_out'))
+          and {f}.is_to_stop(c, agent))
 $$;
 
 -- How long an agent has for its ack, in seconds: 20 for the first attempt, doubled with each, up to 300.  An agent that never

@@ -25,7 +25,7 @@ def cancel(conn: Connection, gateway: Gateway, command_id: str, by: Operator, de
         status = request_cancel(conn, command_id, by.username)
         if status is not None:
             audit_log.record(conn, by.actor, "cancel command", agent_id=command.agent_id, command_id=command_id)
-    if status in {Status.SENT, Status.ACKNOWLEDGED, Status.TIMED_OUT}:
+    if status in {Status.SENT, Status.ACKNOWLEDGED, Status.TIMED_OUT} or (status and command.attempt > 0):
         deliver_at_once(conn, gateway, command.agent_id, deadline)
     command = command_records.find(conn, command_id, by.scope)
     if status is None and command.status in ENDED - {Status.CANCELLED}:
@@ -46,7 +46,7 @@ def request_cancel(conn: Connection, command_id: str, operator: str) -> Status |
             cause = case when status = 'pending' then 'cancelled by ' || %(operator)s else cause end,
             moves = case when status = 'pending' then moves + 1 else moves end,
             cancel_requested_at = coalesce(cancel_requested_at, clock_timestamp()),
-            stop_wanted = status <> 'pending',
+            stop_wanted = attempt > 0,  -- an attempt that was given up may have reached the agent
             stop_epoch = null
         where command_id = %(command_id)s
           and status in ('pending', 'sent', 'acknowledged', 'timed_out')

@@ -9,8 +9,9 @@
 create function {f}.claim(p_agent_id text, p_token uuid)
 returns table (
     kind text, connection_id text, epoch bigint, mode text, refusals integer,
-    command_id text, attempt integer, frame text, seconds_left double precision)
+    command_id text, attempt integer, moves integer, frame text, seconds_left double precision)
 language plpgsql
+set plan_cache_mode = force_generic_plan
 set lock_timeout = '250ms'
 as $$
 #variable_conflict use_column
@@ -18,6 +19,7 @@ declare
     agent agents;
     chosen text[];
     stops boolean := false;
+    held_up boolean := false;
 begin
     select a.* into agent
     from agents a
@@ -29,33 +31,41 @@ begin
     end if;
     begin
         if agent.dialect = 'acknowledging' then
-            chosen := {f}.next_command(p_agent_id, agent.incarnation);
+            -- One at a time: none while one is in flight.
+            chosen := array(
+                select c.command_id
+                from agent_commands c
+                where c.agent_id = p_agent_id
+                  and c.status = 'pending'
+                  and {f}.is_due(c, agent.incarnation)
+                  and not exists (select from agent_commands f where f.agent_id = p_agent_id and f.status = 'sent')
+                order by c.priority desc, c.seq
+                limit 1
+                for no key update of c);
         else
             chosen := {f}.next_commands(agent, false);
         end if;
     exception when lock_not_available then
         -- Somebody has locked one of the next commands.  It keeps its place, but not for longer than a minute.
-        if not exists (
-            select
-            from agent_commands c
-            where c.agent_id = p_agent_id
-              and c.status = 'pending'
-              and greatest(c.created_at, c.not_before, c.retry_at) < now() - interval '1 minute'
-            order by c.priority desc, c.seq
-            limit 1)
-        then
+        if agent.held_up_since is null then
+            update agents a set held_up_since = now() where a.agent_id = p_agent_id;
+        end if;
+        if agent.held_up_since is null or agent.held_up_since > now() - interval '1 minute' then
             return;
         end if;
         chosen := {f}.next_commands(agent, true);
+        held_up := true;
     end;
+    if agent.held_up_since is not null and not held_up then
+        update agents a set held_up_since = null where a.agent_id = p_agent_id;
+    end if;
     if agent.dialect = 'batching' then
         stops := exists (
             select
             from agent_commands c
             where c.agent_id = p_agent_id
               and c.stop_wanted
-              and (c.stop_epoch is null or c.stop_epoch < agent.epoch)
-              and c.status in ('sent', 'acknowledged', 'timed_out'));
+              and {f}.is_to_stop(c, agent));
     end if;
     if cardinality(chosen) = 0 and not stops then
         return;
@@ -73,12 +83,11 @@ begin
     if stops then
         return query
         select 'stop', agent.connection_id, agent.epoch, agent.dialect, agent.refusals, c.command_id, c.attempt,
-            null::text, null::double precision
+            c.moves, null::text, null::double precision
         from agent_commands c
         where c.agent_id = p_agent_id
           and c.stop_wanted
-          and (c.stop_epoch is null or c.stop_epoch < agent.epoch)
-          and c.status in ('sent', 'acknowledged', 'timed_out')
+          and {f}.is_to_stop(c, agent)
         order by c.seq
         limit 100;
     end if;
@@ -100,6 +109,7 @@ begin
         returning c.*
     )
     select 'command', agent.connection_id, agent.epoch, agent.dialect, agent.refusals, c.command_id, c.attempt,
+        c.moves,
         case agent.dialect
             when 'batching' then {f}.entry(c)
             else {f}.frame(c.command_id, c.action, c.payload)
@@ -107,21 +117,6 @@ begin
         extract(epoch from c.deliver_by - clock_timestamp())::double precision
     from claimed c
     order by c.priority desc, c.seq;
-end $$;
-
--- Choose and lock the next command of an agent that acknowledges one at a time: none while one is in flight.
-create function {f}.next_command(p_agent_id text, p_incarnation bigint) returns text[] language plpgsql as $$
-begin
-    return array(
-        select c.command_id
-        from agent_commands c
-        where c.agent_id = p_agent_id
-          and c.status = 'pending'
-          and {f}.is_due(c, p_incarnation)
-          and not exists (select from agent_commands f where f.agent_id = p_agent_id and f.status = 'sent')
-        order by c.priority desc, c.seq
-        limit 1
-        for no key update of c);
 end $$;
 
 -- Choose and lock the next commands of an agent, in order.
@@ -169,8 +164,10 @@ end $$;
 create function {f}.go_live(p_agent_id text, p_epoch bigint, p_token uuid)
 returns table (
     kind text, connection_id text, epoch bigint, mode text, refusals integer,
-    command_id text, attempt integer, frame text, seconds_left double precision)
-language plpgsql as $$
+    command_id text, attempt integer, moves integer, frame text, seconds_left double precision)
+language plpgsql
+set plan_cache_mode = force_generic_plan
+as $$
 #variable_conflict use_column
 begin
     update agents a set live = true where a.agent_id = p_agent_id and a.epoch = p_epoch;

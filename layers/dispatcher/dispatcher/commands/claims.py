@@ -1,6 +1,7 @@
 """Claims: a worker takes commands that are due, and gives back what it could not post."""
 
 import os
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,8 @@ class Claim:
 
     agent_id: str
     token: str
+    begun: float
+    """When it was requested, on this machine's monotonic clock: its lease and its ack deadlines began later."""
     connection_id: str
     epoch: int
     mode: DeliveryMode
@@ -52,7 +55,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DueAgent:
-    """A connected agent with something to post."""
+    """A connected agent with something to post: commands, requests to stop, or a welcome."""
 
     agent_id: str
     connection_id: str
@@ -65,12 +68,12 @@ _CLAIM = call("select * from {f}.claim(%s, %s)")
 _GO_LIVE = call("select * from {f}.go_live(%s, %s, %s)")
 _RELEASE = call(
     "select * from {f}.release(%(agent_id)s, %(token)s, %(connection_id)s, %(epoch)s, %(outcome)s, %(taken)s::text[],"
-    " %(taken_attempts)s::int[], %(unsent)s::text[], %(unsent_attempts)s::int[], %(cause)s, %(told)s::text[], %(again)s)"
+    " %(taken_moves)s::int[], %(unsent)s::text[], %(unsent_moves)s::int[], %(cause)s, %(told)s::text[], %(again)s)"
 )
 # The agents are few beside the commands, and for each one index says whether something is due.
 _DUE_AGENTS = call(
     "select a.agent_id, a.connection_id, a.epoch, a.live, a.dialect from agents a"
-    " where a.connection_id is not null and {f}.can_be_posted(a) and {f}.has_work(a) limit %s"
+    " where a.connection_id is not null and ({f}.needs_welcome(a) or {f}.can_be_posted(a) and {f}.has_work(a)) limit %s"
 )
 
 
@@ -84,26 +87,28 @@ def claim(conn: Connection, agent_id: str) -> Claim | None:
 
     None where the agent is not connected, another worker delivers to it, it must wait, or nothing is due.
     """
-    token = new_token()
-    return claim_of(agent_id, token, conn.execute(_CLAIM, (agent_id, token)).fetchall())
+    token, begun = new_token(), time.monotonic()
+    return claim_of(agent_id, token, begun, conn.execute(_CLAIM, (agent_id, token)).fetchall())
 
 
 def claim_live(conn: Connection, agent_id: str, epoch: int) -> Claim | None:
     """Record that the handshake of a connection is over, unless a newer connection exists, and claim."""
-    token = new_token()
-    return claim_of(agent_id, token, conn.execute(_GO_LIVE, (agent_id, epoch, token)).fetchall())
+    token, begun = new_token(), time.monotonic()
+    return claim_of(agent_id, token, begun, conn.execute(_GO_LIVE, (agent_id, epoch, token)).fetchall())
 
 
-def claim_of(agent_id: str, token: str, rows: Iterable[Sequence[Any]]) -> Claim | None:
+def claim_of(agent_id: str, token: str, begun: float, rows: Iterable[Sequence[Any]]) -> Claim | None:
     """Make a claim of the rows `command` and `stop` of the database's functions; None if there are none."""
     commands: list[ClaimedCommand] = []
     stops: list[tuple[str, int]] = []
     about: Sequence[Any] = ()
     for row in rows:
-        kind, _, _, _, _, command_id, attempt, frame, seconds_left = row
+        kind, _, _, _, _, command_id, attempt, moves, frame, seconds_left = row
         if kind == "command":
             commands.append(
-                ClaimedCommand(command_id=command_id, attempt=attempt, frame=frame, seconds_left=seconds_left)
+                ClaimedCommand(
+                    command_id=command_id, attempt=attempt, moves=moves, frame=frame, seconds_left=seconds_left
+                )
             )
         elif kind == "stop":
             stops.append((command_id, attempt))
@@ -116,6 +121,7 @@ def claim_of(agent_id: str, token: str, rows: Iterable[Sequence[Any]]) -> Claim 
     return Claim(
         agent_id=agent_id,
         token=token,
+        begun=begun,
         connection_id=connection_id,
         epoch=epoch,
         mode=DeliveryMode(mode),
@@ -160,12 +166,13 @@ def needs_release(claim: Claim, outcome: Outcome) -> bool:
 def release(conn: Connection, claim: Claim, outcome: Outcome, *, look_again: bool) -> Claim | None:
     """Give a claim back; return the next one if `look_again` finds more.  Safe to repeat.
 
-    Only what this claim took is touched: a command that was claimed again meanwhile has another attempt.
+    Only what this claim took is touched: a command that was claimed again meanwhile has made more moves.
     """
     # The first ack deadline is right already, but for agents that never acknowledge.
     longer = [command for command in outcome.taken if claim.mode is DeliveryMode.UNACKNOWLEDGED or command.attempt > 1]
     for command, reason in outcome.unsendable:
         _set_aside(conn, command, reason)
+    begun = time.monotonic()
     rows = conn.execute(
         _RELEASE,
         {
@@ -175,15 +182,15 @@ def release(conn: Connection, claim: Claim, outcome: Outcome, *, look_again: boo
             "epoch": claim.epoch,
             "outcome": outcome.posted,
             "taken": [command.command_id for command in longer],
-            "taken_attempts": [command.attempt for command in longer],
+            "taken_moves": [command.moves for command in longer],
             "unsent": [command.command_id for command in outcome.unsent],
-            "unsent_attempts": [command.attempt for command in outcome.unsent],
+            "unsent_moves": [command.moves for command in outcome.unsent],
             "cause": outcome.unsent_cause,
             "told": list(outcome.told),
             "again": look_again,
         },
     ).fetchall()
-    return claim_of(claim.agent_id, claim.token, rows)
+    return claim_of(claim.agent_id, claim.token, begun, rows)
 
 
 def _set_aside(conn: Connection, command: ClaimedCommand, reason: str) -> None:
@@ -197,15 +204,15 @@ def _set_aside(conn: Connection, command: ClaimedCommand, reason: str) -> None:
             completed_at = clock_timestamp(),
             ack_deadline = null
         where command_id = %(command_id)s
-          and attempt = %(attempt)s
+          and moves = %(moves)s
           and status = 'sent'
         """,
-        {"reason": reason, "command_id": command.command_id, "attempt": command.attempt},
+        {"reason": reason, "command_id": command.command_id, "moves": command.moves},
     )
 
 
 def due_agents(conn: Connection, limit: int) -> list[DueAgent]:
-    """Find connected agents with something to post and without a worker that delivers to them.
+    """Find connected agents that have something to post, or no welcome yet, and no worker that delivers to them.
 
     The statement probes the queue of each connected agent; commands for offline agents cost nothing.
     """

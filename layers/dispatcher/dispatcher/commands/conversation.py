@@ -2,13 +2,16 @@
 
 from dispatcher.commands import late_reports, reports
 from dispatcher.commands.delivery import Deadline, deliver_at_once
-from dispatcher.commands.late_reports import Kept
+from dispatcher.commands.late_reports import KEEP_SECONDS, Kept
 from dispatcher.commands.reports import Received, SessionObserver
 from dispatcher.platform import database, settings
 from dispatcher.platform.gateway import Gateway
 from dispatcher.platform.observability import logger
 from dispatcher.protocol.frames import received_message
 from dispatcher.protocol.said import Said
+
+TRY_SECONDS = 6.0
+"""How long one more try may take: a log-in with an old password and one with a new one, or a wait for a lock."""
 
 
 def handle(said: Said, event_id: str | None, gateway: Gateway, observer: SessionObserver, deadline: Deadline) -> None:
@@ -17,13 +20,18 @@ def handle(said: Said, event_id: str | None, gateway: Gateway, observer: Session
     Agents of protocol 1 report everything once: a report that is lost here is lost for good.  A heartbeat has no event id: the
     next one is as good.
     """
+    has_queue = settings.late_reports_queue() is not None
     try:
-        received = database.persistently(lambda conn: reports.receive(conn, said, observer))
+        with database.within(deadline() - KEEP_SECONDS):
+            received = database.persistently(
+                lambda conn: reports.receive(conn, said, observer),
+                has_time=lambda: not has_queue or deadline() > TRY_SECONDS + KEEP_SECONDS,
+            )
     except database.INTERRUPTIONS:
         if event_id is None:
             logger.warning("Heartbeat dropped", extra={"agent_id": said.agent_id})
             return
-        if settings.late_reports_queue() is None:
+        if not has_queue:
             raise
         late_reports.keep(said, event_id)
         return

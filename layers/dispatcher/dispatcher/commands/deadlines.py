@@ -61,7 +61,7 @@ def time_out(conn: Connection, limit: int) -> int:
 
 
 def end_orphans(conn: Connection, limit: int) -> int:
-    """Cancel commands that were accepted for an agent while it was being deleted."""
+    """Cancel commands that were accepted for an agent while it was being deleted; its id may be in use again."""
     return conn.execute(
         """
         with orphans as materialized (
@@ -72,11 +72,12 @@ def end_orphans(conn: Connection, limit: int) -> int:
                 from agent_commands c
                 where c.agent_id = a.agent_id
                   and c.status = 'pending'
-                  and c.incarnation <= a.incarnation
+                  and (c.incarnation < a.incarnation or c.incarnation = a.incarnation and a.deleted_at is not null)
                 order by c.priority desc, c.seq
                 limit %s
                 for update skip locked) as first
             where a.deleted_at > now() - interval '1 hour'
+               or (a.incarnation > 1 and a.created_at > now() - interval '1 hour')
         )
         update agent_commands c
         set status = 'cancelled',

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import psycopg
@@ -23,6 +23,14 @@ RELEASE_SECONDS = 2.0
 """Kept for the release after the last post."""
 POSTING_SECONDS = min(LEASE_SECONDS, FIRST_ACK_SECONDS)
 """How long a claim may post: after that its lease has ended, or the sweep may have returned the commands to the queue."""
+
+_CAUSES = {
+    Posted.GONE: "found the connection gone",
+    Posted.REFUSED: "was refused by the gateway",
+    Posted.TOO_LARGE: "was refused by the gateway",
+    Posted.UNKNOWN: "got no answer",
+}
+"""Why a post was not taken, as the history tells it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +81,7 @@ def _release(conn: Connection, claim: Claim, outcome: Outcome, *, look_again: bo
     try:
         return claims.release(conn, claim, outcome, look_again=look_again)
     except psycopg.OperationalError as error:
-        if not conn.broken:
+        if not (conn.broken or isinstance(error, psycopg.errors.DeadlockDetected)):
             raise
         # Only this claim's lease and attempts are touched, so it is safe to do it again on a fresh connection.
         logger.warning("Release repeated", extra={"agent_id": claim.agent_id, "reason": type(error).__name__})
@@ -81,12 +89,24 @@ def _release(conn: Connection, claim: Claim, outcome: Outcome, *, look_again: bo
 
 
 def _send(conn: Connection, gateway: Gateway, claim: Claim, deadline: Deadline) -> tuple[int, Outcome]:
-    """Post one message after another; stop at the first that is not taken, so that no command overtakes another."""
-    begun = time.monotonic()
+    """Post the requests to stop commands, then the commands; return how many of these the gateway took."""
     told: list[str] = []
     for command_id, attempt in claim.stops:
-        if gateway.post(claim.connection_id, stop_message(command_id, attempt)) is Posted.TAKEN:
-            told.append(command_id)
+        if _is_late(claim, deadline):
+            return 0, Outcome(told=told, unsent=claim.commands, unsent_cause="ran out of time")
+        posted = gateway.post(claim.connection_id, stop_message(command_id, attempt))
+        if posted is not Posted.TAKEN:
+            # The whole queue waits, as after any post, or this request would be repeated at once.
+            cause = f"a request to stop another command {_CAUSES[posted]}"
+            return 0, Outcome(posted=posted, told=told, unsent=claim.commands, unsent_cause=cause)
+        told.append(command_id)
+    return _send_commands(conn, gateway, claim, deadline, told)
+
+
+def _send_commands(
+    conn: Connection, gateway: Gateway, claim: Claim, deadline: Deadline, told: Sequence[str]
+) -> tuple[int, Outcome]:
+    """Post one message after another; stop at the first that is not taken, so that no command overtakes another."""
     taken: list[ClaimedCommand] = []
     unsendable: list[tuple[ClaimedCommand, str]] = []
     done = Outcome(taken=taken, unsendable=unsendable, told=told)
@@ -96,7 +116,7 @@ def _send(conn: Connection, gateway: Gateway, claim: Claim, deadline: Deadline) 
         message = messages[0]
         first = message.commands[0]
         cause = f"attempt {first.attempt} "
-        if obstacle := _obstacle(message, time.monotonic() - begun, deadline):
+        if obstacle := _obstacle(claim, message, deadline):
             return len(taken), replace(done, unsent=_commands(messages), unsent_cause=cause + obstacle)
         if posted_before and not claims.is_held(conn, claim):
             # The agent reconnected while an earlier message was posted.  The other commands were returned to the queue and
@@ -112,7 +132,7 @@ def _send(conn: Connection, gateway: Gateway, claim: Claim, deadline: Deadline) 
                 reason = f"the message of {size} bytes is too large for the gateway"
                 unsendable += [(each, reason) for each in message.commands]
             case Posted.GONE | Posted.REFUSED:
-                cause += "found the connection gone" if posted is Posted.GONE else "was refused by the gateway"
+                cause += _CAUSES[posted]
                 return len(taken), replace(done, posted=posted, unsent=_commands(messages), unsent_cause=cause)
             case Posted.UNKNOWN:
                 # This message may have arrived: its commands wait for their acks.  The others return to the queue and wait too.
@@ -125,10 +145,17 @@ def _send(conn: Connection, gateway: Gateway, claim: Claim, deadline: Deadline) 
     return len(taken), done
 
 
-def _obstacle(message: Message, elapsed: float, deadline: Deadline) -> str | None:
-    """Return why a message must not be posted at this age of its claim in seconds; None: it may be posted."""
-    if min(deadline(), POSTING_SECONDS - elapsed) < POST_SECONDS + RELEASE_SECONDS:
+def _is_late(claim: Claim, deadline: Deadline) -> bool:
+    """Tell whether no time is left for one more post of this claim."""
+    elapsed = time.monotonic() - claim.begun
+    return min(deadline(), POSTING_SECONDS - elapsed) < POST_SECONDS + RELEASE_SECONDS
+
+
+def _obstacle(claim: Claim, message: Message, deadline: Deadline) -> str | None:
+    """Return why a message must not be posted now; None: it may be posted."""
+    if _is_late(claim, deadline):
         return "ran out of time"
+    elapsed = time.monotonic() - claim.begun
     if any(each.seconds_left is not None and each.seconds_left <= elapsed for each in message.commands):
         # Its deliver_by has passed since the claim: back to the queue, where the sweep expires it.
         return "came too late"

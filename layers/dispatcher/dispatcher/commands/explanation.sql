@@ -54,6 +54,9 @@ left join lateral (
         where f.agent_id = c.agent_id
           and f.status = 'pending'
           and (f.not_before is null or f.not_before <= now())
+          and (f.retry_at is null or f.retry_at <= now())
+          and (f.deliver_by is null or f.deliver_by > now())
+          and (f.incarnation is null or f.incarnation = a.incarnation)
           and (f.priority, -f.seq) > (c.priority, -c.seq)
         order by f.priority desc, f.seq
         limit %(most)s) as q

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dispatcher.agents import connections
+from dispatcher.agents import connections, presence
 from dispatcher.commands import claims
 from dispatcher.commands.delivery import POST_SECONDS, Deadline, Delivered, deliver
 from dispatcher.commands.submission import AcceptedEntry
@@ -113,6 +113,6 @@ def _is_reached(gateway: Gateway, request: FlushRequest) -> bool:
     text = welcome_message(
         epoch=request.epoch,
         heartbeat_seconds=settings.heartbeat_seconds(),
-        move_after_seconds=settings.move_after_seconds(),
+        move_after_seconds=presence.MOVE_AFTER_SECONDS,
     )
     return gateway.post(request.connection_id, text) is Posted.TAKEN

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import boto3
-from botocore.config import Config
+import psycopg
 
 from dispatcher.commands.reports import Received, SessionObserver, receive
 from dispatcher.platform import database, settings
@@ -22,6 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from types_boto3_sqs import SQSClient
+
+CONNECT_SECONDS, READ_SECONDS, TRIES = 1, 2, 2
+KEEP_SECONDS = TRIES * (CONNECT_SECONDS + READ_SECONDS) + 1.0
+"""The longest time that keeping a message takes, with the pause between the tries."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +79,10 @@ def settle_kept(
         try:
             with database.connect() as conn:
                 received = receive(conn, message.said, observer)
-        except database.INTERRUPTIONS as error:
+        except psycopg.Error as error:
+            # Also an error that does not pass by itself: it must not stop the messages of other agents.
             logger.warning(
-                "Database interrupted", extra={"agent_id": message.said.agent_id, "reason": type(error).__name__}
+                "Message not settled", extra={"agent_id": message.said.agent_id, "reason": type(error).__name__}
             )
             waiting.add(message.group)
             again.append(message.message_id)
@@ -89,6 +93,14 @@ def settle_kept(
 
 @cache
 def _client() -> "SQSClient":
+    import boto3  # noqa: PLC0415 - it is loaded only on a bad day
+    from botocore.config import Config  # noqa: PLC0415
+
     return boto3.client(
-        "sqs", config=Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 2, "mode": "standard"})
+        "sqs",
+        config=Config(
+            connect_timeout=CONNECT_SECONDS,
+            read_timeout=READ_SECONDS,
+            retries={"total_max_attempts": TRIES, "mode": "standard"},
+        ),
     )

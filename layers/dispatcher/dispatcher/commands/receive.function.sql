@@ -5,12 +5,13 @@
 --   unmoved: a report that moved nothing; `frame` is the status of the command, null if it is not this agent's
 --   command, stop: see `claim`; without a token nothing is claimed
 create function {f}.receive(
-    p_agent_id text, p_connection_id text, p_key_id text, p_rate integer, p_heartbeat boolean, p_capacity jsonb,
-    p_sessions integer, p_reports jsonb, p_token uuid)
+    p_agent_id text, p_connection_id text, p_key_id text, p_event text, p_rate integer, p_heartbeat boolean,
+    p_capacity jsonb, p_sessions integer, p_reports jsonb, p_token uuid)
 returns table (
     kind text, connection_id text, epoch bigint, mode text, refusals integer,
-    command_id text, attempt integer, frame text, seconds_left double precision)
+    command_id text, attempt integer, moves integer, frame text, seconds_left double precision)
 language plpgsql
+set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare
@@ -20,6 +21,7 @@ declare
     moved text[] := '{}';
     counted integer;
     current boolean;
+    answers_again boolean := false;
     last_round integer;
     rounds integer[];
     kinds text[];
@@ -33,7 +35,11 @@ begin
         a as agent,
         k.epoch,
         k.closed_at is null as is_open,
-        exists (select from agent_keys s where s.key_id = p_key_id::uuid and s.revoked_at is not null) as is_revoked
+        exists (
+            select
+            from agent_keys s
+            where s.key_id = coalesce(p_key_id::uuid, k.key_id)
+              and s.revoked_at is not null) as is_revoked
     into found_row
     from agents a
     left join agent_connections k on k.connection_id = p_connection_id and k.agent_id = a.agent_id
@@ -73,7 +79,7 @@ begin
         update agents a
         set minute = date_trunc('minute', now()),
             messages = case when a.minute = date_trunc('minute', now()) then a.messages + 1 else 1 end
-        where a.agent_id = p_agent_id
+        where a.agent_id = (select l.agent_id from agents l where l.agent_id = p_agent_id for no key update skip locked)
         returning a.messages into counted;
         if counted > p_rate then
             kind := 'too_many';
@@ -93,13 +99,27 @@ begin
         into last_round, rounds, kinds, ids, attempts, vals, errors, acked
         from jsonb_to_recordset(p_reports) as r (
             round integer, kind text, id text, attempt integer, value jsonb, error text, acked boolean);
-        moved := {f}.settle(p_agent_id, said_over, last_round, rounds, kinds, ids, attempts, vals, errors, acked);
-        if cardinality(moved) < cardinality(ids) then
+        if p_event is not null and said_over is not null and kinds && array['answer', 'answer_failed'] then
+            -- The same message comes again if the answer to its commit was lost, or from the queue of late reports.
+            update agent_connections k
+            set answered = (p_event || k.answered)[1 : 20]
+            where k.connection_id = p_connection_id
+              and p_event <> all(k.answered);
+            answers_again := not found;
+        end if;
+        if not answers_again then
+            moved := {f}.settle(
+                p_agent_id, agent.incarnation, said_over, last_round, rounds, kinds, ids, attempts, vals, errors, acked);
+        end if;
+        if cardinality(moved) < cardinality(ids) and not answers_again then
             return query
-            select distinct 'unmoved', null, null::bigint, null, null::integer, said.command_id, null::integer, c.status,
-                null::double precision
+            select distinct 'unmoved', null, null::bigint, null, null::integer, said.command_id, null::integer, null::integer,
+                c.status, null::double precision
             from unnest(ids, kinds) as said (command_id, kind)
-            left join agent_commands c on c.command_id = said.command_id and c.agent_id = p_agent_id
+            left join agent_commands c
+                on c.command_id = said.command_id
+                and c.agent_id = p_agent_id
+                and (c.incarnation is null or c.incarnation = agent.incarnation)
             where said.kind not in ('answer', 'answer_failed')
               and said.command_id <> all(moved);
         end if;
@@ -107,26 +127,38 @@ begin
     kind := 'admitted';
     attempt := cardinality(moved);
     return next;
-    if current and p_token is not null and (cardinality(moved) > 0 or p_heartbeat) then
-        begin
-            return query select * from {f}.claim(p_agent_id, p_token);
-        exception when lock_not_available then
-            null;  -- somebody else has the agent; the sweep delivers
-        end;
+    if not current or p_token is null or cardinality(moved) = 0 and not p_heartbeat then
+        return;
     end if;
+    if agent.dialect = 'acknowledging' then
+        -- Its one command is in flight, most often: then there is no need to lock the agent.
+        if exists (select from agent_commands f where f.agent_id = p_agent_id and f.status = 'sent') then
+            return;
+        end if;
+    end if;
+    begin
+        return query select * from {f}.claim(p_agent_id, p_token);
+    exception when lock_not_available then
+        null;  -- somebody else has the agent; the sweep delivers
+    end;
 end $$;
 
 -- What an agent is executing, told after a crash.  What it acknowledged over an older connection and does not name is lost: it
 -- ends, or is pending again where the command says so.  What it names has its ack.  Returns how many commands moved.
 create function {f}.resume(p_agent_id text, p_connection_id text, ids text[], attempts integer[]) returns integer
 language plpgsql
+set plan_cache_mode = force_generic_plan
 as $$
 declare
     current bigint;
+    p_incarnation bigint;
     named integer;
     lost integer;
 begin
-    select a.epoch into current from agents a where a.agent_id = p_agent_id and a.connection_id = p_connection_id;
+    select a.epoch, a.incarnation into current, p_incarnation
+    from agents a
+    where a.agent_id = p_agent_id
+      and a.connection_id = p_connection_id;
     if not found then
         return 0;
     end if;
@@ -140,8 +172,9 @@ begin
     from unnest(ids, attempts) as running (command_id, attempt)
     where c.command_id = running.command_id
       and c.agent_id = p_agent_id
+      and (c.incarnation is null or c.incarnation = p_incarnation)
       and c.status in ('pending', 'sent')
-      and c.attempt > 0
+      and c.attempt > coalesce(c.answered_attempt, 0)
       and c.attempt = coalesce(running.attempt, c.attempt);
     get diagnostics named = row_count;
     update agent_commands c
@@ -164,9 +197,11 @@ begin
             when c.attempt >= 2 then c.sent_at + least(2.0 ^ least(c.attempt, 16), 60) * interval '1 second'
             else c.retry_at
         end,
+        answered_attempt = c.attempt,
         stop_wanted = false,
         execution_deadline = null
     where c.agent_id = p_agent_id
+      and (c.incarnation is null or c.incarnation = p_incarnation)
       and c.status = 'acknowledged'
       and c.epoch < current
       and c.command_id <> all(ids);

@@ -9,11 +9,11 @@ from dispatcher.platform.functions import call
 _RETURN = call("""
     select {f}.end_attempts(
         coalesce(array_agg(s.command_id), '{}'),
-        coalesce(array_agg(s.attempt), '{}'),
+        coalesce(array_agg(s.moves), '{}'),
         coalesce(array_agg('attempt ' || s.attempt || ' was not acknowledged in time'), '{}'),
         true)
     from (
-        select s.command_id, s.attempt
+        select s.command_id, s.attempt, s.moves
         from agent_commands s
         where s.status = 'sent'
           and s.ack_deadline <= now()

@@ -1,8 +1,11 @@
--- End attempts without an ack.  `reached`: they may have reached their agent.  What surely did not gives its attempt back.
+-- End attempts without an ack.  `reached`: they may have reached their agent.  What surely did not gives its attempt back, also
+-- where the command has returned to the queue meanwhile, because its agent reconnected.
+-- `seen` are the numbers of moves with which the commands were read: a number of an attempt can be given twice, if the first one
+-- was given back, but a number of moves cannot.
 -- The command is pending again; cancelled, if an operator requested that meanwhile; dead, if no attempt is left.
 -- The attempt after the second one is paced: it comes no sooner than 4 s after the second went out, 8 s after the third, and so
 -- on up to 60 s, also over a new connection.
-create function {f}.end_attempts(ids text[], attempts integer[], causes text[], reached boolean) returns integer
+create function {f}.end_attempts(ids text[], seen integer[], causes text[], reached boolean) returns integer
 language plpgsql
 as $$
 declare
@@ -33,12 +36,14 @@ begin
         completed_at = case
             when c.cancel_requested_at is not null or reached and c.attempt = c.max_attempts then clock_timestamp()
         end,
-        stop_wanted = false,
+        -- What has reached its agent may be executing: the agent is told to stop it over the next connection, too.
+        stop_wanted = c.stop_wanted and reached,
         ack_deadline = null
-    from unnest(ids, attempts, causes) as ended (command_id, attempt, cause)
+    from unnest(ids, seen, causes) as ended (command_id, moves, cause)
     where c.command_id = ended.command_id
-      and c.attempt = ended.attempt
-      and c.status = 'sent';
+      and (c.status = 'sent' and c.moves = ended.moves
+        -- The same cause: this very call was made before, and its answer was lost.
+        or c.status = 'pending' and c.moves = ended.moves + 1 and not reached and c.cause is distinct from ended.cause);
     get diagnostics moved = row_count;
     return moved;
 end $$;
@@ -51,38 +56,21 @@ end $$;
 --   no command overtakes another: between half and all of 1 s, doubled with each refusal, up to 60 s)
 create function {f}.release(
     p_agent_id text, p_token uuid, p_connection_id text, p_epoch bigint, outcome text,
-    taken_ids text[], taken_attempts integer[],
-    unsent_ids text[], unsent_attempts integer[], unsent_cause text,
+    taken_ids text[], taken_moves integer[],
+    unsent_ids text[], unsent_moves integer[], unsent_cause text,
     told_ids text[], look_again boolean)
 returns table (
     kind text, connection_id text, epoch bigint, mode text, refusals integer,
-    command_id text, attempt integer, frame text, seconds_left double precision)
+    command_id text, attempt integer, moves integer, frame text, seconds_left double precision)
 language plpgsql
+set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 begin
-    if cardinality(taken_ids) > 0 then
-        update agent_commands c
-        set ack_deadline = c.sent_at + interval '1 second' * {f}.ack_seconds(a.dialect, c.attempt, c.execution_timeout)
-        from agents a, unnest(taken_ids, taken_attempts) as posted (command_id, attempt)
-        where a.agent_id = p_agent_id
-          and c.command_id = posted.command_id
-          and c.attempt = posted.attempt
-          and c.status = 'sent';
-    end if;
-    if cardinality(unsent_ids) > 0 then
-        perform {f}.end_attempts(
-            unsent_ids, unsent_attempts, array_fill(unsent_cause, array[cardinality(unsent_ids)]), false);
-    end if;
-    if cardinality(told_ids) > 0 then
-        update agent_commands c
-        set stop_epoch = p_epoch
-        where c.command_id = any(told_ids)
-          and c.stop_wanted;
-    end if;
+    -- The agent comes first, as in every other function: two that take the same locks in another order wait for each other.
     if outcome = 'gone' then
-        update agent_connections k set closed_at = now() where k.connection_id = p_connection_id;
         update agents a set connection_id = null where a.agent_id = p_agent_id and a.connection_id = p_connection_id;
+        update agent_connections k set closed_at = now() where k.connection_id = p_connection_id;
     end if;
     update agents a
     set lease_token = case when a.lease_token = p_token then null else a.lease_token end,
@@ -96,6 +84,38 @@ begin
         end
     where a.agent_id = p_agent_id
       and a.epoch = p_epoch;
+    if cardinality(taken_ids) > 0 then
+        update agent_commands c
+        set ack_deadline = c.sent_at + interval '1 second' * {f}.ack_seconds(a.dialect, c.attempt, c.execution_timeout)
+        from agents a, unnest(taken_ids, taken_moves) as posted (command_id, moves)
+        where a.agent_id = p_agent_id
+          and c.command_id = posted.command_id
+          and c.moves = posted.moves
+          and c.status = 'sent';
+    end if;
+    if cardinality(unsent_ids) > 0 then
+        perform {f}.end_attempts(
+            unsent_ids, unsent_moves, array_fill(unsent_cause, array[cardinality(unsent_ids)]), false);
+        -- An agent that got nothing is not mute.
+        update agents a
+        set commanded_at = null
+        where a.agent_id = p_agent_id
+          and a.epoch = p_epoch
+          and not a.spoke
+          and not exists (
+            select
+            from agent_commands c
+            where c.agent_id = p_agent_id
+              and c.status = 'sent'
+              and c.epoch = p_epoch);
+    end if;
+    if cardinality(told_ids) > 0 then
+        update agent_commands c
+        set stop_epoch = p_epoch,
+            stop_wanted = c.status <> 'cancelled'
+        where c.command_id = any(told_ids)
+          and c.stop_wanted;
+    end if;
     if look_again then
         return query select * from {f}.claim(p_agent_id, p_token);
     end if;

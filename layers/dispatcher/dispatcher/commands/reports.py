@@ -1,10 +1,12 @@
 """What agents report: a message is decoded, settled in one statement, and answered with what the agent's window now admits."""
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dispatcher.agents import changes
+from dispatcher.commands import claims
 from dispatcher.commands.claims import Claim, claim_of, new_token
 from dispatcher.platform import settings
 from dispatcher.platform.database import Connection
@@ -59,7 +61,7 @@ class Received:
 LOGGED = 5
 """The most lines that one message of an agent adds to the log for one kind of trouble."""
 
-_RECEIVE = call("select * from {f}.receive(%s, %s, %s, %s, %s, %s, %s, %s, %s)")
+_RECEIVE = call("select * from {f}.receive(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)")
 _RESUME = call("select {f}.resume(%s, %s, %s::text[], %s::int[])")
 
 
@@ -72,13 +74,14 @@ def receive(conn: Connection, said: Said, observer: SessionObserver, *, claim: b
     messages = _decoded(said)
     heartbeat = next((each for each in messages if isinstance(each, Heartbeat)), None)
     reports = _columns(each for each in messages if isinstance(each, Report))
-    token = new_token()
+    token, begun = new_token(), time.monotonic()
     rows = conn.execute(
         _RECEIVE,
         (
             said.agent_id,
             said.connection_id,
             said.key_id,
+            said.event_id,
             settings.agent_rate(),
             heartbeat is not None,
             heartbeat and (None if heartbeat.capacity is None else dumps(heartbeat.capacity)),
@@ -91,12 +94,16 @@ def receive(conn: Connection, said: Said, observer: SessionObserver, *, claim: b
     if "refused" in kinds:
         return Received(counts=False)
     moved = sum(row[6] for row in rows if row[0] == "admitted")
-    _log(said, reports, moved, [(row[5], row[7]) for row in rows if row[0] == "unmoved"])
+    _log(said, reports, moved, [(row[5], row[8]) for row in rows if row[0] == "unmoved"])
+    claimed = claim_of(said.agent_id, token, begun, rows)
     for message in messages:
         if isinstance(message, SessionStatus):
             observer.reported(conn, said.agent_id, message)
         elif isinstance(message, Resume):
-            moved += _resume(conn, said, message)
+            resumed = _resume(conn, said, message)
+            moved += resumed
+            if resumed and claim and claimed is None:  # a lost command may be pending again
+                claimed = claims.claim(conn, said.agent_id)
         elif isinstance(message, Facts):
             changes.take_facts(conn, said.agent_id, said.connection_id, message.facts)
     return Received(
@@ -104,7 +111,7 @@ def receive(conn: Connection, said: Said, observer: SessionObserver, *, claim: b
         too_many="too_many" in kinds,
         moved=moved,
         alive=heartbeat is not None,
-        claim=claim_of(said.agent_id, token, rows),
+        claim=claimed,
         confirm=[each.message_id for each in messages if isinstance(each, Confirm)],
     )
 
@@ -117,7 +124,8 @@ def _columns(reports: Iterable[Report]) -> list[dict[str, Any]]:
         row = _row(report)
         before = last.get(row["id"])
         if before is not None:
-            if before["kind"] == "ack" and row["kind"] in _ENDS and row["attempt"] in {before["attempt"], None}:
+            is_its_end = row["kind"] == "complete" or (row["kind"] == "failed" and row["attempt"] == before["attempt"])
+            if before["kind"] == "ack" and is_its_end:
                 # An ack and the end of the same attempt are one update.
                 before.update(row, acked=True)
                 continue
@@ -125,9 +133,6 @@ def _columns(reports: Iterable[Report]) -> list[dict[str, Any]]:
         last[row["id"]] = row
         rows.append(row)
     return rows
-
-
-_ENDS = frozenset({"complete", "failed"})
 
 
 def _row(report: Report) -> dict[str, Any]:

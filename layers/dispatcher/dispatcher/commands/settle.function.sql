@@ -9,8 +9,10 @@
 -- A report of an older attempt does not count for the last one.  The number in a report identifies the attempt.  An agent of
 -- protocol 1 sends no number, so the epoch of its connection decides: it must not be older than the last attempt's.
 -- An end that the service only guessed is replaced by the agent's own result.
+-- A command of an earlier agent of the same id is another agent's command.
 create function {f}.settle(
-    p_agent_id text, p_epoch bigint, last_round integer, rounds integer[], kinds text[], ids text[], attempts integer[], vals jsonb[],
+    p_agent_id text, p_incarnation bigint, p_epoch bigint, last_round integer, rounds integer[], kinds text[], ids text[],
+    attempts integer[], vals jsonb[],
     errors text[], acked boolean[])
 returns text[]
 language plpgsql
@@ -22,7 +24,7 @@ begin
     if kinds && array['answer', 'answer_failed'] then
         for i in 1 .. cardinality(kinds) loop
             if kinds[i] in ('answer', 'answer_failed') then
-                ids[i] := {f}.command_of_session(p_agent_id, p_epoch, ids[i], ids[1 : i - 1]);
+                ids[i] := {f}.command_of_session(p_agent_id, p_incarnation, p_epoch, ids[i], ids[1 : i - 1]);
                 kinds[i] := case kinds[i] when 'answer' then 'complete' else 'failed' end;
             end if;
         end loop;
@@ -42,8 +44,9 @@ begin
                   and said.kind = 'ack'
                   and c.command_id = said.command_id
                   and c.agent_id = p_agent_id
+                  and (c.incarnation is null or c.incarnation = p_incarnation)
                   and c.status in ('pending', 'sent')
-                  and c.attempt > 0
+                  and c.attempt > coalesce(c.answered_attempt, 0)
                   and case when said.attempt is null then c.epoch <= p_epoch else c.attempt = said.attempt end
                 returning c.command_id
             )
@@ -60,6 +63,7 @@ begin
                   and said.kind = 'progress'
                   and c.command_id = said.command_id
                   and c.agent_id = p_agent_id
+                  and (c.incarnation is null or c.incarnation = p_incarnation)
                   and c.status = 'acknowledged'
                   and case when said.attempt is null then c.epoch <= p_epoch else c.attempt = said.attempt end
                 returning c.command_id
@@ -83,6 +87,7 @@ begin
                   and said.kind = 'cancelled'
                   and c.command_id = said.command_id
                   and c.agent_id = p_agent_id
+                  and (c.incarnation is null or c.incarnation = p_incarnation)
                   and c.status in ('sent', 'acknowledged', 'timed_out')
                   and (c.cancel_requested_at is not null or c.status = 'timed_out')  -- it was told to stop at its timeout
                   and case when said.attempt is null then c.epoch <= p_epoch else c.attempt = said.attempt end
@@ -101,6 +106,7 @@ begin
                     execution_deadline = null,
                     error_message = said.error,
                     agent_error = said.error,
+                    answered_attempt = c.attempt,
                     cause = 'attempt ' || c.attempt || ' failed at its agent, which asks for another: ' || left(said.error, 500),
                     retry_at = clock_timestamp()
                         + least(2.0 ^ least(c.attempt, 16), 300) * (0.5 + random()) * interval '1 second'
@@ -109,6 +115,7 @@ begin
                   and said.kind = 'retry'
                   and c.command_id = said.command_id
                   and c.agent_id = p_agent_id
+                  and (c.incarnation is null or c.incarnation = p_incarnation)
                   and c.status in ('sent', 'acknowledged')
                   and c.attempt between 1 and c.max_attempts - 1
                   and c.cancel_requested_at is null
@@ -120,7 +127,8 @@ begin
         end if;
         if kinds && array['failed', 'retry'] then
             -- A failure of an older attempt does not count while a newer one is under way.  A retryable one ends the command
-            -- only where no attempt is left or a cancel was requested: where it is pending, another attempt is to come.
+            -- only where no attempt is left or a cancel was requested: where it is pending, another attempt is to come.  One
+            -- that is said again changes nothing.
             with settled as (
                 update agent_commands c
                 set status = 'failed',
@@ -141,10 +149,12 @@ begin
                   and said.kind in ('failed', 'retry')
                   and c.command_id = said.command_id
                   and c.agent_id = p_agent_id
+                  and (c.incarnation is null or c.incarnation = p_incarnation)
                   and c.status in ('pending', 'sent', 'acknowledged', 'timed_out', 'dead', 'expired', 'cancelled')
                   and not c.cancel_confirmed
                   and c.attempt > 0
-                  and (said.kind = 'failed' or c.status <> 'pending')
+                  and (said.kind = 'failed' or (
+                    c.status <> 'pending' and coalesce(said.attempt, c.attempt) > coalesce(c.answered_attempt, 0)))
                   and (c.status not in ('sent', 'acknowledged')
                     or case when said.attempt is null then c.epoch <= p_epoch else c.attempt = said.attempt end)
                 returning c.command_id
@@ -172,6 +182,7 @@ begin
                   and said.kind = 'complete'
                   and c.command_id = said.command_id
                   and c.agent_id = p_agent_id
+                  and (c.incarnation is null or c.incarnation = p_incarnation)
                   and c.status in ('pending', 'sent', 'acknowledged', 'timed_out', 'dead', 'expired', 'cancelled')
                   and not c.cancel_confirmed
                   and c.attempt > 0
@@ -187,7 +198,8 @@ end $$;
 -- The command that an answer with only a session belongs to: the first that was sent, of the session, or the only one in flight.
 -- A command that was sent only over newer connections does not count.  A connection that is forgotten already (no epoch) was the
 -- agent's last one if the agent has none now, and an older one otherwise.
-create function {f}.command_of_session(p_agent_id text, p_epoch bigint, session text, taken text[]) returns text
+create function {f}.command_of_session(
+    p_agent_id text, p_incarnation bigint, p_epoch bigint, session text, taken text[]) returns text
 language plpgsql
 as $$
 declare
@@ -199,9 +211,11 @@ begin
     from agents a
     where a.agent_id = p_agent_id;
     select c.command_id into found
-    from listed_commands c
+    from command_list l
+    cross join lateral (select * from agent_commands c where c.command_id = l.command_id offset 0) as c
     where c.agent_id = p_agent_id
-      and c.listed_session_id = session
+      and (c.incarnation is null or c.incarnation = p_incarnation)
+      and l.session_id = session
       and c.status in ('sent', 'acknowledged', 'timed_out', 'dead', 'expired')
       and c.attempt > 0
       and c.command_id <> all(array_remove(taken, null))
@@ -215,6 +229,7 @@ begin
             select c.command_id
             from agent_commands c
             where c.agent_id = p_agent_id
+              and (c.incarnation is null or c.incarnation = p_incarnation)
               and c.status = 'sent'
               and c.epoch <= newest
             limit 2);

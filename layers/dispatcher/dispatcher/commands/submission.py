@@ -1,6 +1,7 @@
 """Submission: a command is accepted when it is committed, and only then."""
 
 import hashlib
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -182,7 +183,7 @@ def _submit_and_claim(
     conn: Connection, parameters: dict[str, Any], agent_id: str
 ) -> tuple[list[tuple[Any, ...]], Claim | None]:
     """Submit and claim in one round trip, which is one transaction."""
-    token = claims.new_token()
+    token, begun = claims.new_token(), time.monotonic()
     try:
         with conn.pipeline():
             submitted = conn.execute(_SUBMIT, parameters)
@@ -190,7 +191,7 @@ def _submit_and_claim(
     except (psycopg.errors.SerializationFailure, psycopg.errors.LockNotAvailable):
         # The idempotency key was used at the same moment, or somebody has locked the agent: then intake does not wait.
         return _execute(conn, _SUBMIT, parameters), None
-    return submitted.fetchall(), claims.claim_of(agent_id, token, claimed.fetchall())
+    return submitted.fetchall(), claims.claim_of(agent_id, token, begun, claimed.fetchall())
 
 
 def _execute(conn: Connection, statement: bytes, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
@@ -217,7 +218,7 @@ def _raise(row: tuple[Any, ...], new: Sequence[NewCommand], parameters: dict[str
         case "unknown_agent":
             raise UnknownAgent(f"There is no agent {agent_id!r}.", agentId=agent_id)
         case "unreadable":
-            wrong = new[number - 1]
+            wrong: NewCommand = new[int(number) - 1]
             why = platform_rules.refusal("kubernetes", wrong.action, wrong.payload)
             raise Unprocessable(
                 f"Agent {agent_id!r} cannot read the command. {why or 'Its payload is no JSON object.'}"

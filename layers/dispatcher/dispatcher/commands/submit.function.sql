@@ -9,6 +9,7 @@ create function {f}.submit(
     queue integer, rate integer, most_bytes integer)
 returns table (outcome text, number bigint, command agent_commands)
 language plpgsql
+set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import psycopg
 
-from dispatcher.access import login
+from dispatcher.access import login_budgets
 from dispatcher.agents import presence
 from dispatcher.commands import claims, deadlines, loss_check, overview, redelivery
 from dispatcher.commands.claims import DueAgent
@@ -95,7 +95,7 @@ def sweep(
     )
     days = settings.retention_days()
     pruned = passes.run("prune", lambda: _repeat(partial(deadlines.prune, conn, days), deadline), 0)
-    passes.run("prune log-ins", lambda: _repeat(partial(login.prune_failures, conn), deadline), 0)
+    passes.run("prune log-ins", lambda: _repeat(partial(login_budgets.prune, conn), deadline), 0)
     passes.run("record figures", lambda: loss_check.record_figures(conn), None)
     passes.run("refresh overviews", lambda: overview.refresh_asked(conn), None)
     moved = passes.run("move old connections", lambda: presence.move_old(conn, gateway, BATCH, has_time), 0)

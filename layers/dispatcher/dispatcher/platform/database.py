@@ -2,9 +2,12 @@
 
 import random
 import select
+import signal
+import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any, TypeVar
 
 import psycopg
@@ -40,6 +43,10 @@ T = TypeVar("T")
 
 _kept: Connection | None = None
 _used_at = 0.0
+
+
+class TimeUpError(psycopg.OperationalError):
+    """The database did not answer within the time that its caller had."""
 
 
 def open_connection(url: str) -> Connection:
@@ -106,20 +113,47 @@ def _open() -> Connection:
         return open_connection(fresh)
 
 
-def persistently(work: Callable[[Connection], T], pauses: Sequence[float] = RETRY_PAUSES) -> T:
-    """Do the work; repeat it if the database interrupted it (a deadlock, a failover, a lost connection).
+def persistently(work: Callable[[Connection], T], has_time: Callable[[], bool] = lambda: True) -> T:
+    """Do the work; repeat it if the database interrupted it (a deadlock, a failover, a lost connection) and `has_time`.
 
     Only for guarded moves, which change nothing the second time.  Never for an insert: its commit may have happened.
     """
-    for pause in pauses:
+    for pause in RETRY_PAUSES:
         try:
             with connect() as conn:
                 return work(conn)
+        except TimeUpError:
+            raise
         except INTERRUPTIONS as error:
+            if not has_time():
+                raise
             logger.warning("Database interrupted", extra={"reason": type(error).__name__, "pause": pause})
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load, guards nothing
     with connect() as conn:
         return work(conn)
+
+
+@contextmanager
+def within(seconds: float) -> Generator[None]:
+    """Interrupt what the database has not answered after so many seconds; raises TimeUpError, an interruption.
+
+    The server's own timeouts do not end a wait for a server that has stopped.  Outside of the main thread, which handles
+    events, there is no limit.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, _time_is_up)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))  # 0 would be no limit
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _time_is_up(_number: int, _frame: FrameType | None) -> None:
+    raise TimeUpError("the database did not answer in time")
 
 
 def _alive(conn: Connection) -> bool:

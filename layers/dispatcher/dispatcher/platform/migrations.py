@@ -21,9 +21,7 @@ ROLE_SETTINGS = {
     "statement_timeout": "30s",
     "idle_in_transaction_session_timeout": "30s",
     "timezone": "UTC",
-    # Plans of the functions are kept for every value, and use an index although the statistics, which may be older than an
-    # outage, say that a table is empty.
-    "plan_cache_mode": "force_generic_plan",
+    # A plan uses an index although the statistics, which may be older than an outage, say that a table is empty.
     "enable_seqscan": "off",
     "jit": "off",
 }

@@ -4,7 +4,7 @@ import ipaddress
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
-import boto3
+import botocore.session
 from botocore.model import ServiceId
 from botocore.signers import RequestSigner
 
@@ -36,12 +36,14 @@ def login_token(host: str, port: int, role: str) -> str:
 
     It does what boto3's `generate_db_auth_token` does, without the 100 ms that building an RDS client takes.
     """
-    session = boto3.Session()
-    region = session.region_name
+    session = botocore.session.get_session()
+    region = session.get_config_variable("region")
     credentials = session.get_credentials()
     if credentials is None or not region:
         raise Misconfigured("There are no credentials, or no region, to sign a database log-in with.")
-    signer = RequestSigner(ServiceId("rds-db"), region, "rds-db", "v4", credentials, session.events)
+    signer = RequestSigner(
+        ServiceId("rds-db"), region, "rds-db", "v4", credentials, session.get_component("event_emitter")
+    )
     request: dict[str, object] = {
         "method": "GET",
         "url": f"https://{host}:{port}/?{urlencode({'Action': 'connect', 'DBUser': role})}",

@@ -4,8 +4,6 @@ import json
 import os
 from collections.abc import Collection
 
-from aws_lambda_powertools.utilities import parameters
-
 from dispatcher.errors import Misconfigured
 from dispatcher.platform import rds
 
@@ -80,9 +78,10 @@ def connections_url() -> str:
 
 
 def lambda_url() -> str:
-    """Return the URL of Lambda's API."""
+    """Return the URL of Lambda's API, from the variables that boto3 reads; an emulator sets the second one."""
     return (
         os.environ.get("AWS_ENDPOINT_URL_LAMBDA")
+        or os.environ.get("AWS_ENDPOINT_URL")
         or f"https://lambda.{os.environ.get('AWS_REGION', 'us-east-1')}.amazonaws.com"
     )
 
@@ -112,11 +111,6 @@ def heartbeat_seconds() -> int:
     return int(os.environ.get("HEARTBEAT_SECONDS") or 30)
 
 
-def move_after_seconds() -> int:
-    """Return the age in seconds at which an agent of protocol 2 moves to a new connection: well before the cut after 2 h."""
-    return int(os.environ.get("MOVE_AFTER_SECONDS") or 6300)
-
-
 def late_reports_queue() -> str | None:
     """Return the URL of the queue that keeps reports while the database cannot be reached; None if there is none."""
     return os.environ.get("LATE_REPORTS_QUEUE_URL") or None
@@ -128,6 +122,8 @@ def retention_days() -> int:
 
 
 def _secret(variable: str, *, fresh: bool = False) -> str:
+    from aws_lambda_powertools.utilities import parameters  # noqa: PLC0415 - it loads boto3, which most functions never need
+
     return str(parameters.get_secret(_required(variable), max_age=300, force_fetch=fresh))
 
 

@@ -14,10 +14,11 @@ from urllib.parse import urlsplit
 import botocore.session
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
+from botocore.exceptions import BotoCoreError
 
 
 class NotSentError(Exception):
-    """No connection could be made: the request surely did not arrive."""
+    """There was no connection, or no credentials: the request surely did not arrive."""
 
 
 class NoAnswerError(Exception):
@@ -56,7 +57,10 @@ class SignedHttp:
             data=body,
             headers=dict(headers or {}),
         )
-        credentials = self._session.get_credentials()
+        try:
+            credentials = self._session.get_credentials()
+        except BotoCoreError as error:
+            raise NotSentError(type(error).__name__) from error
         if credentials is None:
             raise NotSentError("no credentials")
         SigV4Auth(credentials, self._service, self._region).add_auth(request)

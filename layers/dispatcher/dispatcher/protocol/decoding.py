@@ -144,10 +144,13 @@ def _storable_message(value: Any) -> Any:
     message = as_object(value)
     if message is None:
         return storable(value)
-    return {
+    clean = {
         storable(name): [_storable_fields(part) for part in field] if is_array(field) else _storable_fields(field)
         for name, field in message.items()
     }
+    if clean.get("type") == "reports" and "id" in message:
+        clean["id"] = message["id"]  # it is not stored, and the agent would not know another one for its own
+    return clean
 
 
 def _storable_fields(value: Any) -> Any:

@@ -22,6 +22,8 @@ class ClaimedCommand:
 
     command_id: str
     attempt: int
+    moves: int
+    """How many moves the command has made, with the claim: no other claim of it has the same number."""
     frame: str
     """JSON: a whole message, or for agents that take batches one entry of it.  The database builds it, so that numbers keep
     their digits."""

@@ -16,6 +16,8 @@ class Said:
     text: str
     key_id: str | None = None
     """None: an older version of the authorizer did not name the key."""
+    event_id: str | None = None
+    """Tells two equal messages apart, and is the same if one is handled twice."""
 
     @classmethod
     def from_event(cls, event: Mapping[str, Any]) -> "Said":
@@ -27,6 +29,7 @@ class Said:
             connection_id=request["connectionId"],
             text=text_of(event),
             key_id=authorizer.get("keyId"),
+            event_id=request["requestId"],
         )
 
     def as_document(self) -> dict[str, Any]:

@@ -14,6 +14,8 @@ alter table agents
     -- Posts in a row that the gateway refused.
     add refusals integer not null default 0,
     add refused_since timestamptz,
+    -- Since when one of its next commands has been locked by somebody.
+    add held_up_since timestamptz,
     -- Messages of this minute; counted only where agents have a rate.
     add minute timestamptz,
     add messages integer not null default 0;
@@ -21,6 +23,8 @@ create index agents_refused on agents (agent_id) where refusals > 0;
 
 -- A connection that has ended stays for a while: what was said over it may be settled later.
 alter table agent_connections add closed_at timestamptz;
+-- The last messages that named only a session: settled again, they would settle the session's next command.
+alter table agent_connections add answered text[] not null default '{}';
 
 -- ── Commands ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 alter table agent_commands
@@ -28,6 +32,7 @@ alter table agent_commands
     add retry_at timestamptz,        -- the next attempt comes no sooner
     add redeliver_after_ack boolean not null default false,
     add agent_error text,            -- the last error that the agent reported
+    add answered_attempt integer,    -- the last attempt that its agent gave up: another follows, and nothing more is said of it
     add stop_wanted boolean not null default false,   -- the agent is to be told to stop it
     add stop_epoch bigint,           -- of the connection over which the agent was told
     add cancel_confirmed boolean not null default false;
@@ -44,10 +49,11 @@ create index agent_commands_under_way on agent_commands (agent_id, status, sessi
 create index agent_commands_overdue on agent_commands (ack_deadline, execution_deadline) where status in ('sent', 'acknowledged');
 drop index agent_commands_in_flight, agent_commands_acknowledged, agent_commands_ack_due, agent_commands_executing;
 create table command_list (
-    seq        bigint primary key,
-    command_id text not null,
-    agent_id   text not null,
-    session_id text
+    seq         bigint primary key,
+    command_id  text not null,
+    agent_id    text not null,
+    session_id  text,
+    incarnation bigint
 );
 insert into command_list (seq, command_id, agent_id, session_id)
 select seq, command_id, agent_id, session_id from agent_commands;
@@ -102,7 +108,7 @@ drop function agent_commands_admit_moves();
 -- ── History ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 -- Rows are read by command, or by time.  Nothing refers to the number of a row.
 alter table command_history drop constraint command_history_pkey;
-create index command_history_at on command_history using brin (at) with (pages_per_range = 16);
+create index command_history_at on command_history using brin (at) with (pages_per_range = 16, autosummarize = on);
 create index command_history_deleted on command_history (at) where to_status = 'deleted';
 
 create or replace function agent_commands_record_update() returns trigger language plpgsql as $$
@@ -134,8 +140,8 @@ end $$;
 
 create or replace function agent_commands_record_insert() returns trigger language plpgsql as $$
 begin
-    insert into command_list (seq, command_id, agent_id, session_id)
-    select seq, command_id, agent_id, session_id from added;
+    insert into command_list (seq, command_id, agent_id, session_id, incarnation)
+    select seq, command_id, agent_id, session_id, incarnation from added;
     insert into command_history (command_id, from_status, to_status, attempt, epoch, cause)
     select command_id, null, status, attempt, epoch, cause from added order by seq;
     return null;
@@ -174,16 +180,6 @@ select
     '' || c.agent_id as listed_agent_id,
     '' || c.session_id as listed_session_id
 from agent_commands c;
-
--- Commands by their place in the lists: no query of the delivery fits these indexes.
-create view listed_commands as
-select
-    c.*,
-    l.seq as listed_seq,
-    l.agent_id as listed_agent_id,
-    l.session_id as listed_session_id
-from command_list l
-join agent_commands c on c.command_id = l.command_id;
 
 -- The schemas with the functions of each release (see platform/functions.py).
 create table engine_schemas (

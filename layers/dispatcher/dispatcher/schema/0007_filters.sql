@@ -15,7 +15,6 @@ alter table command_list
     add action text not null,
     add submitted_by text,
     add created_at timestamptz not null,
-    add incarnation bigint,
     add redrive_of text;
 insert into command_list (seq, command_id, agent_id, session_id, action, submitted_by, created_at, incarnation, redrive_of)
 select seq, command_id, agent_id, session_id, action, submitted_by, created_at, incarnation, redrive_of from agent_commands;

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.gateway.targets import Target
 
-GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @contextlib.contextmanager
@@ -72,8 +72,8 @@ def test_requests_on_one_connection_are_answered_in_order(served: Target) -> Non
     paths = [f"/pets/dog/{number}" for number in range(5)]
     with client(served) as opened:
         for path in paths:
-            opened.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        opened.sendall(b"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            opened.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        opened.sendall(b"GET /last HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         answers = everything(opened)
 
     found = [
@@ -86,7 +86,7 @@ def test_a_body_in_chunks_is_one_body(served: Target) -> None:
     """The client is told to continue if it asks."""
     with client(served) as opened:
         opened.sendall(
-            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nExpect: 100-continue\r\n"
+            b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nExpect: 100-continue\r\n"
             b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
         )
         told = opened.recv(65536)
@@ -134,7 +134,7 @@ def test_a_head_of_ten_thousand_bytes_is_served(served: Target) -> None:
 def test_bodies_that_are_never_complete_do_not_fill_the_memory(served: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection that passes the limit is cut; what the others hold is freed with them."""
     monkeypatch.setattr(http_server, "_BODIES_LIMIT", 3_000_000)
-    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n"
+    head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000000\r\n\r\n"
     for _ in range(3):
         with client(served) as first, client(served) as second:
             first.sendall(head + b"x" * 1_900_000)
@@ -148,7 +148,7 @@ def test_bodies_that_are_never_complete_do_not_fill_the_memory(served: Target, m
 def test_a_client_that_does_not_read_is_not_served_on(served: Target) -> None:
     """Its answers would pile up in memory."""
     body = b"x" * 1_000_000
-    request = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + body
+    request = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n" + body
     with client(served) as opened:
         opened.settimeout(2)
         with pytest.raises(TimeoutError):

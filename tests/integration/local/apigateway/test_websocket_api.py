@@ -44,6 +44,8 @@ def test_many_handshakes_at_once_all_succeed(served: Target) -> None:
     async def storm() -> list[object]:
         opening = (connect(f"{served.sockets}?agent_id=storm-{number}", proxy=None) for number in range(100))
         opened = await asyncio.gather(*opening, return_exceptions=True)
+        # Each is told its report first: a report about a connection that has gone is posted again and again.
+        await asyncio.gather(*(agent.recv() for agent in opened if isinstance(agent, Opened)))
         await asyncio.gather(*(agent.close() for agent in opened if isinstance(agent, Opened)))
         return [type(agent) for agent in opened]
 

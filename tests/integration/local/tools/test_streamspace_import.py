@@ -221,6 +221,6 @@ def test_the_command_prints_what_it_did(streamspace: Connection, database_url: s
         )
 
     done, failed = run("--source", SOURCE), run("--source", "nowhere.agent_commands")
-    assert (done.returncode, done.stdout.split()[:2]) == (0, ["1", "acknowledged"])
+    assert (done.returncode, done.stdout.split()[:2]) == (0, ["1", "acknowledged"]), done.stderr
     assert failed.returncode == 1
     assert "nowhere" in failed.stderr

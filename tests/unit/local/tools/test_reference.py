@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from dispatcher.api import agent_schemas, command_schemas, operator_schemas, session_schemas
+from dispatcher.api import (
+    agent_schemas,
+    command_schemas,
+    enrolment_schemas,
+    operator_schemas,
+    session_schemas,
+    template_schemas,
+)
 from local.tools import openapi, openapi_examples, problems
 
 
@@ -44,7 +51,14 @@ def test_each_request_body_has_an_example_that_the_service_accepts(document: dic
     names = set(
         re.findall(r"'#/components/schemas/(\w+)'", str([_bodies(path) for path in document["paths"].values()]))
     )
-    modules = (agent_schemas, command_schemas, operator_schemas, session_schemas)
+    modules = (
+        agent_schemas,
+        command_schemas,
+        enrolment_schemas,
+        operator_schemas,
+        session_schemas,
+        template_schemas,
+    )
 
     assert names - openapi_examples.BODIES.keys() == set()
     for name in names:

@@ -1,0 +1,97 @@
+"""Waiting for the database has an end, so that what an agent said can be kept before the worker is killed."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from dispatcher.commands import conversation, late_reports
+from dispatcher.platform import database
+from dispatcher.platform.database import Connection
+from dispatcher.protocol.said import Said
+from dispatcher.sessions.session_records import SessionStates
+from tests.fakes import FakeGateway
+from tests.rows import connect_new_agent, put
+
+
+@pytest.fixture(autouse=True)
+def _environment(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The environment of a function that has not run yet."""
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setattr(database, "_kept", None)
+    yield
+    if database._kept is not None:  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        database._kept.close()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+
+
+def test_a_statement_that_takes_too_long_is_an_interruption() -> None:
+    """The environment's connection works again after it."""
+    with pytest.raises(database.INTERRUPTIONS), database.within(0.1), database.connect() as conn:
+        conn.execute("select pg_sleep(60)")
+
+    with database.connect() as conn:
+        assert conn.execute("select 1").fetchone() == (1,)
+
+
+def test_work_that_has_no_time_left_is_not_repeated() -> None:
+    """The caller's time has passed, whatever the database does."""
+    tries: list[int] = []
+
+    def work(conn: Connection) -> None:
+        tries.append(1)
+        conn.execute("select pg_sleep(60)")
+
+    with pytest.raises(psycopg.OperationalError), database.within(0.1):
+        database.persistently(work)
+
+    assert len(tries) == 1
+
+
+def test_nothing_is_interrupted_after_the_time_was_enough() -> None:
+    """A later statement of the same worker has its own time."""
+    with database.within(0.2):
+        pass
+
+    time.sleep(0.3)
+
+
+def test_outside_of_the_main_thread_there_is_no_limit() -> None:
+    """Only the main thread gets signals."""
+    done: list[int] = []
+
+    def work() -> None:
+        with database.within(0.01):
+            time.sleep(0.1)
+            done.append(1)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+    assert done == [1]
+
+
+def test_a_report_about_a_row_that_stays_locked_is_kept(
+    conn: Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I17: a worker that waits for the lock until its own end loses the report."""
+    connect_new_agent(conn)
+    put(conn, "k1", status="sent", attempt=1, epoch=1)
+    kept: list[Said] = []
+    monkeypatch.setenv("LATE_REPORTS_QUEUE_URL", "https://sqs.example/late")
+
+    def keep(said: Said, _event_id: str) -> None:
+        kept.append(said)
+
+    monkeypatch.setattr(late_reports, "keep", keep)
+    said = Said(agent_id="a1", connection_id="c1", text='{"type": "complete", "payload": {"commandId": "k1"}}')
+    deadline = time.monotonic() + late_reports.KEEP_SECONDS + 0.2
+
+    with psycopg.connect(database_url) as other:
+        other.execute("select from agent_commands for update")
+        conversation.handle(said, "event", FakeGateway(), SessionStates(), lambda: deadline - time.monotonic())
+
+    assert kept == [said]
+    assert time.monotonic() < deadline
