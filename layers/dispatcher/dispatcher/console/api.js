@@ -11,6 +11,9 @@ export class Problem extends Error {
   }
 }
 
+/** Whether it makes sense to ask for a session: the cookie is not to be seen. */
+const WAS_HERE = "was-logged-in";
+
 /** @type {Session | null} */
 let session = null;
 let ended = () => {};
@@ -102,6 +105,7 @@ export async function list(path, plural, query, signal) {
 
 /** Finds out who is logged in; returns null for nobody. */
 export async function resume() {
+  if (!localStorage.getItem(WAS_HERE)) return null;
   try {
     session = await get("/auth/session");
   } catch (error) {
@@ -114,10 +118,12 @@ export async function resume() {
 /** @param {string} username @param {string} password */
 export async function logIn(username, password) {
   session = await call("POST", "/auth/session", { body: { username, password } });
+  localStorage.setItem(WAS_HERE, "yes");
 }
 
 export async function logOut() {
   await call("DELETE", "/auth/session");
+  localStorage.removeItem(WAS_HERE);
   session = null;
 }
 

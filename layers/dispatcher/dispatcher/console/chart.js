@@ -19,7 +19,7 @@ export function chart(series) {
     plot?.destroy();
     plot = undefined;
     if (!place || !place.clientWidth) return;
-    const colour = (/** @type {string} */ name) => getComputedStyle(/** @type {Element} */ (place)).getPropertyValue(`--${name}`);
+    const colour = colours(place);
     const axis = { stroke: colour("quiet"), grid: { stroke: colour("line"), width: 1 }, ticks: { show: false } };
     plot = new uPlot(
       {
@@ -65,5 +65,16 @@ export function chart(series) {
     },
   };
 }
+
+/**
+ * Resolves the colours of the theme: a canvas knows no variables.
+ * @param {HTMLElement} place
+ */
+const colours = (place) => (/** @type {string} */ name) => {
+  place.style.color = `var(--${name})`;
+  const { color } = getComputedStyle(place);
+  place.style.color = "";
+  return color;
+};
 
 const DASHES = [[], [8, 4], [2, 3], [10, 3, 2, 3]];

@@ -9,8 +9,8 @@ const LOOKS = /** @type {Record<string, [sign: string, tone: string]>} */ ({
   completed: ["✓", "good"],
   failed: ["✕", "bad"],
   dead: ["☠", "bad"],
-  timed_out: ["⌛", "bad"],
-  expired: ["⏲", "warn"],
+  timed_out: ["◔", "bad"],
+  expired: ["◌", "warn"],
   cancelled: ["⊘", "idle"],
   online: ["●", "good"],
   degraded: ["◐", "warn"],
@@ -41,9 +41,11 @@ export const agentLink = (id, short) =>
 /** @param {string} id */
 export const commandLink = (id) => html`<a href="/console/commands/${encodeURIComponent(id)}" class="id">${said(id)}</a>`;
 
-const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
-const time = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
-const full = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
+/** The page is in English, so its moments and numbers are too. */
+const LANGUAGE = "en-GB";
+const day = new Intl.DateTimeFormat(LANGUAGE, { day: "numeric", month: "short" });
+const time = new Intl.DateTimeFormat(LANGUAGE, { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+const full = new Intl.DateTimeFormat(LANGUAGE, { dateStyle: "full", timeStyle: "long" });
 
 /**
  * A moment: absolute, and how long ago.
@@ -80,7 +82,7 @@ export function span(seconds) {
 }
 
 /** @param {number} number */
-export const count = (number) => number.toLocaleString();
+export const count = (number) => number.toLocaleString(LANGUAGE);
 
 /** @param {Record<string, unknown> | null} labels */
 export function labelsOf(labels) {

@@ -48,7 +48,7 @@ export function overviewPage(shell) {
         ${tile("Degraded", figures.agents.degraded, "/console/agents?presence=degraded", figures.agents.degraded ? "warn" : "")}
         ${tile("Online", figures.agents.online, "/console/agents?presence=online", "good")}
         ${tile("Waiting", figures.commands.pending ?? 0, "/console/commands?status=pending", "")}
-        ${tile("Oldest due", span(figures.oldestDueSeconds), "/console/agents?backlog=true&presence=online", figures.oldestDueSeconds > 120 ? "bad" : "")}
+        ${tile("Oldest due", figures.oldestDueSeconds ? span(figures.oldestDueSeconds) : "none", "/console/agents?backlog=true&presence=online", figures.oldestDueSeconds > 120 ? "bad" : "")}
         ${tile("Under way", (figures.commands.sent ?? 0) + (figures.commands.acknowledged ?? 0), "/console/commands?status=sent,acknowledged", "")}
         ${tile("Dead in 24 h", figures.deadLast24h, "/console/commands?status=dead", figures.deadLast24h ? "bad" : "good")}
       </ul>
@@ -58,7 +58,7 @@ export function overviewPage(shell) {
           ${waiting.length
             ? table("Agents for which commands wait, the longest first", ["Agent", "Presence", "Waiting", "Since"], waiting.slice(0, 8).map((agent) => html`<tr>
                 <td>${agentLink(agent.agentId)}</td><td>${badge(agent.presence)}</td>
-                <td class="number">${backlog(agent)}</td><td>${moment(agent.oldestPendingAt)}</td>
+                <td data-name="Waiting" class="number">${backlog(agent)}</td><td data-name="Since">${moment(agent.oldestPendingAt)}</td>
               </tr>`))
             : empty("No command waits for an agent.")}
           ${waiting.length > 8 ? html`<a href="/console/agents?backlog=true">All agents with a backlog</a>` : nothing}
@@ -78,7 +78,7 @@ export function overviewPage(shell) {
           <div class="chart" ${ref(lines.attach)}></div>
           <details><summary>As a table</summary>
             ${table("Transitions by minute", ["Minute", ...SERIES], figures.series.toReversed().map((each) => html`<tr>
-              <td>${moment(each.minute)}</td>${SERIES.map((name) => html`<td class="number">${count(each[name])}</td>`)}
+              <td>${moment(each.minute)}</td>${SERIES.map((name) => html`<td data-name=${name} class="number">${count(each[name])}</td>`)}
             </tr>`))}
           </details>
         </section>
@@ -86,7 +86,7 @@ export function overviewPage(shell) {
           <h2>How long it takes</h2>
           ${table("Percentiles of the commands that ended in the last hour", ["From → to", "p50", "p95", "p99"], STAGES.map(([key, name]) => html`<tr>
             <th scope="row">${name}</th>
-            ${/** @type {const} */ (["p50", "p95", "p99"]).map((part) => html`<td class="number">${span(figures.latency[key]?.[part])}</td>`)}
+            ${/** @type {const} */ (["p50", "p95", "p99"]).map((part) => html`<td data-name=${part} class="number">${span(figures.latency[key]?.[part])}</td>`)}
           </tr>`))}
         </section>
         <section class="card">
