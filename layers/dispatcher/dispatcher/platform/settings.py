@@ -116,6 +116,11 @@ def late_reports_queue() -> str | None:
     return os.environ.get("LATE_REPORTS_QUEUE_URL") or None
 
 
+def event_waiters() -> int:
+    """Return how many requests may wait for events at a time."""
+    return int(os.environ.get("EVENT_WAITERS") or 5)
+
+
 def retention_days() -> int:
     """Return for how many days a command is kept after its end."""
     return int(os.environ.get("RETENTION_DAYS") or 30)
