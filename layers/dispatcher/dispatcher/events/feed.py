@@ -112,6 +112,8 @@ class Page:
     """It also passes the events that the filter did not want."""
     more: bool
     """Whether more events are known after it; the filter may want none of them."""
+    places: list[Cursor]
+    """The place after each event."""
 
 
 ANY = EventFilter()
@@ -159,6 +161,7 @@ def read(conn: Connection, *, after: Cursor, limit: int, filter: EventFilter = A
         events=[_event(life, row) for row in found],
         after=Cursor(life=life, position=position, number=number),
         more=len(found) == limit or first["scanned"] == scan,
+        places=[Cursor(life=life, position=row["position"], number=row["number"]) for row in found],
     )
 
 
