@@ -85,7 +85,10 @@ async def fill(client: Client, url: str, agents: int, commands: int, seconds: fl
         chance = random.Random(1)  # noqa: S311 - the same commands each time
         for number in range(commands):
             action = chance.choice(ACTIONS)
-            body = {"action": action, "payload": {"service": "web", "number": number, "say": chance.choice(HOSTILE)[:200]}}
+            body = {
+                "action": action,
+                "payload": {"service": "web", "number": number, "say": chance.choice(HOSTILE)[:200]},
+            }
             await asyncio.to_thread(client.post, f"/api/v1/agents/{chance.choice(ids)}/commands", body)
         for action, agent_id in (("endless", online[0]), ("ignored", online[1]), ("expires", ids[-1])):
             limits = {"ttlSeconds": 1} if action == "expires" else {}

@@ -44,9 +44,7 @@ class Claims:
     expires_at: float
 
 
-def log_in(
-    conn: Connection, username: str, password: str, source_ip: str, *, seconds: int = TOKEN_SECONDS
-) -> Token:
+def log_in(conn: Connection, username: str, password: str, source_ip: str, *, seconds: int = TOKEN_SECONDS) -> Token:
     """Exchange a password for a token that is valid for so many seconds.
 
     Raises the same NotAuthenticated for a wrong name and a wrong password, and TooManyAttempts if a budget is used up.

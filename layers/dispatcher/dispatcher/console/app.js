@@ -153,7 +153,12 @@ function heard(events, missed) {
 }
 
 function reloadSoon() {
-  if (!reloadTimer) reloadTimer = setTimeout(reload, Math.max(0, loaded + RELOAD_LEAST - Date.now()));
+  if (reloadTimer) return;
+  reloadTimer = setTimeout(() => {
+    reloadTimer = 0;
+    // When the tab is seen again, the feed says that events may have been missed.
+    if (!document.hidden) void reload();
+  }, Math.max(0, loaded + RELOAD_LEAST - Date.now()));
 }
 
 // Moments grow old, and presence ends without an event.

@@ -151,6 +151,17 @@ export function problemView(problem, retry) {
   </div>`;
 }
 
+/**
+ * Says that the operator's rights do not suffice, and whom to ask.
+ * @param {Shell} shell
+ * @param {string} what they may not do
+ * @param {string} needed
+ */
+export const noRights = (shell, what, needed) => html`<div class="problem" role="alert">
+  <h2>You may not ${what}</h2>
+  <p>It takes ${needed}; you are ${said(shell.session.username)}, ${shell.session.role}. Ask an admin to do it, or for that role.</p>
+</div>`;
+
 /** @param {string} text @param {unknown} [next] what to do */
 export const empty = (text, next) => html`<div class="empty"><p>${text}</p>${next ?? nothing}</div>`;
 

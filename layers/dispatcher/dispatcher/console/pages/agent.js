@@ -1,6 +1,6 @@
 // One agent: why it has nothing delivered, its queue in order, the timeline of its connections, its keys.
 import { html, nothing } from "../vendor/lit.js";
-import { call, get, list, may, segment } from "../api.js";
+import { call, get, may, segment } from "../api.js";
 import { act, perform, showSecret } from "../dialogs.js";
 import { badge, commandLink, count, empty, json, labelsOf, moment, said, table } from "../parts.js";
 import { after, approve, reject } from "./agents.js";
@@ -25,8 +25,19 @@ export function agentPage(shell) {
   let latest = [];
   /** @type {FeedEvent[]} */
   let timeline = [];
+  let read = "start";
   /** @type {{keyId: string, createdAt: string, createdBy: string | null}[]} */
   let keys = [];
+
+  /** Reads on from where it stopped, up to the newest event. @param {AbortSignal} signal */
+  async function continueTimeline(signal) {
+    for (let left = 10; left > 0; left -= 1) {
+      const page = await get("/events", { query: { agentId: id, types: CONNECTIONS, after: read, limit: 200 }, signal });
+      timeline = [...page.events.toReversed(), ...timeline].slice(0, SHOWN);
+      if (page.after === read) return;
+      read = page.after;
+    }
+  }
 
   const actions = () => (!may("admin") || !agent ? [] : [
     agent.approval === "approved" ? null : { name: "Approve this agent", run: () => approve(shell, agent) },
@@ -114,12 +125,11 @@ export function agentPage(shell) {
         get(`${path}/why`, { signal }),
         waiting(id, signal),
         get("/commands", { query: { agentId: id, limit: 10 }, signal }),
-        list("/events", "events", { agentId: id, after: "start", limit: 200, types: CONNECTIONS }, signal).catch(() => ({ items: [] })),
+        continueTimeline(signal),
         may("admin") ? get(`${path}/keys`, { signal }) : { keys: [] },
       ]);
       [agent, why, queue] = answers;
       latest = answers[3].commands;
-      timeline = answers[4].items.toReversed();
       keys = answers[5].keys;
     },
     view: () => html`

@@ -1,7 +1,7 @@
 // The audit log: who did what to which agent and command, from where, and why.
 import { html, nothing } from "../vendor/lit.js";
 import { list, mayManage } from "../api.js";
-import { agentLink, commandLink, empty, moment, pager, said, table } from "../parts.js";
+import { agentLink, commandLink, empty, moment, noRights, pager, said, table } from "../parts.js";
 import { filters, given, text } from "../filters.js";
 
 const NAMES = ["actor", "agentId", "commandId"];
@@ -19,7 +19,7 @@ export function auditPage(shell) {
       const query = given(shell, [...NAMES, "cursor", "limit"]);
       ({ items: entries, next } = await list("/audit", "entries", query, signal));
     },
-    view: () => !mayManage() ? noRights(shell) : html`
+    view: () => !mayManage() ? noRights(shell, "read the audit log", "an admin without a label limit") : html`
       ${filters(shell, NAMES, [text("actor", "Who", shell), text("agentId", "Agent", shell), text("commandId", "Command", shell)])}
       ${entries.length
         ? table("Entries, the newest first", ["At", "Who", "Did", "Agent", "Command", "Reason", "Details"], entries.map((entry) => html`<tr>
@@ -43,9 +43,3 @@ function details(detail) {
   const text = JSON.stringify(others);
   return text === "{}" ? nothing : html`<code class="clip">${said(text)}</code>`;
 }
-
-/** @param {Shell} shell */
-const noRights = (shell) => html`<div class="problem" role="alert">
-  <h2>You may not read the audit log</h2>
-  <p>It takes an admin without a label limit; you are ${said(shell.session.username)}, ${shell.session.role}. Ask such an admin to look, or for that role.</p>
-</div>`;

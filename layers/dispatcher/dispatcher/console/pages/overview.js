@@ -110,15 +110,13 @@ const tile = (name, value, href, tone) => html`<li class="tile ${tone}">
 
 /** @param {Shell} shell @param {Command[]} latest */
 function changes(shell, latest) {
-  const events = shell.events();
-  if (events.length) {
-    return html`<ol class="changes">
-      ${events.slice(0, 12).map((event) => html`<li>${moment(event.at)} ${describe(event)}</li>`)}
-    </ol>`;
-  }
-  if (!latest.length) return empty("No command was submitted yet.", html`<a href="/console/send">Send the first one</a>`);
+  const events = shell.events().slice(0, 12);
+  const known = new Set(events.map(({ commandId }) => commandId));
+  const before = latest.filter(({ commandId }) => !known.has(commandId)).slice(0, 12 - events.length);
+  if (!events.length && !latest.length) return empty("No command was submitted yet.", html`<a href="/console/send">Send the first one</a>`);
   return html`<ol class="changes">
-    ${latest.map((command) => html`<li>${moment(command.createdAt)} ${said(command.submittedBy ?? "somebody")} submitted
+    ${events.map((event) => html`<li>${moment(event.at)} ${describe(event)}</li>`)}
+    ${before.map((command) => html`<li>${moment(command.createdAt)} ${said(command.submittedBy ?? "somebody")} submitted
       ${commandLink(command.commandId)} <span class="hint">${said(command.action)}</span> for ${agentLink(command.agentId)}</li>`)}
   </ol>`;
 }

@@ -1,8 +1,8 @@
 // Send a command to one agent, or to all that a selector means; what it reaches is shown before.
 import { html, nothing } from "../vendor/lit.js";
-import { Problem, call, get, segment } from "../api.js";
+import { Problem, call, get, may, segment } from "../api.js";
 import { act } from "../dialogs.js";
-import { badge, agentLink, commandLink, copyButton, count, moment, problemView, table } from "../parts.js";
+import { badge, agentLink, commandLink, copyButton, count, moment, noRights, problemView, table } from "../parts.js";
 import { given } from "../filters.js";
 import { asCurl, asDispatcher } from "./shells.js";
 
@@ -106,7 +106,7 @@ export function sendPage(shell) {
         }, () => {});
       }
     },
-    view: () => html`<form class="send" @submit=${send}>
+    view: () => !may("sender") ? noRights(shell, "send commands", "a sender or an admin") : html`<form class="send" @submit=${send}>
       <div class="columns">
         <section class="card">
           <h2>To whom</h2>
