@@ -118,14 +118,16 @@ def fill_many(database_url: str) -> None:
         conn.execute(
             """
             insert into agents (agent_id, platform, approval, labels)
-            select 'many-' || lpad(n::text, 4, '0'), 'linux', 'approved', jsonb_build_object('env', 'prod', 'rack', (n % 40)::text)
+            select 'many-' || lpad(n::text, 4, '0'), 'linux', 'approved',
+                jsonb_build_object('env', 'prod', 'rack', (n % 40)::text)
             from generate_series(1, 1000) n
             """
         )
         conn.execute(
             """
             insert into agent_commands (command_id, agent_id, action, payload, created_at)
-            select 'many-' || n, 'many-' || lpad((n % 1000 + 1)::text, 4, '0'), 'restart', '{"service": "web"}', now() - interval '1 minute'
+            select 'many-' || n, 'many-' || lpad((n % 1000 + 1)::text, 4, '0'), 'restart', '{"service": "web"}',
+                now() - interval '1 minute'
             from generate_series(1, 100000) n
             """
         )

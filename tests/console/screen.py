@@ -7,7 +7,6 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
 
-
 PATIENCE = 20_000
 """Milliseconds for anything to happen on a busy machine."""
 expect.set_options(timeout=PATIENCE)

@@ -215,7 +215,7 @@ def test_a_bad_selector_is_said_where_it_is_written(visit: Callable[..., Screen]
 
 
 def test_operators_and_tokens_are_managed(
-    visit: Callable[..., Screen], dispatcher: Dispatcher, client: Client, logged: Callable[[str], dict[str, Any]]
+    visit: Callable[..., Screen], dispatcher: Dispatcher, logged: Callable[[str], dict[str, Any]]
 ) -> None:
     """A created operator can log in until disabled; tokens are shown once, listed and revoked."""
     screen = visit("/console/operators")

@@ -1,6 +1,6 @@
 """Each page: it opens at its address, for each role, on each screen, and nothing on it is a barrier."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
@@ -47,9 +47,9 @@ def hostile(client: Client, dispatcher: Dispatcher) -> str:
 
 
 @pytest.fixture(scope="module")
-def addresses(hostile: str) -> Iterator[dict[str, str]]:
+def addresses(hostile: str) -> dict[str, str]:
     """The address and the heading of each page, also of one agent and one command."""
-    yield PAGES | {"/console/agents/hostile-1": "hostile-1", f"/console/commands/{hostile}": hostile}
+    return PAGES | {"/console/agents/hostile-1": "hostile-1", f"/console/commands/{hostile}": hostile}
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
