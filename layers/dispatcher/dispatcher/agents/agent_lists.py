@@ -185,13 +185,12 @@ def _find(
 ) -> tuple[list[str], str | None]:
     """Read the candidates of an index until the page is full; return ids, and the id after which the next ones come."""
     source = _source(conn, scope, wanted, parameters)
-    if source == _BY_BACKLOG:
+    limit, queues = parameters["limit"], parameters["queues"]
+    if source == _BY_BACKLOG and 2 * limit < queues:
         # The next few queues usually fill a page.
-        for queues in sorted({min(2 * parameters["limit"], parameters["queues"]), parameters["queues"]}):
-            ids, following = _read(conn, source, scope, wanted, parameters | {"queues": queues})
-            if following is None or len(ids) == parameters["limit"]:
-                break
-        return ids, following
+        ids, following = _read(conn, source, scope, wanted, parameters | {"queues": 2 * limit})
+        if following is None or len(ids) == limit:
+            return ids, following
     return _read(conn, source, scope, wanted, parameters)
 
 
