@@ -13,6 +13,7 @@ import { operatorsPage } from "./pages/operators.js";
 import { overviewPage } from "./pages/overview.js";
 import { sendPage } from "./pages/send.js";
 import { sessionsPage } from "./pages/sessions.js";
+import { webhookPage, webhooksPage } from "./pages/webhooks.js";
 
 const BASE = "/console/";
 const RELOAD_MOST = 30_000;
@@ -28,6 +29,7 @@ const PAGES = [
   { path: "commands", name: "Commands", make: commandsPage, item: commandPage },
   { path: "send", name: "Send", make: sendPage, shown: () => may("sender") },
   { path: "sessions", name: "Sessions", make: sessionsPage },
+  { path: "webhooks", name: "Webhooks", make: webhooksPage, item: webhookPage, shown: () => may("admin") },
   { path: "operators", name: "Operators", make: operatorsPage },
   { path: "audit", name: "Audit log", make: auditPage, shown: mayManage },
 ];

@@ -25,8 +25,12 @@ const LOOKS = /** @type {Record<string, [sign: string, tone: string]>} */ ({
 /** @param {string} status */
 export function badge(status) {
   const [sign, tone] = LOOKS[status] ?? ["·", "idle"];
-  return html`<span class="badge ${tone}"><span aria-hidden="true">${sign}</span> ${status.replace("_", " ")}</span>`;
+  return mark(tone, sign, status.replace("_", " "));
 }
+
+/** @param {string} tone @param {string} sign @param {string} word */
+export const mark = (tone, sign, word) =>
+  html`<span class="badge ${tone}"><span aria-hidden="true">${sign}</span> ${word}</span>`;
 
 /**
  * A text that an agent or another operator has written: never markup, and its direction stays within it.

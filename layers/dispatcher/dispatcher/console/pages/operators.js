@@ -2,7 +2,7 @@
 import { html, nothing } from "../vendor/lit.js";
 import { call, get, list, may, mayManage, segment } from "../api.js";
 import { act, perform, showSecret } from "../dialogs.js";
-import { empty, labelsOf, moment, said, table } from "../parts.js";
+import { empty, labelsOf, mark, moment, said, table } from "../parts.js";
 import { after } from "./agents.js";
 import { parseLabels } from "./labels.js";
 
@@ -95,7 +95,7 @@ export function operatorsPage(shell) {
           ? html`${table("Operators", ["Operator", "Role", "Only agents with", "Created", "State", "Actions"], operators.map((operator) => html`<tr>
                 <td>${said(operator.username)}</td><td data-name="Role">${operator.role}</td>
                 <td data-name="Only agents with">${operator.labels ? labelsOf(operator.labels) : "all agents"}</td><td data-name="Created">${moment(operator.createdAt)}</td>
-                <td data-name="State">${operator.disabledAt ? html`<span class="badge bad"><span aria-hidden="true">✕</span> disabled</span> ${moment(operator.disabledAt)}` : html`<span class="badge good"><span aria-hidden="true">✓</span> enabled</span>`}</td>
+                <td data-name="State">${operator.disabledAt ? html`${mark("idle", "⊘", "disabled")} ${moment(operator.disabledAt)}` : mark("good", "✓", "enabled")}</td>
                 <td class="buttons"><button @click=${() => put(operator)}>Change</button>${operator.disabledAt || operator.username === shell.session.username ? nothing : html`<button class="danger" @click=${() => disable(operator.username)}>Disable</button>`}</td>
               </tr>`))}
               <button @click=${() => put()}>Create an operator</button>`
