@@ -4,6 +4,8 @@ import { get } from "./api.js";
 import { open } from "./dialogs.js";
 import { said } from "./parts.js";
 
+const ID_LEAST = 12;
+
 /**
  * @param {Shell} shell
  * @param {{path: string, name: string}[]} pages
@@ -93,7 +95,8 @@ async function find(shell, text) {
       run: () => shell.go(`/console/agents/${encodeURIComponent(agentId)}`),
     })),
   );
-  const command = get(`/commands/${encodeURIComponent(text)}`).then(
+  // A part of an id finds no command, so a short text is not tried.
+  const command = text.length < ID_LEAST ? [] : get(`/commands/${encodeURIComponent(text)}`).then(
     ({ commandId, action, status }) => [
       { name: commandId, hint: `${action}, ${status}`, run: () => shell.go(`/console/commands/${encodeURIComponent(commandId)}`) },
     ],

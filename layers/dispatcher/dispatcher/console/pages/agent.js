@@ -92,7 +92,7 @@ export function agentPage(shell) {
     </dl>
   </section>`;
 
-  const queueView = () => html`<section class="card wide">
+  const queueView = () => html`<section class="card">
     <h2>Queue, in the order of delivery: ${backlog(agent)}</h2>
     ${queue.length
       ? table("Commands that wait for this agent", ["Place", "Command", "Action", "Priority", "Accepted", "Not before"], queue.slice(0, SHOWN).map((command, index) => html`<tr>
@@ -138,27 +138,31 @@ export function agentPage(shell) {
         ${may("sender") ? html`<a class="button primary" href="/console/send?agentId=${encodeURIComponent(id)}">Send a command</a>` : nothing}
         ${actions().map(({ name, run }) => html`<button class=${name.startsWith("Delete") ? "danger" : ""} @click=${run}>${name}</button>`)}
       </div>
+      ${queueView()}
       <div class="columns">
-        ${facts()}
-        <section class="card">
-          <h2>Latest commands</h2>
-          ${latest.length
-            ? table("Latest commands of this agent", ["Command", "Action", "Status", "Accepted"], latest.map((command) => html`<tr>
-                <td>${commandLink(command.commandId)}</td><td data-name="Action">${said(command.action)}</td>
-                <td data-name="Status">${badge(command.status)}</td><td data-name="Accepted">${moment(command.createdAt)}</td>
-              </tr>`))
-            : empty("It was never sent a command.")}
-          <a href="/console/commands?agentId=${encodeURIComponent(id)}">All of its commands</a>
-        </section>
-        ${queueView()}
-        <section class="card">
-          <h2>Timeline</h2>
-          ${timeline.length
-            ? html`<ol class="changes">${timeline.map((event) => html`<li>${moment(event.at)} ${describe(event)}</li>`)}</ol>`
-            : empty("Nothing is known about its connections in the last days.")}
-        </section>
-        ${may("admin") ? keysView() : nothing}
-        ${json("What it reports of itself", { facts: agent.facts, capacity: agent.capacity, metadata: agent.metadata })}
+        <div class="stack">
+          ${facts()}
+          <section class="card">
+            <h2>Timeline</h2>
+            ${timeline.length
+              ? html`<ol class="changes">${timeline.map((event) => html`<li>${moment(event.at)} ${describe(event, true)}</li>`)}</ol>`
+              : empty("Nothing is known about its connections in the last days.")}
+          </section>
+          ${may("admin") ? keysView() : nothing}
+        </div>
+        <div class="stack">
+          <section class="card">
+            <h2>Latest commands</h2>
+            ${latest.length
+              ? table("Latest commands of this agent", ["Command", "Action", "Status", "Accepted"], latest.map((command) => html`<tr>
+                  <td>${commandLink(command.commandId)}</td><td data-name="Action">${said(command.action)}</td>
+                  <td data-name="Status">${badge(command.status)}</td><td data-name="Accepted">${moment(command.createdAt)}</td>
+                </tr>`))
+              : empty("It was never sent a command.")}
+            <a href="/console/commands?agentId=${encodeURIComponent(id)}">All of its commands</a>
+          </section>
+          ${json("What it reports of itself", { facts: agent.facts, capacity: agent.capacity, metadata: agent.metadata })}
+        </div>
       </div>`,
     concerns: (event) => event.agentId === id,
     actions,

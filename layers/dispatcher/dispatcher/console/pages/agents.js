@@ -2,7 +2,7 @@
 import { html, nothing, repeat } from "../vendor/lit.js";
 import { call, list, may, segment } from "../api.js";
 import { act, perform, showSecret } from "../dialogs.js";
-import { agentLink, badge, empty, labelsOf, moment, pager, table } from "../parts.js";
+import { agentLink, badge, empty, labelsOf, moment, pager, said, table } from "../parts.js";
 import { choice, filters, given, text } from "../filters.js";
 import { backlog } from "./overview.js";
 import { editLabels, parseLabels } from "./labels.js";
@@ -30,7 +30,10 @@ export function agentsPage(shell) {
         text("platform", "Platform", shell),
         choice("backlog", "Backlog", ["true", "false"], shell),
       ])}
-      ${may("admin") ? html`<p class="buttons start"><button @click=${() => create(shell)}>Create an agent</button></p>` : nothing}
+      ${may("admin") ? html`<p class="buttons start">
+        <button @click=${() => create(shell)}>Create an agent</button>
+        ${agents.filter(waits).length > 1 ? html`<button @click=${() => approveAll(shell, agents.filter(waits))}>Approve all that wait here…</button>` : nothing}
+      </p>` : nothing}
       ${agents.length
         ? table("Agents", ["Agent", "Presence", "Approval", "Labels", "Waiting", "Last seen", "Platform"], repeat(agents, (agent) => agent.agentId, (agent) => row(shell, agent)))
         : nothingHere(shell)}
@@ -74,6 +77,26 @@ export const approve = (shell, agent) =>
     confirm: "Approve",
     run: (reason) => call("POST", `/agents/${segment(agent.agentId)}/approve`, { reason }),
   }, `${agent.agentId} is approved.`);
+
+/** @param {Agent} agent */
+const waits = ({ approval }) => approval === "pending";
+
+/** @param {Shell} shell @param {Agent[]} agents */
+function approveAll(shell, agents) {
+  const left = new Set(agents);
+  return perform(shell, {
+    title: `Approve ${agents.length} agents?`,
+    text: html`<p>${agents.slice(0, 10).map(({ agentId }) => html`${said(agentId)} `)}${agents.length > 10 ? "and others" : nothing}</p>`,
+    confirm: `Approve ${agents.length} agents`,
+    async run(reason) {
+      // If one is refused, the next try goes on with it.
+      for (const agent of left) {
+        await call("POST", `/agents/${segment(agent.agentId)}/approve`, { reason });
+        left.delete(agent);
+      }
+    },
+  }, `${agents.length} agents are approved.`);
+}
 
 /** @param {Shell} shell @param {Agent} agent */
 export const reject = (shell, agent) =>

@@ -90,15 +90,15 @@ export function commandPage(shell) {
         ${bars(command, history)}
       </section>
       <div class="columns">
-        ${facts()}
-        <section class="card">
+        <div class="stack">${facts()} ${json("Payload", command.payload)}</div>
+        <div class="stack"><section class="card">
           <h2>History</h2>
           ${table("Each transition, the oldest first", ["At", "Status", "Attempt", "Cause"], history.map((entry) => html`<tr>
             <td>${moment(entry.at)}</td><td data-name="Status">${badge(entry.toStatus)}</td><td data-name="Attempt" class="number">${entry.attempt}</td><td data-name="Cause">${said(entry.cause)}</td>
           </tr>`))}
         </section>
         ${command.progress === null || command.progress === undefined ? nothing : json("Progress", command.progress)}
-        ${json("Payload", command.payload)} ${json("Result", command.result)}
+        ${json("Result", command.result)}</div>
       </div>`,
     concerns: (event) => event.commandId === id || (event.agentId === command?.agentId && !ended()),
     actions,

@@ -12,6 +12,7 @@ const GROUPS = {
   "pending,sent,acknowledged": "not ended",
   "failed,dead,timed_out,expired": "ended without success",
 };
+const MOMENT = "2026-11-26T03:00:00Z";
 const MOST_AT_ONCE = 10_000;
 
 /** @param {Shell} shell @returns {Page} */
@@ -84,8 +85,8 @@ export function commandsPage(shell) {
         text("selector", "Labels of the agent", shell, { hint: "env=prod,!canary" }),
         text("submittedBy", "Submitted by", shell, { values: known.people }),
         text("sessionId", "Session", shell),
-        text("since", "Since", shell, { hint: "2026-11-26T03:00:00Z" }),
-        text("until", "Until", shell, { hint: "2026-11-26T04:00:00Z" }),
+        text("since", "Since", shell, { hint: MOMENT, values: momentsAgo() }),
+        text("until", "Until", shell, { hint: MOMENT, values: momentsAgo() }),
       ])}
       ${may("sender") && commands.length
         ? html`<div class="buttons start">
@@ -131,6 +132,10 @@ function given1(shell) {
 
 /** The filter as the body of a request: `status` is a list. @param {Record<string, unknown>} filter */
 const asBody = ({ status, ...others }) => ({ ...others, ...(status ? { status: String(status).split(",") } : {}) });
+
+/** Moments to choose from: a quarter of an hour, an hour, six and twenty-four hours ago, to the minute. */
+const momentsAgo = () =>
+  [0.25, 1, 6, 24].map((hours) => `${new Date(Date.now() - hours * 3_600_000).toISOString().slice(0, 16)}:00Z`);
 
 /** @param {string[]} values */
 const unique = (values) => [...new Set(values)].filter(Boolean).sort();

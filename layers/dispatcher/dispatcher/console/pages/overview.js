@@ -53,6 +53,7 @@ export function overviewPage(shell) {
         ${tile("Dead in 24 h", figures.deadLast24h, "/console/commands?status=dead", figures.deadLast24h ? "bad" : "good")}
       </ul>
       <div class="columns">
+        <div class="stack">
         <section class="card">
           <h2>Stuck: agents for which commands wait</h2>
           ${waiting.length
@@ -64,6 +65,12 @@ export function overviewPage(shell) {
           ${waiting.length > 8 ? html`<a href="/console/agents?backlog=true">All agents with a backlog</a>` : nothing}
         </section>
         <section class="card">
+          <h2>What has just changed</h2>
+          ${changes(shell, latest)}
+        </section>
+        </div>
+        <div class="stack">
+        <section class="card">
           <h2>Ended without success in 24 hours</h2>
           ${ended.length
             ? table("Commands that ended without success", ["Command", "Status", "Why", "At"], ended.map((command) => html`<tr>
@@ -73,6 +80,14 @@ export function overviewPage(shell) {
               </tr>`))
             : empty("Every command of the last day that ended was completed or cancelled.")}
         </section>
+        <section class="card">
+          <h2>How long it takes</h2>
+          ${table("Percentiles of the commands that ended in the last hour", ["From → to", "p50", "p95", "p99"], STAGES.map(([key, name]) => html`<tr>
+            <th scope="row">${name}</th>
+            ${/** @type {const} */ (["p50", "p95", "p99"]).map((part) => html`<td data-name=${part} class="number">${span(figures.latency[key]?.[part])}</td>`)}
+          </tr>`))}
+        </section>
+        </div>
         <section class="card wide">
           <h2>By minute, in the last hour</h2>
           <div class="chart" ${ref(lines.attach)}></div>
@@ -81,17 +96,6 @@ export function overviewPage(shell) {
               <td>${moment(each.minute)}</td>${SERIES.map((name) => html`<td data-name=${name} class="number">${count(each[name])}</td>`)}
             </tr>`))}
           </details>
-        </section>
-        <section class="card">
-          <h2>How long it takes</h2>
-          ${table("Percentiles of the commands that ended in the last hour", ["From → to", "p50", "p95", "p99"], STAGES.map(([key, name]) => html`<tr>
-            <th scope="row">${name}</th>
-            ${/** @type {const} */ (["p50", "p95", "p99"]).map((part) => html`<td data-name=${part} class="number">${span(figures.latency[key]?.[part])}</td>`)}
-          </tr>`))}
-        </section>
-        <section class="card">
-          <h2>What has just changed</h2>
-          ${changes(shell, latest)}
         </section>
       </div>
       <p class="hint">The figures are as of ${moment(figures.at)}.</p>`,
