@@ -125,12 +125,13 @@ export function agentPage(shell) {
         get(`${path}/why`, { signal }),
         waiting(id, signal),
         get("/commands", { query: { agentId: id, limit: 10 }, signal }),
-        continueTimeline(signal),
         may("admin") ? get(`${path}/keys`, { signal }) : { keys: [] },
       ]);
       [agent, why, queue] = answers;
       latest = answers[3].commands;
-      keys = answers[5].keys;
+      keys = answers[4].keys;
+      // Behind the rest: where much has happened, it takes longer.
+      continueTimeline(signal).then(shell.redraw, () => {});
     },
     view: () => html`
       <p class="why"><strong>${said(why.sentence)}</strong> ${why.unblock ? html`<span>To unblock it: ${said(why.unblock)}</span>` : nothing}</p>

@@ -6,6 +6,8 @@ import { agentLink, badge, commandLink, count, empty, moment, said, span, table 
 import { describe } from "./changes.js";
 
 const SERIES = /** @type {const} */ (["accepted", "sent", "completed", "failed"]);
+const BACKLOG_MOST = 1000;
+const BACKLOG_PERIOD = 15_000;
 const STAGES = /** @type {const} */ ([
   ["acceptedToSent", "Accepted → sent"],
   ["sentToAcknowledged", "Sent → acknowledged"],
@@ -18,11 +20,32 @@ export function overviewPage(shell) {
   let figures;
   /** @type {Agent[]} */
   let waiting = [];
+  let more = false;
+  let readAt = 0;
   /** @type {Command[]} */
   let ended = [];
   /** @type {Command[]} */
   let latest = [];
   const lines = chart(SERIES.map((name) => ({ name, tone: { accepted: "wait", sent: "busy", completed: "good", failed: "bad" }[name] })));
+
+  /**
+   * Reads the agents for which commands wait, the longest first.  The list has them by id, so many are read, and not each time.
+   * @param {AbortSignal} signal
+   */
+  async function withBacklog(signal) {
+    if (Date.now() - readAt < BACKLOG_PERIOD) return waiting;
+    /** @type {Agent[]} */
+    const found = [];
+    let cursor;
+    do {
+      const page = await get("/agents", { query: { backlog: true, limit: 200, cursor }, signal });
+      found.push(...page.agents);
+      cursor = page.nextCursor;
+    } while (cursor && found.length < BACKLOG_MOST);
+    more = Boolean(cursor);
+    readAt = found.length > 200 ? Date.now() : 0;
+    return found.sort((one, other) => (one.oldestPendingAt ?? "").localeCompare(other.oldestPendingAt ?? ""));
+  }
 
   return {
     title: "Overview",
@@ -31,13 +54,12 @@ export function overviewPage(shell) {
       const wrong = { status: "dead,timed_out,failed,expired", since, limit: 8 };
       const answers = await Promise.all([
         get("/overview", { signal }),
-        get("/agents", { query: { backlog: true, limit: 200 }, signal }),
+        withBacklog(signal),
         get("/commands", { query: wrong, signal }),
         get("/commands", { query: { limit: 8 }, signal }),
       ]);
       figures = answers[0];
-      waiting = answers[1].agents;
-      waiting.sort((one, other) => (one.oldestPendingAt ?? "").localeCompare(other.oldestPendingAt ?? ""));
+      waiting = answers[1];
       ended = answers[2].commands;
       latest = answers[3].commands;
       lines.show(figures.series.map((each) => [Date.parse(each.minute) / 1000, ...SERIES.map((name) => each[name])]));
@@ -62,6 +84,7 @@ export function overviewPage(shell) {
                 <td data-name="Waiting" class="number">${backlog(agent)}</td><td data-name="Since">${moment(agent.oldestPendingAt)}</td>
               </tr>`))
             : empty("No command waits for an agent.")}
+          ${more ? html`<p class="hint">These are the longest of the first ${count(BACKLOG_MOST)} agents with a backlog.</p>` : nothing}
           ${waiting.length > 8 ? html`<a href="/console/agents?backlog=true">All agents with a backlog</a>` : nothing}
         </section>
         <section class="card">
