@@ -66,12 +66,13 @@ test-console: $(VENV)/.dev $(CONSOLE)/.tools ## check the operators' page, and t
 	@CONSOLE_BROWSER="$(or $(CONSOLE_BROWSER),$(CURDIR)/$(CONSOLE)/browser/chromium)" CONSOLE_TOOLS="$(CURDIR)/$(CONSOLE)" \
 		$(RUN) -m pytest tests/console $(ARGS)
 
-# The page has no build step: this makes only the libraries that are shipped with it, each as one file.
+# The page has no build step: this makes only the libraries that are shipped with it, each as one file.  uPlot asks the browser
+# for its language, fails on one that does not exist (as in a browser with LANG=C), and the page is in English.
 console-libraries: $(VENV)/.dev $(CONSOLE)/.tools ## make the libraries of the operators' page from npm's packages, after a new version
 	@for name in lit uplot; do \
 		cp requirements/console/$$name.js $(CONSOLE) && \
 		$(with-node) $(CONSOLE)/node_modules/.bin/esbuild $(CONSOLE)/$$name.js --bundle --format=esm --minify --legal-comments=eof \
-			--target=es2022 --log-level=warning --outfile=$(PAGE)/vendor/$$name.js && \
+			--target=es2022 --log-level=warning '--define:navigator={"language":"en-GB"}' --outfile=$(PAGE)/vendor/$$name.js && \
 		cp $(CONSOLE)/node_modules/$$name/LICENSE $(PAGE)/vendor/$$name.LICENSE || exit 1; \
 	done
 	@cp $(CONSOLE)/node_modules/uplot/dist/uPlot.min.css $(PAGE)/vendor/uplot.css

@@ -28,7 +28,7 @@ _numbers = count(1)
 def browser() -> Iterator[Browser]:
     """Chromium without a window."""
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=BROWSER, env=environment(), args=["--lang=en-GB"])
+        chromium = playwright.chromium.launch(executable_path=BROWSER, env=environment())
         yield chromium
         chromium.close()
 
@@ -36,7 +36,8 @@ def browser() -> Iterator[Browser]:
 def environment() -> dict[str, str | float | bool]:
     """The browser's environment: npm's Chromium brings libraries and fonts for machines that lack them."""
     folder = Path(BROWSER or "").parent
-    variables: dict[str, str | float | bool] = {**os.environ}
+    # Without a language, browsers name one that does not exist.
+    variables: dict[str, str | float | bool] = {**os.environ, "LANG": "C"}
     if "not found" in subprocess.run(["ldd", BROWSER or ""], capture_output=True, text=True, check=False).stdout:
         variables["LD_LIBRARY_PATH"] = str(folder / "al2023" / "lib")
     if not Path("/etc/fonts/fonts.conf").exists():
@@ -63,7 +64,7 @@ def new_context(browser: Browser) -> Iterator[Callable[..., BrowserContext]]:
     opened: list[BrowserContext] = []
 
     def create(width: int = 1280, **options: object) -> BrowserContext:
-        context = browser.new_context(viewport={"width": width, "height": 800}, locale="en-GB", **options)  # type: ignore[arg-type]
+        context = browser.new_context(viewport={"width": width, "height": 800}, **options)  # type: ignore[arg-type]
         context.set_default_timeout(PATIENCE)
         opened.append(context)
         return context

@@ -13,7 +13,13 @@ from playwright.sync_api import sync_playwright
 from tests.console.conftest import environment
 from tests.console.screen import Screen
 
-PAGES = ("/console/", "/console/agents", "/console/agents/many-0001", "/console/commands", "/console/commands?status=pending")
+PAGES = (
+    "/console/",
+    "/console/agents",
+    "/console/agents/many-0001",
+    "/console/commands",
+    "/console/commands?status=pending",
+)
 OBSERVE = """
 window.tasks = [0];
 new PerformanceObserver((list) => list.getEntries().forEach((entry) => tasks.push(entry.duration)))
@@ -29,7 +35,7 @@ def main() -> None:
     asked = parser.parse_args()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=os.environ["CONSOLE_BROWSER"], env=environment())
-        context = browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-GB")
+        context = browser.new_context(viewport={"width": 1440, "height": 900})
         context.add_init_script(OBSERVE)
         screen = Screen(context.new_page(), asked.url)
         screen.log_in("admin", asked.password)
