@@ -74,14 +74,23 @@ class FakeAgent:
         await socket.send(json.dumps({"type": "reports", "reports": [report]}))
 
 
-async def fill(client: Client, url: str, agents: int, commands: int, seconds: float) -> None:
-    """Create agents, connect half of them, submit commands, and let the agents answer for so many seconds."""
+async def fill(client: Client, agents: int, commands: int, pause: float, seconds: float) -> None:
+    """Create agents, connect most of them, submit commands with a pause after each, and let the agents answer for a while."""
     keys = create_agents(client, agents)
+    let_agents_wait(client, 3)
     ids = [*keys]
-    online = ids[: agents // 2]
+    online = ids[: agents * 3 // 4]
     async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(FakeAgent(url, agent_id, keys[agent_id]).run()) for agent_id in online]
+        running = [tasks.create_task(FakeAgent(client.url, agent_id, keys[agent_id]).run()) for agent_id in online]
         await asyncio.sleep(1)
+        for action, agent_id, limits in (
+            ("endless", online[0], {}),
+            ("ignored", online[1], {"maxAttempts": 1}),
+            ("expires", ids[-1], {"ttlSeconds": 1}),
+        ):
+            await asyncio.to_thread(
+                client.post, f"/api/v1/agents/{agent_id}/commands", {"action": action, "payload": {}, **limits}
+            )
         chance = random.Random(1)  # noqa: S311 - the same commands each time
         for number in range(commands):
             action = chance.choice(ACTIONS)
@@ -90,11 +99,7 @@ async def fill(client: Client, url: str, agents: int, commands: int, seconds: fl
                 "payload": {"service": "web", "number": number, "say": chance.choice(HOSTILE)[:200]},
             }
             await asyncio.to_thread(client.post, f"/api/v1/agents/{chance.choice(ids)}/commands", body)
-        for action, agent_id in (("endless", online[0]), ("ignored", online[1]), ("expires", ids[-1])):
-            limits = {"ttlSeconds": 1} if action == "expires" else {}
-            await asyncio.to_thread(
-                client.post, f"/api/v1/agents/{agent_id}/commands", {"action": action, "payload": {}, **limits}
-            )
+            await asyncio.sleep(pause * chance.random() * 2)
         await asyncio.sleep(seconds)
         for task in running:
             task.cancel()
@@ -110,6 +115,17 @@ def create_agents(client: Client, number: int) -> dict[str, str]:
         body = {"agentId": agent_id, "platform": "linux", "region": zone, "labels": labels}
         keys[agent_id] = client.post("/api/v1/agents", body)["apiKey"]
     return keys
+
+
+def let_agents_wait(client: Client, number: int) -> list[str]:
+    """Let agents enrol that need an approval; return their ids."""
+    body = {"prefix": "new-", "uses": number}
+    token = client.post("/api/v1/enrolment-tokens", body)["token"]
+    ids = [f"new-{token[:6]}-{index}" for index in range(number)]
+    for agent_id in ids:
+        registration = {"agentId": agent_id, "platform": "linux"}
+        client.post("/api/v1/agents/register", registration, x_agent_api_key=token)
+    return ids
 
 
 def fill_many(database_url: str) -> None:
@@ -140,6 +156,7 @@ def main() -> None:
     parser.add_argument("--password", required=True, help="of admin")
     parser.add_argument("--agents", type=int, default=24)
     parser.add_argument("--commands", type=int, default=150)
+    parser.add_argument("--pause", type=float, default=0, help="seconds between two commands, on average")
     parser.add_argument("--seconds", type=float, default=10, help="how long the agents stay connected")
     parser.add_argument("--many", action="store_true", help="add 1,000 agents and 100,000 commands to DATABASE_URL")
     asked = parser.parse_args()
@@ -147,7 +164,7 @@ def main() -> None:
         fill_many(os.environ["DATABASE_URL"])
         return
     client = Client.log_in(asked.url, "admin", asked.password)
-    asyncio.run(fill(client, asked.url, asked.agents, asked.commands, asked.seconds))
+    asyncio.run(fill(client, asked.agents, asked.commands, asked.pause, asked.seconds))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from local.http_client import Client, Refused
+from tests.console.fill import let_agents_wait
 from tests.console.screen import Screen
 from tests.e2e.dispatcher_process import PASSWORD, Dispatcher
 
@@ -63,6 +64,21 @@ def test_an_agent_is_created_approved_rejected_and_deleted(
     screen.confirm("Delete", REASON)
     expect(screen.page.get_by_role("heading", level=1)).to_have_text("Agents")
     assert logged("delete agent")["agentId"] == "made-here"
+
+
+def test_all_agents_that_wait_are_approved_at_once(
+    visit: Callable[..., Screen], client: Client, logged: Callable[[str], dict[str, Any]]
+) -> None:
+    """They enrolled with a token that needs an approval."""
+    ids = let_agents_wait(client, 3)
+    screen = visit(f"/console/agents?approval=pending&search={ids[0][:-2]}")
+
+    screen.button("Approve all that wait here…").click()
+    screen.confirm("Approve 3 agents", REASON)
+    screen.see("3 agents are approved.")
+
+    assert [client.get(f"/api/v1/agents/{agent_id}")["approval"] for agent_id in ids] == ["approved"] * 3
+    assert logged("agent approved")["agentId"] in ids
 
 
 def test_labels_are_edited_where_they_are_shown(

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 
-from playwright.sync_api import expect
+from playwright.sync_api import BrowserContext, Route, expect
 
 from local.http_client import Client
 from tests.console.screen import Screen
@@ -61,6 +61,27 @@ def _set_hidden(screen: Screen, *, hidden: bool) -> None:
         }""",
         hidden,
     )
+
+
+def test_a_file_that_could_not_be_had_is_asked_for_again(
+    new_context: Callable[..., BrowserContext], dispatcher: Dispatcher
+) -> None:
+    """Lambda may refuse some of the files that a browser asks for at once: the page still opens."""
+    page = new_context().new_page()
+    refused: list[str] = []
+
+    def refuse_once(route: Route) -> None:
+        if len(refused) < 2:
+            refused.append(route.request.url)
+            route.fulfill(status=503)
+        else:
+            route.continue_()
+
+    page.route(re.compile(r"/(parts|live)\.js$"), refuse_once)
+    page.goto(f"{dispatcher.url}/console/")
+
+    expect(page.get_by_label("Username")).to_be_visible()
+    assert len(refused) == 2
 
 
 def test_the_page_outlives_a_restart_of_the_service(

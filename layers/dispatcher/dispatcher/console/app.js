@@ -37,6 +37,8 @@ const PAGES = [
 const root = /** @type {HTMLElement} */ (document.getElementById("app"));
 const live = new Live(heard);
 
+root.replaceChildren();
+
 /** @type {Page | null} */
 let page = null;
 /** @type {"loading" | "ready" | "failed"} */

@@ -3,6 +3,7 @@ import { Problem, get } from "./api.js";
 
 const PERIOD = 2_000;
 const LONGEST = 15_000;
+const LIMIT = 200;
 
 /**
  * @typedef {"live" | "paused" | "cut"} State
@@ -63,9 +64,11 @@ export class Live {
     this.#busy = true;
     const back = this.state !== "live";
     try {
-      const { events, after } = await get("/events", { query: { after: this.#after, limit: 200 } });
-      const missed = back || this.#after === undefined;
-      this.#after = after;
+      const { events, after } = await get("/events", { query: { after: this.#after, limit: LIMIT } });
+      // Whoever cannot keep up goes on with what happens now: the page reads its state anyway.
+      const late = events.length === LIMIT;
+      const missed = back || late || this.#after === undefined;
+      this.#after = late ? undefined : after;
       this.#failures = 0;
       this.state = document.hidden ? "paused" : "live";
       this.heard = new Date();
