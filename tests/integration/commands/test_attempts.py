@@ -206,6 +206,64 @@ def test_an_agent_never_sees_an_attempt_number_twice(conn: Connection, mode: Del
     assert seen == [1, 2, 3]
 
 
+@pytest.mark.parametrize("posted", [Posted.GONE, Posted.REFUSED])
+@pytest.mark.parametrize("mode", DeliveryMode)
+def test_a_last_attempt_that_was_not_posted_before_the_agent_reconnected_does_not_count(
+    conn: Connection, mode: DeliveryMode, posted: Posted
+) -> None:
+    """F9, I3: the new connection made the command dead while the post to the older one was under way."""
+    connect_new_agent(conn, mode=mode)
+    put(conn, "k1", max_attempts=1)
+    refusing = FakeGateway(outcomes=[posted], before_post=lambda _: connect(conn, connection_id="c2", mode=mode) and None)
+
+    deliver(conn, refusing, "a1", plenty)
+    before = statuses(conn)
+    gateway = FakeGateway()
+    deliver(conn, gateway, "a1", plenty)
+
+    assert before == {"k1": "pending"}
+    assert gateway.connection_ids == ["c2"]
+    assert find(conn).attempt == 1
+
+
+@pytest.mark.parametrize("mode", DeliveryMode)
+def test_a_last_attempt_over_an_older_connection_holds_the_queue_for_20_s_at_most(
+    conn: Connection, mode: DeliveryMode
+) -> None:
+    """I4: it was posted while the agent reconnected; an agent that never acknowledges has 600 s otherwise."""
+    connect_new_agent(conn, mode=mode)
+    put(conn, "k1", max_attempts=1, session_id="s")
+    put(conn, "k2", session_id="s")
+    taking = FakeGateway(before_post=lambda _: connect(conn, connection_id="c2", mode=mode) and None)
+    deliver(conn, taking, "a1", plenty)
+    row = conn.execute(
+        "select extract(epoch from ack_deadline - sent_at)::float8 from agent_commands where status = 'sent'"
+    ).fetchone()
+    during = statuses(conn)
+
+    conn.execute("update agent_commands set ack_deadline = now() where status = 'sent'")
+    gateway = FakeGateway()
+    sweep(conn, gateway, deadline=plenty)
+
+    assert row is not None
+    assert row[0] <= 20
+    assert during == {"k1": "sent", "k2": "pending"}
+    assert statuses(conn) == {"k1": "dead", "k2": "sent"}
+    assert gateway.command_ids == ["k2"]
+
+
+def test_a_last_attempt_that_nobody_posts_any_more_ends_with_its_connection(conn: Connection) -> None:
+    """The next command does not wait for its deadline."""
+    connect_new_agent(conn, platform="docker")
+    put(conn, "k1", max_attempts=1)
+    deliver(conn, FakeGateway(), "a1", plenty)
+    conn.execute("update agent_commands set sent_at = sent_at - interval '21 seconds'")
+
+    connect(conn, connection_id="c2")
+
+    assert statuses(conn) == {"k1": "dead"}
+
+
 @pytest.mark.parametrize(("attempt", "pause"), [(1, None), (2, 4), (3, 8), (5, 32), (6, 60), (40, 60)])
 @pytest.mark.parametrize("how", ["no ack", "reconnection"])
 def test_attempts_are_paced_from_the_second_on(conn: Connection, how: str, attempt: int, pause: float | None) -> None:
