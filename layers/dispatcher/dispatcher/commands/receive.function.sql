@@ -4,8 +4,9 @@
 --   too_many: the agent exceeds its rate of messages a minute; the message counts all the same
 --   unmoved: a report that moved nothing; `frame` is the status of the command, null if it is not this agent's
 --   command, stop: see `claim`; without a token nothing is claimed
+-- `p_said_at`: when the gateway received it, in milliseconds since 1970; null: now.
 create function {f}.receive(
-    p_agent_id text, p_connection_id text, p_key_id text, p_event text, p_rate integer, p_heartbeat boolean,
+    p_agent_id text, p_connection_id text, p_key_id text, p_event text, p_said_at bigint, p_rate integer, p_heartbeat boolean,
     p_capacity jsonb, p_sessions integer, p_reports jsonb, p_token uuid)
 returns table (
     kind text, connection_id text, epoch bigint, mode text, refusals integer,
@@ -109,7 +110,7 @@ begin
         end if;
         if not answers_again then
             moved := {f}.settle(
-                p_agent_id, agent.incarnation, said_over, last_round, rounds, kinds, ids, attempts, vals, errors, acked);
+                p_agent_id, agent.incarnation, said_over, least(coalesce(to_timestamp(p_said_at / 1000.0), now()), now()), last_round, rounds, kinds, ids, attempts, vals, errors, acked);
         end if;
         if cardinality(moved) < cardinality(ids) and not answers_again then
             return query

@@ -9,11 +9,11 @@
 -- A report of an older attempt does not count for the last one.  The number in a report identifies the attempt.  An agent of
 -- protocol 1 sends no number, so the epoch of its connection decides: it must not be older than the last attempt's.
 -- An end that the service only guessed is replaced by the agent's own result.
+-- Progress only moves forward: what was said before `p_said_at` may be settled after it.
 -- A command of an earlier agent of the same id is another agent's command.
 create function {f}.settle(
-    p_agent_id text, p_incarnation bigint, p_epoch bigint, last_round integer, rounds integer[], kinds text[], ids text[],
-    attempts integer[], vals jsonb[],
-    errors text[], acked boolean[])
+    p_agent_id text, p_incarnation bigint, p_epoch bigint, p_said_at timestamptz, last_round integer, rounds integer[],
+    kinds text[], ids text[], attempts integer[], vals jsonb[], errors text[], acked boolean[])
 returns text[]
 language plpgsql
 as $$
@@ -57,6 +57,7 @@ begin
             with settled as (
                 update agent_commands c
                 set progress = said.value,
+                    said_at = p_said_at,
                     execution_deadline = clock_timestamp() + c.execution_timeout * interval '1 second'
                 from unnest(rounds, kinds, ids, attempts, vals) as said (round, kind, command_id, attempt, value)
                 where said.round = step
@@ -65,6 +66,7 @@ begin
                   and c.agent_id = p_agent_id
                   and (c.incarnation is null or c.incarnation = p_incarnation)
                   and c.status = 'acknowledged'
+                  and (c.said_at is null or c.said_at <= p_said_at)
                   and case when said.attempt is null then c.epoch <= p_epoch else c.attempt = said.attempt end
                 returning c.command_id
             )
@@ -137,6 +139,7 @@ begin
                         when said.acked and c.status in ('pending', 'sent') then clock_timestamp() else c.acknowledged_at
                     end,
                     completed_at = clock_timestamp(),
+                    said_at = p_said_at,
                     ack_deadline = null,
                     execution_deadline = null,
                     stop_wanted = false,
@@ -172,6 +175,7 @@ begin
                         when said.acked and c.status in ('pending', 'sent') then clock_timestamp() else c.acknowledged_at
                     end,
                     completed_at = clock_timestamp(),
+                    said_at = p_said_at,
                     ack_deadline = null,
                     execution_deadline = null,
                     stop_wanted = false,
