@@ -21,6 +21,8 @@ ANSWER_SECONDS = 1.0
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     """Answer a $connect event; any status but 200 refuses the handshake."""
     request = event["requestContext"]
+    if "postponed" in request["authorizer"]:
+        return {"statusCode": 503}  # the database could not say who this is; the agent comes again
     agent_id, connection_id = request["authorizer"]["agentId"], request["connectionId"]
     source_ip = edge.caller_address(edge.headers_of(event), request.get("identity", {}).get("sourceIp"))
     origin = Origin(key_id=request["authorizer"].get("keyId"), source_ip=source_ip)

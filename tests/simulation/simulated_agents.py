@@ -1,6 +1,7 @@
 """Simulated agents: they remember what reached them, and report it correctly, late, twice, over an old connection or not."""
 
 import json
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,8 @@ class SimulatedAgents:
     """Messages with reports, by their numbers."""
     _meanings: dict[str, tuple[Meaning, SaidMessage]] = field(default_factory=dict[str, tuple[Meaning, SaidMessage]])
     _events: int = 0
+    _said_at: int = 0
+    """When the gateway received the last message; each message has a time of its own."""
 
     def receive(
         self, connection: AgentConnection, message: dict[str, Any], commands: tuple[PostedCommand, ...]
@@ -247,12 +250,14 @@ class SimulatedAgents:
         connection.spoke = True
         self._events += 1
         event_id = f"event-{self._events}"
+        self._said_at = max(self._said_at + 1, int(time.time() * 1000))
         said = Said(
             agent_id=connection.agent_id,
             connection_id=connection.connection_id,
             text=text,
             key_id=connection.key_id,
             event_id=event_id,
+            said_at=self._said_at,
         )
         return simulation.run(
             "message",

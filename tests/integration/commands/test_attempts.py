@@ -214,7 +214,9 @@ def test_a_last_attempt_that_was_not_posted_before_the_agent_reconnected_does_no
     """F9, I3: the new connection made the command dead while the post to the older one was under way."""
     connect_new_agent(conn, mode=mode)
     put(conn, "k1", max_attempts=1)
-    refusing = FakeGateway(outcomes=[posted], before_post=lambda _: connect(conn, connection_id="c2", mode=mode) and None)
+    refusing = FakeGateway(
+        outcomes=[posted], before_post=lambda _: connect(conn, connection_id="c2", mode=mode) and None
+    )
 
     deliver(conn, refusing, "a1", plenty)
     before = statuses(conn)

@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 import psycopg
@@ -301,38 +302,24 @@ def test_late_progress_does_not_replace_newer_progress(
     assert find(conn).progress == 60
 
 
-@pytest.mark.parametrize(
-    "newer",
-    [
-        {"type": "status", "payload": {"sessionId": "s", "state": "hibernated", "podIP": "10.0.0.2"}},
-        {"type": "complete", "payload": {"commandId": "k1", "result": {"state": "hibernated", "podIP": "10.0.0.2"}}},
-    ],
-    ids=["status", "result"],
-)
-@pytest.mark.parametrize(
-    "older",
-    [
-        {"type": "status", "payload": {"sessionId": "s", "state": "running", "podIP": "10.0.0.1", "vncPort": 3000}},
-        {"type": "complete", "payload": {"commandId": "k0", "result": {"podIP": "10.0.0.1", "vncPort": 3000}}},
-    ],
-    ids=["status", "result"],
-)
+@pytest.mark.parametrize("kinds", list(product(["status", "complete"], repeat=2)), ids="-".join)
 def test_what_was_said_earlier_of_a_session_does_not_replace_its_state(
-    conn: Connection,
-    database_url: str,
-    queue: Queue,
-    monkeypatch: pytest.MonkeyPatch,
-    older: dict[str, Any],
-    newer: dict[str, Any],
+    conn: Connection, database_url: str, queue: Queue, monkeypatch: pytest.MonkeyPatch, kinds: tuple[str, str]
 ) -> None:
-    """I17: the older one was kept while the database was away, and is settled last; its other details count."""
+    """I17: it was kept while the database was away, and is settled last; those of its details that are new count."""
     connect_new_agent(conn)
     put_session(conn, "s")
     for number, action in enumerate(("start_session", "hibernate_session")):
         put(conn, f"k{number}", session_id="s", action=action, status="acknowledged", attempt=1, epoch=1)
-    say_late(json.dumps(older), "e0", said_at=1_000)
+
+    def said(number: int, state: str, **details: Any) -> str:
+        fields = {"sessionId": "s", "state": state, **details}
+        body = fields if kinds[number] == "status" else {"commandId": f"k{number}", "result": fields}
+        return json.dumps({"type": kinds[number], "payload": body})
+
+    say_late(said(0, "running", podIP="10.0.0.1", vncPort=3000), "e0", said_at=1_000)
     monkeypatch.setenv("DATABASE_URL", database_url)
-    say_late(json.dumps(newer), "e1", said_at=2_000)
+    say_late(said(1, "hibernated", podIP="10.0.0.2"), "e1", said_at=2_000)
 
     settle(queue)
 

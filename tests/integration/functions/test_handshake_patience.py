@@ -3,8 +3,9 @@
 import psycopg
 import pytest
 
+from dispatcher.platform import database
 from tests.integration.functions import conftest
-from tests.integration.functions.events import Run
+from tests.integration.functions.events import Run, sample
 
 
 @pytest.mark.usefixtures("agent")
@@ -24,3 +25,18 @@ def test_a_handshake_of_an_agent_whose_row_is_locked_is_put_off(
 
     assert answer == {"statusCode": 503}
     assert run("connect") == {"statusCode": 200}
+
+
+@pytest.mark.usefixtures("agent")
+def test_a_handshake_while_the_database_is_away_is_put_off(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An authorizer can only say 401, 403 or 500, so `connect` says 503; it knows no agent, and opens nothing."""
+    monkeypatch.setattr(database, "RETRY_PAUSES", (0.01,))
+    with monkeypatch.context() as away:
+        away.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:9/nothing")
+        facts = run("authorize_agent")["context"]
+    event = sample("connect")
+    event["requestContext"]["authorizer"] = facts
+
+    assert "agentId" not in facts
+    assert run("connect", event) == {"statusCode": 503}
+    assert "agentId" in run("authorize_agent")["context"]

@@ -65,6 +65,12 @@ def is_current(conn: Connection, agent_id: str, epoch: int) -> bool:
     return row is not None
 
 
+def is_live(conn: Connection, agent_id: str, epoch: int) -> bool:
+    """Tell whether this epoch is the agent's last, and its handshake is known to be over."""
+    row = conn.execute("select 1 from agents where agent_id = %s and epoch = %s and live", (agent_id, epoch)).fetchone()
+    return row is not None
+
+
 def open_ids(conn: Connection, agent_id: str, key_id: str | None = None) -> list[str]:
     """Return the ids of an agent's open connections, superseded ones too; with a key, only those it opened."""
     rows = conn.execute(

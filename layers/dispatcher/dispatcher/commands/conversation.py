@@ -1,7 +1,10 @@
 """One message of an agent, from its arrival to what the agent gets in return."""
 
-from dispatcher.commands import late_reports, reports
-from dispatcher.commands.delivery import Deadline, deliver_at_once
+import psycopg
+
+from dispatcher.commands import flush, late_reports, reports
+from dispatcher.commands.delivery import Deadline, deliver
+from dispatcher.commands.flush import FlushRequest
 from dispatcher.commands.late_reports import KEEP_SECONDS, Kept
 from dispatcher.commands.reports import Received, SessionObserver
 from dispatcher.platform import database, settings
@@ -54,11 +57,25 @@ def answer(said: Said, received: Received, gateway: Gateway, deadline: Deadline)
         logger.warning("Message refused", extra=fields)
         gateway.close(said.connection_id)
         return
+    request: FlushRequest | None = None
+    if received.confirm and received.unwelcomed is not None:
+        # The agent has spoken before flush could post the welcome, which is the first message to an agent.
+        request = FlushRequest(
+            agent_id=said.agent_id, connection_id=said.connection_id, epoch=received.unwelcomed, welcome=True
+        )
+        if not flush.is_reached(gateway, request):
+            return
     for message_id in received.confirm:
         gateway.post(said.connection_id, received_message(message_id))
-    if received.claim is not None:
-        with database.connect() as conn:
-            deliver_at_once(conn, gateway, said.agent_id, deadline, claim=received.claim)
+    if request is not None or received.claim is not None:
+        try:
+            with database.connect() as conn:
+                if request is not None:
+                    flush.deliver_to_reached(conn, gateway, request, deadline)
+                else:
+                    deliver(conn, gateway, said.agent_id, deadline, claim=received.claim)
+        except psycopg.Error as error:  # what was said is committed; the sweep delivers
+            logger.warning("Delivery postponed", extra=fields | {"reason": type(error).__name__})
     if received.too_many:
         logger.warning("Rate exceeded", extra=fields | {"rate": settings.agent_rate()})
         gateway.close(said.connection_id)

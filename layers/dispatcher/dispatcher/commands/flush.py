@@ -85,12 +85,17 @@ def flush(conn: Connection, gateway: Gateway, request: FlushRequest, deadline: D
     """Wait until the connection is live, then deliver the agent's queue; do nothing where a newer connection exists."""
     end = time.monotonic() + min(LIVE_PATIENCE_SECONDS, deadline() / 2)
     pause = FIRST_LOOK_SECONDS
-    while not _is_reached(gateway, request):
+    while not _is_welcomed(conn, request) and not is_reached(gateway, request):
         if time.monotonic() > end or not connections.is_current(conn, request.agent_id, request.epoch):
             logger.info("Flush found no connection", extra={"agent_id": request.agent_id, "epoch": request.epoch})
             return Delivered()
         time.sleep(pause)
         pause = min(2 * pause, LAST_LOOK_SECONDS)
+    return deliver_to_reached(conn, gateway, request, deadline)
+
+
+def deliver_to_reached(conn: Connection, gateway: Gateway, request: FlushRequest, deadline: Deadline) -> Delivered:
+    """Record that the handshake is over, and deliver the agent's queue."""
     claim = claims.claim_live(conn, request.agent_id, request.epoch)
     return Delivered() if claim is None else deliver(conn, gateway, request.agent_id, deadline, claim=claim)
 
@@ -106,7 +111,12 @@ def flush_agents(conn: Connection, gateway: Gateway, agent_ids: Sequence[str], d
     return Delivered(sent=sent, claimed=claimed)
 
 
-def _is_reached(gateway: Gateway, request: FlushRequest) -> bool:
+def _is_welcomed(conn: Connection, request: FlushRequest) -> bool:
+    """Tell whether the agent has its welcome already: one that speaks at once gets it with the answer."""
+    return request.welcome and connections.is_live(conn, request.agent_id, request.epoch)
+
+
+def is_reached(gateway: Gateway, request: FlushRequest) -> bool:
     """Tell whether the connection accepts posts: a welcome is one."""
     if not request.welcome:
         return gateway.is_live(request.connection_id)

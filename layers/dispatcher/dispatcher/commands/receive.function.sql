@@ -2,6 +2,7 @@
 --   refused: the message does not count, because the agent was rejected or deleted, or its key revoked.  It is the only row.
 --   admitted: `attempt` is how many commands moved
 --   too_many: the agent exceeds its rate of messages a minute; the message counts all the same
+--   unwelcomed: this is the agent's current connection, with its `epoch`, and its welcome has not been posted yet
 --   unmoved: a report that moved nothing; `frame` is the status of the command, null if it is not this agent's
 --   command, stop: see `claim`; without a token nothing is claimed
 -- `p_said_at`: when the gateway received it, in milliseconds since 1970; null: now.
@@ -124,6 +125,12 @@ begin
             where said.kind not in ('answer', 'answer_failed')
               and said.command_id <> all(moved);
         end if;
+    end if;
+    if current and agent.dialect = 'batching' and not agent.live then
+        kind := 'unwelcomed';
+        epoch := agent.epoch;
+        return next;
+        epoch := null;
     end if;
     kind := 'admitted';
     attempt := cardinality(moved);

@@ -52,6 +52,8 @@ class Received:
     """It was a heartbeat.  The queue has seldom moved then, but one more look finds what was missed."""
     claim: Claim | None = None
     """What was claimed for the agent."""
+    unwelcomed: int | None = None
+    """The epoch of the agent's connection, if its welcome has not been posted yet."""
     confirm: Sequence[str] = ()
     """The ids of messages that the agent wants to have confirmed."""
 
@@ -109,6 +111,7 @@ def receive(conn: Connection, said: Said, observer: SessionObserver, *, claim: b
         moved=moved,
         alive=heartbeat is not None,
         claim=claimed,
+        unwelcomed=next((row[2] for row in rows if row[0] == "unwelcomed"), None),
         confirm=[each.message_id for each in messages if isinstance(each, Confirm)],
     )
 

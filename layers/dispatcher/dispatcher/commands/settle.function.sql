@@ -24,7 +24,8 @@ begin
     if kinds && array['answer', 'answer_failed'] then
         for i in 1 .. cardinality(kinds) loop
             if kinds[i] in ('answer', 'answer_failed') then
-                ids[i] := {f}.command_of_session(p_agent_id, p_incarnation, p_epoch, ids[i], ids[1 : i - 1]);
+                ids[i] := {f}.command_of_session(
+                    p_agent_id, p_incarnation, p_epoch, ids[i], vals[i] ->> 'status', ids[1 : i - 1]);
                 kinds[i] := case kinds[i] when 'answer' then 'complete' else 'failed' end;
             end if;
         end loop;
@@ -202,8 +203,10 @@ end $$;
 -- The command that an answer with only a session belongs to: the first that was sent, of the session, or the only one in flight.
 -- A command that was sent only over newer connections does not count.  A connection that is forgotten already (no epoch) was the
 -- agent's last one if the agent has none now, and an older one otherwise.
+-- An agent that executed a command twice answers twice.  So the state in the answer must be the one that the command leads to: a
+-- session that runs is no answer to a stop.
 create function {f}.command_of_session(
-    p_agent_id text, p_incarnation bigint, p_epoch bigint, session text, taken text[]) returns text
+    p_agent_id text, p_incarnation bigint, p_epoch bigint, session text, state text, taken text[]) returns text
 language plpgsql
 as $$
 declare
@@ -222,6 +225,7 @@ begin
       and l.session_id = session
       and c.status in ('sent', 'acknowledged', 'timed_out', 'dead', 'expired')
       and c.attempt > 0
+      and {f}.fits_answer(c.action, state)
       and c.command_id <> all(array_remove(taken, null))
       and exists (
         select from command_history h where h.command_id = c.command_id and h.to_status = 'sent' and h.epoch <= newest)
@@ -238,8 +242,19 @@ begin
               and c.epoch <= newest
             limit 2);
         if cardinality(others) = 1 and others[1] <> all(array_remove(taken, null)) then
-            select c.command_id into found from agent_commands c where c.command_id = others[1] and c.session_id is null;
+            select c.command_id into found
+            from agent_commands c
+            where c.command_id = others[1]
+              and c.session_id is null
+              and {f}.fits_answer(c.action, state);
         end if;
     end if;
     return found;
 end $$;
+
+-- Whether a command leads to this state of its session, as far as both are known.
+create function {f}.fits_answer(action text, state text) returns boolean language sql stable as $$
+    select state is null
+        or state not in ('running', 'terminated', 'hibernated')
+        or coalesce(session_goal(action) = state, true)
+$$;

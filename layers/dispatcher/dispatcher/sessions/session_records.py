@@ -130,7 +130,7 @@ def choose_agent(conn: Connection, scope: Scope) -> str | None:
 
 
 def set_state(
-    conn: Connection, agent_id: str, name: str, state: str | None, details: Any = None, said_at: int | None = None
+    conn: Connection, agent_id: str, name: str, state: str | None, details: Any = None, *, said_at: int | None = None
 ) -> bool:
     """Store what an agent says about one of its sessions; None: it says nothing new.  False: it has no such session.
 
@@ -173,7 +173,7 @@ class SessionStates:
     def reported(self, conn: Connection, agent_id: str, status: SessionStatus, said_at: int | None) -> None:
         """Store the agent's report about one of its own sessions."""
         state = status.state if status.state in REPORTED_STATES else None
-        if not set_state(conn, agent_id, status.session_id, state, status.details, said_at):
+        if not set_state(conn, agent_id, status.session_id, state, status.details, said_at=said_at):
             logger.warning(
                 "Status of no session of this agent", extra={"agent_id": agent_id, "session_id": status.session_id}
             )
