@@ -216,7 +216,7 @@ MUTATIONS = (
         name="flush-does-not-wait",
         puts_back="The queue is delivered before the agent is connected.",
         stands_for=("R10",),
-        find="while not _is_welcomed(conn, request) and not is_reached(gateway, request):",
+        find="while not _is_welcomed(conn, request) and not _is_reached(gateway, request):",
         replace="while False:",
         caught_by=HANDSHAKE,
     ),

@@ -1,7 +1,7 @@
 """Attempts: what surely did not reach the agent costs none, and what may have reached it is paced."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -206,6 +206,15 @@ def test_an_agent_never_sees_an_attempt_number_twice(conn: Connection, mode: Del
     assert seen == [1, 2, 3]
 
 
+def reconnecting(conn: Connection, mode: DeliveryMode) -> Callable[[str], None]:
+    """Let the agent open another connection while a command is posted."""
+
+    def connect_again(_frame: str) -> None:
+        connect(conn, connection_id="c2", mode=mode)
+
+    return connect_again
+
+
 @pytest.mark.parametrize("posted", [Posted.GONE, Posted.REFUSED])
 @pytest.mark.parametrize("mode", DeliveryMode)
 def test_a_last_attempt_that_was_not_posted_before_the_agent_reconnected_does_not_count(
@@ -214,9 +223,7 @@ def test_a_last_attempt_that_was_not_posted_before_the_agent_reconnected_does_no
     """F9, I3: the new connection made the command dead while the post to the older one was under way."""
     connect_new_agent(conn, mode=mode)
     put(conn, "k1", max_attempts=1)
-    refusing = FakeGateway(
-        outcomes=[posted], before_post=lambda _: connect(conn, connection_id="c2", mode=mode) and None
-    )
+    refusing = FakeGateway(outcomes=[posted], before_post=reconnecting(conn, mode))
 
     deliver(conn, refusing, "a1", plenty)
     before = statuses(conn)
@@ -236,7 +243,7 @@ def test_a_last_attempt_over_an_older_connection_holds_the_queue_for_20_s_at_mos
     connect_new_agent(conn, mode=mode)
     put(conn, "k1", max_attempts=1, session_id="s")
     put(conn, "k2", session_id="s")
-    taking = FakeGateway(before_post=lambda _: connect(conn, connection_id="c2", mode=mode) and None)
+    taking = FakeGateway(before_post=reconnecting(conn, mode))
     deliver(conn, taking, "a1", plenty)
     row = conn.execute(
         "select extract(epoch from ack_deadline - sent_at)::float8 from agent_commands where status = 'sent'"
@@ -382,8 +389,11 @@ def test_an_agents_error_is_told_beside_ours(conn: Connection) -> None:
     put(conn, "dead", max_attempts=2)
     put(conn, "expired")
     put(conn, "timed_out")
+    put(conn, "failed")
     deliver(conn, FakeGateway(), "a1", plenty)
     report(conn, *(report_of("failed", name, error="no disk", retryable=True) for name in statuses(conn)))
+    conn.execute("update agent_commands set retry_at = null where command_id = 'failed'")
+    deliver(conn, FakeGateway(outcomes=[Posted.TOO_LARGE]), "a1", plenty)
     conn.execute("update agent_commands set deliver_by = now() where command_id = 'expired'")
     conn.execute("update agent_commands set retry_at = null where command_id <> 'expired'")
     deliver(conn, FakeGateway(), "a1", plenty)
@@ -393,7 +403,10 @@ def test_an_agents_error_is_told_beside_ours(conn: Connection) -> None:
 
     sweep(conn, FakeGateway(), deadline=plenty)
 
-    told: dict[str, str] = dict(conn.execute("select status, error_message from agent_commands").fetchall())
+    told: dict[str, str] = dict(conn.execute("select command_id, error_message from agent_commands").fetchall())
+    too_large = told.pop("failed")
+    assert too_large.startswith("the message of ")
+    assert too_large.endswith(" bytes is too large for the gateway; the agent reported: no disk")
     assert told == {
         "dead": "attempt 2 was not acknowledged in time; no attempt is left of 2; the agent reported: no disk",
         "expired": "not delivered in time; the agent reported: no disk",

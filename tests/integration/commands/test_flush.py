@@ -188,6 +188,7 @@ def test_a_welcome_that_is_lost_with_its_flush_is_sent_by_the_sweep(conn: Connec
 def test_reports_before_the_welcome_are_confirmed_after_it(conn: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """The welcome is the first message, also to an agent that speaks at once; flush does not repeat it."""
     monkeypatch.setattr(database, "connect", lambda: contextlib.nullcontext(conn))
+    monkeypatch.setattr(flush, "FLUSH_PATIENCE_SECONDS", 0.0)
     create_agent(conn)
     put(conn, "k1", status="acknowledged", attempt=1, epoch=0)
     put(conn, "k2")

@@ -100,7 +100,7 @@ begin
         update agent_commands c
         set status = 'failed',
             moves = c.moves + 1,
-            error_message = too_large.cause,
+            error_message = concat_ws('; the agent reported: ', too_large.cause, c.agent_error),
             cause = too_large.cause,
             completed_at = clock_timestamp(),
             ack_deadline = null
