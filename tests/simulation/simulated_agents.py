@@ -10,6 +10,7 @@ from dispatcher.agents.connections import Opened, Origin
 from dispatcher.commands import conversation, flush
 from dispatcher.commands.flush import FlushRequest
 from dispatcher.platform import database
+from dispatcher.platform.database import Connection
 from dispatcher.protocol.handshake import DeliveryMode, Handshake
 from dispatcher.protocol.said import Said
 from dispatcher.sessions.session_records import SessionStates
@@ -107,19 +108,21 @@ class SimulatedAgents:
             )
 
     def _connect_event(self, connection: AgentConnection) -> Opened | None:
-        return self.simulation.run(
-            "$connect",
-            lambda _: database.persistently(
+        def function(_conn: Connection) -> Opened | None:
+            opened = database.persistently(
                 lambda conn: connections.open_connection(
                     conn,
-                    self.simulation.gateway,
                     connection.agent_id,
                     connection.connection_id,
                     handshake=HANDSHAKES[connection.agent_id],
                     origin=Origin(key_id=connection.key_id),
                 )
-            ),
-        ).value
+            )
+            if opened is not None:
+                connections.close_superseded(self.simulation.gateway, opened)
+            return opened
+
+        return self.simulation.run("$connect", function).value
 
     def flush(self, request: FlushRequest) -> None:
         """Invoke flush."""

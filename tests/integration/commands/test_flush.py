@@ -48,10 +48,9 @@ def record(
     conn: Connection, gateway: FakeGateway, connection_id: str = "c1", *, mode: DeliveryMode | None = None
 ) -> FlushRequest:
     """Record a connection whose handshake is not over."""
-    opened = connections.open_connection(
-        conn, gateway, "a1", connection_id, handshake=Handshake(mode=mode), origin=Origin()
-    )
+    opened = connections.open_connection(conn, "a1", connection_id, handshake=Handshake(mode=mode), origin=Origin())
     assert opened is not None
+    connections.close_superseded(gateway, opened)
     welcome = opened.mode is DeliveryMode.BATCHING
     return FlushRequest(agent_id="a1", connection_id=connection_id, epoch=opened.epoch, welcome=welcome)
 

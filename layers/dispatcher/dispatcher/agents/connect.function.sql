@@ -2,9 +2,12 @@
 -- and not acknowledged returns to the queue.  A worker that posts to the older connection loses its lease.
 -- The last attempt of a command stays `sent` for as long as such a worker may still find that it did not arrive, so that it does
 -- not count: for 20 s from the claim (see POSTING_SECONDS in commands/delivery.py).
+-- `p_patience` is how many seconds the caller waits: a handshake that was answered in the meantime must not replace the connection
+-- that the agent has.
 -- Without a mode the platform decides: docker-agents never acknowledge.
 create function {f}.connect(
-    p_agent_id text, p_connection_id text, p_key_id text, p_source_ip text, p_mode text, p_window integer)
+    p_agent_id text, p_connection_id text, p_key_id text, p_source_ip text, p_mode text, p_window integer,
+    p_patience double precision)
 returns table (epoch bigint, mode text, superseded text[])
 language plpgsql
 set plan_cache_mode = force_generic_plan
@@ -58,6 +61,9 @@ begin
     returning a.* into agent;
     if not found then
         return;
+    end if;
+    if clock_timestamp() > statement_timestamp() + p_patience * interval '1 second' then
+        raise exception 'the handshake has been answered already' using errcode = 'query_canceled';
     end if;
     -- These ended long ago, for the gateway closes each connection after 2 h.
     delete from agent_connections k where k.agent_id = p_agent_id and k.connected_at < now() - interval '3 hours';
