@@ -177,7 +177,7 @@ MUTATIONS = (
         name="second-answer-ends-the-next-command",
         puts_back="A docker-agent that executes a start twice ends the stop behind it.",
         stands_for=("I7",),
-        find="and c.attempt > 0 and {f}.fits_answer(c.action, state)",
+        find="and c.attempt > 0 and not {f}.answers_again(c, state)",
         replace="and c.attempt > 0",
         caught_by="test_a_second_answer_of_a_docker_agent_does_not_end_its_sessions_next_command",
     ),

@@ -201,10 +201,13 @@ def test_a_docker_agents_answer_settles_the_command_under_way_and_not_the_timed_
     assert statuses(conn) == {"k1": "timed_out", "k2": "completed", "k3": "sent"}
 
 
-def test_a_second_answer_of_a_docker_agent_does_not_end_its_sessions_next_command(conn: Connection) -> None:
-    """It executed the start twice; that the session runs is no answer to a stop."""
+@pytest.mark.parametrize(("sent_before", "own_at_once"), [(1, False), (0, True)])
+def test_a_second_answer_of_a_docker_agent_does_not_end_its_sessions_next_command(
+    conn: Connection, sent_before: int, *, own_at_once: bool
+) -> None:
+    """It executed the start twice, because that was sent twice; that the session runs is no answer to a stop."""
     connect_new_agent(conn, platform="docker")
-    put(conn, "k1", session_id="s1", action="start_session")
+    put(conn, "k1", session_id="s1", action="start_session", attempt=sent_before)
     put(conn, "k2", session_id="s1", action="stop_session")
     deliver(conn, FakeGateway(), "a1", plenty)
     answer_session(conn, "s1", status="running")
@@ -214,9 +217,9 @@ def test_a_second_answer_of_a_docker_agent_does_not_end_its_sessions_next_comman
     after_second = statuses(conn)
     own = answer_session(conn, "s1", status="terminated")
 
-    assert not second
-    assert after_second == {"k1": "completed", "k2": "sent"}
-    assert own
+    assert second == own_at_once
+    assert after_second == {"k1": "completed", "k2": "completed" if own_at_once else "sent"}
+    assert own != own_at_once
     assert statuses(conn) == {"k1": "completed", "k2": "completed"}
 
 

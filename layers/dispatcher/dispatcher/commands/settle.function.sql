@@ -203,8 +203,7 @@ end $$;
 -- The command that an answer with only a session belongs to: the first that was sent, of the session, or the only one in flight.
 -- A command that was sent only over newer connections does not count.  A connection that is forgotten already (no epoch) was the
 -- agent's last one if the agent has none now, and an older one otherwise.
--- An agent that executed a command twice answers twice.  So the state in the answer must be the one that the command leads to: a
--- session that runs is no answer to a stop.
+-- An agent that executed a command twice answers twice: see `answers_again`.
 create function {f}.command_of_session(
     p_agent_id text, p_incarnation bigint, p_epoch bigint, session text, state text, taken text[]) returns text
 language plpgsql
@@ -225,7 +224,7 @@ begin
       and l.session_id = session
       and c.status in ('sent', 'acknowledged', 'timed_out', 'dead', 'expired')
       and c.attempt > 0
-      and {f}.fits_answer(c.action, state)
+      and not {f}.answers_again(c, state)
       and c.command_id <> all(array_remove(taken, null))
       and exists (
         select from command_history h where h.command_id = c.command_id and h.to_status = 'sent' and h.epoch <= newest)
@@ -245,16 +244,23 @@ begin
             select c.command_id into found
             from agent_commands c
             where c.command_id = others[1]
-              and c.session_id is null
-              and {f}.fits_answer(c.action, state);
+              and c.session_id is null;
         end if;
     end if;
     return found;
 end $$;
 
--- Whether a command leads to this state of its session, as far as both are known.
-create function {f}.fits_answer(action text, state text) returns boolean language sql stable as $$
-    select state is null
-        or state not in ('running', 'terminated', 'hibernated')
-        or coalesce(session_goal(action) = state, true)
+-- Whether this state of the session is no answer to a command, but the second answer to an earlier one that was sent twice: a
+-- session that runs is no answer to a stop.
+create function {f}.answers_again(c agent_commands, state text) returns boolean language sql stable as $$
+    select coalesce(session_goal(c.action) <> state, false) and exists (
+        select
+        from command_list l
+        cross join lateral (select * from agent_commands e where e.command_id = l.command_id offset 0) as e
+        where l.session_id = c.session_id
+          and l.seq < c.seq
+          and e.agent_id = c.agent_id
+          and e.status = 'completed'
+          and e.attempt > 1
+          and session_goal(e.action) = state)
 $$;
