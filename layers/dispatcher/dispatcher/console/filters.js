@@ -50,6 +50,17 @@ export const text = (name, label, shell, { hint, values, type, input } = {}) => 
 </label>`;
 
 /**
+ * The values that occur, each once.
+ * @param {(string | null)[]} values
+ * @returns {string[]}
+ */
+export const unique = (values) => [...new Set(values.flatMap((value) => value || []))].sort();
+
+/** The labels that occur, as a selector names them. @param {Agent[]} agents */
+export const labelValues = (agents) =>
+  unique(agents.flatMap(({ labels }) => Object.entries(labels).map(([name, value]) => `${name}=${value}`))).slice(0, 100);
+
+/**
  * @param {string} name
  * @param {string} label
  * @param {string[]} values

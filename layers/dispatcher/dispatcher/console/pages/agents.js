@@ -3,7 +3,7 @@ import { html, nothing, repeat } from "../vendor/lit.js";
 import { call, list, may, segment } from "../api.js";
 import { act, perform, showSecret } from "../dialogs.js";
 import { agentLink, badge, empty, labelsOf, moment, pager, said, table } from "../parts.js";
-import { choice, filters, given, text } from "../filters.js";
+import { choice, filters, given, labelValues, text, unique } from "../filters.js";
 import { backlog } from "./overview.js";
 import { editLabels, parseLabels } from "./labels.js";
 
@@ -24,10 +24,10 @@ export function agentsPage(shell) {
     view: () => html`
       ${filters(shell, NAMES, [
         text("search", "Id contains", shell),
-        text("selector", "Labels", shell, { hint: "env=prod,tier in (a,b),!canary" }),
+        text("selector", "Labels", shell, { hint: "env=prod,tier in (a,b),!canary", values: labelValues(agents) }),
         choice("presence", "Presence", ["online", "degraded", "offline"], shell),
         choice("approval", "Approval", ["pending", "approved", "rejected"], shell),
-        text("platform", "Platform", shell),
+        text("platform", "Platform", shell, { values: unique(agents.map(({ platform }) => platform)) }),
         choice("backlog", "Backlog", ["true", "false"], shell),
       ])}
       ${may("admin") ? html`<p class="buttons start">

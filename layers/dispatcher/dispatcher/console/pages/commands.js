@@ -3,7 +3,7 @@ import { html, nothing, repeat } from "../vendor/lit.js";
 import { Problem, call, get, list, may } from "../api.js";
 import { act } from "../dialogs.js";
 import { agentLink, badge, commandLink, count, empty, moment, pager, said, table } from "../parts.js";
-import { choice, filters, given, text } from "../filters.js";
+import { choice, filters, given, labelValues, text, unique } from "../filters.js";
 import { after } from "./agents.js";
 
 const NAMES = ["agentId", "status", "action", "selector", "submittedBy", "sessionId", "since", "until"];
@@ -21,8 +21,8 @@ export function commandsPage(shell) {
   let commands = [];
   /** @type {string | null} */
   let next = null;
-  /** Values that occur, for the filters. @type {{agents: string[], actions: string[], people: string[]}} */
-  const known = { agents: [], actions: [], people: [] };
+  /** Values that occur, for the filters. @type {Record<"agents" | "labels" | "actions" | "people", string[]>} */
+  const known = { agents: [], labels: [], actions: [], people: [] };
   let sampled = false;
 
   async function sample() {
@@ -30,7 +30,7 @@ export function commandsPage(shell) {
     sampled = true;
     const { commands: some } = await get("/commands", { query: { limit: 200 } });
     known.actions = unique(some.map((/** @type {Command} */ command) => command.action));
-    known.people = unique(some.map((/** @type {Command} */ command) => command.submittedBy ?? ""));
+    known.people = unique(some.map((/** @type {Command} */ command) => command.submittedBy));
     await completeAgents("");
   }
 
@@ -38,6 +38,7 @@ export function commandsPage(shell) {
   async function completeAgents(search) {
     const { agents } = await get("/agents", { query: { search, limit: 20 } });
     known.agents = agents.map((/** @type {Agent} */ agent) => agent.agentId);
+    known.labels = unique([...known.labels, ...labelValues(agents)]);
     shell.redraw();
   }
 
@@ -82,7 +83,7 @@ export function commandsPage(shell) {
         text("agentId", "Agent", shell, { values: known.agents, input: (search) => void completeAgents(search).catch(() => {}) }),
         choice("status", "Status", [...Object.keys(GROUPS), ...STATUSES, ...given1(shell)], shell, GROUPS),
         text("action", "Action", shell, { values: known.actions }),
-        text("selector", "Labels of the agent", shell, { hint: "env=prod,!canary" }),
+        text("selector", "Labels of the agent", shell, { hint: "env=prod,!canary", values: known.labels }),
         text("submittedBy", "Submitted by", shell, { values: known.people }),
         text("sessionId", "Session", shell),
         text("since", "Since", shell, { hint: MOMENT, values: momentsAgo() }),
@@ -136,6 +137,3 @@ const asBody = ({ status, ...others }) => ({ ...others, ...(status ? { status: S
 /** Moments to choose from: a quarter of an hour, an hour, six and twenty-four hours ago, to the minute. */
 const momentsAgo = () =>
   [0.25, 1, 6, 24].map((hours) => `${new Date(Date.now() - hours * 3_600_000).toISOString().slice(0, 16)}:00Z`);
-
-/** @param {string[]} values */
-const unique = (values) => [...new Set(values)].filter(Boolean).sort();

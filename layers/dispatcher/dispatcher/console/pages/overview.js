@@ -1,11 +1,12 @@
 // The first screen: who is away, what is stuck, what has just changed.
 import { html, nothing, ref } from "../vendor/lit.js";
-import { get } from "../api.js";
+import { get, segment } from "../api.js";
 import { chart } from "../chart.js";
 import { agentLink, badge, commandLink, count, empty, moment, said, span, table } from "../parts.js";
 import { describe } from "./changes.js";
 
 const SERIES = /** @type {const} */ (["accepted", "sent", "completed", "failed"]);
+const SHOWN = 8;
 const BACKLOG_MOST = 1000;
 const BACKLOG_PERIOD = 15_000;
 const STAGES = /** @type {const} */ ([
@@ -20,6 +21,8 @@ export function overviewPage(shell) {
   let figures;
   /** @type {Agent[]} */
   let waiting = [];
+  /** @type {Map<string, Why | null>} */
+  const whys = new Map();
   let more = false;
   let readAt = 0;
   /** @type {Command[]} */
@@ -29,7 +32,7 @@ export function overviewPage(shell) {
   const lines = chart(SERIES.map((name) => ({ name, tone: { accepted: "wait", sent: "busy", completed: "good", failed: "bad" }[name] })));
 
   /**
-   * Reads the agents for which commands wait, the longest first.  The list has them by id, so many are read, and not each time.
+   * Reads the agents for which commands wait.  The list has them by id, so many are read, and not each time.
    * @param {AbortSignal} signal
    */
   async function withBacklog(signal) {
@@ -44,7 +47,15 @@ export function overviewPage(shell) {
     } while (cursor && found.length < BACKLOG_MOST);
     more = Boolean(cursor);
     readAt = found.length > 200 ? Date.now() : 0;
-    return found.sort((one, other) => (one.oldestPendingAt ?? "").localeCompare(other.oldestPendingAt ?? ""));
+    return found.sort((one, other) => rank(one).localeCompare(rank(other)));
+  }
+
+  /** Asks why an agent that could get its commands does not; the others are offline. @param {AbortSignal} signal */
+  async function explain(signal) {
+    const asked = waiting.slice(0, SHOWN).filter(({ presence }) => presence !== "offline");
+    const reasons = await Promise.all(asked.map(({ agentId }) => get(`/agents/${segment(agentId)}/why`, { signal }).catch(() => null)));
+    asked.forEach(({ agentId }, index) => whys.set(agentId, reasons[index]));
+    shell.redraw();
   }
 
   return {
@@ -60,6 +71,7 @@ export function overviewPage(shell) {
       ]);
       figures = answers[0];
       waiting = answers[1];
+      void explain(signal);
       ended = answers[2].commands;
       latest = answers[3].commands;
       lines.show(figures.series.map((each) => [Date.parse(each.minute) / 1000, ...SERIES.map((name) => each[name])]));
@@ -79,13 +91,14 @@ export function overviewPage(shell) {
         <section class="card">
           <h2>Stuck: agents for which commands wait</h2>
           ${waiting.length
-            ? table("Agents for which commands wait, the longest first", ["Agent", "Presence", "Waiting", "Since"], waiting.slice(0, 8).map((agent) => html`<tr>
-                <td>${agentLink(agent.agentId)}</td><td>${badge(agent.presence)}</td>
+            ? table("Agents for which commands wait", ["Agent", "Why", "Waiting", "Since"], waiting.slice(0, SHOWN).map((agent) => html`<tr>
+                <td>${agentLink(agent.agentId)}</td>
+                <td>${badge(agent.presence)} ${whys.get(agent.agentId) ? html`<span class="hint">${said(whys.get(agent.agentId)?.sentence)}</span>` : nothing}</td>
                 <td data-name="Waiting" class="number">${backlog(agent)}</td><td data-name="Since">${moment(agent.oldestPendingAt)}</td>
               </tr>`))
             : empty("No command waits for an agent.")}
           ${more ? html`<p class="hint">These are the longest of the first ${count(BACKLOG_MOST)} agents with a backlog.</p>` : nothing}
-          ${waiting.length > 8 ? html`<a href="/console/agents?backlog=true">All agents with a backlog</a>` : nothing}
+          ${waiting.length > SHOWN ? html`<a href="/console/agents?backlog=true">All agents with a backlog</a>` : nothing}
         </section>
         <section class="card">
           <h2>What has just changed</h2>
@@ -126,6 +139,9 @@ export function overviewPage(shell) {
     close: lines.close,
   };
 }
+
+/** For the order: whoever could get its commands goes first, then whoever waits longest. @param {Agent} agent */
+const rank = ({ presence, oldestPendingAt }) => `${presence === "offline" ? 1 : 0} ${oldestPendingAt}`;
 
 /** @param {Agent} agent */
 export const backlog = (agent) => (agent.pendingCount >= 200 ? "200 or more" : count(agent.pendingCount));
