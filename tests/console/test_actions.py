@@ -258,11 +258,12 @@ def test_operators_and_tokens_are_managed(
     logged("revoke token")
 
     screen.button("Create an enrolment token").click()
-    screen.confirm("Create", REASON, Beginning="edge-", Uses="5")
+    screen.confirm("Create", REASON, Beginning="gate-", Uses="5")
     assert len(screen.secret()) == 64
-    screen.row("edge-…").get_by_role("button", name="Revoke").click()
+    screen.row("gate-…").get_by_role("button", name="Revoke").click()
     screen.confirm("Revoke", REASON)
-    screen.see("No enrolment token is valid.")
+    screen.see("The enrolment token is revoked.")
+    expect(screen.row("gate-…")).to_have_count(0)
     logged("revoke enrolment token")
 
 

@@ -131,7 +131,7 @@ def test_the_filters_are_in_the_address(visit: Callable[..., Screen], new_agent:
     """A reload, the way back and a copy of the address show the same list."""
     wanted, other = new_agent(kind="wanted"), new_agent(kind="other")
     screen = visit("/console/agents?selector=kind")
-    labels = screen.page.get_by_role("textbox", name="Labels")
+    labels = screen.page.get_by_label("Labels", exact=True)
     screen.see(other)
 
     labels.fill("kind=wanted")
