@@ -4,6 +4,7 @@ from tests.regressions import (
     access_mutations,
     delivery_mutations,
     engine_mutations,
+    feed_mutations,
     report_mutations,
     rule_mutations,
     session_mutations,
@@ -16,6 +17,7 @@ MUTATIONS = (
     *engine_mutations.MUTATIONS,
     *report_mutations.MUTATIONS,
     *rule_mutations.MUTATIONS,
+    *feed_mutations.MUTATIONS,
     *access_mutations.MUTATIONS,
     *session_mutations.MUTATIONS,
 )
