@@ -16,6 +16,7 @@ CALLERS = {
     "CommandsFunction": HTTP_API,
     "SessionsFunction": HTTP_API,
     "AgentsFunction": HTTP_API,
+    "EventsFunction": HTTP_API,
     "OperatorsFunction": HTTP_API,
     "PagesFunction": HTTP_API,
     "AuthorizeAgentFunction": SOCKET_AUTHORIZER,
@@ -27,6 +28,7 @@ CALLERS = {
     "FlushFunction": ASYNCHRONOUS,
     "SweeperFunction": SCHEDULE,
     "AuditFunction": 300,
+    "PublisherFunction": SCHEDULE,
     "MigrateFunction": 310,  # deploy waits so long for its answer
     "DeployFunction": 420,  # the custom resource's ServiceTimeout
 }
@@ -39,6 +41,7 @@ RIGHTS = {
     "CommandsFunction": {*DATABASE, FRONT_DOOR, TOKENS, POST, FLUSH},
     "SessionsFunction": {*DATABASE, FRONT_DOOR, TOKENS, POST},
     "AgentsFunction": {*DATABASE, FRONT_DOOR, TOKENS, CLOSE},
+    "EventsFunction": {*DATABASE, FRONT_DOOR, TOKENS},
     "OperatorsFunction": {*DATABASE, FRONT_DOOR, TOKENS},
     "PagesFunction": {*DATABASE, FRONT_DOOR},
     "AuthorizeAgentFunction": {*DATABASE, FRONT_DOOR},
@@ -50,6 +53,7 @@ RIGHTS = {
     "DisconnectFunction": DATABASE,
     "SweeperFunction": {*DATABASE, POST, CLOSE, FLUSH, FAILED},
     "AuditFunction": {*DATABASE, FAILED},
+    "PublisherFunction": {*DATABASE, FAILED, "events:PutEvents EventBusName"},
     "MigrateFunction": {
         "secretsmanager:GetSecretValue database secret",
         "secretsmanager:GetSecretValue owner's secret",
@@ -78,6 +82,7 @@ def named(resource: Any) -> str:
         ("Outputs.OwnerSecretArn", "owner's secret"),
         ("DatabaseSecretArn", "database secret"),
         ("secret:none", "nothing"),
+        ("event-bus/${EventBusName}", "EventBusName"),
     ):
         if sign in text:
             return word
@@ -157,6 +162,8 @@ def test_every_function_gets_the_settings_that_its_code_reads(template: Template
         "SessionsFunction": operators,
         "AgentsFunction": operators,
         "OperatorsFunction": operators,
+        "EventsFunction": operators | {"EVENT_WAITERS"},
+        "PublisherFunction": {"EVENT_BUS_NAME"},
         "MigrateFunction": {"ADMIN_SECRET_ARN"},
     }
     for function in template.functions:
@@ -205,10 +212,11 @@ def test_failed_asynchronous_and_scheduled_events_go_to_a_queue(template: Templa
         "FlushFunction",
         "SweeperFunction",
         "AuditFunction",
+        "PublisherFunction",
     }
     assert all(invoke["DestinationConfig"]["OnFailure"]["Destination"] == failed for invoke in invokes)
     schedules = template.of_type("AWS::Scheduler::Schedule").values()
-    assert len(schedules) == 2
+    assert len(schedules) == 3
     assert all(schedule["Target"]["DeadLetterConfig"]["Arn"] == failed for schedule in schedules)
 
 
@@ -232,7 +240,7 @@ def test_each_caller_of_a_function_has_permission_for_these_apis_only(template: 
         for permission in permissions
     }
 
-    by_queue_or_schedule = {"LateReportsFunction", "SweeperFunction", "AuditFunction"}
+    by_queue_or_schedule = {"LateReportsFunction", "SweeperFunction", "AuditFunction", "PublisherFunction"}
     behind_no_api = {"FlushFunction", "MigrateFunction", "DeployFunction", *by_queue_or_schedule}
     assert permitted == set(template.functions) - behind_no_api
     for permission in permissions:

@@ -16,6 +16,7 @@ from tests.integration.functions.events import Run
         ("commands", {"statusCode": 202}),
         ("sessions", {"statusCode": 201}),
         ("agents", {"statusCode": 200}),
+        ("events", {"statusCode": 200}),
         ("operators", {"statusCode": 200}),
         ("pages", {"statusCode": 200}),
         ("authorize_agent", {"principalId": "k8s-dev-1"}),
@@ -27,6 +28,7 @@ from tests.integration.functions.events import Run
         ("flush", {"sent": 0, "claimed": 0}),
         ("sweeper", {"loaded": 0, "failed_passes": 0}),
         ("audit", {"lost_commands": 0, "stuck_commands": 0}),
+        ("publisher", {"events_published": 0}),
         ("migrate", {"applied": []}),
         ("deploy", {"Status": "SUCCESS", "PhysicalResourceId": "migration"}),
     ],
@@ -38,6 +40,7 @@ def test_a_function_answers_its_sample_event(
     for outside in ("commands.flush.invoke_flush", "platform.deployment.run_migration", "platform.deployment.put"):
         monkeypatch.setattr(f"dispatcher.{outside}", Mock())
 
+    monkeypatch.setenv("EVENT_BUS_NAME", "fleet")
     answer = run(function)
 
     assert {name: answer[name] for name in expected} == expected
