@@ -108,7 +108,7 @@ def test_the_database_outlives_its_stack_and_is_reached_only_with_tls(stacks: di
 
 
 def test_the_edge_serves_both_apis_under_one_host(stacks: dict[str, Template]) -> None:
-    """The connect path leads to the WebSocket API; only the page's files are cached; every origin gets the secret, over HTTPS."""
+    """The connect path leads to the WebSocket API; only the page's files are cached; origins get the secret, over HTTPS."""
     settings = stacks["front_door"].resources["Distribution"]["Properties"]["DistributionConfig"]
     [sockets, files] = settings["CacheBehaviors"]
     assert (sockets["PathPattern"], sockets["TargetOriginId"]) == ("*/api/v1/agents/connect", "sockets")
