@@ -1,0 +1,263 @@
+"""One run of the deliveries: tells webhooks of the events that are due, many at a time, each in order.
+
+It reads the feed and signs; `webhook`, outside of the network of the database, sends.  Each webhook has a lease and at most
+one batch under way, so a receiver that is slow or dead delays no other webhook.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass
+from http import HTTPStatus
+from typing import Any
+from uuid import UUID
+
+from dispatcher.agents import selectors
+from dispatcher.errors import EventsGone, UnknownFeedCursor
+from dispatcher.events import feed
+from dispatcher.events.feed import Cursor, Event, EventFilter, Page
+from dispatcher.platform import lambda_api, settings
+from dispatcher.platform.database import Connection
+from dispatcher.platform.json_text import dumps
+from dispatcher.platform.lambda_api import NotInvokedError, NotReportedError
+from dispatcher.platform.observability import logger
+from dispatcher.webhooks import delivery_log, webhook_queue
+from dispatcher.webhooks.delivery_log import Try
+from dispatcher.webhooks.sending import Message, Outcome
+from dispatcher.webhooks.signing import secret_of, signature_of
+from dispatcher.webhooks.webhook_queue import SLOW_MILLISECONDS, Claim, Result, pause_after
+
+BATCH = 50
+"""The most events of one batch."""
+PLACES = 32
+"""Batches that are under way at the same time."""
+SLOW_PLACES = 16
+"""How many of them may be of webhooks that were slow or failed at the last try."""
+POLL_SECONDS = 1.0
+"""Between two looks for new events."""
+SENDER_SECONDS = 35.0
+"""How long the answer of the sender is waited for; it ends before."""
+RESERVE_SECONDS = SENDER_SECONDS + 2
+"""What must be left of a run for a new batch."""
+NOT_SENT_SECONDS = 5.0
+"""The pause after a batch that the sender did not get."""
+
+Sender = Callable[[Mapping[str, Any]], list[Outcome]]
+"""Sends a batch: takes {"url", "messages"}; raises NotInvokedError and NotReportedError."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """What one run did.  The names are those of the metrics: never change one."""
+
+    webhook_messages: int = 0
+    """Messages that receivers accepted."""
+    webhook_failures: int = 0
+    """Tries that failed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """The events of a claim that are being sent."""
+
+    claim: Claim
+    page: Page
+    filter: EventFilter
+
+
+def message_id_of(webhook_id: UUID, event: Event) -> str:
+    """Return the id of the message: the same each time, so that a receiver can drop what it has got before."""
+    return f"msg_{webhook_id.hex}_{event.id}"
+
+
+def message_of(claim: Claim, key: str, message_id: str, event_type: str, at: Any, data: Mapping[str, Any]) -> Message:
+    """Make and sign a message, in the form that Standard Webhooks recommends."""
+    body = dumps({"type": event_type, "timestamp": at, "data": data})
+    secrets = [secret_of(key, secret_id) for secret_id in claim.secret_ids]
+    return Message(
+        message_id=message_id,
+        timestamp=int(claim.at.timestamp()),
+        signature=signature_of(secrets, message_id, claim.at, body),
+        body=body,
+    )
+
+
+def invoke_sender(event: Mapping[str, Any]) -> list[Outcome]:
+    """Invoke `webhook` and wait for what it reports."""
+    answer = lambda_api.invoke_and_wait(settings.webhook_function(), json.dumps(event).encode(), SENDER_SECONDS)
+    return [Outcome(**outcome) for outcome in answer["outcomes"]]
+
+
+def run(
+    conn: Connection,
+    key: str,
+    *,
+    deadline: Callable[[], float],
+    sender: Sender = invoke_sender,
+    poll_seconds: float = POLL_SECONDS,
+) -> Ran:
+    """Deliver until the time is up; return at once if no webhook is enabled."""
+    return _Run(conn, key, deadline, sender).until_time_is_up(poll_seconds)
+
+
+class _Run:
+    def __init__(self, conn: Connection, key: str, deadline: Callable[[], float], sender: Sender) -> None:
+        self._conn = conn
+        self._key = key
+        self._deadline = deadline
+        self._sender = sender
+        self._under_way: dict[Future[list[Outcome]], Batch] = {}
+        self._slow: set[UUID] = set()
+        self._messages = self._failures = 0
+
+    def until_time_is_up(self, poll_seconds: float) -> Ran:
+        with ThreadPoolExecutor(PLACES, "webhook") as pool:
+            while True:
+                has_time = self._deadline() > RESERVE_SECONDS
+                began = has_time and self._begin(pool)
+                if not self._under_way and not (has_time and webhook_queue.is_any_enabled(self._conn)):
+                    break
+                if self._under_way:
+                    self._end(poll_seconds)
+                elif not began:
+                    time.sleep(poll_seconds)
+        return Ran(webhook_messages=self._messages, webhook_failures=self._failures)
+
+    def _begin(self, pool: ThreadPoolExecutor) -> bool:
+        """Claim what is due, within the places, and have it sent; return whether something was claimed."""
+        webhook_queue.disable_without_rights(self._conn)
+        known: dict[str, bool] = {}
+        began = False
+        for candidate in webhook_queue.candidates(self._conn):
+            if len(self._under_way) >= PLACES:
+                break
+            if candidate.slow and len(self._slow) >= SLOW_PLACES:
+                continue
+            if candidate.cursor not in known:
+                known[candidate.cursor] = feed.has_more(self._conn, Cursor.parse(candidate.cursor))
+            claim = webhook_queue.claim(self._conn, candidate.webhook_id) if known[candidate.cursor] else None
+            if claim is None:
+                continue
+            began = True
+            batch = self._read(claim)
+            if batch is not None:
+                if candidate.slow:
+                    self._slow.add(claim.webhook_id)
+                self._under_way[pool.submit(self._sender, self._event_of(batch))] = batch
+        return began
+
+    def _read(self, claim: Claim) -> Batch | None:
+        """Read the next events of a webhook; None if there are none for it."""
+        selected = EventFilter(
+            types=None if claim.types is None else frozenset(claim.types),
+            selector=None if claim.selector is None else selectors.parse(claim.selector),
+        )
+        try:
+            page = feed.read(
+                self._conn, after=Cursor.parse(claim.cursor), limit=BATCH, filter=selected, labels=claim.labels
+            )
+        except (EventsGone, UnknownFeedCursor):
+            logger.warning("Webhook has lost events", extra={"webhook_id": str(claim.webhook_id)})
+            webhook_queue.disable_lost(self._conn, claim)
+            return None
+        if page.events:
+            return Batch(claim=claim, page=page, filter=selected)
+        webhook_queue.settle(self._conn, claim, Result(cursor=str(page.after)), None)
+        return None
+
+    def _event_of(self, batch: Batch) -> dict[str, Any]:
+        messages = [
+            message_of(
+                batch.claim,
+                self._key,
+                message_id_of(batch.claim.webhook_id, event),
+                event.type,
+                event.at,
+                feed.as_json(event),
+            )
+            for event in batch.page.events
+        ]
+        return {
+            "webhookId": str(batch.claim.webhook_id),
+            "url": batch.claim.url,
+            "messages": [asdict(message) for message in messages],
+        }
+
+    def _end(self, seconds: float) -> None:
+        """Settle the batches that have come back; wait for the first one for so long."""
+        done, _ = wait(self._under_way, timeout=seconds, return_when=FIRST_COMPLETED)
+        for future in done:
+            batch = self._under_way.pop(future)
+            self._slow.discard(batch.claim.webhook_id)
+            try:
+                outcomes = future.result()
+            except NotInvokedError as error:
+                self._complain(batch, error)
+                webhook_queue.postpone(self._conn, batch.claim, NOT_SENT_SECONDS)
+            except NotReportedError as error:
+                self._complain(batch, error)  # it may still send: the lease ends by itself
+            else:
+                self._settle(batch, outcomes)
+
+    def _settle(self, batch: Batch, outcomes: list[Outcome]) -> None:
+        claim, events = batch.claim, batch.page.events
+        failed = next((outcome for outcome in outcomes if outcome.error is not None), None)
+        delivered = len(outcomes) - (failed is not None)
+        tries = [
+            Try(
+                message_id=message_id_of(claim.webhook_id, event),
+                event_id=event.id,
+                type=event.type,
+                agent_id=event.agent_id,
+                attempt=claim.failures + 1 if position == 0 else 1,
+                outcome=outcome,
+            )
+            for position, (event, outcome) in enumerate(zip(events, outcomes, strict=False))
+        ]
+        all_delivered = delivered == len(events)
+        result = Result(
+            cursor=str(batch.page.after) if all_delivered else self._place_after(batch, delivered),
+            error=failed.error if failed else None,
+            progress=delivered > 0,
+            gone=failed is not None and failed.status == HTTPStatus.GONE,
+            pause=_pause(failed, 1 if delivered else claim.failures + 1),
+            slow=failed is not None or any(each.milliseconds > SLOW_MILLISECONDS for each in outcomes),
+        )
+        waiting_since = None if all_delivered else events[delivered].at
+        with self._conn.transaction():
+            if webhook_queue.settle(self._conn, claim, result, waiting_since):
+                delivery_log.record(self._conn, claim.webhook_id, tries)
+        self._messages += delivered
+        if failed is not None:
+            self._failures += 1
+            logger.warning(
+                "Webhook not delivered",
+                extra={"webhook_id": str(claim.webhook_id), "reason": failed.error, "failures": claim.failures + 1},
+            )
+
+    def _place_after(self, batch: Batch, delivered: int) -> str:
+        """Return the place after the events that were delivered; the old one in doubt, so that none is skipped."""
+        if delivered == 0:
+            return batch.claim.cursor
+        page = feed.read(
+            self._conn,
+            after=Cursor.parse(batch.claim.cursor),
+            limit=delivered,
+            filter=batch.filter,
+            labels=batch.claim.labels,
+        )
+        same = [event.id for event in page.events] == [event.id for event in batch.page.events[:delivered]]
+        return str(page.after) if same else batch.claim.cursor
+
+    def _complain(self, batch: Batch, error: Exception) -> None:
+        logger.error(
+            "Webhook's sender has not reported",
+            extra={"webhook_id": str(batch.claim.webhook_id), "reason": str(error)},
+        )
+
+
+def _pause(failed: Outcome | None, failures: int) -> float:
+    if failed is None:
+        return 0.0
+    return max(pause_after(failures), float(failed.retry_after or 0))
