@@ -5,6 +5,7 @@ An outage fills the table before it is analyzed; an agent may have done more tha
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 
 import pytest
 
@@ -20,7 +21,7 @@ from dispatcher.commands import (
     redelivery,
     submission,
 )
-from dispatcher.commands.command_records import Filter
+from dispatcher.commands.command_lists import Filter, Position
 from dispatcher.commands.delivery import deliver
 from dispatcher.commands.lifecycle import Status
 from dispatcher.commands.submission import NewCommand
@@ -161,8 +162,8 @@ def test_no_statement_reads_all_ended_commands_of_an_agent(past: Connection, wha
     ],
     ids=["all", "agent", "session", "completed", "pending", "completed or pending"],
 )
-@pytest.mark.parametrize("before", [None, 1000])
-def test_a_list_reads_no_more_than_its_page(past: Connection, filters: Filter, before: int | None) -> None:
+@pytest.mark.parametrize("before", [None, Position(at=datetime(2100, 1, 1, tzinfo=UTC), seq=1000)])
+def test_a_list_reads_no_more_than_its_page(past: Connection, filters: Filter, before: Position | None) -> None:
     """The newest commands: all, of one agent, of one session, in one status."""
 
     def read(conn: Connection) -> object:
