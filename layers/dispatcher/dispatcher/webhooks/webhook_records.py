@@ -80,10 +80,10 @@ class Webhook:
         """Why it is disabled."""
         return None if self.disabled_cause is None else _REASONS[self.disabled_cause]
 
-    @property
-    def old_secret_signs_until(self) -> datetime | None:
-        """Until when the secret before the last rotation signs too."""
-        return self.old_secret_until
+    def signing_ids(self, now: datetime) -> list[UUID]:
+        """Return the ids of the secrets that sign, the newest first."""
+        old = self.old_secret_id if self.old_secret_until is not None and self.old_secret_until > now else None
+        return [self.secret_id] if old is None else [self.secret_id, old]
 
 
 _REASONS = {

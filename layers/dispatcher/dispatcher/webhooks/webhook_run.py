@@ -4,28 +4,25 @@ It reads the feed and signs; `webhook`, outside of the network of the database, 
 one batch under way, so a receiver that is slow or dead delays no other webhook.
 """
 
-import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
 from uuid import UUID
 
 from dispatcher.agents import selectors
 from dispatcher.errors import EventsGone, UnknownFeedCursor
 from dispatcher.events import feed
-from dispatcher.events.feed import Cursor, Event, EventFilter, Page
-from dispatcher.platform import lambda_api, settings
+from dispatcher.events.feed import Cursor, EventFilter, Page
 from dispatcher.platform.database import Connection
-from dispatcher.platform.json_text import dumps
 from dispatcher.platform.lambda_api import NotInvokedError, NotReportedError
 from dispatcher.platform.observability import logger
 from dispatcher.webhooks import delivery_log, webhook_queue
 from dispatcher.webhooks.delivery_log import Try
-from dispatcher.webhooks.sending import Message, Outcome
-from dispatcher.webhooks.signing import secret_of, signature_of
+from dispatcher.webhooks.messages import message_id_of, signed
+from dispatcher.webhooks.invocation import BATCH_WAIT_SECONDS, Batch, Sender, invoke_webhook
+from dispatcher.webhooks.sending import Outcome
 from dispatcher.webhooks.webhook_queue import SLOW_MILLISECONDS, Claim, Result, pause_after
 
 BATCH = 50
@@ -36,15 +33,10 @@ SLOW_PLACES = 16
 """How many of them may be of webhooks that were slow or failed at the last try."""
 POLL_SECONDS = 1.0
 """Between two looks for new events."""
-SENDER_SECONDS = 35.0
-"""How long the answer of the sender is waited for; it ends before."""
-RESERVE_SECONDS = SENDER_SECONDS + 2
+RESERVE_SECONDS = BATCH_WAIT_SECONDS + 2
 """What must be left of a run for a new batch."""
 NOT_SENT_SECONDS = 5.0
 """The pause after a batch that the sender did not get."""
-
-Sender = Callable[[Mapping[str, Any]], list[Outcome]]
-"""Sends a batch: takes {"url", "messages"}; raises NotInvokedError and NotReportedError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +50,7 @@ class Ran:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class UnderWay:
     """The events of a claim that are being sent."""
 
     claim: Claim
@@ -66,35 +58,12 @@ class Batch:
     filter: EventFilter
 
 
-def message_id_of(webhook_id: UUID, event: Event) -> str:
-    """Return the id of the message: the same each time, so that a receiver can drop what it has got before."""
-    return f"msg_{webhook_id.hex}_{event.id}"
-
-
-def message_of(claim: Claim, key: str, message_id: str, event_type: str, at: Any, data: Mapping[str, Any]) -> Message:
-    """Make and sign a message, in the form that Standard Webhooks recommends."""
-    body = dumps({"type": event_type, "timestamp": at, "data": data})
-    secrets = [secret_of(key, secret_id) for secret_id in claim.secret_ids]
-    return Message(
-        message_id=message_id,
-        timestamp=int(claim.at.timestamp()),
-        signature=signature_of(secrets, message_id, claim.at, body),
-        body=body,
-    )
-
-
-def invoke_sender(event: Mapping[str, Any]) -> list[Outcome]:
-    """Invoke `webhook` and wait for what it reports."""
-    answer = lambda_api.invoke_and_wait(settings.webhook_function(), json.dumps(event).encode(), SENDER_SECONDS)
-    return [Outcome(**outcome) for outcome in answer["outcomes"]]
-
-
 def run(
     conn: Connection,
     key: str,
     *,
     deadline: Callable[[], float],
-    sender: Sender = invoke_sender,
+    sender: Sender = invoke_webhook,
     poll_seconds: float = POLL_SECONDS,
 ) -> Ran:
     """Deliver until the time is up; return at once if no webhook is enabled."""
@@ -107,7 +76,7 @@ class _Run:
         self._key = key
         self._deadline = deadline
         self._sender = sender
-        self._under_way: dict[Future[list[Outcome]], Batch] = {}
+        self._under_way: dict[Future[list[Outcome]], UnderWay] = {}
         self._slow: set[UUID] = set()
         self._messages = self._failures = 0
 
@@ -144,10 +113,10 @@ class _Run:
             if batch is not None:
                 if candidate.slow:
                     self._slow.add(claim.webhook_id)
-                self._under_way[pool.submit(self._sender, self._event_of(batch))] = batch
+                self._under_way[pool.submit(self._sender, self._signed(batch), seconds=BATCH_WAIT_SECONDS)] = batch
         return began
 
-    def _read(self, claim: Claim) -> Batch | None:
+    def _read(self, claim: Claim) -> UnderWay | None:
         """Read the next events of a webhook; None if there are none for it."""
         selected = EventFilter(
             types=None if claim.types is None else frozenset(claim.types),
@@ -162,27 +131,25 @@ class _Run:
             webhook_queue.disable_lost(self._conn, claim)
             return None
         if page.events:
-            return Batch(claim=claim, page=page, filter=selected)
+            return UnderWay(claim=claim, page=page, filter=selected)
         webhook_queue.settle(self._conn, claim, Result(cursor=str(page.after)), None)
         return None
 
-    def _event_of(self, batch: Batch) -> dict[str, Any]:
+    def _signed(self, batch: UnderWay) -> Batch:
+        claim = batch.claim
         messages = [
-            message_of(
-                batch.claim,
-                self._key,
-                message_id_of(batch.claim.webhook_id, event),
+            signed(
+                message_id_of(claim.webhook_id, event.id),
                 event.type,
                 event.at,
                 feed.as_json(event),
+                key=self._key,
+                secret_ids=claim.secret_ids,
+                now=claim.at,
             )
             for event in batch.page.events
         ]
-        return {
-            "webhookId": str(batch.claim.webhook_id),
-            "url": batch.claim.url,
-            "messages": [asdict(message) for message in messages],
-        }
+        return Batch(webhook_id=str(claim.webhook_id), url=claim.url, messages=messages)
 
     def _end(self, seconds: float) -> None:
         """Settle the batches that have come back; wait for the first one for so long."""
@@ -200,13 +167,13 @@ class _Run:
             else:
                 self._settle(batch, outcomes)
 
-    def _settle(self, batch: Batch, outcomes: list[Outcome]) -> None:
+    def _settle(self, batch: UnderWay, outcomes: list[Outcome]) -> None:
         claim, events = batch.claim, batch.page.events
         failed = next((outcome for outcome in outcomes if outcome.error is not None), None)
         delivered = len(outcomes) - (failed is not None)
         tries = [
             Try(
-                message_id=message_id_of(claim.webhook_id, event),
+                message_id=message_id_of(claim.webhook_id, event.id),
                 event_id=event.id,
                 type=event.type,
                 agent_id=event.agent_id,
@@ -236,7 +203,7 @@ class _Run:
                 extra={"webhook_id": str(claim.webhook_id), "reason": failed.error, "failures": claim.failures + 1},
             )
 
-    def _place_after(self, batch: Batch, delivered: int) -> str:
+    def _place_after(self, batch: UnderWay, delivered: int) -> str:
         """Return the place after the events that were delivered; the old one in doubt, so that none is skipped."""
         if delivered == 0:
             return batch.claim.cursor
@@ -250,7 +217,7 @@ class _Run:
         same = [event.id for event in page.events] == [event.id for event in batch.page.events[:delivered]]
         return str(page.after) if same else batch.claim.cursor
 
-    def _complain(self, batch: Batch, error: Exception) -> None:
+    def _complain(self, batch: UnderWay, error: Exception) -> None:
         logger.error(
             "Webhook's sender has not reported",
             extra={"webhook_id": str(batch.claim.webhook_id), "reason": str(error)},
