@@ -18,7 +18,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, float]:
     del event
     with database.connect() as conn:
         ran = asdict(run(conn, settings.webhook_key(), deadline=deadline_of(context)))
-        figures = ran | webhook_queue.figures(conn)
+        figures = ran | asdict(webhook_queue.figures(conn))
     for name, value in figures.items():
         metrics.add_metric(name=name, unit="Seconds" if name.endswith("_seconds") else "Count", value=value)
     return figures

@@ -1,4 +1,4 @@
-"""Webhook: send signed messages to one receiver.  It runs outside of the network, and knows neither a secret nor the database."""
+"""Webhook: send signed messages to one receiver.  It knows neither a secret nor the database, and is outside of its network."""
 
 from dataclasses import asdict
 from typing import Any
@@ -7,8 +7,8 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from dispatcher.platform import settings
 from dispatcher.platform.observability import logger
-from dispatcher.webhooks.receiver_connection import Internet
 from dispatcher.webhooks.invocation import Batch
+from dispatcher.webhooks.receiver_connection import Internet
 from dispatcher.webhooks.sending import send
 
 

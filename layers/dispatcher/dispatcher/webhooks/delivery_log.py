@@ -53,7 +53,7 @@ def record(conn: Connection, webhook_id: UUID, tries: Sequence[Try]) -> None:
         """
         insert into webhook_deliveries (
             webhook_id, message_id, event_id, type, agent_id, attempt, milliseconds, status, error)
-        select %(webhook_id)s, said.*
+        select %(webhook_id)s, tries.*
         from unnest(
             %(message_ids)s::text[],
             %(event_ids)s::text[],
@@ -62,7 +62,7 @@ def record(conn: Connection, webhook_id: UUID, tries: Sequence[Try]) -> None:
             %(attempts)s::integer[],
             %(milliseconds)s::integer[],
             %(statuses)s::integer[],
-            %(errors)s::text[]) with ordinality as said (message_id, event_id, type, agent_id, attempt, milliseconds, status, error)
+            %(errors)s::text[]) as tries
         """,
         {
             "webhook_id": webhook_id,

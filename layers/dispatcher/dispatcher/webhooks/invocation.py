@@ -46,4 +46,3 @@ def invoke_webhook(batch: Batch, *, seconds: float) -> list[Outcome]:
     """Invoke the function `webhook`, and wait for the outcomes of the messages that it tried."""
     answer = lambda_api.invoke_and_wait(settings.webhook_function(), json.dumps(batch.as_event()).encode(), seconds)
     return [Outcome(**outcome) for outcome in answer["outcomes"]]
-

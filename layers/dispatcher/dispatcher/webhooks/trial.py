@@ -12,8 +12,8 @@ from dispatcher.platform.lambda_api import NotInvokedError, NotReportedError
 from dispatcher.platform.observability import logger
 from dispatcher.webhooks import delivery_log, webhook_records
 from dispatcher.webhooks.delivery_log import Try
-from dispatcher.webhooks.messages import message_id_of, signed
 from dispatcher.webhooks.invocation import TEST_WAIT_SECONDS, Batch, Sender, invoke_webhook
+from dispatcher.webhooks.messages import message_id_of, signed
 
 TYPE = "webhook.test"
 
@@ -29,9 +29,7 @@ class Trial:
     milliseconds: int
 
 
-def send_test(
-    conn: Connection, webhook_id: str, key: str, by: Operator, *, sender: Sender = invoke_webhook
-) -> Trial:
+def send_test(conn: Connection, webhook_id: str, key: str, by: Operator, *, sender: Sender = invoke_webhook) -> Trial:
     """Send a webhook a message of the type `webhook.test`, and record the try.
 
     Raises NotFound, and Unavailable if the sender does not report.

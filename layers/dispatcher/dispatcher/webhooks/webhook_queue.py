@@ -3,7 +3,6 @@
 import random
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from dispatcher.access import audit_log
@@ -60,6 +59,16 @@ class Result:
     pause: float = 0.0
     """Seconds until the next try."""
     slow: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """Figures of all webhooks.  The names are those of the metrics: never change one."""
+
+    disabled_webhooks: int = 0
+    """Those that the service has disabled."""
+    webhook_lag_seconds: float = 0.0
+    """How long the oldest event has waited."""
 
 
 def candidates(conn: Connection) -> list[Candidate]:
@@ -223,28 +232,29 @@ def disable_without_rights(conn: Connection) -> int:
 
 def pause_after(failures: int) -> float:
     """Return the seconds until the next try, after so many failures: doubled each time, up to an hour, with jitter."""
-    pause = min(FIRST_PAUSE_SECONDS * 2 ** min(failures - 1, 20), LONGEST_PAUSE_SECONDS)
+    pause = min(FIRST_PAUSE_SECONDS * 2.0 ** min(failures - 1, 20), LONGEST_PAUSE_SECONDS)
     return pause * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
 
 
-def figures(conn: Connection) -> dict[str, float]:
-    """Return the metrics: how many webhooks the service has disabled, and how long the oldest event waits, in seconds."""
-    row: tuple[Any, ...] | None = conn.execute(
+def figures(conn: Connection) -> Figures:
+    """Read the figures of all webhooks."""
+    found = fetch_one(
+        conn,
+        Figures,
         """
         select
-            count(*) filter (where disabled_cause <> 'operator'),
+            count(*) filter (where disabled_cause <> 'operator') as disabled_webhooks,
             coalesce(extract(epoch from max(now() - waiting_since) filter (where disabled_at is null)), 0)::float8
+                as webhook_lag_seconds
         from webhooks
-        """
-    ).fetchone()
-    disabled, waiting = row or (0, 0.0)
-    return {"disabled_webhooks": float(disabled), "webhook_lag_seconds": float(waiting)}
+        """,
+    )
+    return found or Figures()
 
 
 def is_any_enabled(conn: Connection) -> bool:
     """Tell whether there is a webhook to look after."""
-    row = conn.execute("select exists (select from webhooks where disabled_at is null)").fetchone()
-    return row is not None and row[0]
+    return conn.execute("select from webhooks where disabled_at is null limit 1").fetchone() is not None
 
 
 def _record(conn: Connection, webhook_id: UUID, cause: str) -> None:

@@ -1,13 +1,14 @@
 """Webhooks as operators manage them: made, listed, changed, deleted; their secrets.
 
 A webhook has the rights of the operator who changed it last, as they are now: it tells of no agent that this operator cannot
-see, and it stops when the operator is disabled or is no admin any more.  A change by an operator who sees more does not widen it.
+see, and it stops when the operator is disabled or is no admin any more.  A change by an operator
+who sees more does not widen it.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -15,7 +16,9 @@ from dispatcher.access import audit_log, operators
 from dispatcher.access.credential_checks import MAKERS_STAND, require_unchanged
 from dispatcher.access.roles import Operator
 from dispatcher.access.scopes import Scope, as_parameter
-from dispatcher.errors import Conflict, NotFound
+from dispatcher.errors import Conflict, EventsGone, NotFound, UnknownFeedCursor
+from dispatcher.events import feed
+from dispatcher.events.feed import Cursor
 from dispatcher.platform.database import Connection, fetch_all, fetch_one
 from dispatcher.webhooks.signing import secret_of
 
@@ -36,8 +39,8 @@ STANDS = f"""(o.disabled_at is null
 # What an operator sees: webhooks that tell of nothing beyond the operator's own label limit.
 _IN_SCOPE = f"(%(scope)s::jsonb is null or {LIMIT} @> %(scope)s::jsonb)"
 
-_COLUMNS = """t.webhook_id, t.position, t.url, t.types, t.selector, t.description, t.labels, t.created_at, t.username, t.expires_at,
-    t.secret_id, t.old_secret_id, t.old_secret_until, t.failures, t.failing_since, t.waiting_since,
+_COLUMNS = """t.webhook_id, t.position, t.url, t.types, t.selector, t.description, t.labels, t.created_at, t.username,
+    t.expires_at, t.cursor, t.secret_id, t.old_secret_id, t.old_secret_until, t.failures, t.failing_since, t.waiting_since,
     case when t.failures > 0 then t.due_at end as next_try_at, t.disabled_at, t.disabled_cause"""
 
 
@@ -55,6 +58,7 @@ class Webhook:
     created_at: datetime
     username: str
     expires_at: datetime | None
+    cursor: str
     secret_id: UUID
     old_secret_id: UUID | None
     old_secret_until: datetime | None
@@ -105,8 +109,20 @@ class NewWebhook:
     description: str | None
 
 
-def create(conn: Connection, new: NewWebhook, key: str, cursor: str, by: Operator) -> tuple[Webhook, str]:
-    """Make a webhook that begins at the cursor; return it with its secret, which is shown once.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookPatch:
+    """What changes about a webhook."""
+
+    changes: Mapping[str, Any]
+    """New values of `url`, `types`, `selector` and `description`; what is absent stays."""
+    enabled: bool | None = None
+    """None: it stays as it is."""
+    resume_from: Literal["stopped", "now", "start"] | None = None
+    """Where it goes on: where it stopped (also None), from now on, or at the oldest events that are kept."""
+
+
+def create(conn: Connection, new: NewWebhook, key: str, by: Operator) -> tuple[Webhook, str]:
+    """Make a webhook that is told of events from now on; return it with its secret, which is shown once.
 
     Raises Conflict for an operator without an account here, and for one webhook too many.
     """
@@ -138,7 +154,7 @@ def create(conn: Connection, new: NewWebhook, key: str, cursor: str, by: Operato
                 "selector": new.selector,
                 "description": new.description,
                 "scope": as_parameter(by.scope),
-                "cursor": cursor,
+                "cursor": str(feed.newest(conn)),
                 "most": MOST,
                 **_rights_of(by),
             },
@@ -172,26 +188,18 @@ def find(conn: Connection, webhook_id: str, scope: Scope) -> Webhook:
     return _found(conn, webhook_id, scope, "")
 
 
-def change(
-    conn: Connection,
-    webhook_id: str,
-    changes: Mapping[str, Any],
-    by: Operator,
-    *,
-    enabled: bool | None = None,
-    cursor: str | None = None,
-) -> Webhook:
-    """Change `url`, `types`, `selector` or `description`, and enable or disable the webhook; it has the operator's rights then.
+def change(conn: Connection, webhook_id: str, patch: WebhookPatch, by: Operator) -> Webhook:
+    """Change a webhook, enable or disable it; it has the operator's rights then, and tries again at once.
 
-    With `cursor` it goes on from there, else from where it stopped.  Raises NotFound, and Conflict for an operator without an
-    account here.
+    Raises NotFound, and Conflict for an operator without an account here, or if it cannot go on where it stopped.
     """
     _require_account(conn, by)
     with conn.transaction():
         require_unchanged(conn, by)
         before = _found(conn, webhook_id, by.scope, "for update of t")
+        cursor = _cursor(conn, before, patch)
         values = {
-            name: changes.get(name, getattr(before, name)) for name in ("url", "types", "selector", "description")
+            name: patch.changes.get(name, getattr(before, name)) for name in ("url", "types", "selector", "description")
         }
         webhook = fetch_one(
             conn,
@@ -206,15 +214,15 @@ def change(
                 made_with = %(made_with)s,
                 expires_at = %(expires_at)s,
                 disabled_at = case
-                    when %(enabled)s then null
-                    when not %(enabled)s then coalesce(t.disabled_at, now())
+                    when %(enabled)s::boolean then null
+                    when not %(enabled)s::boolean then coalesce(t.disabled_at, now())
                     else t.disabled_at end,
                 disabled_cause = case
-                    when %(enabled)s then null
-                    when not %(enabled)s then coalesce(t.disabled_cause, 'operator')
+                    when %(enabled)s::boolean then null
+                    when not %(enabled)s::boolean then coalesce(t.disabled_cause, 'operator')
                     else t.disabled_cause end,
-                cursor = coalesce(%(cursor)s, t.cursor),
-                waiting_since = case when %(cursor)s::text is null then t.waiting_since end,
+                cursor = %(cursor)s,
+                waiting_since = case when t.cursor = %(cursor)s then t.waiting_since end,
                 due_at = now(),
                 failures = 0,
                 failing_since = null,
@@ -227,15 +235,16 @@ def change(
             {
                 "webhook_id": before.webhook_id,
                 **values,
-                "enabled": enabled,
+                "enabled": patch.enabled,
                 "cursor": cursor,
                 **_rights_of(by),
             },
         )
         assert webhook is not None  # noqa: S101 - the row is locked
-        said = {"url": _site_of(webhook.url)} if "url" in changes else {}
-        enabling = {} if enabled is None else {"enabled": enabled}
-        _record(conn, by, "change webhook", before.webhook_id, changed=sorted(changes), **said, **enabling)
+        said: dict[str, Any] = {"url": _site_of(webhook.url)} if "url" in patch.changes else {}
+        if patch.enabled is not None:
+            said["enabled"] = patch.enabled
+        _record(conn, by, "change webhook", before.webhook_id, changed=sorted(patch.changes), **said)
     return webhook
 
 
@@ -289,6 +298,22 @@ def _found(conn: Connection, webhook_id: str, scope: Scope, lock: str) -> Webhoo
     if webhook is None:
         raise NotFound("There is no such webhook.")
     return webhook
+
+
+def _cursor(conn: Connection, webhook: Webhook, patch: WebhookPatch) -> str:
+    """Return where a webhook goes on; raises Conflict if the events there are lost, because nobody may skip any in silence."""
+    if patch.resume_from == "now":
+        return str(feed.newest(conn))
+    if patch.resume_from == "start":
+        return str(feed.oldest(conn))
+    if patch.enabled:
+        try:
+            feed.read(conn, after=Cursor.parse(webhook.cursor), limit=1)
+        except (EventsGone, UnknownFeedCursor) as error:
+            raise Conflict(
+                f"It cannot go on where it stopped: {error.detail}  Send `resumeFrom` too: `start` or `now`."
+            ) from None
+    return webhook.cursor
 
 
 def _require_account(conn: Connection, by: Operator) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from http import HTTPStatus
-from uuid import UUID
 
 from dispatcher.agents import selectors
 from dispatcher.errors import EventsGone, UnknownFeedCursor
@@ -20,8 +19,8 @@ from dispatcher.platform.lambda_api import NotInvokedError, NotReportedError
 from dispatcher.platform.observability import logger
 from dispatcher.webhooks import delivery_log, webhook_queue
 from dispatcher.webhooks.delivery_log import Try
-from dispatcher.webhooks.messages import message_id_of, signed
 from dispatcher.webhooks.invocation import BATCH_WAIT_SECONDS, Batch, Sender, invoke_webhook
+from dispatcher.webhooks.messages import message_id_of, signed
 from dispatcher.webhooks.sending import Outcome
 from dispatcher.webhooks.webhook_queue import SLOW_MILLISECONDS, Claim, Result, pause_after
 
@@ -56,6 +55,8 @@ class UnderWay:
     claim: Claim
     page: Page
     filter: EventFilter
+    slow: bool
+    """Whether the webhook was slow, or failed, at the last try."""
 
 
 def run(
@@ -77,7 +78,6 @@ class _Run:
         self._deadline = deadline
         self._sender = sender
         self._under_way: dict[Future[list[Outcome]], UnderWay] = {}
-        self._slow: set[UUID] = set()
         self._messages = self._failures = 0
 
     def until_time_is_up(self, poll_seconds: float) -> Ran:
@@ -101,7 +101,7 @@ class _Run:
         for candidate in webhook_queue.candidates(self._conn):
             if len(self._under_way) >= PLACES:
                 break
-            if candidate.slow and len(self._slow) >= SLOW_PLACES:
+            if candidate.slow and sum(each.slow for each in self._under_way.values()) >= SLOW_PLACES:
                 continue
             if candidate.cursor not in known:
                 known[candidate.cursor] = feed.has_more(self._conn, Cursor.parse(candidate.cursor))
@@ -109,14 +109,12 @@ class _Run:
             if claim is None:
                 continue
             began = True
-            batch = self._read(claim)
+            batch = self._read(claim, slow=candidate.slow)
             if batch is not None:
-                if candidate.slow:
-                    self._slow.add(claim.webhook_id)
                 self._under_way[pool.submit(self._sender, self._signed(batch), seconds=BATCH_WAIT_SECONDS)] = batch
         return began
 
-    def _read(self, claim: Claim) -> UnderWay | None:
+    def _read(self, claim: Claim, *, slow: bool) -> UnderWay | None:
         """Read the next events of a webhook; None if there are none for it."""
         selected = EventFilter(
             types=None if claim.types is None else frozenset(claim.types),
@@ -131,7 +129,7 @@ class _Run:
             webhook_queue.disable_lost(self._conn, claim)
             return None
         if page.events:
-            return UnderWay(claim=claim, page=page, filter=selected)
+            return UnderWay(claim=claim, page=page, filter=selected, slow=slow)
         webhook_queue.settle(self._conn, claim, Result(cursor=str(page.after)), None)
         return None
 
@@ -156,7 +154,6 @@ class _Run:
         done, _ = wait(self._under_way, timeout=seconds, return_when=FIRST_COMPLETED)
         for future in done:
             batch = self._under_way.pop(future)
-            self._slow.discard(batch.claim.webhook_id)
             try:
                 outcomes = future.result()
             except NotInvokedError as error:
