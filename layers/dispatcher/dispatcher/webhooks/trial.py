@@ -12,7 +12,7 @@ from dispatcher.platform.lambda_api import NotInvokedError, NotReportedError
 from dispatcher.platform.observability import logger
 from dispatcher.webhooks import delivery_log, webhook_records
 from dispatcher.webhooks.delivery_log import Try
-from dispatcher.webhooks.invocation import TEST_WAIT_SECONDS, Batch, Sender, invoke_webhook
+from dispatcher.webhooks.invocation import TEST_WAIT_SECONDS, Batch, invoke_webhook
 from dispatcher.webhooks.messages import message_id_of, signed
 
 TYPE = "webhook.test"
@@ -29,7 +29,7 @@ class Trial:
     milliseconds: int
 
 
-def send_test(conn: Connection, webhook_id: str, key: str, by: Operator, *, sender: Sender = invoke_webhook) -> Trial:
+def send_test(conn: Connection, webhook_id: str, key: str, by: Operator) -> Trial:
     """Send a webhook a message of the type `webhook.test`, and record the try.
 
     Raises NotFound, and Unavailable if the sender does not report.
@@ -41,7 +41,7 @@ def send_test(conn: Connection, webhook_id: str, key: str, by: Operator, *, send
     message = signed(message_id, TYPE, now, data, key=key, secret_ids=webhook.signing_ids(now), now=now)
     batch = Batch(webhook_id=str(webhook.webhook_id), url=webhook.url, messages=[message])
     try:
-        [outcome] = sender(batch, seconds=TEST_WAIT_SECONDS)
+        [outcome] = invoke_webhook(batch, seconds=TEST_WAIT_SECONDS)
     except (NotInvokedError, NotReportedError) as error:
         logger.warning("Webhook's sender has not reported", extra={"webhook_id": webhook_id, "reason": str(error)})
         raise Unavailable("The sender of webhooks cannot be reached at present; try again.") from None
