@@ -24,6 +24,7 @@ from dispatcher.api.webhook_schemas import (
 from dispatcher.platform import database, settings
 from dispatcher.platform.observability import logger
 from dispatcher.webhooks import delivery_log, trial, webhook_records
+from dispatcher.webhooks.invocation import wake_deliveries
 from dispatcher.webhooks.webhook_records import OVERLAP_SECONDS, Webhook
 
 WEBHOOKS = "/api/v1/webhooks"
@@ -36,6 +37,7 @@ def create(request: Annotated[WebhookRequest, Body()]) -> Response[NewSecretDocu
     by = api.operator_with(Role.ADMIN)
     with database.connect() as conn:
         webhook, secret = webhook_records.create(conn, request.to_webhook(), settings.webhook_key(), by)
+        wake_deliveries(conn)
     return answer_with(HTTPStatus.CREATED, _with_secret(webhook, secret), location=f"{WEBHOOKS}/{webhook.webhook_id}")
 
 
@@ -64,7 +66,9 @@ def change(webhook_id: str, request: Annotated[WebhookPatchRequest, Body()]) -> 
     """Change a webhook, enable or disable it; from then on it has your rights, and no more than before."""
     by = api.operator_with(Role.ADMIN)
     with database.connect() as conn:
-        return WebhookDocument.model_validate(webhook_records.change(conn, webhook_id, request.to_patch(), by))
+        webhook = webhook_records.change(conn, webhook_id, request.to_patch(), by)
+        wake_deliveries(conn)
+    return WebhookDocument.model_validate(webhook)
 
 
 @api.delete(f"{WEBHOOKS}/<webhook_id>", status_code=HTTPStatus.NO_CONTENT)

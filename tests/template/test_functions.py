@@ -47,7 +47,7 @@ RIGHTS = {
     "AgentsFunction": {*DATABASE, FRONT_DOOR, TOKENS, CLOSE},
     "OperatorsFunction": {*DATABASE, FRONT_DOOR, TOKENS},
     "PagesFunction": {*DATABASE, FRONT_DOOR},
-    "WebhooksFunction": {*DATABASE, FRONT_DOOR, TOKENS, *WEBHOOKS},
+    "WebhooksFunction": {*DATABASE, FRONT_DOOR, TOKENS, *WEBHOOKS, "lambda:InvokeFunction DeliverWebhooksFunction"},
     "DeliverWebhooksFunction": {*DATABASE, *WEBHOOKS, FAILED},
     "WebhookFunction": set(),
     "AuthorizeAgentFunction": {*DATABASE, FRONT_DOOR},
@@ -177,7 +177,7 @@ def test_every_function_gets_the_settings_that_its_code_reads(template: Template
         "SessionsFunction": operators,
         "AgentsFunction": operators,
         "OperatorsFunction": operators,
-        "WebhooksFunction": operators | webhooks,
+        "WebhooksFunction": operators | webhooks | {"DELIVER_WEBHOOKS_FUNCTION"},
         "DeliverWebhooksFunction": webhooks,
         "MigrateFunction": {"ADMIN_SECRET_ARN"},
     }

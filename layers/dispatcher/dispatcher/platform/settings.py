@@ -96,6 +96,11 @@ def webhook_function() -> str:
     return _required("WEBHOOK_FUNCTION")
 
 
+def deliver_webhooks_function() -> str:
+    """Return the name of the function `deliver_webhooks`, for its asynchronous invocation."""
+    return _required("DELIVER_WEBHOOKS_FUNCTION")
+
+
 def webhook_key() -> str:
     """Return the key from which the secrets of webhooks are computed."""
     return os.environ.get("WEBHOOK_KEY") or _secret("WEBHOOK_KEY_ARN")

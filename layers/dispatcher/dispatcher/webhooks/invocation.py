@@ -1,4 +1,4 @@
-"""The way to the sender: the function `webhook`, which is outside of the network of the database."""
+"""The functions that deliver: `deliver_webhooks`, and `webhook`, which is outside of the network of the database."""
 
 import json
 from collections.abc import Sequence
@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from dispatcher.platform import lambda_api, settings
+from dispatcher.platform.database import Connection
+from dispatcher.platform.observability import logger
 from dispatcher.webhooks.sending import Message, Outcome
 
 BATCH_WAIT_SECONDS = 35.0
@@ -40,6 +42,18 @@ class Sender(Protocol):
     def __call__(self, batch: Batch, *, seconds: float) -> list[Outcome]:
         """Send a batch, and wait so long for its outcomes; raises NotInvokedError and NotReportedError."""
         ...
+
+
+def wake_deliveries(conn: Connection) -> None:
+    """Invoke `deliver_webhooks` if it has just got its first webhook: it may have ended, and would begin within a minute.
+
+    A failure is left to its schedule.
+    """
+    if conn.execute("select count(*) from webhooks where disabled_at is null").fetchone() != (1,):
+        return
+    reason = lambda_api.invoke_event(settings.deliver_webhooks_function(), b"{}")
+    if reason is not None:
+        logger.warning("Deliveries of webhooks not invoked", extra={"reason": reason})
 
 
 def invoke_webhook(batch: Batch, *, seconds: float) -> list[Outcome]:
