@@ -18,6 +18,7 @@ CALLERS = {
     "CommandsFunction": HTTP_API,
     "SessionsFunction": HTTP_API,
     "AgentsFunction": HTTP_API,
+    "EventsFunction": HTTP_API,
     "OperatorsFunction": HTTP_API,
     "PagesFunction": HTTP_API,
     "WebhooksFunction": HTTP_API,
@@ -32,6 +33,7 @@ CALLERS = {
     "FlushFunction": ASYNCHRONOUS,
     "SweeperFunction": SCHEDULE,
     "AuditFunction": 300,
+    "PublisherFunction": SCHEDULE,
     "MigrateFunction": 310,  # deploy waits so long for its answer
     "DeployFunction": 420,  # the custom resource's ServiceTimeout
 }
@@ -45,6 +47,7 @@ RIGHTS = {
     "CommandsFunction": {*DATABASE, FRONT_DOOR, TOKENS, POST, FLUSH},
     "SessionsFunction": {*DATABASE, FRONT_DOOR, TOKENS, POST},
     "AgentsFunction": {*DATABASE, FRONT_DOOR, TOKENS, CLOSE},
+    "EventsFunction": {*DATABASE, FRONT_DOOR, TOKENS},
     "OperatorsFunction": {*DATABASE, FRONT_DOOR, TOKENS},
     "PagesFunction": {*DATABASE, FRONT_DOOR},
     "WebhooksFunction": {*DATABASE, FRONT_DOOR, TOKENS, *WEBHOOKS, "lambda:InvokeFunction DeliverWebhooksFunction"},
@@ -59,6 +62,7 @@ RIGHTS = {
     "DisconnectFunction": DATABASE,
     "SweeperFunction": {*DATABASE, POST, CLOSE, FLUSH, FAILED},
     "AuditFunction": {*DATABASE, FAILED},
+    "PublisherFunction": {*DATABASE, FAILED, "events:PutEvents EventBusName"},
     "MigrateFunction": {
         "secretsmanager:GetSecretValue database secret",
         "secretsmanager:GetSecretValue owner's secret",
@@ -179,6 +183,8 @@ def test_every_function_gets_the_settings_that_its_code_reads(template: Template
         "OperatorsFunction": operators,
         "WebhooksFunction": operators | webhooks | {"DELIVER_WEBHOOKS_FUNCTION"},
         "DeliverWebhooksFunction": webhooks,
+        "EventsFunction": operators | {"EVENT_WAITERS"},
+        "PublisherFunction": {"EVENT_BUS_NAME"},
         "MigrateFunction": {"ADMIN_SECRET_ARN"},
     }
     for function in template.functions:
@@ -235,10 +241,11 @@ def test_failed_asynchronous_and_scheduled_events_go_to_a_queue(template: Templa
         "SweeperFunction",
         "AuditFunction",
         "DeliverWebhooksFunction",
+        "PublisherFunction",
     }
     assert all(invoke["DestinationConfig"]["OnFailure"]["Destination"] == failed for invoke in invokes)
     schedules = template.of_type("AWS::Scheduler::Schedule").values()
-    assert len(schedules) == 3
+    assert len(schedules) == 4
     assert all(schedule["Target"]["DeadLetterConfig"]["Arn"] == failed for schedule in schedules)
 
 
@@ -267,6 +274,7 @@ def test_each_caller_of_a_function_has_permission_for_these_apis_only(template: 
         "SweeperFunction",
         "AuditFunction",
         "DeliverWebhooksFunction",
+        "PublisherFunction",
     }
     by_a_function = {"FlushFunction", "MigrateFunction", "WebhookFunction"}
     behind_no_api = {*by_a_function, "DeployFunction", *by_queue_or_schedule}

@@ -11,6 +11,7 @@ READERS = [
     ("agents", "GET", "/api/v1/agents"),
     ("commands", "GET", LIST),
     ("sessions", "GET", "/api/v1/sessions"),
+    ("events", "GET", "/api/v1/events"),
     ("operators", "GET", "/api/v1/tokens"),
 ]
 SENDERS = [

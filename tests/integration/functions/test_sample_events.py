@@ -18,6 +18,7 @@ REFUSED = {"status": None, "error": "its address is not public", "milliseconds":
         ("commands", {"statusCode": 202}),
         ("sessions", {"statusCode": 201}),
         ("agents", {"statusCode": 200}),
+        ("events", {"statusCode": 200}),
         ("operators", {"statusCode": 200}),
         ("webhooks", {"statusCode": 201}),
         ("deliver_webhooks", {"webhook_messages": 0, "disabled_webhooks": 0}),
@@ -32,6 +33,7 @@ REFUSED = {"status": None, "error": "its address is not public", "milliseconds":
         ("flush", {"sent": 0, "claimed": 0}),
         ("sweeper", {"loaded": 0, "failed_passes": 0}),
         ("audit", {"lost_commands": 0, "stuck_commands": 0}),
+        ("publisher", {"events_published": 0}),
         ("migrate", {"applied": []}),
         ("deploy", {"Status": "SUCCESS", "PhysicalResourceId": "migration"}),
     ],
@@ -45,6 +47,7 @@ def test_a_function_answers_its_sample_event(
     resolve = Mock(return_value=["127.0.0.1"])
     monkeypatch.setattr("dispatcher.webhooks.receiver_connection.Internet.resolve", resolve)
 
+    monkeypatch.setenv("EVENT_BUS_NAME", "fleet")
     answer = run(function)
 
     assert {name: answer[name] for name in expected} == expected

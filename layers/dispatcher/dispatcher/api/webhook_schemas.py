@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from dispatcher.api.schema_base import WHOLE, Document, Id, Request, SelectorText
-from dispatcher.events.feed import TYPES
+from dispatcher.events.feed import EventType
 from dispatcher.platform import settings
 from dispatcher.webhooks.addresses import MOST_CHARACTERS, target_of
 from dispatcher.webhooks.webhook_records import OVERLAP_SECONDS, NewWebhook, WebhookPatch
@@ -22,17 +22,17 @@ def _allowed(url: str) -> str:
 
 
 def _known(types: list[str]) -> list[str]:
-    unknown = sorted(set(types) - set(TYPES))
+    unknown = sorted(set(types) - set(EventType))
     if unknown:
-        raise ValueError(f"{unknown[0][:64]!r} is no type of events; there are {', '.join(TYPES)}")
+        raise ValueError(f"{unknown[0][:64]!r} is no type of events; there are {', '.join(EventType)}")
     return list(dict.fromkeys(types))
 
 
 Url = Annotated[str, StringConstraints(min_length=1, max_length=MOST_CHARACTERS), AfterValidator(_allowed)]
 """Where a webhook leads: https, to a public address."""
 Types = Annotated[
-    list[Annotated[str, Field(json_schema_extra={"enum": [*TYPES]})]],
-    Field(min_length=1, max_length=len(TYPES) * 2),
+    list[Annotated[str, Field(json_schema_extra={"enum": [*EventType]})]],
+    Field(min_length=1, max_length=len(EventType) * 2),
     AfterValidator(_known),
 ]
 """Types of events."""

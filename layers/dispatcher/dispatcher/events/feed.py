@@ -9,6 +9,7 @@ import binascii
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
@@ -16,23 +17,35 @@ from psycopg.rows import dict_row
 
 from dispatcher.access.scopes import OWNER_IN_SCOPE, Scope, as_parameter
 from dispatcher.agents.selectors import Selector
-from dispatcher.commands.lifecycle import Status
 from dispatcher.errors import EventsGone, InvalidRequest, UnknownFeedCursor
 from dispatcher.platform.database import Connection
 from dispatcher.platform.statements import statement
 
-COMMAND_TYPES = ("command.accepted", *(f"command.{status}" for status in Status))
-"""Each is a transition; `accepted` is the first one, and `pending` a return to the queue."""
-AGENT_TYPES = (
-    "agent.created",
-    "agent.deleted",
-    "agent.approved",
-    "agent.rejected",
-    "agent.connected",
-    "agent.disconnected",
-    "agent.offline",
-)
-TYPES = (*COMMAND_TYPES, *AGENT_TYPES)
+
+class EventType(StrEnum):
+    """What happened.  Each transition of a command is one event."""
+
+    ACCEPTED = "command.accepted"
+    SENT = "command.sent"
+    ACKNOWLEDGED = "command.acknowledged"
+    PENDING = "command.pending"
+    """It returned to the queue."""
+    COMPLETED = "command.completed"
+    FAILED = "command.failed"
+    EXPIRED = "command.expired"
+    CANCELLED = "command.cancelled"
+    DEAD = "command.dead"
+    TIMED_OUT = "command.timed_out"
+    AGENT_CREATED = "agent.created"
+    AGENT_DELETED = "agent.deleted"
+    AGENT_APPROVED = "agent.approved"
+    AGENT_REJECTED = "agent.rejected"
+    AGENT_CONNECTED = "agent.connected"
+    AGENT_DISCONNECTED = "agent.disconnected"
+    AGENT_OFFLINE = "agent.offline"
+    """It is connected, and has been silent for five heartbeats."""
+
+
 SCANNED = 2000
 """The most events that one page looks at for those that a filter wants."""
 CAUSE_CHARACTERS = 500
@@ -99,6 +112,8 @@ class Page:
     """It also passes the events that the filter did not want."""
     more: bool
     """Whether more events are known after it; the filter may want none of them."""
+    places: list[Cursor]
+    """The place after each event."""
 
 
 ANY = EventFilter()
@@ -118,7 +133,7 @@ def read(conn: Connection, *, after: Cursor, limit: int, filter: EventFilter = A
         "life": after.life,
         "position": after.position,
         "number": after.number,
-        "types": list(TYPES if filter.types is None else filter.types),
+        "types": list(EventType if filter.types is None else filter.types),
         "agent_id": filter.agent_id,
         "scope": as_parameter(labels),
         "scan": scan,
@@ -146,6 +161,7 @@ def read(conn: Connection, *, after: Cursor, limit: int, filter: EventFilter = A
         events=[_event(life, row) for row in found],
         after=Cursor(life=life, position=position, number=number),
         more=len(found) == limit or first["scanned"] == scan,
+        places=[Cursor(life=life, position=row["position"], number=row["number"]) for row in found],
     )
 
 
@@ -204,6 +220,25 @@ def has_more(conn: Connection, after: Cursor) -> bool:
         {"position": after.position, "number": after.number},
     ).fetchone()
     return row is not None and row[0]
+
+
+def prune(conn: Connection, retention_days: int, limit: int) -> int:
+    """Delete events of agents that are older than `retention_days`; return how many.
+
+    Events of commands are their history, which is deleted with them.
+    """
+    return conn.execute(
+        """
+        delete from agent_events
+        where (position, number) in (
+            select position, number
+            from agent_events
+            where at < now() - %s * interval '1 day'
+            order by at
+            limit %s)
+        """,
+        (retention_days, limit),
+    ).rowcount
 
 
 def as_json(event: Event) -> dict[str, Any]:

@@ -43,7 +43,7 @@ with scanned as materialized (
     cross join lateral (select
         coalesce(s.agent_id, k.agent_id) as agent_id,
         case when s.agent_id is null then k.incarnation else s.incarnation end as incarnation,
-        k.action) as c
+        left(k.action, 256) as action) as c
     where s.type = any(%(types)s)
       and c.agent_id is not null
       and (%(agent_id)s::text is null or c.agent_id = %(agent_id)s)

@@ -24,7 +24,17 @@ alter table command_history add position bigint not null default 0;
 alter table command_history alter position set default feed_position(pg_current_xact_id());
 create index command_history_feed on command_history (position, history_id);
 
+-- Not in SQL, so that it is no part of the plan of each transition: it is seldom called.
+create function feed_position_after(of_command text, own bigint) returns bigint language plpgsql stable as $$
+begin
+    return greatest(own, (
+        select h.position from command_history h where h.command_id = of_command order by h.history_id desc limit 1));
+end $$;
+
 create or replace function agent_commands_record_update() returns trigger language plpgsql as $$
+declare
+    own constant bigint := feed_position(pg_current_xact_id());
+    overtaken constant boolean := feed_overtaken();
 begin
     insert into command_history (command_id, from_status, to_status, attempt, epoch, cause, by_hand, position)
     select
@@ -39,15 +49,7 @@ begin
             else 'changed by hand'
         end,
         a.moves = b.moves,
-        case
-            when feed_overtaken() then greatest(feed_position(pg_current_xact_id()), (
-                select h.position
-                from command_history h
-                where h.command_id = a.command_id
-                order by h.history_id desc
-                limit 1))
-            else feed_position(pg_current_xact_id())
-        end
+        case when overtaken then feed_position_after(a.command_id, own) else own end
     from after_update a
     join before_update b using (command_id)
     -- An ack and an end that came in one message are one update, and two transitions, in this order.
@@ -74,6 +76,7 @@ create table agent_events (
 );
 create index agent_events_agent on agent_events (agent_id, number);
 create index agent_events_at on agent_events (at);
+create index agent_events_offline on agent_events (at) where type = 'offline';
 
 create function agent_event(agent_id text, incarnation bigint, type text, cause text) returns void language sql
 begin atomic
@@ -203,10 +206,14 @@ create table feed_waiters (
 -- Programs of the service that pass the events on.  One at a time holds the lease.
 create table sinks (
     name             text primary key,
-    cursor           text,   -- null: it begins with the events from now on
+    -- The last event that was passed on.
+    life             text not null,
+    position         bigint not null,
+    number           bigint not null,
     lease_token      uuid,
     lease_expires_at timestamptz,
-    error            text,   -- why the last events could not be passed on
+    ran_at           timestamptz not null default now(),
+    error            text,   -- why the next events could not be passed on
     error_since      timestamptz,
     check ((lease_token is null) = (lease_expires_at is null)),
     check ((error is null) = (error_since is null))

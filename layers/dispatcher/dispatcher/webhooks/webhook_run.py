@@ -54,7 +54,6 @@ class UnderWay:
 
     claim: Claim
     page: Page
-    filter: EventFilter
     slow: bool
     """Whether the webhook was slow, or failed, at the last try."""
 
@@ -129,7 +128,7 @@ class _Run:
             webhook_queue.disable_lost(self._conn, claim)
             return None
         if page.events:
-            return UnderWay(claim=claim, page=page, filter=selected, slow=slow)
+            return UnderWay(claim=claim, page=page, slow=slow)
         webhook_queue.settle(self._conn, claim, Result(cursor=str(page.after)), None)
         return None
 
@@ -181,7 +180,7 @@ class _Run:
         ]
         all_delivered = delivered == len(events)
         result = Result(
-            cursor=str(batch.page.after) if all_delivered else self._place_after(batch, delivered),
+            cursor=str(batch.page.after) if all_delivered else str((claim.cursor, *batch.page.places)[delivered]),
             error=failed.error if failed else None,
             progress=delivered > 0,
             gone=failed is not None and failed.status == HTTPStatus.GONE,
@@ -199,20 +198,6 @@ class _Run:
                 "Webhook not delivered",
                 extra={"webhook_id": str(claim.webhook_id), "reason": failed.error, "failures": claim.failures + 1},
             )
-
-    def _place_after(self, batch: UnderWay, delivered: int) -> str:
-        """Return the place after the events that were delivered; the old one in doubt, so that none is skipped."""
-        if delivered == 0:
-            return batch.claim.cursor
-        page = feed.read(
-            self._conn,
-            after=Cursor.parse(batch.claim.cursor),
-            limit=delivered,
-            filter=batch.filter,
-            labels=batch.claim.labels,
-        )
-        same = [event.id for event in page.events] == [event.id for event in batch.page.events[:delivered]]
-        return str(page.after) if same else batch.claim.cursor
 
     def _complain(self, batch: UnderWay, error: Exception) -> None:
         logger.error(
