@@ -8,6 +8,7 @@ from tests.regressions import (
     rule_mutations,
     session_mutations,
     table_mutations,
+    webhook_mutations,
 )
 
 MUTATIONS = (
@@ -18,4 +19,5 @@ MUTATIONS = (
     *rule_mutations.MUTATIONS,
     *access_mutations.MUTATIONS,
     *session_mutations.MUTATIONS,
+    *webhook_mutations.MUTATIONS,
 )

@@ -30,6 +30,8 @@ PLACES = 32
 """Batches that are under way at the same time."""
 SLOW_PLACES = 16
 """How many of them may be of webhooks that were slow or failed at the last try."""
+PRUNED = 1000
+"""The most entries of the delivery log that one run deletes because of their age."""
 POLL_SECONDS = 1.0
 """Between two looks for new events."""
 RESERVE_SECONDS = BATCH_WAIT_SECONDS + 2
@@ -66,7 +68,8 @@ def run(
     sender: Sender = invoke_webhook,
     poll_seconds: float = POLL_SECONDS,
 ) -> Ran:
-    """Deliver until the time is up; return at once if no webhook is enabled."""
+    """Deliver until the time is up; return at once if no webhook is enabled.  Also prunes the delivery log."""
+    delivery_log.prune(conn, PRUNED)
     return _Run(conn, key, deadline, sender).until_time_is_up(poll_seconds)
 
 
