@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import pytest
 from standardwebhooks import Webhook as Verifier
 
-from local.http_client import Client
 from tests.conftest import scratch
 from tests.e2e.dispatcher_process import PASSWORD, Dispatcher, until, up
 from tests.integration.webhooks.receivers import Receiver, receiver
@@ -58,7 +57,7 @@ def test_a_receiver_is_told_in_order_also_when_everything_was_killed(own: Dispat
     for each in to.received:
         Verifier(made["secret"]).verify(each.body, each.headers)
     assert to.received[2].message_id == to.received[3].message_id
-    again: Client = own.client()
+    again = own.client()
     until(lambda: again.get(f"{WEBHOOKS}/{made['webhookId']}")["failures"] == 0)
     log = again.get(f"{WEBHOOKS}/{made['webhookId']}/deliveries")["deliveries"]
     assert [(entry["type"], entry["status"], entry["attempt"]) for entry in reversed(log)] == [

@@ -90,7 +90,7 @@ def redirecting(url: str) -> Answer:
 
 def drip(handler: Handler) -> None:
     """Answer so slowly that each byte comes in time, and the whole never does."""
-    for byte in b"HTTP/1.1 200 OK\r\n" + b"x" * 1000:
+    for byte in b"HTTP/1.1 200 OK\r\n" + b"x" * 120:
         handler.wfile.write(bytes([byte]))
         handler.wfile.flush()
         time.sleep(0.05)

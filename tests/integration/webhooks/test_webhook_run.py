@@ -1,10 +1,12 @@
 """Deliveries from the feed to real receivers: complete, in order, signed, and each webhook for itself."""
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -116,6 +118,20 @@ def test_a_webhook_is_told_of_what_happens_from_now_on_in_order(conn: Connection
         assert body["timestamp"] == body["data"]["at"]
     assert len({each.message_id for each in to.received}) == 3
     assert deliver(conn) == Ran()
+
+
+def test_the_receiver_in_the_document_verifies_a_message(conn: Connection, start: Any, root: Path) -> None:
+    """The code in docs/webhooks.md, as it is there."""
+    [code] = re.findall(r"```python\n(.*?)```", (root / "docs/webhooks.md").read_text(), re.DOTALL)
+    to = start()
+    _, secret = tell(conn, to)
+    put(conn, "k1")
+    deliver(conn)
+
+    names = {"secret": secret, "body": to.received[0].body, "headers": to.received[0].headers}
+    exec(code, names)  # noqa: S102 - it is in this repository
+
+    assert names["event"]["data"]["commandId"] == "k1"
 
 
 def test_a_failed_message_is_sent_again_first_with_the_same_id_and_a_new_time(conn: Connection, start: Any) -> None:

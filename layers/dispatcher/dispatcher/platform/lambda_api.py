@@ -52,6 +52,8 @@ def invoke_and_wait(function: str, payload: bytes, seconds: float) -> dict[str, 
         raise NotInvokedError(str(error)) from error
     except NoAnswerError as error:
         raise NotReportedError(str(error)) from error
+    if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        raise NotReportedError(f"HTTP {answer.status}")
     if answer.status != HTTPStatus.OK:
         raise NotInvokedError(f"HTTP {answer.status}")
     said = json.loads(answer.body)
