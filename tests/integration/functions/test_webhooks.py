@@ -136,7 +136,9 @@ def test_a_webhook_that_an_api_token_made_or_changed_ends_with_it(run: Run, conn
 
     assert status == 201
     assert made["expiresAt"] == token["expiresAt"]
-    causes = dict(conn.execute("select webhook_id::text, disabled_cause from webhooks").fetchall())
+    causes: dict[str, str | None] = dict(
+        conn.execute("select webhook_id::text, disabled_cause from webhooks").fetchall()
+    )
     assert causes[made["webhookId"]] == "rights"
     assert sorted(map(str, causes.values())) == ["None", "rights"]
 

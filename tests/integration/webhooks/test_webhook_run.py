@@ -23,7 +23,7 @@ from dispatcher.webhooks.sending import Outcome, send
 from dispatcher.webhooks.webhook_records import NewWebhook, Webhook, WebhookPatch
 from dispatcher.webhooks.webhook_run import Ran
 from tests.e2e.dispatcher_process import until
-from tests.integration.webhooks.receivers import Receiver, receiver
+from tests.integration.webhooks.receivers import Handler, Receiver, receiver
 from tests.rows import create_agent, put
 
 KEY = "the key of all webhooks"
@@ -128,7 +128,7 @@ def test_the_receiver_in_the_document_verifies_a_message(conn: Connection, start
     put(conn, "k1")
     deliver(conn)
 
-    names = {"secret": secret, "body": to.received[0].body, "headers": to.received[0].headers}
+    names: dict[str, Any] = {"secret": secret, "body": to.received[0].body, "headers": to.received[0].headers}
     exec(code, names)  # noqa: S102 - it is in this repository
 
     assert names["event"]["data"]["commandId"] == "k1"
@@ -168,7 +168,11 @@ def test_a_slow_receiver_and_a_dead_one_delay_no_other(conn: Connection, start: 
     """Each has a place of its own, while the others are told."""
     slow, dead, prompt = start(), start(), start()
     release = threading.Event()
-    slow.answers = [lambda _: release.wait(5)]
+
+    def wait(_: Handler) -> None:
+        release.wait(5)
+
+    slow.answers = [wait]
     for to in (slow, dead, prompt):
         tell(conn, to)
     conn.execute("update webhooks set url = 'http://127.0.0.1:9/' where url = %s", (dead.url,))

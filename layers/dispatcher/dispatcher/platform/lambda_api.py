@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from dispatcher.platform import settings
+from dispatcher.platform.json_text import as_object
 from dispatcher.platform.signed_http import NoAnswerError, NotSentError, SignedHttp
 
 # One short try: an agent waits for its handshake, and the sweep is the second try.
@@ -56,9 +57,9 @@ def invoke_and_wait(function: str, payload: bytes, seconds: float) -> dict[str, 
         raise NotReportedError(f"HTTP {answer.status}")
     if answer.status != HTTPStatus.OK:
         raise NotInvokedError(f"HTTP {answer.status}")
-    said = json.loads(answer.body)
-    if not isinstance(said, dict) or "errorType" in said:
-        raise NotReportedError(str(said.get("errorType")) if isinstance(said, dict) else "no object")
+    said = as_object(json.loads(answer.body))
+    if said is None or "errorType" in said:
+        raise NotReportedError("no answer" if said is None else str(said["errorType"]))
     return said
 
 
