@@ -1,10 +1,10 @@
-"""`make generated`: write the documents that are generated from the code: OpenAPI, paths, problems, states, figures."""
+"""`make generated`: write the documents that are generated from the code: OpenAPI, paths, events, problems, states, figures."""
 
 import sys
 from pathlib import Path
 
 from dispatcher.commands.lifecycle import ENDED, TRANSITIONS, Status
-from local.tools import figures, openapi, problems
+from local.tools import event_schema, figures, openapi, problems
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -14,6 +14,7 @@ def files() -> dict[Path, str]:
     return {
         ROOT / "layers/dispatcher/dispatcher/api/openapi.json": openapi.render(),
         ROOT / "layers/dispatcher/dispatcher/api/paths.json": openapi.paths(),
+        ROOT / "docs/reference/events.schema.json": event_schema.render(),
         ROOT / "docs/reference/problems.md": problems.render(),
         ROOT / "docs/reference/states.md": states(),
         ROOT / "docs/reference/figures.md": figures.render(),

@@ -91,6 +91,7 @@ def named(resource: Any) -> str:
         ("Outputs.OwnerSecretArn", "owner's secret"),
         ("DatabaseSecretArn", "database secret"),
         ("secret:none", "nothing"),
+        ("event-bus/${EventBusName}", "EventBusName"),
     ):
         if sign in text:
             return word

@@ -232,6 +232,19 @@ def test_a_cursor_that_is_older_than_what_is_kept_is_refused(conn: Connection) -
     assert [event.command_id for event in read_all(conn)] == ["new"]
 
 
+def test_events_of_agents_are_kept_as_long_as_commands(conn: Connection) -> None:
+    """A cursor before a deleted one is refused, too."""
+    create_agent(conn)
+    began = feed.oldest(conn)
+    conn.execute("update agent_events set at = now() - interval '31 days'")
+    create_agent(conn, "a2")
+
+    assert (feed.prune(conn, 30, 100), feed.prune(conn, 30, 100)) == (1, 0)
+    assert [event.agent_id for event in read_all(conn)] == ["a2"]
+    with pytest.raises(EventsGone):
+        feed.read(conn, after=began, limit=9)
+
+
 @pytest.mark.parametrize("text", ["x", "", "1.2", "zz.1.2", "é", "1" * 400])
 def test_a_text_that_is_no_cursor_is_refused(text: str) -> None:
     """It is the caller's mistake."""

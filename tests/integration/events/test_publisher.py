@@ -163,9 +163,10 @@ def received(eventbridge: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_ENDPOINT_URL_EVENTBRIDGE", eventbridge)
     monkeypatch.setenv("EVENT_BUS_NAME", "fleet")
-    bus, sqs = boto3.client("events", endpoint_url=eventbridge), boto3.client("sqs", endpoint_url=eventbridge)
+    bus: Any = boto3.client("events", endpoint_url=eventbridge)
+    sqs: Any = boto3.client("sqs", endpoint_url=eventbridge)
     bus.create_event_bus(Name="fleet")
-    attributes: dict[Any, str] = {"FifoQueue": "true", "ContentBasedDeduplication": "true"}
+    attributes = {"FifoQueue": "true", "ContentBasedDeduplication": "true"}
     url = sqs.create_queue(QueueName="events.fifo", Attributes=attributes)["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     bus.put_rule(

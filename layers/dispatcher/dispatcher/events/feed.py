@@ -19,6 +19,7 @@ from dispatcher.access.scopes import OWNER_IN_SCOPE, Scope, as_parameter
 from dispatcher.agents.selectors import Selector
 from dispatcher.errors import EventsGone, InvalidRequest, UnknownFeedCursor
 from dispatcher.platform.database import Connection
+from dispatcher.platform.functions import call
 from dispatcher.platform.statements import statement
 
 
@@ -49,6 +50,7 @@ class EventType(StrEnum):
 SCANNED = 2000
 """The most events that one page looks at for those that a filter wants."""
 CAUSE_CHARACTERS = 500
+_HAS_MORE = call("select {f}.has_more(%s, %s)")
 _CURSOR = re.compile(rb"([0-9a-f]{1,32})\.([0-9]{1,18})\.([0-9]{1,18})")
 
 
@@ -204,21 +206,7 @@ def oldest(conn: Connection) -> Cursor:
 
 def has_more(conn: Connection, after: Cursor) -> bool:
     """Tell whether there are events after a place, whatever they are; cheap."""
-    row = conn.execute(
-        """
-        select exists (
-            select
-            from command_history
-            where (position, history_id) > (%(position)s, %(number)s)
-              and position < feed_horizon()
-        ) or exists (
-            select
-            from agent_events
-            where (position, number) > (%(position)s, %(number)s)
-              and position < feed_horizon())
-        """,
-        {"position": after.position, "number": after.number},
-    ).fetchone()
+    row = conn.execute(_HAS_MORE, (after.position, after.number)).fetchone()
     return row is not None and row[0]
 
 

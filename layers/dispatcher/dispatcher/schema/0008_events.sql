@@ -122,7 +122,7 @@ create trigger agents_record_update after update of connection_id, epoch, approv
 create table feed (
     one             boolean primary key default true check (one),
     life            text not null,
-    origin          text not null,   -- the server and the database in which this life began
+    origin          text not null,   -- the server, the database and the table in which this life began
     -- Events up to this one were deleted, at least some of them.
     pruned_position bigint not null default 0,
     pruned_number   bigint not null default 0
@@ -134,17 +134,18 @@ create table feed_lives (
     last_number   bigint not null
 );
 
+-- A restore makes this table anew, if not the server or the database.
 create function feed_origin() returns text language plpgsql stable as $$
 declare
-    database constant text := (select d.oid from pg_database d where d.datname = current_database());
+    place constant text := (select d.oid from pg_database d where d.datname = current_database()) || '/' || 'feed'::regclass::oid;
 begin
-    return (select s.system_identifier from pg_control_system() s) || '/' || database;
+    return (select s.system_identifier from pg_control_system() s) || '/' || place;
 exception when insufficient_privilege then
-    return database;
+    return place;
 end $$;
 
--- Begin a new life after a restore: a cursor that tells of events that were lost is refused, and positions grow on.  A restore of
--- the same server to a point in time cannot be seen from here: then it is called by hand.
+-- Begin a new life after a restore: a cursor that tells of events that were lost is refused, and positions grow on.  `migrate`
+-- calls it.  A server that was restored to a point in time is the same server: then somebody calls it by hand.
 create function feed_begin_life() returns text language plpgsql as $$
 declare
     last record;

@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from dispatcher.access import audit_log
-from dispatcher.access.audit_log import Actor
+from dispatcher.access.operators import SYSTEM
 from dispatcher.platform.database import Connection, fetch_all, fetch_one
 from dispatcher.webhooks.webhook_records import LIMIT, STANDS
 
@@ -16,7 +16,6 @@ GIVE_UP_SECONDS = 86_400
 """How long the next event is tried before the webhook is disabled."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 5.0, 3600.0
 SLOW_MILLISECONDS = 2000
-_SERVICE = Actor(name="system")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,4 +257,4 @@ def is_any_enabled(conn: Connection) -> bool:
 
 
 def _record(conn: Connection, webhook_id: UUID, cause: str) -> None:
-    audit_log.record(conn, _SERVICE, "disable webhook", detail={"webhookId": str(webhook_id), "cause": cause})
+    audit_log.record(conn, SYSTEM, "disable webhook", detail={"webhookId": str(webhook_id), "cause": cause})
