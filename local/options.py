@@ -54,7 +54,7 @@ def _host(text: str) -> str:
 
 def _switch(name: str, text: str | None) -> bool:
     if text not in {None, "", "0", "1"}:
-        raise OptionError(f"{name}={text} is neither 0 nor 1.\nNext: give 1 to switch it on, or unset it.")
+        raise OptionError(f"{name}={text} is no switch.\nNext: give 1 to switch it on, or unset it.")
     return text == "1"
 
 

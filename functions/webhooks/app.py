@@ -67,7 +67,8 @@ def change(webhook_id: str, request: Annotated[WebhookPatchRequest, Body()]) -> 
     by = api.operator_with(Role.ADMIN)
     with database.connect() as conn:
         webhook = webhook_records.change(conn, webhook_id, request.to_patch(), by)
-        wake_deliveries(conn)
+        if request.enabled:
+            wake_deliveries(conn)
     return WebhookDocument.model_validate(webhook)
 
 

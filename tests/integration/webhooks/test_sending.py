@@ -1,13 +1,16 @@
 """The sender, with real receivers: what is sent where, and for how long."""
 
+import contextlib
 import os
+import socket
 import time
 from collections.abc import Iterator
 
 import pytest
 import trustme
 
-from dispatcher.webhooks.receiver_connection import Internet
+from dispatcher.webhooks.addresses import target_of
+from dispatcher.webhooks.receiver_connection import Internet, ReceiverConnection
 from dispatcher.webhooks.sending import TOTAL_SECONDS, Message, Outcome, send
 from tests.integration.webhooks.receivers import (
     NAME,
@@ -64,6 +67,15 @@ def test_messages_go_one_after_another_over_one_connection(secure: Receiver, aut
     assert network.connected == [PUBLIC]
     assert secure.received[0].headers["host"] == NAME
     assert secure.received[0].headers["webhook-timestamp"] == "1"
+
+
+def test_a_body_does_not_wait_for_the_ack_of_its_headers(plain: Receiver) -> None:
+    """That would be 40 ms for each message."""
+    target = target_of(plain.url, private=True)
+    with contextlib.closing(ReceiverConnection(target, Internet(), private=True, context=None)) as connection:
+        connection.post(b"{}", {}, 5)
+
+        assert connection.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_after_a_message_that_is_not_accepted_the_others_wait(plain: Receiver) -> None:

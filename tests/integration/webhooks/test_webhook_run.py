@@ -497,6 +497,26 @@ def test_the_delivery_log_is_bounded(conn: Connection, start: Any, monkeypatch: 
     assert delivery_log.prune(conn, 3) == 3
 
 
+def test_a_webhook_that_does_not_keep_up_shows_since_when(conn: Connection, start: Any, monkeypatch: Any) -> None:
+    """Also while every batch is accepted: the alarm must ring for a receiver that is too slow."""
+    monkeypatch.setattr(webhook_run, "BATCH", 2)
+    webhook, _ = tell(conn, start())
+    for name in ("k1", "k2", "k3"):
+        put(conn, name)
+    lags: list[bool] = []
+
+    def looks(batch: Batch, *, seconds: float) -> list[Outcome]:
+        lags.append(read(conn, webhook).waiting_since is not None)
+        return sender(batch, seconds=seconds)
+
+    idle = iter([100.0] * 5)
+    until(lambda: conn.execute(_ALL_READABLE).fetchone() == (True,))
+    webhook_run.run(conn, KEY, deadline=lambda: next(idle, 0.0), sender=looks, poll_seconds=0.02)
+
+    assert lags == [False, True]
+    assert read(conn, webhook).waiting_since is None
+
+
 def test_a_run_without_webhooks_returns_at_once(conn: Connection) -> None:
     """It costs nothing where nobody uses it."""
     began = time.monotonic()

@@ -40,7 +40,6 @@ create table webhooks (
     check ((lease_token is null) = (lease_expires_at is null))
 );
 create index webhooks_due on webhooks (due_at) where disabled_at is null;
-create index webhooks_operator on webhooks (username);
 
 create table webhook_deliveries (
     delivery_id  bigint generated always as identity primary key,

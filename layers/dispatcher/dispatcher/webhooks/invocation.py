@@ -12,7 +12,7 @@ from dispatcher.webhooks.sending import Message, Outcome
 
 BATCH_WAIT_SECONDS = 35.0
 """How long the outcomes of a batch are waited for; the function ends before."""
-TEST_WAIT_SECONDS = 12.0
+TEST_WAIT_SECONDS = 15.0
 """The same for one message, which takes ten seconds at most: somebody waits for the answer."""
 
 
@@ -45,7 +45,7 @@ class Sender(Protocol):
 
 
 def wake_deliveries(conn: Connection) -> None:
-    """Invoke `deliver_webhooks` if it has just got its first webhook: it may have ended, and would begin within a minute.
+    """Invoke `deliver_webhooks` if only one webhook is enabled, which just was: it would begin within a minute only.
 
     A failure is left to its schedule.
     """

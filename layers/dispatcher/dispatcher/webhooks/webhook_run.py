@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from datetime import datetime
 from http import HTTPStatus
 
 from dispatcher.agents import selectors
@@ -190,7 +191,7 @@ class _Run:
             pause=_pause(failed, 1 if delivered else claim.failures + 1),
             slow=failed is not None or any(each.milliseconds > SLOW_MILLISECONDS for each in outcomes),
         )
-        waiting_since = None if all_delivered else events[delivered].at
+        waiting_since = self._waiting_since(batch) if all_delivered else events[delivered].at
         with self._conn.transaction():
             if webhook_queue.settle(self._conn, claim, result, waiting_since):
                 delivery_log.record(self._conn, claim.webhook_id, tries)
@@ -201,6 +202,11 @@ class _Run:
                 "Webhook not delivered",
                 extra={"webhook_id": str(claim.webhook_id), "reason": failed.error, "failures": claim.failures + 1},
             )
+
+    def _waiting_since(self, batch: UnderWay) -> datetime | None:
+        """Return since when the event after a batch has waited, or a little more; None if there is none."""
+        more = batch.page.more and feed.has_more(self._conn, batch.page.after)
+        return batch.page.events[-1].at if more else None
 
     def _complain(self, batch: UnderWay, error: Exception) -> None:
         logger.error(
