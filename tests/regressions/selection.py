@@ -5,6 +5,7 @@ from tests.regressions import (
     delivery_mutations,
     engine_mutations,
     feed_mutations,
+    fleet_mutations,
     report_mutations,
     rule_mutations,
     session_mutations,
@@ -21,5 +22,6 @@ MUTATIONS = (
     *feed_mutations.MUTATIONS,
     *access_mutations.MUTATIONS,
     *session_mutations.MUTATIONS,
+    *fleet_mutations.MUTATIONS,
     *webhook_mutations.MUTATIONS,
 )

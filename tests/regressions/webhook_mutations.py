@@ -9,7 +9,7 @@ MUTATIONS = (
     Mutation(
         name="webhooks-lead-where-the-name-leads",
         puts_back="A name that resolves to a private address is connected to.",
-        stands_for=("S11",),
+        stands_for=("S12",),
         find="self._require_allowed(addresses)",
         replace="pass",
         caught_by="test_a_name_that_leads_to_an_address_that_is_not_public_is_refused",
@@ -17,7 +17,7 @@ MUTATIONS = (
     Mutation(
         name="one-public-address-is-enough",
         puts_back="A name with a public and a private address is connected to.",
-        stands_for=("S11",),
+        stands_for=("S12",),
         find="if not self._private and not all(map(is_public, addresses)):",
         replace="if not self._private and not any(map(is_public, addresses)):",
         caught_by="test_a_name_that_leads_to_an_address_that_is_not_public_is_refused",
@@ -25,7 +25,7 @@ MUTATIONS = (
     Mutation(
         name="the-peer-is-not-checked",
         puts_back="The address is checked at the look-up and not at the socket.",
-        stands_for=("S11",),
+        stands_for=("S12",),
         find="self._require_allowed([str(opened.getpeername()[0])])",
         replace="pass",
         caught_by="test_the_socket_itself_must_lead_to_a_public_address",
@@ -33,7 +33,7 @@ MUTATIONS = (
     Mutation(
         name="the-name-is-connected-to",
         puts_back="The name is checked, and then resolved once more to connect (DNS rebinding).",
-        stands_for=("S11",),
+        stands_for=("S12",),
         find="return self._network.connect(addresses[-1], self._target.port, seconds)",
         replace="return self._network.connect(self._target.host, self._target.port, seconds)",
         caught_by=AT_EACH_CONNECT,
@@ -41,7 +41,7 @@ MUTATIONS = (
     Mutation(
         name="the-first-look-up-counts",
         puts_back="A later connection of the same batch is not checked.",
-        stands_for=("S11",),
+        stands_for=("S12",),
         find="addresses = self._network.resolve(self._target.host, self._target.port)\nself._require_allowed(addresses)",
         replace="addresses = self._network.resolve(self._target.host, self._target.port)\n"
         "if not hasattr(self, '_checked'):\n    self._require_allowed(addresses)\nself._checked = True",
@@ -50,7 +50,7 @@ MUTATIONS = (
     Mutation(
         name="mapped-addresses-are-public",
         puts_back="An IPv6 address that holds a private IPv4 address is public.",
-        stands_for=("S11",),
+        stands_for=("S12",),
         find="return address.is_global and address in _GLOBAL_UNICAST and not any(address in tunnel for tunnel in _TUNNELS)",
         replace="return address.is_global",
         caught_by="test_no_other_address_is_public",
@@ -58,7 +58,7 @@ MUTATIONS = (
     Mutation(
         name="redirects-are-success",
         puts_back="A redirect counts as delivered.",
-        stands_for=("R39",),
+        stands_for=("R40",),
         find="if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:",
         replace="if HTTPStatus.OK <= status < HTTPStatus.BAD_REQUEST:",
         caught_by="test_a_redirect_is_not_followed",
@@ -66,7 +66,7 @@ MUTATIONS = (
     Mutation(
         name="http-is-allowed",
         puts_back="A webhook may use http everywhere.",
-        stands_for=("S11",),
+        stands_for=("S12",),
         find='if parts.scheme != "https" and not (private and parts.scheme == "http"):',
         replace='if parts.scheme not in {"https", "http"}:',
         caught_by="test_http_and_private_addresses_are_refused_without_the_setting",
@@ -74,7 +74,7 @@ MUTATIONS = (
     Mutation(
         name="a-receiver-takes-its-time",
         puts_back="A receiver that answers byte by byte holds its sender.",
-        stands_for=("R39",),
+        stands_for=("R40",),
         find="timer = threading.Timer(self._seconds_left(), self._cut)",
         replace="timer = threading.Timer(3600, self._cut)",
         caught_by="test_a_receiver_that_answers_byte_by_byte_is_cut_off",
@@ -82,7 +82,7 @@ MUTATIONS = (
     Mutation(
         name="messages-overtake-a-failed-one",
         puts_back="After a message that was not accepted the next ones are sent.",
-        stands_for=("R39",),
+        stands_for=("R40",),
         find="yield outcome\nif outcome.error is not None:\n    return",
         replace="yield outcome",
         caught_by="test_after_a_message_that_is_not_accepted_the_others_wait",
@@ -90,7 +90,7 @@ MUTATIONS = (
     Mutation(
         name="a-failed-message-is-skipped",
         puts_back="The cursor passes an event that was not delivered.",
-        stands_for=("R39",),
+        stands_for=("R40",),
         find="str((claim.cursor, *batch.page.places)[delivered])",
         replace="str((claim.cursor, *batch.page.places)[len(outcomes)])",
         caught_by="test_a_failed_message_is_sent_again_first_with_the_same_id_and_a_new_time",
@@ -98,7 +98,7 @@ MUTATIONS = (
     Mutation(
         name="a-lost-lease-settles",
         puts_back="A sender that comes back late moves the cursor of another one.",
-        stands_for=("R39",),
+        stands_for=("R40",),
         find="and t.lease_token = %(lease_token)s\n  and t.disabled_at is null\nreturning",
         replace="and t.disabled_at is null\nreturning",
         caught_by="test_a_result_under_a_lost_lease_changes_nothing",
@@ -106,7 +106,7 @@ MUTATIONS = (
     Mutation(
         name="a-change-frees-the-lease",
         puts_back="After a change a second sender begins while the first one still sends.",
-        stands_for=("R39",),
+        stands_for=("R40",),
         find="lease_token = case when t.lease_token is not null then gen_random_uuid() end",
         replace="lease_token = null, lease_expires_at = null",
         caught_by="test_a_change_during_a_delivery_takes_the_lease_and_no_second_sender_begins",
@@ -114,7 +114,7 @@ MUTATIONS = (
     Mutation(
         name="lost-events-are-skipped",
         puts_back="A webhook whose next events were deleted goes on in silence.",
-        stands_for=("R39",),
+        stands_for=("R40",),
         find="webhook_queue.disable_lost(self._conn, claim)",
         replace="webhook_queue.settle(self._conn, claim, Result(cursor=str(feed.oldest(self._conn))), None)",
         caught_by="test_events_that_are_gone_are_not_skipped_in_silence",
@@ -122,7 +122,7 @@ MUTATIONS = (
     Mutation(
         name="slow-webhooks-take-every-place",
         puts_back="Enough slow receivers delay every other webhook.",
-        stands_for=("R39",),
+        stands_for=("R40",),
         find="if candidate.slow and sum(each.slow for each in self._under_way.values()) >= SLOW_PLACES:",
         replace="if False:",
         caught_by="test_slow_webhooks_share_half_of_the_places",
@@ -130,7 +130,7 @@ MUTATIONS = (
     Mutation(
         name="a-webhook-keeps-the-limit-of-before",
         puts_back="A webhook tells what its operator saw when it was made.",
-        stands_for=("S11",),
+        stands_for=("S12",),
         find="nullif({LIMIT}, '{{}}') as labels,",
         replace="t.labels as labels,",
         caught_by="test_a_webhook_tells_only_of_agents_that_its_operator_sees_now",
@@ -138,7 +138,7 @@ MUTATIONS = (
     Mutation(
         name="a-change-widens-a-webhook",
         puts_back="A change by an operator who sees more tells a limited operator's receiver everything.",
-        stands_for=("S11",),
+        stands_for=("S12",),
         find="LIMIT = \"(coalesce(o.labels, '{}') || coalesce(t.labels, '{}'))\"",
         replace="LIMIT = \"coalesce(o.labels, '{}')\"",
         caught_by="test_a_webhook_of_a_limited_operator_is_never_widened_by_another_one",
@@ -146,7 +146,7 @@ MUTATIONS = (
     Mutation(
         name="a-webhook-outlives-its-operator",
         puts_back="A webhook of an operator who was disabled goes on.",
-        stands_for=("S11",),
+        stands_for=("S12",),
         find='STANDS = f"""(o.disabled_at is null and',
         replace='STANDS = f"""(true and',
         caught_by=ENDS_WITH_RIGHTS,
@@ -154,7 +154,7 @@ MUTATIONS = (
     Mutation(
         name="a-webhook-outlives-its-token",
         puts_back="A webhook that a revoked API token made goes on.",
-        stands_for=("S11",),
+        stands_for=("S12",),
         find="and coalesce(t.expires_at > now(), true)\n    and {MAKERS_STAND})",
         replace="and coalesce(t.expires_at > now(), true))",
         caught_by=ENDS_WITH_RIGHTS,
@@ -162,7 +162,7 @@ MUTATIONS = (
     Mutation(
         name="webhooks-of-others-are-found",
         puts_back="A limited admin changes the URL of a webhook that tells of other agents.",
-        stands_for=("S11",),
+        stands_for=("S12",),
         find='_IN_SCOPE = f"(%(scope)s::jsonb is null or {LIMIT} @> %(scope)s::jsonb)"',
         replace='_IN_SCOPE = "(%(scope)s::jsonb is null or true)"',
         caught_by="test_a_limited_admin_manages_only_webhooks_that_tell_of_their_agents",
@@ -170,7 +170,7 @@ MUTATIONS = (
     Mutation(
         name="the-old-secret-signs-for-ever",
         puts_back="After the overlap the old secret still signs.",
-        stands_for=("S11",),
+        stands_for=("S12",),
         find="case when t.old_secret_until > now() then t.old_secret_id end",
         replace="t.old_secret_id",
         caught_by="test_both_secrets_sign_while_they_overlap",

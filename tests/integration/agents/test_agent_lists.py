@@ -70,7 +70,7 @@ def fleet(conn: Connection) -> Connection:
 @pytest.mark.parametrize(("wanted", "condition"), FILTERS)
 @pytest.mark.parametrize(("limit", "rows"), [(7, agent_lists.ROWS), (50, 9), (3, 5)])
 @pytest.mark.parametrize("scope", [None, {"half": "high"}], ids=["all", "high"])
-def test_the_pages_of_a_list_are_what_its_filter_means(
+def test_the_pages_of_a_list_of_agents_are_what_its_filter_means(
     fleet: Connection, *, wanted: AgentFilter, condition: str, limit: int, rows: int, scope: dict[str, str] | None
 ) -> None:
     """However few agents a page may look at; each comes once, in the order of ids."""
@@ -92,6 +92,50 @@ def test_the_pages_of_a_list_are_what_its_filter_means(
             break
 
     assert ids == [agent_id for (agent_id,) in expected]
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        AgentFilter(presence="online"),
+        AgentFilter(approval="pending"),
+        AgentFilter(backlog=True, presence="online"),
+        AgentFilter(backlog=False),
+        AgentFilter(selector=parse("!of-tests")),
+        AgentFilter(selector=parse("of-tests"), platform="windows"),
+    ],
+    ids=["presence", "approval", "backlog and presence", "no backlog", "no label", "label and platform"],
+)
+def test_a_filter_of_agents_that_no_index_fits_reads_a_bounded_number_of_rows(
+    conn: Connection, wanted: AgentFilter
+) -> None:
+    """It ends early and says so, instead of being slow."""
+    conn.execute(
+        """insert into agents (agent_id, platform, labels)
+           select 'a' || n, 'linux', '{"of-tests": ""}' from generate_series(1, 10000) n"""
+    )
+    conn.execute("insert into agent_commands (agent_id, action) select agent_id, 'noop' from agents")
+    conn.execute("analyze agents, agent_commands")
+
+    with conn.transaction():
+        before = rows_read(conn)
+        page = agent_lists.list_page(conn, scope=None, wanted=wanted, limit=20, rows=200)
+        read = rows_read(conn) - before
+
+    assert page.agents == []
+    assert page.next is not None
+    assert read < 5000
+
+
+def rows_read(conn: Connection) -> int:
+    """Return how many rows this session has read."""
+    row = conn.execute(
+        """select sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint
+           from pg_stat_xact_user_tables where relname in ('agents', 'agent_commands')"""
+    ).fetchone()
+    assert row is not None
+    total: int = row[0]
+    return total
 
 
 def test_an_agent_shows_how_much_waits_for_it_and_since_when(conn: Connection) -> None:

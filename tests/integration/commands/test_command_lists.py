@@ -76,7 +76,7 @@ FILTERS: list[tuple[Filter, str]] = [
 @pytest.mark.parametrize(("wanted", "condition"), FILTERS)
 @pytest.mark.parametrize(("limit", "rows"), [(7, 5000), (50, 30), (3, 10)])
 @pytest.mark.parametrize("scope", [None, {"half": "high"}], ids=["all", "high"])
-def test_the_pages_of_a_list_are_what_its_filter_means(
+def test_the_pages_of_a_list_of_commands_are_what_its_filter_means(
     fleet: Connection, *, wanted: Filter, condition: str, limit: int, rows: int, scope: dict[str, str] | None
 ) -> None:
     """However few entries of an index a page may read; each command comes once, newest first."""

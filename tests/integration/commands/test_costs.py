@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from psycopg import sql
 
@@ -186,6 +187,22 @@ def test_a_submission_to_a_connected_agent(
     assert list(statuses(conn).values()) == ["sent"]
 
 
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_submission_needs_no_trigger_to_fill_its_columns(conn: Connection, size: int) -> None:
+    """The trigger that completes an insert by hand costs a fifth of a list's time."""
+    create_agent(conn)
+    conn.execute(
+        "create or replace function agent_commands_admit() returns trigger language plpgsql as"
+        " $$ begin raise exception 'called for moves %', new.moves; end $$"
+    )
+
+    entries = submission.submit_list(conn, [NewCommand(agent_id="a1", action="noop")] * size, None, OPERATOR)
+
+    with pytest.raises(psycopg.errors.RaiseException, match="called for moves <NULL>"):
+        put(conn, "k1")
+    assert len(entries) == size
+
+
 @pytest.mark.parametrize("size", [1, 1000])
 def test_a_list_of_any_size_is_one_statement(conn: Connection, environment: Environment, size: int) -> None:
     """And one more that finds which agents are connected."""
@@ -239,7 +256,7 @@ def test_a_flush_costs_two_round_trips_and_a_post_for_each_window(conn: Connecti
 def test_a_sweep_without_work_costs_the_same_for_any_number_of_agents(
     conn: Connection, environment: Environment, agents: int
 ) -> None:
-    """Idle agents cost nothing but their heartbeats."""
+    """Idle agents cost nothing but their heartbeats; half of this is the overview, which counts what is new in the history."""
     for number in range(agents):
         connect_new_agent(conn, f"a{number}", f"c{number}")
 
@@ -250,8 +267,8 @@ def test_a_sweep_without_work_costs_the_same_for_any_number_of_agents(
     cost = environment.cost_of(sweep_once)
 
     assert cost.posts == 0
-    assert cost.round_trips <= 11
-    assert cost.commits <= 11
+    assert cost.round_trips <= 26
+    assert cost.commits <= 17
 
 
 def index_entries(conn: Connection) -> int:

@@ -23,6 +23,8 @@ from dispatcher.platform.event_bus import BATCH, Entry, EventBridge
 from tests.fakes import plenty
 from tests.rows import create_agent, put
 
+_aws: Any = boto3  # its clients' types are not installed
+
 
 class FakeBus:
     """A bus whose answers a test chooses."""
@@ -163,8 +165,7 @@ def received(eventbridge: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_ENDPOINT_URL_EVENTBRIDGE", eventbridge)
     monkeypatch.setenv("EVENT_BUS_NAME", "fleet")
-    bus: Any = boto3.client("events", endpoint_url=eventbridge)
-    sqs: Any = boto3.client("sqs", endpoint_url=eventbridge)
+    bus, sqs = _aws.client("events", endpoint_url=eventbridge), _aws.client("sqs", endpoint_url=eventbridge)
     bus.create_event_bus(Name="fleet")
     attributes = {"FifoQueue": "true", "ContentBasedDeduplication": "true"}
     url = sqs.create_queue(QueueName="events.fifo", Attributes=attributes)["QueueUrl"]

@@ -113,7 +113,7 @@ def test_only_a_patch_may_be_a_merge_patch(run: Run) -> None:
 
 @pytest.mark.usefixtures("fleet")
 def test_a_limited_admin_keeps_an_agent_on_their_side(run: Run, conn: Connection) -> None:
-    """They can neither give it away, nor give it to others too, nor touch what they do not see."""
+    """They can neither give it away, nor give it to others too, nor take it from others, nor touch what they do not see."""
     conn.execute(
         """insert into operators (username, password_hash, role, labels) values
            ('team-b', 'x', 'reader', '{"team": "b"}'), ('part', 'x', 'reader', '{"region": "eu", "part": "1"}')"""
@@ -126,6 +126,9 @@ def test_a_limited_admin_keeps_an_agent_on_their_side(run: Run, conn: Connection
     assert patch("eu-1", {"region": None}) == 403
     assert patch("eu-1", None) == 403
     assert patch("eu-1", {"team": "b"}) == 403
+    conn.execute("update agents set labels = labels || '{\"team\": \"b\"}' where agent_id = 'eu-2'")
+    assert patch("eu-2", {"team": None}) == 403
+    assert patch("eu-2", {"zone": "1"}) == 200
     assert patch("us-1", {"x": "y"}) == 404
     assert patch("eu-1", {"part": "1"}) == 200
     assert ask(run, "agents", "PATCH", f"{AGENTS}/eu-1", {"labels": {}}, role=Role.SENDER)[0] == 403

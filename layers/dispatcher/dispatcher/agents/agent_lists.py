@@ -14,7 +14,7 @@ from dispatcher.platform.database import Connection, fetch_all
 
 ROWS = 10_000
 """The most agents that one page looks at."""
-QUEUES = 2000
+QUEUES = 1000
 """The most queues that one page looks at."""
 IDS = 200_000
 """The most ids that one page compares with a text."""
@@ -96,34 +96,47 @@ _BY_ID = """
     where a.agent_id > %(after)s
     order by a.agent_id
     limit %(rows)s"""
-_BY_TEXT = """
+# Ids are ASCII, and lower() of another collation takes several times as long.
+_LOWER_ID = 'lower({}.agent_id collate "C")'
+_BY_TEXT = f"""
     select i.agent_id
     from (select a.agent_id from agents a where a.agent_id > %(after)s order by a.agent_id limit %(ids)s) as i
-    where strpos(lower(i.agent_id), %(search)s) > 0
+    where strpos({_LOWER_ID.format("i")}, %(search)s) > 0
     order by i.agent_id"""
-# From one agent with a queue to the next one, without reading the queues.
-_BY_BACKLOG = """
-    with recursive queues (agent_id) as (
+# From one agent with a queue to the next one, without reading the queues; read once, also for where it was left.
+_QUEUES = """
+    recursive next_queues (agent_id) as (
         (select q.agent_id from agent_commands q
          where q.status = 'pending' and q.agent_id > %(after)s order by q.agent_id limit 1)
         union all
         select (
             select q.agent_id from agent_commands q
-            where q.status = 'pending' and q.agent_id > queues.agent_id order by q.agent_id limit 1)
-        from queues
-        where queues.agent_id is not null
-    )
-    select agent_id from queues where agent_id is not null limit %(queues)s"""
+            where q.status = 'pending' and q.agent_id > n.agent_id order by q.agent_id limit 1)
+        from next_queues n
+        where n.agent_id is not null
+    ), queues as materialized (
+        select agent_id from next_queues where agent_id is not null limit %(queues)s
+    ),"""
+_BY_BACKLOG = "select agent_id from queues"
 
 
 # Where each of them was left, if it was before its end.
 _LEFT = {
-    _BY_ID: f"select max(c.agent_id) from ({_BY_ID}) as c having count(*) = %(rows)s",
+    _BY_ID: """
+        select a.agent_id
+        from agents a
+        where a.agent_id > %(after)s
+        order by a.agent_id
+        offset %(rows)s - 1
+        limit 1""",
     _BY_TEXT: """
-        select max(c.agent_id)
-        from (select a.agent_id from agents a where a.agent_id > %(after)s order by a.agent_id limit %(ids)s) as c
-        having count(*) = %(ids)s""",
-    _BY_BACKLOG: f"select max(c.agent_id) from ({_BY_BACKLOG}) as c having count(*) = %(queues)s",
+        select a.agent_id
+        from agents a
+        where a.agent_id > %(after)s
+        order by a.agent_id
+        offset %(ids)s - 1
+        limit 1""",
+    _BY_BACKLOG: "select max(agent_id) from queues having count(*) = %(queues)s",
     _BY_LABELS: "select null where false",
 }
 
@@ -150,8 +163,8 @@ def _labels(scope: Scope, wanted: AgentFilter) -> list[str]:
     return conditions
 
 
-def _conditions(scope: Scope, wanted: AgentFilter) -> str:
-    """Return the conditions on an agent `a`."""
+def _conditions(scope: Scope, wanted: AgentFilter, source: str) -> str:
+    """Return the conditions on an agent `a` of a source."""
     conditions = ["a.deleted_at is null", *_labels(scope, wanted)]
     if wanted.presence is not None:
         conditions.append(presence_sql(wanted.presence))
@@ -160,8 +173,8 @@ def _conditions(scope: Scope, wanted: AgentFilter) -> str:
     if wanted.platform is not None:
         conditions.append("a.platform = %(platform)s")
     if wanted.search:
-        conditions.append("strpos(lower(a.agent_id), %(search)s) > 0")
-    if wanted.backlog is not None:
+        conditions.append(f"strpos({_LOWER_ID.format('a')}, %(search)s) > 0")
+    if wanted.backlog is not None and source != _BY_BACKLOG:
         waits = "(select true from agent_commands q where q.agent_id = a.agent_id and q.status = 'pending' limit 1)"
         conditions.append(f"{waits} is {'not ' if wanted.backlog else ''}null")
     return " and ".join(conditions)
@@ -172,13 +185,25 @@ def _find(
 ) -> tuple[list[str], str | None]:
     """Read the candidates of an index until the page is full; return ids, and the id after which the next ones come."""
     source = _source(conn, scope, wanted, parameters)
+    limit, queues = parameters["limit"], parameters["queues"]
+    if source == _BY_BACKLOG and 2 * limit < queues:
+        # The next few queues usually fill a page.
+        ids, following = _read(conn, source, scope, wanted, parameters | {"queues": 2 * limit})
+        if following is None or len(ids) == limit:
+            return ids, following
+    return _read(conn, source, scope, wanted, parameters)
+
+
+def _read(
+    conn: Connection, source: str, scope: Scope, wanted: AgentFilter, parameters: dict[str, Any]
+) -> tuple[list[str], str | None]:
     rows = conn.execute(
         f"""
-        with found as materialized (
+        with {_QUEUES if source == _BY_BACKLOG else ""} found as materialized (
             select a.agent_id
             from ({source}) as c
             cross join lateral (select a.* from agents a where a.agent_id = c.agent_id offset 0) as a
-            where {_conditions(scope, wanted)}
+            where {_conditions(scope, wanted, source)}
             order by c.agent_id
             limit %(limit)s + 1
         )

@@ -61,22 +61,23 @@ def change(conn: Connection, agent_id: str, patch: AgentPatch, by: Operator) -> 
 
 
 def _require_own_side(conn: Connection, before: Mapping[str, Any], after: Mapping[str, str], by: Operator) -> None:
-    """Raise NotAllowed if the agent would come into the reach of operators who are not limited to a part of this one's."""
+    """Raise NotAllowed if the agent would enter or leave the limit of an operator that is not within this one's limit."""
     if by.scope is None:
         return
-    row = conn.execute(
+    foreign = conn.execute(
         """
-        select o.labels
+        select
         from operators o
-        where %(after)s::jsonb @> o.labels
-          and not %(before)s::jsonb @> o.labels
+        where (%(after)s::jsonb @> o.labels) <> (%(before)s::jsonb @> o.labels)
           and not o.labels @> %(scope)s::jsonb
         limit 1
         """,
         {"after": Jsonb(dict(after)), "before": Jsonb(dict(before)), "scope": as_parameter(by.scope)},
     ).fetchone()
-    if row:
-        raise NotAllowed("These labels would give the agent to operators who are limited to other labels than yours.")
+    if foreign is not None:
+        raise NotAllowed(
+            "This would give the agent to, or take it from, operators with another label limit than yours."
+        )
 
 
 def take_facts(conn: Connection, agent_id: str, connection_id: str, facts: Mapping[str, Any]) -> None:

@@ -97,6 +97,11 @@ def refresh_asked(conn: Connection) -> None:
     """Refresh the figures without a limit, and those that somebody asked for within a day."""
     rows = conn.execute(
         """
+        with old_deletions as (
+            delete from command_deletions where at < now() - interval '3 days'
+        ), unasked as (
+            delete from overviews where labels is not null and asked_at < now() - interval '7 days'
+        )
         select labels
         from overviews
         where labels is null
@@ -108,8 +113,6 @@ def refresh_asked(conn: Connection) -> None:
     ).fetchall()
     for (labels,) in rows:
         _refresh(conn, labels, inline=False)
-    conn.execute("delete from command_deletions where at < now() - interval '3 days'")
-    conn.execute("delete from overviews where labels is not null and asked_at < now() - interval '7 days'")
 
 
 def _series(conn: Connection, overview_id: int) -> list[Minute]:
@@ -167,6 +170,11 @@ def _refresh(conn: Connection, scope: Scope, *, inline: bool) -> None:
         }
         conn.execute(
             """
+            with past as (
+                delete from overview_minutes
+                where overview_id = %(overview_id)s
+                  and minute < now() - interval '25 hours'
+            )
             update overviews
             set figures = %(figures)s,
                 refreshed_at = clock_timestamp(),
@@ -175,18 +183,13 @@ def _refresh(conn: Connection, scope: Scope, *, inline: bool) -> None:
             """,
             parameters | {"figures": Jsonb(figures)},
         )
-        conn.execute(
-            "delete from overview_minutes where overview_id = %(overview_id)s and minute < now() - interval '25 hours'",
-            parameters,
-        )
 
 
 def _roll_up(conn: Connection, parameters: dict[str, Any]) -> dict[str, int]:
     """Add the transitions of the last minutes; return the commands by status."""
     shown: dict[str, int] = {}
     for _ in range(WINDOWS):
-        conn.execute(_MINUTES, parameters)
-        row = conn.execute("select counted from overviews where overview_id = %(overview_id)s", parameters).fetchone()
+        row = conn.execute(_MINUTES, parameters).fetchone()
         if row is None or row[0] is None:
             conn.execute(_BEGIN, parameters)
             # One statement sees the commands and the history as of the same moment.
@@ -292,24 +295,26 @@ _MINUTES = f"""
         where h.at >= (select date_trunc('minute', since) from o)
           and h.at < (select till from o)
           and {_VISIBLE}
+    ), added as (
+        insert into overview_minutes (overview_id, minute, accepted, sent, completed, failed, dead)
+        select
+            %(overview_id)s,
+            minute,
+            count(*) filter (where from_status is null),
+            count(*) filter (where to_status = 'sent'),
+            count(*) filter (where to_status = 'completed'),
+            count(*) filter (where to_status = 'failed'),
+            count(*) filter (where to_status = 'dead')
+        from transitions
+        group by minute
+        on conflict (overview_id, minute) do update
+        set accepted = excluded.accepted,
+            sent = excluded.sent,
+            completed = excluded.completed,
+            failed = excluded.failed,
+            dead = excluded.dead
     )
-    insert into overview_minutes (overview_id, minute, accepted, sent, completed, failed, dead)
-    select
-        %(overview_id)s,
-        minute,
-        count(*) filter (where from_status is null),
-        count(*) filter (where to_status = 'sent'),
-        count(*) filter (where to_status = 'completed'),
-        count(*) filter (where to_status = 'failed'),
-        count(*) filter (where to_status = 'dead')
-    from transitions
-    group by minute
-    on conflict (overview_id, minute) do update
-    set accepted = excluded.accepted,
-        sent = excluded.sent,
-        completed = excluded.completed,
-        failed = excluded.failed,
-        dead = excluded.dead
+    select counted from overviews where overview_id = %(overview_id)s
     """
 
 

@@ -220,12 +220,14 @@ def prune(conn: Connection, retention_days: int, limit: int) -> int:
         delete from agent_events
         where (position, number) in (
             select position, number
-            from agent_events
-            where at < now() - %s * interval '1 day'
-            order by at
-            limit %s)
+            from (
+                select position, number, at
+                from agent_events
+                order by position, number
+                limit %(limit)s) as oldest
+            where at < now() - %(days)s * interval '1 day')
         """,
-        (retention_days, limit),
+        {"days": retention_days, "limit": limit},
     ).rowcount
 
 

@@ -75,7 +75,6 @@ create table agent_events (
     primary key (position, number)
 );
 create index agent_events_agent on agent_events (agent_id, number);
-create index agent_events_at on agent_events (at);
 create index agent_events_offline on agent_events (at) where type = 'offline';
 
 create function agent_event(agent_id text, incarnation bigint, type text, cause text) returns void language sql
