@@ -115,7 +115,7 @@ MUTATIONS = (
         name="lost-events-are-skipped",
         puts_back="A webhook whose next events were deleted goes on in silence.",
         stands_for=("R40",),
-        find="webhook_queue.disable_lost(self._conn, claim)",
+        find='webhook_queue.disable(self._conn, claim, "lost" if lost else "invalid")',
         replace="webhook_queue.settle(self._conn, claim, Result(cursor=str(feed.oldest(self._conn))), None)",
         caught_by="test_events_that_are_gone_are_not_skipped_in_silence",
     ),

@@ -3,12 +3,15 @@
 import contextlib
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import trustme
 
+from dispatcher.webhooks import receiver_connection
 from dispatcher.webhooks.addresses import target_of
 from dispatcher.webhooks.receiver_connection import Internet, ReceiverConnection
 from dispatcher.webhooks.sending import TOTAL_SECONDS, Message, Outcome, send
@@ -112,6 +115,33 @@ def test_a_name_that_leads_to_an_address_that_is_not_public_is_refused(plain: Re
 
         assert outcome.error == NOT_PUBLIC
         assert network.connected == []
+
+
+@pytest.mark.parametrize("host", ["127.1", "2130706433", "0x7f000001", "[::ffff:7f00:1]", "0"])
+def test_this_machine_in_another_spelling_is_refused(plain: Receiver, host: str) -> None:
+    """The resolver of the system knows them all."""
+    [outcome] = send(f"https://{host}:{plain.port}/", MESSAGES, Internet(), private=False)
+
+    assert outcome.error in {NOT_PUBLIC, "its URL is not allowed: the address is not public"}
+    assert plain.connections == 0
+
+
+def test_a_resolver_that_does_not_answer_is_left_alone(plain: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Getaddrinfo has no timeout of its own."""
+    never = threading.Event()
+
+    def resolve(*_: Any, **__: Any) -> list[Any]:
+        never.wait(10)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(receiver_connection, "CONNECT_SECONDS", 0.05)
+
+    [outcome] = send("https://receiver.example/", MESSAGES, Internet(), private=False)
+    never.set()
+
+    assert outcome.error == "it did not answer in time"
+    assert plain.connections == 0
 
 
 def test_a_name_that_leads_elsewhere_later_is_checked_at_each_connect(secure: Receiver, authority: trustme.CA) -> None:

@@ -462,6 +462,21 @@ def test_events_that_are_gone_are_not_skipped_in_silence(conn: Connection, start
     assert [name for name, _ in told(to)] == ["k2"]
 
 
+@pytest.mark.parametrize("change", ["selector = 'env in (a'", "cursor = 'nowhere'"])
+def test_a_row_that_cannot_be_read_stops_no_other(conn: Connection, start: Any, change: str) -> None:
+    """Somebody changed it by hand."""
+    bad, _ = tell(conn, start())
+    to = start()
+    tell(conn, to)
+    conn.execute(f"update webhooks set {change} where webhook_id = %s".encode(), (bad.webhook_id,))
+    put(conn, "k1")
+
+    deliver(conn)
+
+    assert told(to) == [("k1", "command.accepted")]
+    assert read(conn, bad).disabled_cause == "invalid"
+
+
 def test_a_change_during_a_delivery_takes_the_lease_and_no_second_sender_begins(conn: Connection, start: Any) -> None:
     """What comes back is not recorded, and the lease lasts until it would have ended."""
     to = start()

@@ -28,7 +28,7 @@ create table webhooks (
     failing_since    moment,
     slow             boolean not null default false,   -- the last try failed, or took long
     disabled_at      moment,
-    disabled_cause   text check (disabled_cause in ('operator', 'gone', 'failing', 'rights', 'lost')),
+    disabled_cause   text check (disabled_cause in ('operator', 'gone', 'failing', 'rights', 'lost', 'invalid')),
 
     -- The lease: only its holder sends.
     lease_token      uuid,

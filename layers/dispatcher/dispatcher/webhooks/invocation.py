@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from dispatcher.platform import lambda_api, settings
 from dispatcher.platform.database import Connection
+from dispatcher.platform.lambda_api import NotReportedError
 from dispatcher.platform.observability import logger
 from dispatcher.webhooks.sending import Message, Outcome
 
@@ -57,6 +58,12 @@ def wake_deliveries(conn: Connection) -> None:
 
 
 def invoke_webhook(batch: Batch, *, seconds: float) -> list[Outcome]:
-    """Invoke the function `webhook`, and wait for the outcomes of the messages that it tried."""
+    """Invoke the function `webhook`, and wait for the outcomes of the messages that it tried.
+
+    Raises NotInvokedError and NotReportedError.
+    """
     answer = lambda_api.invoke_and_wait(settings.webhook_function(), json.dumps(batch.as_event()).encode(), seconds)
-    return [Outcome(**outcome) for outcome in answer["outcomes"]]
+    try:
+        return [Outcome(**outcome) for outcome in answer["outcomes"]]
+    except (KeyError, TypeError):  # it is of another version, during a deployment
+        raise NotReportedError("it answered in another form") from None

@@ -189,24 +189,24 @@ def postpone(conn: Connection, claimed: Claim, seconds: float) -> None:
     )
 
 
-def disable_lost(conn: Connection, claimed: Claim) -> None:
-    """Disable a webhook whose next events are not there any more: nobody may skip events in silence."""
+def disable(conn: Connection, claimed: Claim, cause: str) -> None:
+    """Disable a webhook whose next events cannot be read: nobody may skip events in silence."""
     with conn.transaction():
         changed = conn.execute(
             """
             update webhooks
             set disabled_at = now(),
-                disabled_cause = 'lost',
+                disabled_cause = %(cause)s,
                 lease_token = null,
                 lease_expires_at = null
             where webhook_id = %(webhook_id)s
               and lease_token = %(lease_token)s
               and disabled_at is null
             """,
-            {"webhook_id": claimed.webhook_id, "lease_token": claimed.lease_token},
+            {"cause": cause, "webhook_id": claimed.webhook_id, "lease_token": claimed.lease_token},
         ).rowcount
         if changed:
-            _record(conn, claimed.webhook_id, "lost")
+            _record(conn, claimed.webhook_id, cause)
 
 
 def disable_without_rights(conn: Connection) -> int:

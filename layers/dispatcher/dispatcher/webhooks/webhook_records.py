@@ -1,8 +1,8 @@
 """Webhooks as operators manage them: made, listed, changed, deleted; their secrets.
 
 A webhook has the rights of the operator who changed it last, as they are now: it tells of no agent that this operator cannot
-see, and it stops when the operator is disabled or is no admin any more.  A change by an operator
-who sees more does not widen it.
+see, and it stops when the operator is disabled or is no admin any more.  A change by an operator who sees more does not widen
+it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from dispatcher.access import audit_log, operators
 from dispatcher.access.credential_checks import MAKERS_STAND, require_unchanged
 from dispatcher.access.roles import Operator
 from dispatcher.access.scopes import Scope, as_parameter
-from dispatcher.errors import Conflict, EventsGone, NotFound, UnknownFeedCursor
+from dispatcher.errors import Conflict, EventsGone, InvalidRequest, NotFound
 from dispatcher.events import feed
 from dispatcher.events.feed import Cursor
 from dispatcher.platform.database import Connection, fetch_all, fetch_one
@@ -39,7 +39,8 @@ STANDS = f"""(o.disabled_at is null
 # What an operator sees: webhooks that tell of nothing beyond the operator's own label limit.
 _IN_SCOPE = f"(%(scope)s::jsonb is null or {LIMIT} @> %(scope)s::jsonb)"
 
-_COLUMNS = """t.webhook_id, t.position, t.url, t.types, t.selector, t.description, t.labels, t.created_at, t.username,
+_COLUMNS = """t.webhook_id, t.position, t.url, t.types, t.selector, t.description, t.labels, t.created_at,
+    t.username as changed_by,
     t.expires_at, t.cursor, t.secret_id, t.old_secret_id, t.old_secret_until, t.failures, t.failing_since, t.waiting_since,
     case when t.failures > 0 then t.due_at end as next_try_at, t.disabled_at, t.disabled_cause"""
 
@@ -56,7 +57,8 @@ class Webhook:
     description: str | None
     labels: dict[str, str] | None
     created_at: datetime
-    username: str
+    changed_by: str
+    """The operator whose rights it has."""
     expires_at: datetime | None
     cursor: str
     secret_id: UUID
@@ -75,11 +77,6 @@ class Webhook:
         return self.disabled_at is None
 
     @property
-    def changed_by(self) -> str:
-        """The operator whose rights it has."""
-        return self.username
-
-    @property
     def disabled_reason(self) -> str | None:
         """Why it is disabled."""
         return None if self.disabled_cause is None else _REASONS[self.disabled_cause]
@@ -95,6 +92,7 @@ _REASONS = {
     "gone": "Its receiver answered 410 Gone.",
     "failing": "Its receiver has not accepted the next event for a day.",
     "lost": "Events that it has not been told of were deleted or undone by a restore; say where it goes on (resumeFrom).",
+    "invalid": "Its selector or its place in the feed cannot be read; set it anew.",
     "rights": "The rights that it was set up with have ended; an admin who enables it gives it their own.",
 }
 
@@ -309,7 +307,7 @@ def _cursor(conn: Connection, webhook: Webhook, patch: WebhookPatch) -> str:
     if patch.enabled:
         try:
             feed.read(conn, after=Cursor.parse(webhook.cursor), limit=1)
-        except (EventsGone, UnknownFeedCursor) as error:
+        except (EventsGone, InvalidRequest) as error:
             raise Conflict(
                 f"It cannot go on where it stopped: {error.detail}  Send `resumeFrom` too: `start` or `now`."
             ) from None

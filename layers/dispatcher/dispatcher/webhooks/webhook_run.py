@@ -12,7 +12,8 @@ from datetime import datetime
 from http import HTTPStatus
 
 from dispatcher.agents import selectors
-from dispatcher.errors import EventsGone, UnknownFeedCursor
+from dispatcher.agents.selectors import BadSelector
+from dispatcher.errors import EventsGone, InvalidRequest, UnknownFeedCursor
 from dispatcher.events import feed
 from dispatcher.events.feed import Cursor, EventFilter, Page
 from dispatcher.platform.database import Connection
@@ -107,7 +108,7 @@ class _Run:
             if candidate.slow and sum(each.slow for each in self._under_way.values()) >= SLOW_PLACES:
                 continue
             if candidate.cursor not in known:
-                known[candidate.cursor] = feed.has_more(self._conn, Cursor.parse(candidate.cursor))
+                known[candidate.cursor] = self._has_more(candidate.cursor)
             claim = webhook_queue.claim(self._conn, candidate.webhook_id) if known[candidate.cursor] else None
             if claim is None:
                 continue
@@ -117,19 +118,26 @@ class _Run:
                 self._under_way[pool.submit(self._sender, self._signed(batch), seconds=BATCH_WAIT_SECONDS)] = batch
         return began
 
+    def _has_more(self, cursor: str) -> bool:
+        try:
+            return feed.has_more(self._conn, Cursor.parse(cursor))
+        except InvalidRequest:
+            return True  # whoever reads there finds out
+
     def _read(self, claim: Claim, *, slow: bool) -> UnderWay | None:
         """Read the next events of a webhook; None if there are none for it."""
-        selected = EventFilter(
-            types=None if claim.types is None else frozenset(claim.types),
-            selector=None if claim.selector is None else selectors.parse(claim.selector),
-        )
         try:
-            page = feed.read(
-                self._conn, after=Cursor.parse(claim.cursor), limit=BATCH, filter=selected, labels=claim.labels
+            selected = EventFilter(
+                types=None if claim.types is None else frozenset(claim.types),
+                selector=None if claim.selector is None else selectors.parse(claim.selector),
             )
-        except (EventsGone, UnknownFeedCursor):
-            logger.warning("Webhook has lost events", extra={"webhook_id": str(claim.webhook_id)})
-            webhook_queue.disable_lost(self._conn, claim)
+            after = Cursor.parse(claim.cursor)
+            page = feed.read(self._conn, after=after, limit=BATCH, filter=selected, labels=claim.labels)
+        except (EventsGone, InvalidRequest, BadSelector) as error:
+            lost = isinstance(error, EventsGone | UnknownFeedCursor)
+            reason = {"webhook_id": str(claim.webhook_id), "reason": str(error)}
+            logger.warning("Webhook cannot read its events", extra=reason)
+            webhook_queue.disable(self._conn, claim, "lost" if lost else "invalid")
             return None
         if page.events:
             return UnderWay(claim=claim, page=page, slow=slow)
