@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 from standardwebhooks import Webhook as Verifier
 
 from dispatcher.access.roles import Operator, Role
-from dispatcher.platform.database import Connection
+from dispatcher.platform.database import Connection, open_connection
 from dispatcher.platform.lambda_api import NotInvokedError, NotReportedError
 from dispatcher.webhooks import delivery_log, webhook_queue, webhook_records, webhook_run
 from dispatcher.webhooks.invocation import Batch
@@ -234,6 +234,29 @@ def test_the_lease_keeps_a_second_run_away_and_ends_by_itself(conn: Connection, 
     assert [name for name, _ in told(to)] == ["k1", "k1"]
     assert to.received[0].message_id == to.received[1].message_id
     assert read(conn, webhook).failures == 0  # the fault was not the receiver's
+
+
+def test_two_runs_at_the_same_time_send_each_message_once(conn: Connection, database_url: str, start: Any) -> None:
+    """One run ends while the next one has begun: each webhook has one lease."""
+    receivers = [start() for _ in range(3)]
+    for to in receivers:
+        tell(conn, to)
+    names = [f"k{number}" for number in range(60)]  # more than one batch
+    for name in names:
+        put(conn, name)
+
+    def deliver_too() -> None:
+        with open_connection(database_url) as other:
+            deliver(other)
+
+    second = threading.Thread(target=deliver_too)
+    second.start()
+    deliver(conn)
+    second.join()
+    deliver(conn)
+
+    for to in receivers:
+        assert [name for name, _ in told(to)] == names
 
 
 def test_a_result_under_a_lost_lease_changes_nothing(conn: Connection, start: Any) -> None:
