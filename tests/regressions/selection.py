@@ -10,6 +10,7 @@ from tests.regressions import (
     rule_mutations,
     session_mutations,
     table_mutations,
+    webhook_mutations,
 )
 
 MUTATIONS = (
@@ -22,4 +23,5 @@ MUTATIONS = (
     *access_mutations.MUTATIONS,
     *session_mutations.MUTATIONS,
     *fleet_mutations.MUTATIONS,
+    *webhook_mutations.MUTATIONS,
 )

@@ -26,6 +26,7 @@ SENDERS = [
     ("sessions", "POST", "/api/v1/sessions/none/wake"),
 ]
 BODIES: dict[tuple[str, str], Any] = {
+    ("PATCH", "webhooks/none"): {},
     ("POST", "agents/none/commands"): {"action": "noop"},
     ("POST", "commands/cancel"): {"filter": {"agentId": "none"}},
     ("POST", "commands/redrive"): {"filter": {"agentId": "none"}},
@@ -41,6 +42,13 @@ ADMINS = [
     ("operators", "GET", "/api/v1/operators"),
     ("operators", "DELETE", "/api/v1/operators/none"),
     ("operators", "GET", "/api/v1/audit"),
+    ("webhooks", "GET", "/api/v1/webhooks"),
+    ("webhooks", "GET", "/api/v1/webhooks/none"),
+    ("webhooks", "PATCH", "/api/v1/webhooks/none"),
+    ("webhooks", "DELETE", "/api/v1/webhooks/none"),
+    ("webhooks", "POST", "/api/v1/webhooks/none/secret"),
+    ("webhooks", "POST", "/api/v1/webhooks/none/test"),
+    ("webhooks", "GET", "/api/v1/webhooks/none/deliveries"),
 ]
 
 

@@ -105,6 +105,26 @@ def flush_function() -> str:
     return _required("FLUSH_FUNCTION")
 
 
+def webhook_function() -> str:
+    """Return the name of the function `webhook`, which sends to receivers."""
+    return _required("WEBHOOK_FUNCTION")
+
+
+def deliver_webhooks_function() -> str:
+    """Return the name of the function `deliver_webhooks`, for its asynchronous invocation."""
+    return _required("DELIVER_WEBHOOKS_FUNCTION")
+
+
+def webhook_key() -> str:
+    """Return the key from which the secrets of webhooks are computed."""
+    return os.environ.get("WEBHOOK_KEY") or _secret("WEBHOOK_KEY_ARN")
+
+
+def webhooks_private() -> bool:
+    """Tell whether webhooks may lead to private addresses, and use http; on one machine only."""
+    return os.environ.get("WEBHOOKS_PRIVATE") == "1"
+
+
 def queue_limit() -> int:
     """Return how many commands may be pending for one agent."""
     return int(os.environ.get("QUEUE_LIMIT") or 1000)
