@@ -9,7 +9,7 @@ from typing import Any, Self, Unpack
 from command_dispatcher.client import models
 from command_dispatcher.client.async_operations import AsyncOperations
 from command_dispatcher.client.async_transport import AsyncTransport
-from command_dispatcher.client.core import UNSET, Retries, new_key, request
+from command_dispatcher.client.core import UNSET, Request, Retries, new_key, request
 from command_dispatcher.client.errors import GaveUpWaiting
 from command_dispatcher.client.events import EVENTS, LONGEST_WAIT, Event, events_query
 from command_dispatcher.client.options import SendOptions
@@ -126,6 +126,10 @@ class AsyncClient(AsyncOperations):
             for event in page["events"]:
                 yield Event.of(event)
             after = page["after"]
+
+    async def call(self, sent: Request, timeout: float | None = None) -> Any:
+        """Send any request and return the decoded answer, for what the other methods do not cover."""
+        return await self._connection.run(sent, timeout)
 
     async def close(self) -> None:
         """Close the connections."""

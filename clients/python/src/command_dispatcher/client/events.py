@@ -29,7 +29,7 @@ class Event(Model):
 
 
 def events_query(
-    after: str | None, types: Sequence[str] | None, agent_id: str | None, selector: str | None, *, wait: int
+    after: str | None, types: Sequence[str] | None, agent_id: str | None, selector: str | None, *, wait: int = 0
 ) -> dict[str, Any]:
     """Return the parameters of one read of the feed."""
     return {

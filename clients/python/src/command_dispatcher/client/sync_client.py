@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Self, Unpack
 
 from command_dispatcher.client import models
-from command_dispatcher.client.core import UNSET, Retries, new_key, request
+from command_dispatcher.client.core import UNSET, Request, Retries, new_key, request
 from command_dispatcher.client.errors import GaveUpWaiting
 from command_dispatcher.client.events import EVENTS, LONGEST_WAIT, Event, events_query
 from command_dispatcher.client.options import SendOptions
@@ -125,6 +125,10 @@ class Client(Operations):
             for event in page["events"]:
                 yield Event.of(event)
             after = page["after"]
+
+    def call(self, sent: Request, timeout: float | None = None) -> Any:
+        """Send any request and return the decoded answer, for what the other methods do not cover."""
+        return self._connection.run(sent, timeout)
 
     def close(self) -> None:
         """Close the connections."""
