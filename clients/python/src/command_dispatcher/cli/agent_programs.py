@@ -8,7 +8,8 @@ import typer
 from command_dispatcher.cli.stopping import Exit, Stop, usage
 
 app = typer.Typer(
-    help="Run an agent here.  Its settings: DISPATCHER_URL, AGENT_ID, AGENT_API_KEY or AGENT_ENROLMENT_TOKEN, AGENT_STATE.",
+    help="Run an agent here.",
+    epilog="Settings: DISPATCHER_URL, AGENT_ID, AGENT_API_KEY or AGENT_ENROLMENT_TOKEN, AGENT_STATE.",
     no_args_is_help=True,
 )
 

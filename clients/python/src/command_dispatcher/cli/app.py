@@ -22,27 +22,29 @@ from command_dispatcher.cli import (
 app = typer.Typer(
     name="dispatcher",
     no_args_is_help=True,
+    add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
     epilog="Exit codes: 0 completed, 1 failed, 2 usage, 3 not found, 4 denied, 5 gave up waiting.",
 )
-app.command("login")(contexts_commands.login)
-app.command("logout")(contexts_commands.logout)
-app.command("send")(sending.send)
-app.command("overview")(overview.overview)
-app.command("events")(events_commands.events)
-app.command("audit")(operators.audit)
-app.command("completion")(contexts_commands.completion)
-app.add_typer(agents.app, name="agents")
-app.add_typer(commands.app, name="commands")
-app.add_typer(sessions.app, name="sessions")
-app.add_typer(sessions.templates, name="templates")
-app.add_typer(operators.app, name="operators")
-app.add_typer(tokens.app, name="tokens")
-app.add_typer(enrolment.app, name="enrolment")
-app.add_typer(contexts_commands.app, name="context")
-app.add_typer(agent_programs.app, name="agent")
+WORK, FLEET, ACCESS, HERE = "Send and follow", "Agents and sessions", "Access", "This machine"
+app.command("send", rich_help_panel=WORK)(sending.send)
+app.add_typer(commands.app, name="commands", rich_help_panel=WORK)
+app.command("events", rich_help_panel=WORK)(events_commands.events)
+app.command("overview", rich_help_panel=WORK)(overview.overview)
+app.add_typer(agents.app, name="agents", rich_help_panel=FLEET)
+app.add_typer(enrolment.app, name="enrolment", rich_help_panel=FLEET)
+app.add_typer(sessions.app, name="sessions", rich_help_panel=FLEET)
+app.add_typer(sessions.templates, name="templates", rich_help_panel=FLEET)
+app.add_typer(operators.app, name="operators", rich_help_panel=ACCESS)
+app.add_typer(tokens.app, name="tokens", rich_help_panel=ACCESS)
+app.command("audit", rich_help_panel=ACCESS)(operators.audit)
+app.command("login", rich_help_panel=HERE)(contexts_commands.login)
+app.command("logout", rich_help_panel=HERE)(contexts_commands.logout)
+app.add_typer(contexts_commands.app, name="context", rich_help_panel=HERE)
+app.add_typer(agent_programs.app, name="agent", rich_help_panel=HERE)
+app.command("completion", rich_help_panel=HERE)(contexts_commands.completion)
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - Typer passes it so

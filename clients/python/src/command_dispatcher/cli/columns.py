@@ -7,6 +7,9 @@ from typing import Any
 from command_dispatcher.cli.output import Column, on_terminal
 from command_dispatcher.cli.values import age, json_text, labels_text, moment, short_json
 
+SHORT = 60
+"""A JSON value of at most so many characters stands on one line."""
+
 
 def field(name: str) -> Callable[[Mapping[str, Any]], str]:
     """Return a text of a member; nothing for null."""
@@ -21,7 +24,7 @@ def field(name: str) -> Callable[[Mapping[str, Any]], str]:
 
 
 def _when(name: str) -> Callable[[Mapping[str, Any]], str]:
-    """A moment in a table: how long ago on a terminal, absolute in a pipe."""
+    """Return a moment for a table: how long ago on a terminal, absolute in a pipe."""
 
     def text(item: Mapping[str, Any]) -> str:
         value = _moment(item.get(name))
@@ -31,7 +34,7 @@ def _when(name: str) -> Callable[[Mapping[str, Any]], str]:
 
 
 def _both(name: str) -> Callable[[Mapping[str, Any]], str]:
-    """A moment on a line of its own: absolute, and how long ago."""
+    """Return a moment for a line of its own: absolute, and how long ago."""
 
     def text(item: Mapping[str, Any]) -> str:
         value = _moment(item.get(name))
@@ -54,7 +57,10 @@ def _labels(item: Mapping[str, Any]) -> str:
 def _pretty(name: str) -> Callable[[Mapping[str, Any]], str]:
     def text(item: Mapping[str, Any]) -> str:
         value = item.get(name)
-        return "" if value is None or value == {} else json_text(value)
+        if value is None or value == {}:
+            return ""
+        line = short_json(value)
+        return line if len(line) <= SHORT else json_text(value)
 
     return text
 

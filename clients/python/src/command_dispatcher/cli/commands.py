@@ -14,7 +14,6 @@ from command_dispatcher.cli.values import json_text, moment_from, seconds_from
 
 if TYPE_CHECKING:
     from command_dispatcher.client import Client
-    from command_dispatcher.client.models import CommandFilter
 
 app = typer.Typer(help="Look at commands, and cancel or redrive them.", no_args_is_help=True)
 

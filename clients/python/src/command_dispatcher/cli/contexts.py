@@ -105,7 +105,7 @@ class Contexts:
         except ValueError:
             found = None
         if not isinstance(found, dict):
-            raise usage(f"{path} is not valid JSON.", f"correct it or delete it, then: dispatcher login")
+            raise usage(f"{path} is not valid JSON.", "correct it or delete it, then: dispatcher login")
         return cast("dict[str, Any]", found)
 
     @staticmethod

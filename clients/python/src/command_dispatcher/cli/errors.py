@@ -14,6 +14,8 @@ _CODES: tuple[tuple[type[errors.DispatcherError], Exit], ...] = (
     (errors.GaveUpWaiting, Exit.GAVE_UP),
 )
 
+WHERE = "is the URL right? `dispatcher context list` shows the contexts; DISPATCHER_URL goes before them"
+
 
 def explained(error: errors.DispatcherError, url: str, context: str | None) -> Stop:
     """Turn an error of the client into the end of the command."""
@@ -25,7 +27,7 @@ def _text(error: errors.DispatcherError, url: str) -> str:
     match error:
         case errors.Unreachable():
             return f"No answer from {url}: {error}"
-        case errors.NotFound() if not error.document.get("type"):
+        case errors.NotFound() if _may_be_elsewhere(error):
             return f"{url} does not know this path."
         case errors.Problem() if error.document.get("errors"):
             return "\n".join([str(error), *_places(error.document)])
@@ -40,16 +42,9 @@ def _places(document: Mapping[str, Any]) -> list[str]:
 
 def _hints(error: errors.DispatcherError, url: str, context: str | None) -> tuple[str, ...]:
     where = f" --context {context}" if context else ""
-    check = "is the URL right? `dispatcher context list` shows the contexts, DISPATCHER_URL goes before them"
     match error:
         case errors.NotAuthenticated():
             return (f"dispatcher login --url {url}{where}",)
-        case errors.Unreachable():
-            return (check,)
-        case errors.UnexpectedAnswer():
-            return (check,)
-        case errors.NotFound() if not error.document.get("type"):
-            return (check,)
         case errors.TooManyRequests() if error.retry_after:
             return (f"try again in {error.retry_after:.0f} seconds",)
         case errors.ServiceFailed():
@@ -57,4 +52,11 @@ def _hints(error: errors.DispatcherError, url: str, context: str | None) -> tupl
         case errors.IdempotencyKeyReused():
             return ("leave --idempotency-key out, or repeat exactly the request that the key was made for",)
         case _:
-            return ()
+            return (WHERE,) if _may_be_elsewhere(error) else ()
+
+
+def _may_be_elsewhere(error: errors.DispatcherError) -> bool:
+    """Tell whether the URL may be that of something else."""
+    if isinstance(error, errors.NotFound):
+        return not error.document.get("type")
+    return isinstance(error, errors.Unreachable | errors.UnexpectedAnswer)

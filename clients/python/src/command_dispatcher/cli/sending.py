@@ -109,6 +109,7 @@ def _send_one(
     if not wait:
         show_one(accepted.raw, columns.COMMAND, output)
         return
+    say(f"command: {accepted.command_id}")
     ended = watch_one(client, accepted.command_id, seconds)
     show_one(ended.raw, columns.COMMAND, output)
     raise typer.Exit(outcome([ended.status]))

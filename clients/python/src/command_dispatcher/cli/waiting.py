@@ -18,6 +18,10 @@ WHY_SECONDS = 3.0
 """A command that waits so long gets its reason shown, and again after as long."""
 
 
+SPINNER = 3
+"""Columns of the moving sign before a live line."""
+
+
 def outcome(statuses: Collection[str]) -> Exit:
     """Return the exit code for the ends of commands."""
     return Exit.COMPLETED if set(statuses) <= {"completed"} else Exit.FAILED
@@ -40,7 +44,7 @@ def watch_one(client: "Client", command_id: str, seconds: float | None) -> "Comm
     from command_dispatcher.client.waiting import ENDED
 
     reasons = _Reasons(client)
-    with _live() as show, _interruption([command_id]):
+    with _interruption([command_id]), _live() as show:
         for command in client.watch(command_id, seconds):
             if command.status in ENDED:
                 return command
@@ -56,7 +60,7 @@ def watch_many(
 
     deadline = None if seconds is None else time.monotonic() + seconds
     waiting, statuses = list(ids), list[str]()
-    with _live() as show, _interruption(waiting):
+    with _interruption(waiting), _live() as show:
         for pause in pauses():
             for command_id in tuple(waiting):
                 command = client.commands.get(command_id)
@@ -93,7 +97,7 @@ class _Reasons:
 
 
 def _line(command: "CommandInfo", reasons: _Reasons) -> str:
-    said = f"{command.command_id} is {command.status}"
+    said = command.status
     if command.attempt > 1:
         said += f", attempt {command.attempt}"
     progress: Any = command.progress
@@ -113,7 +117,13 @@ def _live() -> "Generator[Callable[[str], None]]":
 
         screen = console(stderr=True)
         with screen.status("") as status:
-            yield lambda line: status.update(Text(printable(line), overflow="ellipsis", no_wrap=True))
+
+            def update(line: str) -> None:
+                text = Text(printable(line), no_wrap=True)
+                text.truncate(screen.width - SPINNER, overflow="ellipsis")
+                status.update(text)
+
+            yield update
         return
     last: list[str] = []
 
