@@ -14,6 +14,7 @@ EXCLUDED = {("post", "/api/v1/agents/register"): "agents register themselves, wi
 NAMES = {
     ("get", "/healthz"): "health",
     ("get", "/api/v1/overview"): "overview",
+    ("get", "/api/v1/loss-check"): "check_for_loss",
     ("post", "/api/v1/auth/login"): "log_in",
     ("post", "/api/v1/agents/{agent_id}/commands"): "commands.submit",
     ("post", "/api/v1/commands"): "commands.submit_many",

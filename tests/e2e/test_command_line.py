@@ -308,6 +308,12 @@ def test_the_overview_is_printed_once_in_a_pipe(cli: CommandLine) -> None:
     assert set(cli.ok("overview", "-o", "json").json["agents"]) == {"online", "degraded", "offline"}
 
 
+def test_the_loss_check_answers_with_its_exit_code(cli: CommandLine) -> None:
+    """0: every invariant holds."""
+    result = cli.ok("check")
+    assert ("lost_commands\t0" in result.out, "Every invariant holds" in result.err) == (True, True)
+
+
 def test_a_pipe_gets_whole_values_between_tabs(cli: CommandLine, name: str) -> None:
     """No header, no colour, nothing shortened, absolute times: for cut and awk."""
     long = f"{name}-{'x' * 60}"

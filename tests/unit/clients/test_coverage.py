@@ -18,7 +18,6 @@ from local.tools.client_code import EXCLUDED
 NOT_AT_THE_COMMAND_LINE = {
     "commands.submit": "send, which also takes files, builds the request itself",
     "commands.submit_many": "send",
-    "health": "check and overview say more",
 }
 
 
@@ -45,7 +44,7 @@ def _methods(client: Any) -> Iterator[tuple[str, Any]]:
             for name, method in inspect.getmembers(group, inspect.ismethod):
                 if not name.startswith("_"):
                     yield f"{group_name}.{name}", method
-    for name in ("health", "overview", "log_in"):
+    for name in ("health", "overview", "check_for_loss", "log_in"):
         yield name, getattr(client, name)
 
 

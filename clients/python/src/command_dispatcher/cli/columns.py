@@ -236,6 +236,11 @@ AUDIT = (
     Column("COMMAND", field("commandId")),
     Column("DETAIL", field("detail")),
 )
+FINDINGS = (
+    Column("INVARIANT", field("check"), is_id=True),
+    Column("BROKEN BY", field("offenders")),
+    Column("FOR EXAMPLE", _joined("some")),
+)
 WEBHOOKS = (
     Column("WEBHOOK", field("webhookId"), is_id=True),
     Column("URL", field("url")),

@@ -247,6 +247,24 @@ class NewEnrolmentToken(Model):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Finding(Model):
+    """One invariant, and the commands that break it."""
+
+    check: str
+    offenders: int
+    some: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossReport(Model):
+    """What the loss check found: clean if no invariant is broken."""
+
+    clean: bool
+    findings: tuple[Finding, ...]
+    figures: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Operator(Model):
     """An operator with an account here."""
 

@@ -548,6 +548,10 @@ class Operations(Group):
             self._run(request("POST", "/api/v1/auth/login", body=members(username=username, password=password)))
         )
 
+    def check_for_loss(self) -> models.LossReport:
+        """Check the invariants on the live rows now, as the service itself does every five minutes."""
+        return models.LossReport.of(self._run(request("GET", "/api/v1/loss-check")))
+
     def overview(self) -> models.Overview:
         """Read the figures of the fleet: presence, statuses, what happens by minute, how long commands take.
 
