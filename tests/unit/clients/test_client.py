@@ -228,8 +228,7 @@ def test_a_patch_tells_null_from_what_is_not_said(call: Call, script: Answering)
     service = script((404, {}, {}))
     with pytest.raises(NotFound):
         call(lambda client: client.agents.change("edge-1", labels={"old": None, "zone": "eu"}))
-    assert service.seen[0].get_json(force=True) == {"labels": {"old": None, "zone": "eu"}}
-    assert service.seen[0].content_type == "application/merge-patch+json"
+    assert service.seen[0].get_json() == {"labels": {"old": None, "zone": "eu"}}
 
 
 def test_wait_returns_the_command_when_it_has_ended(call: Call, script: Answering) -> None:

@@ -18,6 +18,7 @@ from command_dispatcher.cli import (
     sending,
     sessions,
     tokens,
+    webhooks,
 )
 
 app = typer.Typer(
@@ -33,6 +34,7 @@ WORK, FLEET, ACCESS, HERE = "Send and follow", "Agents and sessions", "Access", 
 app.command("send", rich_help_panel=WORK)(sending.send)
 app.add_typer(commands.app, name="commands", rich_help_panel=WORK)
 app.command("events", rich_help_panel=WORK)(events_commands.events)
+app.add_typer(webhooks.app, name="webhooks", rich_help_panel=WORK)
 app.command("overview", rich_help_panel=WORK)(overview.overview)
 app.command("check", rich_help_panel=WORK)(checking.check)
 app.add_typer(agents.app, name="agents", rich_help_panel=FLEET)

@@ -1,4 +1,4 @@
-"""`dispatcher check`: is anything lost or stuck?"""
+"""`dispatcher check`: whether anything is lost or stuck."""
 
 import typer
 

@@ -3,18 +3,17 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Self, Unpack
 
 from command_dispatcher.client import models
 from command_dispatcher.client.async_operations import AsyncOperations
 from command_dispatcher.client.async_transport import AsyncTransport
-from command_dispatcher.client.core import UNSET, Request, Retries, new_key, request
+from command_dispatcher.client.core import UNSET, Request, Retries, new_key
 from command_dispatcher.client.errors import GaveUpWaiting
-from command_dispatcher.client.events import EVENTS, LONGEST_WAIT, Event, events_query
 from command_dispatcher.client.options import SendOptions
 from command_dispatcher.client.settings import TIMEOUT
-from command_dispatcher.client.waiting import ENDED, pauses, result_of
+from command_dispatcher.client.waiting import ENDED, LONGEST_WAIT, SHORTEST_WAIT, pauses, result_of
 
 
 class AsyncSent:
@@ -115,17 +114,22 @@ class AsyncClient(AsyncOperations):
         self,
         after: str | None = None,
         *,
-        types: list[str] | None = None,
+        types: Sequence[models.EventType] | None = None,
         agent_id: str | None = None,
         selector: str | None = None,
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncIterator[models.Event]:
         """Yield events as they happen, without an end; `after` is an event's position, "start", or None: from now on."""
         while True:
-            query = events_query(after, types, agent_id, selector, wait=LONGEST_WAIT)
-            page = await self._connection.run(request("GET", EVENTS, query=query), timeout=LONGEST_WAIT + TIMEOUT)
-            for event in page["events"]:
-                yield Event.of(event)
-            after = page["after"]
+            asked = time.monotonic()
+            page = await self.events.read(
+                after=after, types=types, agent_id=agent_id, selector=selector, wait=LONGEST_WAIT
+            )
+            for event in page.events:
+                yield event
+            after = page.after
+            # A service in which too many wait already answers at once.
+            if not page.events and time.monotonic() - asked < SHORTEST_WAIT:
+                await asyncio.sleep(SHORTEST_WAIT)
 
     async def call(self, sent: Request, timeout: float | None = None) -> Any:
         """Send any request and return the decoded answer, for what the other methods do not cover."""

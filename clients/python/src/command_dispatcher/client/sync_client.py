@@ -2,18 +2,17 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Self, Unpack
 
 from command_dispatcher.client import models
-from command_dispatcher.client.core import UNSET, Request, Retries, new_key, request
+from command_dispatcher.client.core import UNSET, Request, Retries, new_key
 from command_dispatcher.client.errors import GaveUpWaiting
-from command_dispatcher.client.events import EVENTS, LONGEST_WAIT, Event, events_query
 from command_dispatcher.client.options import SendOptions
 from command_dispatcher.client.settings import TIMEOUT
 from command_dispatcher.client.sync_operations import Operations
 from command_dispatcher.client.sync_transport import Transport
-from command_dispatcher.client.waiting import ENDED, pauses, result_of
+from command_dispatcher.client.waiting import ENDED, LONGEST_WAIT, SHORTEST_WAIT, pauses, result_of
 
 
 class Sent:
@@ -114,17 +113,19 @@ class Client(Operations):
         self,
         after: str | None = None,
         *,
-        types: list[str] | None = None,
+        types: Sequence[models.EventType] | None = None,
         agent_id: str | None = None,
         selector: str | None = None,
-    ) -> Iterator[Event]:
+    ) -> Iterator[models.Event]:
         """Yield events as they happen, without an end; `after` is an event's position, "start", or None: from now on."""
         while True:
-            query = events_query(after, types, agent_id, selector, wait=LONGEST_WAIT)
-            page = self._connection.run(request("GET", EVENTS, query=query), timeout=LONGEST_WAIT + TIMEOUT)
-            for event in page["events"]:
-                yield Event.of(event)
-            after = page["after"]
+            asked = time.monotonic()
+            page = self.events.read(after=after, types=types, agent_id=agent_id, selector=selector, wait=LONGEST_WAIT)
+            yield from page.events
+            after = page.after
+            # A service in which too many wait already answers at once.
+            if not page.events and time.monotonic() - asked < SHORTEST_WAIT:
+                time.sleep(SHORTEST_WAIT)
 
     def call(self, sent: Request, timeout: float | None = None) -> Any:
         """Send any request and return the decoded answer, for what the other methods do not cover."""

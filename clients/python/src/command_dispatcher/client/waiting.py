@@ -9,6 +9,10 @@ from command_dispatcher.client.models import CommandInfo
 COMPLETED = "completed"
 ENDED = frozenset({COMPLETED, "failed", "expired", "cancelled", "dead", "timed_out"})
 """Statuses that are an end."""
+LONGEST_WAIT = 20
+"""Seconds that the service waits for an event before it answers with none."""
+SHORTEST_WAIT = 1.0
+"""Seconds between two reads of the feed that find nothing."""
 _FIRST_SECONDS = 0.1
 _LONGEST_SECONDS = 2.0
 
