@@ -55,6 +55,14 @@ class Executions:
             if execution.is_async:
                 execution.task.cancel()
 
+    async def abandon(self) -> None:
+        """Cancel all handlers, and wait for the async ones: the process is not there any more, in a test."""
+        tasks = [execution.task for execution in self._running.values()]
+        for execution in self._running.values():
+            execution.command.cancelled.set()
+            execution.task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     async def _run(self, registered: Registered, command: Command) -> None:
         process = os.getpid()
         token = current.set(command)
