@@ -56,6 +56,10 @@ class AgentUnderTest:
         """Let it do what is due."""
         self._do(self.engine.tick)
 
+    def next_due(self) -> float | None:
+        """Return when `tick` has something to do."""
+        return self.engine.core.next_due() if self._alive else None
+
     @property
     def is_connected(self) -> bool:
         """Whether a connection is open."""

@@ -196,7 +196,7 @@ class Service:
             if any(not each.has_ended for each in self.commands):  # a handler may sleep
                 due.append(self._clock.monotonic() + _STEP_SECONDS)
             if self._agent is not None:
-                due += [each for each in [self._agent.engine.core.next_due()] if each is not None]
+                due += [each for each in [self._agent.next_due()] if each is not None]
             self._clock.jump(min(due))
             if self._agent is not None:
                 self._agent.tick()
