@@ -28,7 +28,12 @@ class AgentProcess:
 
     async def start(self) -> None:
         """Start it in its own process group; raises NotStartedError."""
-        variables = {"DISPATCHER_URL": "{url}", "AGENT_ID": "{id}", "AGENT_API_KEY": "{key}", "AGENT_STATE": "{dir}/agent.db"}
+        variables = {
+            "DISPATCHER_URL": "{url}",
+            "AGENT_ID": "{id}",
+            "AGENT_API_KEY": "{key}",
+            "AGENT_STATE": "{dir}/agent.db",
+        }
         with self._output.open("ab") as output:
             try:
                 self._process = await asyncio.create_subprocess_exec(

@@ -22,11 +22,12 @@ current: contextvars.ContextVar[Command | None] = contextvars.ContextVar("comman
 """The command whose handler runs, for the log."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Execution:
     command: Command
     task: asyncio.Task[None]
     is_async: bool
+    begun: bool = False
 
 
 class Executions:
@@ -52,14 +53,24 @@ class Executions:
         execution = self._running.get(command_id)
         if execution is not None:
             execution.command.cancelled.set()
-            if execution.is_async:
+            # A task that is cancelled before its first step never takes it, and would not say how it ended.
+            if execution.is_async and execution.begun:
                 execution.task.cancel()
+
+    async def abandon(self) -> None:
+        """Cancel all handlers, and wait for the async ones: the process is not there any more, in a test."""
+        tasks = [execution.task for execution in self._running.values()]
+        for execution in self._running.values():
+            execution.command.cancelled.set()
+            execution.task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self, registered: Registered, command: Command) -> None:
         process = os.getpid()
         token = current.set(command)
         try:
-            outcome = await _outcome_of(registered, command)
+            self._running[command.id].begun = True
+            outcome = Outcome(kind="stopped") if command.cancelled else await _outcome_of(registered, command)
         finally:
             current.reset(token)
             self._running.pop(command.id, None)

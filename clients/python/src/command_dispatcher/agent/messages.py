@@ -181,27 +181,29 @@ def _delivery(value: Any) -> Delivery | Ignored:
         action=fields.get("action"),
         payload=fields.get("payload", {}),
         session_id=session_id if isinstance(session_id, str) else None,
-        execution_seconds=float(seconds) if _is_positive(seconds) else EXECUTION_SECONDS,
+        execution_seconds=_positive(seconds) or EXECUTION_SECONDS,
         deliver_by=_moment(fields.get("deliverBy")),
     )
 
 
 def _welcome(message: Mapping[str, Any]) -> Welcome | Ignored:
-    heartbeat, move_after = message.get("heartbeatSeconds"), message.get("moveAfterSeconds")
-    if not _is_positive(heartbeat) or not _is_positive(move_after):
+    heartbeat, move_after = _positive(message.get("heartbeatSeconds")), _positive(message.get("moveAfterSeconds"))
+    if not heartbeat or not move_after:
         return Ignored(why=f"a welcome of another form: {message!r:.200}")
     reconnect = _as_object(message.get("reconnect"))
-    least, spread = reconnect.get("minSeconds"), reconnect.get("spreadSeconds")
     return Welcome(
-        heartbeat=float(cast("float", heartbeat)),
-        move_after=float(cast("float", move_after)),
-        reconnect_min=float(cast("float", least)) if _is_positive(least) else 0.0,
-        reconnect_spread=float(cast("float", spread)) if _is_positive(spread) else 0.0,
+        heartbeat=heartbeat,
+        move_after=move_after,
+        reconnect_min=_positive(reconnect.get("minSeconds")),
+        reconnect_spread=_positive(reconnect.get("spreadSeconds")),
     )
 
 
-def _is_positive(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+def _positive(value: object) -> float:
+    """Return a number of seconds; 0 for anything else."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf"):
+        return float(value)
+    return 0.0
 
 
 def _moment(value: object) -> datetime | None:

@@ -131,7 +131,7 @@ class Work:
     trouble: str | None = None
     """Why the state file cannot be written."""
     _active: dict[str, _Active] = field(default_factory=dict[str, _Active])
-    _ended: "OrderedDict[str, _Ended]" = field(default_factory=OrderedDict[str, "_Ended"])
+    _ended: OrderedDict[str, _Ended] = field(default_factory=OrderedDict)
     _bytes: int = 0
     _reports: list[Report] = field(default_factory=list[Report])
     _said: dict[str, _Said] = field(default_factory=dict[str, _Said])
@@ -243,7 +243,8 @@ class Work:
         for record in owned:
             record.acknowledged = record.delivery.attempt  # what is named has its ack
         self._reports = [_end_report(ended) for ended in unconfirmed]
-        return [(each.delivery.command_id, each.delivery.attempt) for each in [*owned, *unconfirmed]]
+        deliveries = [record.delivery for record in owned] + [ended.delivery for ended in unconfirmed]
+        return [(delivery.command_id, delivery.attempt) for delivery in deliveries]
 
     def disconnect(self) -> None:
         """End a connection: what was not acknowledged is the service's again."""
