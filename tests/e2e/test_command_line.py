@@ -341,6 +341,29 @@ def test_events_are_followed_until_ctrl_c(cli: CommandLine, agent: Callable[...,
     assert [each["type"] for each in kept] == ["command.accepted", "command.completed"]
 
 
+def test_executables_of_a_folder_are_an_agent(cli: CommandLine, dispatcher: Dispatcher, name: str) -> None:
+    """JSON on stdin, JSON on stdout, and SIGTERM ends it in order."""
+    folder = cli.home / "actions"
+    folder.mkdir()
+    script = folder / "greet"
+    script.write_text('#!/bin/sh\necho "{\\"said\\": $(cat)}"\n')
+    script.chmod(0o755)
+    key = cli.ok("agents", "create", name, "--platform", "linux", "-o", "json").json["apiKey"]
+    running = subprocess.Popen(
+        [*MODULE, "agent", "exec", str(folder), "--url", dispatcher.url, "--id", name],
+        env=cli.environment(AGENT_API_KEY=key, AGENT_STATE=str(cli.home / "agent.db")),
+        stderr=subprocess.PIPE,
+    )
+    result = cli.ok("send", name, "greet", "--payload", '"world"', "--wait", "--give-up", "60s", "-o", "json").json[
+        "result"
+    ]
+    running.terminate()
+    running.communicate()
+    assert (result["said"]["payload"], running.returncode) == ("world", 0)
+    assert cli("agent", "exec", "/no/such/folder").code == 2
+    assert cli("agent", "run", "no_such_module:agent").code == 2
+
+
 def test_webhooks_from_their_creation_to_their_end(cli: CommandLine) -> None:
     """The secret is shown once; a test that does not arrive is exit code 1."""
     made = cli.ok("webhooks", "create", "https://hooks.example.invalid/in", "--type", "command.failed", "-o", "json")
