@@ -8,10 +8,11 @@ from command_dispatcher.cli import columns
 from command_dispatcher.cli.connection import connected
 from command_dispatcher.cli.options import DEFAULT_LIMIT, ContextOption, Format, Output, Selector
 from command_dispatcher.cli.output import emit, on_terminal, show_items
+from command_dispatcher.cli.stopping import say
 from command_dispatcher.cli.values import json_text, printable
 
 if TYPE_CHECKING:
-    from command_dispatcher.client import Client
+    from command_dispatcher.client import Client, DispatcherError
     from command_dispatcher.client.models import EventType
 
 
@@ -56,10 +57,14 @@ def _follow(
     output: Format,
 ) -> None:
     try:
-        for event in client.follow(after, types=types or None, agent_id=agent, selector=selector):
+        for event in client.follow(after, types=types or None, agent_id=agent, selector=selector, on_failure=_tell):
             emit(_line(event.raw) if output is Format.TABLE else json_text(event.raw, indent=None))
     except KeyboardInterrupt:
         raise typer.Exit from None
+
+
+def _tell(failure: "DispatcherError") -> None:
+    say(f"trying again: {failure}")
 
 
 def _line(event: Any) -> str:

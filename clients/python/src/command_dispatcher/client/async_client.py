@@ -13,7 +13,7 @@ from command_dispatcher.client.core import UNSET, Request, Retries, new_key
 from command_dispatcher.client.errors import GaveUpWaiting
 from command_dispatcher.client.options import SendOptions
 from command_dispatcher.client.settings import TIMEOUT
-from command_dispatcher.client.waiting import ENDED, LONGEST_WAIT, SHORTEST_WAIT, pauses, result_of
+from command_dispatcher.client.waiting import AT_ONCE, ENDED, LONGEST_WAIT, TRANSIENT, OnFailure, pauses, result_of
 
 
 class AsyncSent:
@@ -99,15 +99,30 @@ class AsyncClient(AsyncOperations):
                 return command
         raise GaveUpWaiting(f"command {command_id} has not ended within {timeout:g} seconds")
 
-    async def watch(self, command_id: str, timeout: float | None = None) -> AsyncIterator[models.CommandInfo]:
-        """Yield a command each time that it is read, until it has ended or `timeout` seconds have passed."""
+    async def watch(
+        self, command_id: str, timeout: float | None = None, *, on_failure: OnFailure | None = None
+    ) -> AsyncIterator[models.CommandInfo]:
+        """Yield a command each time that it is read, until it has ended or `timeout` seconds have passed.
+
+        With `on_failure`, transient failures are passed to it, and the command is asked for again.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
         for seconds in pauses():
-            command = await self.commands.get(command_id)
-            yield command
-            left = seconds if deadline is None else deadline - time.monotonic()
-            if command.status in ENDED or left <= 0:
-                return
+            left = seconds
+            try:
+                command = await self.commands.get(command_id)
+            except TRANSIENT as failure:
+                if on_failure is None:
+                    raise
+                on_failure(failure)
+            else:
+                yield command
+                if command.status in ENDED:
+                    return
+            if deadline is not None:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return
             await asyncio.sleep(min(seconds, left))
 
     async def follow(
@@ -117,19 +132,33 @@ class AsyncClient(AsyncOperations):
         types: Sequence[models.EventType] | None = None,
         agent_id: str | None = None,
         selector: str | None = None,
+        on_failure: OnFailure | None = None,
     ) -> AsyncIterator[models.Event]:
-        """Yield events as they happen, without an end; `after` is an event's position, "start", or None: from now on."""
+        """Yield events as they happen, without an end; `after` is a page's `after`, "start", or None: from now on.
+
+        With `on_failure`, transient failures are passed to it, and the feed goes on where it was.
+        """
+        quiet = pauses()
         while True:
             asked = time.monotonic()
-            page = await self.events.read(
-                after=after, types=types, agent_id=agent_id, selector=selector, wait=LONGEST_WAIT
-            )
+            try:
+                page = await self.events.read(
+                    after=after, types=types, agent_id=agent_id, selector=selector, wait=LONGEST_WAIT
+                )
+            except TRANSIENT as failure:
+                if on_failure is None:
+                    raise
+                on_failure(failure)
+                await asyncio.sleep(next(quiet))
+                continue
             for event in page.events:
                 yield event
             after = page.after
             # A service in which too many wait already answers at once.
-            if not page.events and time.monotonic() - asked < SHORTEST_WAIT:
-                await asyncio.sleep(SHORTEST_WAIT)
+            if page.events or time.monotonic() - asked >= AT_ONCE:
+                quiet = pauses()
+            else:
+                await asyncio.sleep(next(quiet))
 
     async def call(self, sent: Request, timeout: float | None = None) -> Any:
         """Send any request and return the decoded answer, for what the other methods do not cover."""
