@@ -128,6 +128,7 @@ def _send_many(
     wait: bool,
 ) -> None:
     from command_dispatcher.cli.waiting import outcome, watch_many
+    from command_dispatcher.client import DispatcherError
     from command_dispatcher.client.core import request
 
     accepted: list[Any] = []
@@ -135,7 +136,14 @@ def _send_many(
         # Each list of 1,000 is accepted as a whole, under a key of its own that follows from the one printed.
         own = key if start == 0 else f"{key}/{start}"
         sent = request("POST", "/api/v1/commands", body=commands[start : start + AT_ONCE], idempotency_key=own)
-        accepted += client.call(sent)["commands"]
+        try:
+            accepted += client.call(sent)["commands"]
+        except DispatcherError:
+            if accepted:
+                show_items(accepted, columns.ACCEPTED, output, whole={"commands": accepted})
+                say(f"{len(accepted)} of {len(commands)} commands were accepted before an error.")
+                say(f"next: repeat it with --idempotency-key {key}; these are not sent again")
+            raise
     if not wait:
         show_items(accepted, columns.ACCEPTED, output, whole={"commands": accepted})
         return

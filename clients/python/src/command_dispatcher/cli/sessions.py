@@ -1,6 +1,5 @@
 """The commands about StreamSpace's sessions and templates."""
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +12,7 @@ from command_dispatcher.cli.output import emit, show_list, show_one
 from command_dispatcher.cli.payloads import text_of
 from command_dispatcher.cli.stopping import say, usage
 from command_dispatcher.cli.values import json_text
+from command_dispatcher.digits import loads
 
 if TYPE_CHECKING:
     from command_dispatcher.client.models import CommandInfo, SessionInfo
@@ -117,7 +117,7 @@ def put_template(
 ) -> None:
     """Store a template; sessions that are started later get it."""
     try:
-        manifest: Any = json.loads(text_of(file))
+        manifest: Any = loads(text_of(file))
     except ValueError as error:
         raise usage(f"{file} is not JSON: {error}") from None
     with connected(context) as client:
