@@ -4,6 +4,7 @@ from tests.regressions import (
     access_mutations,
     delivery_mutations,
     engine_mutations,
+    fleet_mutations,
     report_mutations,
     rule_mutations,
     session_mutations,
@@ -18,4 +19,5 @@ MUTATIONS = (
     *rule_mutations.MUTATIONS,
     *access_mutations.MUTATIONS,
     *session_mutations.MUTATIONS,
+    *fleet_mutations.MUTATIONS,
 )
