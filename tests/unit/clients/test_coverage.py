@@ -13,6 +13,7 @@ from command_dispatcher.client import Client
 from command_dispatcher.client.core import Request
 from command_dispatcher.client.options import SendOptions
 from command_dispatcher.client.sync_transport import Group
+from local.tools import cli_reference
 from local.tools.client_code import EXCLUDED
 
 NOT_AT_THE_COMMAND_LINE = {
@@ -136,3 +137,12 @@ def test_send_takes_every_option_of_a_submission() -> None:
     with Client("http://127.0.0.1:1", "t") as client:
         named = set(inspect.signature(client.commands.submit).parameters)
     assert set(get_type_hints(SendOptions)) == named - {"agent_id", "action", "payload", "idempotency_key"}
+
+
+@pytest.mark.parametrize(
+    ("name", "command"), cli_reference.commands(), ids=lambda part: part if isinstance(part, str) else ""
+)
+def test_every_command_and_option_says_what_it_does(name: str, command: Any) -> None:
+    """An option without a word of help is one that nobody can use."""
+    silent = [each.name for each in command.params if each.param_type_name == "option" and not each.help]
+    assert (name, bool(command.help), silent) == (name, True, [])

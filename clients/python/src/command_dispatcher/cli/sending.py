@@ -47,7 +47,9 @@ def send(
         str | None, typer.Option("--execution-timeout", help="It times out so long after the agent's ack.")
     ] = None,
     not_before: Annotated[str | None, typer.Option("--not-before", help="In 2h, or at a moment of RFC 3339.")] = None,
-    max_attempts: Annotated[int | None, typer.Option("--max-attempts", min=1)] = None,
+    max_attempts: Annotated[
+        int | None, typer.Option("--max-attempts", min=1, help="How often it is sent at most.")
+    ] = None,
     priority: Annotated[int | None, typer.Option("--priority", min=-100, max=100, help="Higher goes first.")] = None,
     session: Annotated[str | None, typer.Option("--session", help="The session that it is about.")] = None,
     redeliver_after_ack: Annotated[

@@ -44,7 +44,9 @@ def start(
     agent: Annotated[str | None, typer.Option(help="Default: an agent that is online.")] = None,
     memory: Annotated[str | None, typer.Option(help="For example 1Gi.")] = None,
     cpu: Annotated[str | None, typer.Option(help="For example 500m.")] = None,
-    persistent_home: Annotated[bool, typer.Option("--persistent-home")] = False,
+    persistent_home: Annotated[
+        bool, typer.Option("--persistent-home", help="Keep the home for the next session.")
+    ] = False,
     idempotency_key: Key = None,
     output: Output = Format.TABLE,
     context: ContextOption = None,

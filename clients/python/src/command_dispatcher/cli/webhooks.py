@@ -19,7 +19,7 @@ app = typer.Typer(help="Tell other services what happens, by signed requests.", 
 
 WebhookId = Annotated[str, typer.Argument(metavar="WEBHOOK")]
 Types = Annotated[list[str] | None, typer.Option("--type", help="command.failed,agent.offline; default: all.")]
-Description = Annotated[str | None, typer.Option("--description")]
+Description = Annotated[str | None, typer.Option("--description", help="What it is for.")]
 
 
 @app.command("list")
@@ -59,11 +59,11 @@ def create(
 @app.command("change")
 def change(
     webhook: WebhookId,
-    url: Annotated[str | None, typer.Option("--url")] = None,
+    url: Annotated[str | None, typer.Option("--url", help="Where the requests go.")] = None,
     types: Types = None,
     selector: Selector = None,
     description: Description = None,
-    enable: Annotated[bool | None, typer.Option("--enable/--disable")] = None,
+    enable: Annotated[bool | None, typer.Option("--enable/--disable", help="Whether it is called.")] = None,
     resume_from: Annotated[
         str | None, typer.Option("--resume-from", help="With --enable: stopped, now or start.")
     ] = None,
