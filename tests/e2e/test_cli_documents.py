@@ -61,11 +61,15 @@ def _run(script: str, environment: dict[str, str]) -> str:
     return done.stdout
 
 
-def test_the_commands_of_the_page_work_one_after_the_other(shell: dict[str, str]) -> None:
-    """In one shell, as they stand there."""
+def test_the_commands_of_the_page_work_one_after_the_other(
+    shell: dict[str, str], dispatcher: Dispatcher, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In one shell, as they stand there, and then the Python."""
     said = _run("\n".join(blocks("docs/cli.md", section) for section in SECTIONS), shell)
     for expected in ("API key", "has never connected", "pending", "cancelled", "AGENTS"):
         assert expected in said
+    exec(blocks("docs/cli.md", "From Python", "python"), {"url": dispatcher.url, "token": dispatcher.client().token})  # noqa: S102
+    assert "has never connected" in capsys.readouterr().out
 
 
 def test_the_commands_of_the_readme_work_one_after_the_other(shell: dict[str, str], my_agent: Agent) -> None:

@@ -214,6 +214,14 @@ def test_many_are_waited_for(cli: CommandLine, agent: Callable[..., str], name: 
     assert (result.code, ended) == (1, {good: "completed", bad: "failed"})
 
 
+def test_very_many_are_waited_for_too(cli: CommandLine, agent: Callable[..., str], name: str) -> None:
+    """More than are asked for one by one."""
+    text = "\n".join(json.dumps({"agentId": name, "action": f"a{number}"}) for number in range(25))
+    agent(name)
+    result = cli.ok("send", "--file", "-", "--yes", "--wait", "-o", "json", stdin=text)
+    assert sorted(command["action"] for command in result.json["commands"]) == sorted(f"a{n}" for n in range(25))
+
+
 def test_commands_come_from_a_file_or_a_pipe(cli: CommandLine, name: str, tmp_path: Path) -> None:
     """NDJSON or a JSON list, in the API's form; options fill in what a line leaves out."""
     cli.ok("agents", "create", name, "--platform", "linux")
