@@ -14,6 +14,7 @@ EXCLUDED = {("post", "/api/v1/agents/register"): "agents register themselves, wi
 NAMES = {
     ("get", "/healthz"): "health",
     ("get", "/api/v1/overview"): "overview",
+    ("get", "/api/v1/loss-check"): "check_for_loss",
     ("post", "/api/v1/auth/login"): "log_in",
     ("post", "/api/v1/agents/{agent_id}/commands"): "commands.submit",
     ("post", "/api/v1/commands"): "commands.submit_many",
@@ -86,7 +87,8 @@ class Reader:
         """Schemas that answers contain, in the order of their definition."""
         self.nested: dict[str, None] = {}
         """Schemas that are parts of bodies."""
-        self._optional_parts = False
+        self.words: dict[str, None] = {}
+        """Schemas of a few words, of which one is allowed."""
 
     def methods(self) -> list[Method]:
         """Return a method for each operation."""
@@ -175,6 +177,10 @@ class Reader:
             return " | ".join(dict.fromkeys(kinds))
         allowed = schema.get("enum", [schema["const"]] if "const" in schema else [])
         if allowed and not outside:
+            named = next((name for name, known in self.schemas.items() if known.get("enum") == allowed), None)
+            if named:
+                self.words.setdefault(named)
+                return f"models.{named}"
             return f"Literal[{', '.join(json.dumps(value) for value in allowed)}]"
         return self._by_type(schema, outside=outside)
 
@@ -252,13 +258,19 @@ def _models(reader: Reader) -> str:
     lines = [
         HEADER.format(said="The values that the service takes and returns, frozen and typed."),
         "from collections.abc import Mapping, Sequence\n",
-        "from dataclasses import dataclass\nfrom datetime import datetime\nfrom typing import Any, Literal\n\n",
+        "from dataclasses import dataclass\nfrom datetime import datetime\nfrom typing import Any, Literal, TypeAlias\n\n",
         "from command_dispatcher.client.core import UNSET, Unset\n",
         "from command_dispatcher.client.decoding import Model\n\n",
     ]
+    lines += [_words(name, reader.schemas[name]) for name in reader.words]
     lines += [_model(reader, name, is_answer=True) for name in reader.answers]
     lines += [_model(reader, name, is_answer=False) for name in reader.nested]
     return "".join(lines)
+
+
+def _words(name: str, schema: Mapping[str, Any]) -> str:
+    words = ", ".join(json.dumps(word) for word in schema["enum"])
+    return f"{name}: TypeAlias = Literal[{words}]\n{_docstring(schema['description'], 0)}\n\n"
 
 
 def _model(reader: Reader, name: str, *, is_answer: bool) -> str:
@@ -275,7 +287,7 @@ def _model(reader: Reader, name: str, *, is_answer: bool) -> str:
         if wire_name not in schema.get("required", ()):
             if not is_answer:
                 kind, default = _or_unset(kind, keep_none=False), " = UNSET"
-            elif "default" in part and part["default"] is not None:
+            elif part.get("default") not in {None, ""}:
                 default = f" = {part['default']!r}"
             else:
                 kind, default = _or_none(kind), " = None"
@@ -362,8 +374,6 @@ def _request(method: Method) -> str:
         parts.append(f"body={whole[0].name}")
     elif members:
         parts.append("body=members(" + ", ".join(f"{item.name}={item.name}" for item in members) + ")")
-    if method.verb == "PATCH":
-        parts.append('content_type="application/merge-patch+json"')
     if any(item.place == "header" for item in method.parameters):
         parts.append("idempotency_key=idempotency_key, keyed=True")
     return f"request({', '.join(parts)})"

@@ -29,6 +29,7 @@ ADMINS = [
     ("operators", "GET", "/api/v1/operators"),
     ("operators", "DELETE", "/api/v1/operators/none"),
     ("operators", "GET", "/api/v1/audit"),
+    ("operators", "GET", "/api/v1/loss-check"),
 ]
 
 

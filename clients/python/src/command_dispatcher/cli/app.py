@@ -8,6 +8,7 @@ from command_dispatcher import __version__
 from command_dispatcher.cli import (
     agent_programs,
     agents,
+    checking,
     commands,
     contexts_commands,
     enrolment,
@@ -17,6 +18,7 @@ from command_dispatcher.cli import (
     sending,
     sessions,
     tokens,
+    webhooks,
 )
 
 app = typer.Typer(
@@ -32,7 +34,9 @@ WORK, FLEET, ACCESS, HERE = "Send and follow", "Agents and sessions", "Access", 
 app.command("send", rich_help_panel=WORK)(sending.send)
 app.add_typer(commands.app, name="commands", rich_help_panel=WORK)
 app.command("events", rich_help_panel=WORK)(events_commands.events)
+app.add_typer(webhooks.app, name="webhooks", rich_help_panel=WORK)
 app.command("overview", rich_help_panel=WORK)(overview.overview)
+app.command("check", rich_help_panel=WORK)(checking.check)
 app.add_typer(agents.app, name="agents", rich_help_panel=FLEET)
 app.add_typer(enrolment.app, name="enrolment", rich_help_panel=FLEET)
 app.add_typer(sessions.app, name="sessions", rich_help_panel=FLEET)

@@ -1,6 +1,6 @@
 """The commands about commands."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Look at commands, and cancel or redrive them.", no_args_is_help=True)
 
-Status = Literal["pending", "sent", "acknowledged", "completed", "failed", "expired", "cancelled", "dead", "timed_out"]
 CommandId = Annotated[str, typer.Argument(metavar="COMMAND")]
 CommandIds = Annotated[list[str] | None, typer.Argument(metavar="[COMMAND]...")]
 Agent = Annotated[str | None, typer.Option("--agent", help="Only commands for this agent.")]
@@ -55,7 +54,7 @@ def list_commands(
             lambda size, cursor: client.commands.list(
                 agent_id=agent,
                 session_id=session,
-                status=_statuses(status),
+                status=_parts(status),
                 action=action,
                 submitted_by=submitted_by,
                 since=first,
@@ -235,7 +234,7 @@ def _filter(
     given = {
         "agent_id": agent,
         "session_id": session,
-        "status": _statuses(status),
+        "status": _parts(status),
         "action": action,
         "submitted_by": submitted_by,
         "since": _moment(since),
@@ -243,10 +242,6 @@ def _filter(
         "selector": selector,
     }
     return {name: value for name, value in given.items() if value is not None}
-
-
-def _statuses(texts: list[str] | None) -> list[Status] | None:
-    return cast("list[Status] | None", _parts(texts))
 
 
 def _parts(texts: list[str] | None) -> list[Any] | None:

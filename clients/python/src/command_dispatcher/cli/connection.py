@@ -12,6 +12,8 @@ from command_dispatcher.cli.stopping import Exit, Stop, usage
 if TYPE_CHECKING:
     from command_dispatcher.client import Client
 
+ATTEMPTS = 3
+"""A person who waits learns within about a second that there is no network."""
 NEAR = 3
 """How many near names are offered."""
 
@@ -20,13 +22,13 @@ NEAR = 3
 def connected(context: str | None) -> "Generator[Client]":
     """Yield a client; errors of the service become the end of the command."""
     from command_dispatcher.cli.errors import explained
-    from command_dispatcher.client import Client, DispatcherError
+    from command_dispatcher.client import Client, DispatcherError, Retries
 
     goal = target(context)
     if goal.token is None and not os.environ.get("DISPATCHER_TOKEN"):
         raise Stop(Exit.DENIED, f"You are not logged in at {goal.url}.", f"dispatcher login --url {goal.url}")
     try:
-        client = Client(goal.url, goal.token)
+        client = Client(goal.url, goal.token, retries=Retries(attempts=ATTEMPTS))
     except ValueError as error:
         raise usage(str(error)) from None
     try:

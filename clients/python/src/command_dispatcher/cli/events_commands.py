@@ -1,6 +1,6 @@
 """`dispatcher events`: the feed."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -8,10 +8,12 @@ from command_dispatcher.cli import columns
 from command_dispatcher.cli.connection import connected
 from command_dispatcher.cli.options import DEFAULT_LIMIT, ContextOption, Format, Output, Selector
 from command_dispatcher.cli.output import emit, on_terminal, show_items
+from command_dispatcher.cli.stopping import say
 from command_dispatcher.cli.values import json_text, printable
 
 if TYPE_CHECKING:
-    from command_dispatcher.client import Client
+    from command_dispatcher.client import Client, DispatcherError
+    from command_dispatcher.client.models import EventType
 
 
 def events(
@@ -35,27 +37,34 @@ def events(
 
     [dim]dispatcher events --follow --type command.failed -o ndjson[/]
     """
-    from command_dispatcher.client.core import request
-    from command_dispatcher.client.events import EVENTS, events_query
-
-    wanted = [part for text in types or () for part in text.split(",") if part]
+    wanted = cast("list[EventType]", [part for text in types or () for part in text.split(",") if part])
     with connected(context) as client:
         if follow:
             _follow(client, after, wanted, agent, selector, output)
             return
-        query = events_query(after or "start", wanted, agent, selector) | {"limit": limit}
-        page = client.call(request("GET", EVENTS, query=query))
-        show_items(page["events"], columns.EVENTS, output, whole=page)
+        page = client.events.read(
+            after=after or "start", types=wanted or None, agent_id=agent, selector=selector, limit=limit
+        )
+        show_items(page.raw["events"], columns.EVENTS, output, whole=page.raw)
 
 
 def _follow(
-    client: "Client", after: str | None, types: list[str], agent: str | None, selector: str | None, output: Format
+    client: "Client",
+    after: str | None,
+    types: "list[EventType]",
+    agent: str | None,
+    selector: str | None,
+    output: Format,
 ) -> None:
     try:
-        for event in client.follow(after, types=types, agent_id=agent, selector=selector):
+        for event in client.follow(after, types=types or None, agent_id=agent, selector=selector, on_failure=_tell):
             emit(_line(event.raw) if output is Format.TABLE else json_text(event.raw, indent=None))
     except KeyboardInterrupt:
         raise typer.Exit from None
+
+
+def _tell(failure: "DispatcherError") -> None:
+    say(f"trying again: {failure}")
 
 
 def _line(event: Any) -> str:

@@ -1,5 +1,6 @@
 """The script `dispatcher`: every command, and how an error ends."""
 
+import io
 import os
 import sys
 import traceback
@@ -13,6 +14,9 @@ def main() -> None:
     if sys.argv[1:] in (["--version"], ["-V"]):
         sys.stdout.write(f"dispatcher {__version__}\n")
         sys.exit(Exit.COMPLETED)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 gets what it can show
     sys.exit(_run())
 
 

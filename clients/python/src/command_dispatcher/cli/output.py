@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from command_dispatcher.client.sync_transport import Pages
 
 PAGE = 200
+GAP = 2
+SHORT = 12
+"""Columns of a terminal that every column of a table keeps: the longest status has so many characters."""
 STYLES = {
     "online": "green",
     "completed": "green",
@@ -119,17 +122,31 @@ def show_table(items: Iterable[Mapping[str, Any]], columns: Sequence[Column]) ->
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
-    for column in columns:
+    screen = console()
+    table = Table(box=None, padding=(0, GAP, 0, 0), header_style="bold", pad_edge=False)
+    for column, width in zip(columns, _widths(rows, columns, screen.width), strict=True):
         table.add_column(
-            column.header,
-            no_wrap=True,
-            overflow="fold" if column.is_id else "ellipsis",
-            min_width=max((len(row[columns.index(column)]) for row in rows), default=0) if column.is_id else None,
+            column.header, width=width, no_wrap=not column.is_id, overflow="fold" if column.is_id else "ellipsis"
         )
     for row in rows:
         table.add_row(*(Text(text, style=STYLES.get(text, "")) for text in row))
-    _print(table)
+    _print(table, screen)
+
+
+def _widths(rows: Sequence[Sequence[str]], columns: Sequence[Column], room: int) -> list[int]:
+    """Give each column its room: the widest that is neither an id nor short shrinks first, ids are folded last."""
+    from rich.cells import cell_len
+
+    widths = [
+        max(map(cell_len, (column.header, *(row[index] for row in rows)))) for index, column in enumerate(columns)
+    ]
+    for is_id in (False, True):
+        while sum(widths) + GAP * (len(widths) - 1) > room:
+            flexible = [i for i, column in enumerate(columns) if column.is_id is is_id and widths[i] > SHORT]
+            if not flexible:
+                break
+            widths[max(flexible, key=widths.__getitem__)] -= 1
+    return widths
 
 
 def show_one(item: Mapping[str, Any], fields: Sequence[Column], form: Format) -> None:
@@ -153,9 +170,9 @@ def show_text(text: str, item: Mapping[str, Any], form: Format) -> None:
         emit(json_text(item, indent=2 if form is Format.JSON else None))
 
 
-def _print(what: object) -> None:
+def _print(what: object, screen: "Console") -> None:
     try:
-        console().print(what)
+        screen.print(what)
         sys.stdout.flush()
     except BrokenPipeError:
         end_quietly()

@@ -1,6 +1,7 @@
 """`dispatcher send`: to one agent, to many, to all that a selector means, or what a file lists."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -60,6 +61,8 @@ def send(
     [dim]dispatcher send edge-1 restart --payload '{"now": true}' --wait[/]
     [dim]dispatcher send --selector env=prod restart --dry-run[/]
     """
+    from command_dispatcher.client.core import new_key
+
     options = options_of(
         ttl=ttl,
         execution_timeout=execution_timeout,
@@ -73,6 +76,7 @@ def send(
     agents, action = _words(words or [], selector, file)
     if payload is not None:
         options["payload"] = payload_of(payload)
+    key = idempotency_key or new_key()
     with connected(context) as client:
         if file is not None:
             commands = [options | command for command in commands_of(file)]
@@ -87,21 +91,20 @@ def send(
             return
         if len(commands) > 1:
             confirm(f"Send {len(commands)} commands ({_some(commands)})?", yes=yes)
-        with near_names(client, *(str(command["agentId"]) for command in commands[:NAMED])):
+        with _repeatable(key), near_names(client, *(str(command["agentId"]) for command in commands[:NAMED])):
             if len(commands) == 1:
-                _send_one(client, commands[0], idempotency_key, output, seconds, wait=wait)
+                _send_one(client, commands[0], key, output, seconds, wait=wait)
             else:
-                _send_many(client, commands, idempotency_key, output, seconds, wait=wait)
+                _send_many(client, commands, key, output, seconds, wait=wait)
 
 
 def _send_one(
-    client: "Client", command: dict[str, Any], key: str | None, output: Format, seconds: float | None, *, wait: bool
+    client: "Client", command: dict[str, Any], key: str, output: Format, seconds: float | None, *, wait: bool
 ) -> None:
     from command_dispatcher.cli.waiting import outcome, watch_one
     from command_dispatcher.client.core import request
     from command_dispatcher.client.models import CommandInfo
 
-    key = _key(key)
     agent = str(command["agentId"])
     body = {name: value for name, value in command.items() if name != "agentId"}
     sent = request("POST", "/api/v1/agents/{}/commands", agent, body=body, idempotency_key=key)
@@ -118,7 +121,7 @@ def _send_one(
 def _send_many(
     client: "Client",
     commands: Sequence[dict[str, Any]],
-    key: str | None,
+    key: str,
     output: Format,
     seconds: float | None,
     *,
@@ -127,7 +130,6 @@ def _send_many(
     from command_dispatcher.cli.waiting import outcome, watch_many
     from command_dispatcher.client.core import request
 
-    key = _key(key)
     accepted: list[Any] = []
     for start in range(0, len(commands), AT_ONCE):
         # Each list of 1,000 is accepted as a whole, under a key of its own that follows from the one printed.
@@ -176,12 +178,20 @@ def _matching(client: "Client", selector: str) -> list[str]:
     return [agent.agent_id for agent in found]
 
 
-def _key(given: str | None) -> str:
-    from command_dispatcher.client.core import new_key
+@contextlib.contextmanager
+def _repeatable(key: str) -> Generator[None]:
+    """Print the key before anything is sent, and how to repeat when no answer came."""
+    from command_dispatcher.client import Unreachable
 
-    key = given or new_key()
     say(f"idempotency key: {key}")
-    return key
+    try:
+        yield
+    except Unreachable as error:
+        raise Stop(
+            Exit.FAILED,
+            f"No answer came, so it is not known whether it was accepted: {error}",
+            f"repeat it with --idempotency-key {key}: it has one effect",
+        ) from None
 
 
 def _some(commands: Sequence[dict[str, Any]]) -> str:

@@ -45,7 +45,7 @@ def watch_one(client: "Client", command_id: str, seconds: float | None) -> "Comm
 
     reasons = _Reasons(client)
     with _interruption([command_id]), _live() as show:
-        for command in client.watch(command_id, seconds):
+        for command in client.watch(command_id, seconds, on_failure=lambda failure: show(f"trying again: {failure}")):
             if command.status in ENDED:
                 return command
             show(_line(command, reasons))
@@ -56,14 +56,18 @@ def watch_many(
     client: "Client", ids: Sequence[str], seconds: float | None, ended: "Callable[[CommandInfo], None]"
 ) -> list[str]:
     """Wait until all commands have ended, call `ended` for each, return their statuses; raises Stop after `seconds`."""
-    from command_dispatcher.client.waiting import ENDED, pauses
+    from command_dispatcher.client.waiting import ENDED, TRANSIENT, pauses
 
     deadline = None if seconds is None else time.monotonic() + seconds
     waiting, statuses = list(ids), list[str]()
     with _interruption(waiting), _live() as show:
         for pause in pauses():
             for command_id in tuple(waiting):
-                command = client.commands.get(command_id)
+                try:
+                    command = client.commands.get(command_id)
+                except TRANSIENT as failure:
+                    show(f"trying again: {failure}")
+                    break
                 if command.status in ENDED:
                     waiting.remove(command_id)
                     statuses.append(command.status)

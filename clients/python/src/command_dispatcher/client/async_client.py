@@ -3,18 +3,17 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Self, Unpack
 
 from command_dispatcher.client import models
 from command_dispatcher.client.async_operations import AsyncOperations
 from command_dispatcher.client.async_transport import AsyncTransport
-from command_dispatcher.client.core import UNSET, Request, Retries, new_key, request
+from command_dispatcher.client.core import UNSET, Request, Retries, new_key
 from command_dispatcher.client.errors import GaveUpWaiting
-from command_dispatcher.client.events import EVENTS, LONGEST_WAIT, Event, events_query
 from command_dispatcher.client.options import SendOptions
 from command_dispatcher.client.settings import TIMEOUT
-from command_dispatcher.client.waiting import ENDED, pauses, result_of
+from command_dispatcher.client.waiting import AT_ONCE, ENDED, LONGEST_WAIT, TRANSIENT, OnFailure, pauses, result_of
 
 
 class AsyncSent:
@@ -100,32 +99,66 @@ class AsyncClient(AsyncOperations):
                 return command
         raise GaveUpWaiting(f"command {command_id} has not ended within {timeout:g} seconds")
 
-    async def watch(self, command_id: str, timeout: float | None = None) -> AsyncIterator[models.CommandInfo]:
-        """Yield a command each time that it is read, until it has ended or `timeout` seconds have passed."""
+    async def watch(
+        self, command_id: str, timeout: float | None = None, *, on_failure: OnFailure | None = None
+    ) -> AsyncIterator[models.CommandInfo]:
+        """Yield a command each time that it is read, until it has ended or `timeout` seconds have passed.
+
+        With `on_failure`, transient failures are passed to it, and the command is asked for again.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
         for seconds in pauses():
-            command = await self.commands.get(command_id)
-            yield command
-            left = seconds if deadline is None else deadline - time.monotonic()
-            if command.status in ENDED or left <= 0:
-                return
+            left = seconds
+            try:
+                command = await self.commands.get(command_id)
+            except TRANSIENT as failure:
+                if on_failure is None:
+                    raise
+                on_failure(failure)
+            else:
+                yield command
+                if command.status in ENDED:
+                    return
+            if deadline is not None:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return
             await asyncio.sleep(min(seconds, left))
 
     async def follow(
         self,
         after: str | None = None,
         *,
-        types: list[str] | None = None,
+        types: Sequence[models.EventType] | None = None,
         agent_id: str | None = None,
         selector: str | None = None,
-    ) -> AsyncIterator[Event]:
-        """Yield events as they happen, without an end; `after` is an event's position, "start", or None: from now on."""
+        on_failure: OnFailure | None = None,
+    ) -> AsyncIterator[models.Event]:
+        """Yield events as they happen, without an end; `after` is a page's `after`, "start", or None: from now on.
+
+        With `on_failure`, transient failures are passed to it, and the feed goes on where it was.
+        """
+        quiet = pauses()
         while True:
-            query = events_query(after, types, agent_id, selector, wait=LONGEST_WAIT)
-            page = await self._connection.run(request("GET", EVENTS, query=query), timeout=LONGEST_WAIT + TIMEOUT)
-            for event in page["events"]:
-                yield Event.of(event)
-            after = page["after"]
+            asked = time.monotonic()
+            try:
+                page = await self.events.read(
+                    after=after, types=types, agent_id=agent_id, selector=selector, wait=LONGEST_WAIT
+                )
+            except TRANSIENT as failure:
+                if on_failure is None:
+                    raise
+                on_failure(failure)
+                await asyncio.sleep(next(quiet))
+                continue
+            for event in page.events:
+                yield event
+            after = page.after
+            # A service in which too many wait already answers at once.
+            if page.events or time.monotonic() - asked >= AT_ONCE:
+                quiet = pauses()
+            else:
+                await asyncio.sleep(next(quiet))
 
     async def call(self, sent: Request, timeout: float | None = None) -> Any:
         """Send any request and return the decoded answer, for what the other methods do not cover."""

@@ -37,7 +37,6 @@ class Request:
     path: str
     query: tuple[tuple[str, str], ...] = ()
     body: str | None = None
-    content_type: str = "application/json"
     idempotency_key: str | None = None
 
     @property
@@ -50,7 +49,7 @@ class Request:
         """The headers that this request needs."""
         sent = {"accept": "application/json"}
         if self.body is not None:
-            sent["content-type"] = self.content_type
+            sent["content-type"] = "application/json"
         if self.idempotency_key is not None:
             sent["idempotency-key"] = self.idempotency_key
         return sent
@@ -96,7 +95,6 @@ def request(
     *ids: str,
     query: Mapping[str, Any] | None = None,
     body: Any = UNSET,
-    content_type: str = "application/json",
     idempotency_key: str | None = None,
     keyed: bool = False,
 ) -> Request:
@@ -106,7 +104,6 @@ def request(
         path=path.format(*(quote(part, safe="") for part in ids)),
         query=tuple((name, text) for name, value in (query or {}).items() for text in _texts(value)),
         body=None if body is UNSET else json.dumps(encoded(body), ensure_ascii=False, allow_nan=False),
-        content_type=content_type,
         idempotency_key=idempotency_key or (new_key() if keyed else None),
     )
 

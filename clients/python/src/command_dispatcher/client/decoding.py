@@ -31,7 +31,7 @@ class Model:
             if member in known:
                 found[name] = _converted(member, convert, known[member])
             elif is_required:
-                raise UnexpectedAnswer(f"The answer has no {member!r}; client and service may not fit together.")
+                raise UnexpectedAnswer(f"The answer has no {member!r}: the service may be older than this client.")
         return cls(raw=known, **found)
 
 
