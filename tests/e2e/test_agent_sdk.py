@@ -150,9 +150,10 @@ def test_an_agent_enrols_keeps_its_key_and_changes_it_without_a_restart(
         client.delete(f"/api/v1/agents/enrolled/keys/{first['keyId']}")
         command_id = client.post("/api/v1/agents/enrolled/commands", {"action": "work"})["commandId"]
         until(lambda: status_of(client, command_id) == "completed", SECONDS)
+        until(lambda: "Moved to a new connection" in agent.log, SECONDS)
 
     assert mode == 0o600
-    assert "Moved to a new connection" in agent.log
+    assert "Disconnected" not in agent.log
 
 
 class Cable:
