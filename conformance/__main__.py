@@ -84,7 +84,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m conformance",
         description="Check an agent against docs/protocol.md.",
         epilog="The agent gets DISPATCHER_URL, AGENT_ID, AGENT_API_KEY and AGENT_STATE in its environment; in its command "
-        "{url}, {id}, {key} and {dir}, a folder for its own use, are replaced. Exit code 0: it passes every MUST; 1: it fails one; "
+        "{url}, {id}, {key} and {dir}, a folder for its own use, are replaced. Exit code 0: it passes every MUST; "
+        "1: it fails one; "
         "2: nothing was checked.",
     )
     agent = os.environ.get("AGENT", "")
