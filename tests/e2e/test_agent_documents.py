@@ -11,8 +11,8 @@ import pytest
 
 from command_dispatcher import testing
 from command_dispatcher.agent.executables import agent_of
-from tests.e2e.dispatcher_process import PASSWORD, Dispatcher
-from tests.e2e.test_readme import ROOT, blocks
+from tests.e2e.dispatcher_process import PASSWORD, ROOT, Dispatcher
+from tests.e2e.test_readme import blocks
 
 
 @pytest.fixture

@@ -91,6 +91,8 @@ def test_correct_agents_pass_every_check_that_applies_to_them(monkeypatch: pytes
         assert findings.conforms(), name
         skipped = {finding.check.name for finding in findings.all() if finding.verdict is Verdict.SKIPPED}
         expected = {"heartbeat", "keep-alive-ping"} | (ONLY_PROTOCOL_2 if CORRECT[name][1] == 1 else set[str]())
+        if name == "the SDK":
+            expected |= {"pending-asks-again", "approved-connects"}  # it waits for half a minute, as it must
         # A fast agent reports before the close, so that nothing is left to be resent.
         assert skipped - {"keeps-outcomes"} == expected | (ACKS if name == "docker agent" else set[str]()), name
 

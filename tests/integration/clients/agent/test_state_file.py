@@ -111,9 +111,7 @@ async def test_with_a_full_disk_nothing_is_acknowledged_and_nothing_is_lost(
         runs.append(command.id)
         return "done"
 
-    async with testing.Service() as service:
-        service.storage = storage
-        await service.start(agent)
+    async with testing.Service(agent, storage=storage) as service:
         first = service.deliver("work")
         await service.settle()
         _limit(storage.connection, 0)

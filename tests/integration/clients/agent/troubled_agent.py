@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from unittest.mock import patch
 
 from command_dispatcher import Agent
 from command_dispatcher.agent import Command
@@ -98,7 +99,5 @@ async def fork_async(command: Command) -> str:
 
 
 if __name__ == "__main__":
-    import command_dispatcher.agent.service_thread as module
-
-    module.SqliteStorage = KilledStorage  # type: ignore[misc]
-    agent.run()
+    with patch("command_dispatcher.agent.service_thread.SqliteStorage", KilledStorage):
+        agent.run()
