@@ -1,6 +1,7 @@
 """What an agent does with its commands, against the service that `testing` plays."""
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -241,10 +242,9 @@ async def test_a_handler_that_finishes_after_a_cancel_has_completed() -> None:
     """What was done is reported as done."""
 
     async def work(_: Command) -> str:
-        try:
+        with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(1000)
-        except asyncio.CancelledError:
-            return "too late to stop"
+        return "too late to stop"
 
     async with testing.Service(agent_with(work)) as service:
         command = service.deliver("work")

@@ -88,10 +88,15 @@ async def test_a_running_command_survives_the_move() -> None:
 async def test_facts_are_reported_after_connecting() -> None:
     """The agent's own, and what it knows by itself."""
     agent = Agent(facts={"rack": 7})
-    agent.on("restart")(lambda command: command.id)
+
+    @agent.on("restart")
+    async def restart(command: Command) -> str:
+        return command.id
+
     async with testing.Service(agent) as service:
         types = [message["type"] for message in service.messages]
 
+    del restart
     assert types == ["resume", "facts"]
     facts = service.messages[1]["facts"]
     assert (facts["rack"], facts["actions"]) == (7, ["restart"])

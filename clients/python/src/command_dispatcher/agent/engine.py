@@ -66,8 +66,11 @@ class Engine:
 
     def closed(self, connection: int, reason: str) -> None:
         """Take note that a connection has ended."""
-        is_older = connection != self.core.link.current
-        logger.info("Moved to a new connection" if is_older else "Disconnected: %s", *([] if is_older else [reason]))
+        # The service closes the older connection as soon as it knows the newer one, often before the agent does.
+        if connection != self.core.link.current or self.core.link.is_opening:
+            logger.info("Moved to a new connection")
+        else:
+            logger.warning("Disconnected: %s", reason)
         self._do(lambda: self.core.closed(connection))
 
     def message(self, connection: int, text: str | bytes) -> None:

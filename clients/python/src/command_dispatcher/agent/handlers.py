@@ -54,7 +54,7 @@ class Handlers:
 
     def actions(self) -> list[str]:
         """Return the actions that have handlers."""
-        return sorted(self._by_action)
+        return sorted(self._by_action.keys() - {ANY})
 
     def knows(self, action: object) -> bool:
         """Tell whether there is a handler."""

@@ -67,6 +67,11 @@ class Link:
     _failures: int = 0
     _spread: float = 0.0
 
+    @property
+    def is_opening(self) -> bool:
+        """Whether a connection is being opened."""
+        return self._opening
+
     def start(self) -> None:
         """Connect at once: the process has just started."""
         self._open_at = self.monotonic()

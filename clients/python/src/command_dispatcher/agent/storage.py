@@ -92,7 +92,7 @@ class SqliteStorage:
                 delivery=Delivery.from_json(command_id, attempt, command),
                 state=state,
                 outcome=None if outcome is None else _read_outcome(outcome),
-                confirmed=bool(confirmed),
+                confirmed=state == "ended" and bool(confirmed),
             )
             for command_id, attempt, state, command, outcome, confirmed in rows
         ]

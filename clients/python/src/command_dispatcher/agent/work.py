@@ -5,7 +5,6 @@ session have their turn one after another, and so have the commands without a se
 """
 
 import json
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -131,7 +130,7 @@ class Work:
     trouble: str | None = None
     """Why the state file cannot be written."""
     _active: dict[str, _Active] = field(default_factory=dict[str, _Active])
-    _ended: OrderedDict[str, _Ended] = field(default_factory=OrderedDict)
+    _ended: dict[str, _Ended] = field(default_factory=dict[str, _Ended])
     _bytes: int = 0
     _reports: list[Report] = field(default_factory=list[Report])
     _said: dict[str, _Said] = field(default_factory=dict[str, _Said])

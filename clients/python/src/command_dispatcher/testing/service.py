@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from command_dispatcher.agent.agent import Agent
+from command_dispatcher.agent.writes import Storage
 
 from .agent_under_test import AgentUnderTest
 from .clock import Clock
@@ -78,9 +79,11 @@ class Service:
     out, and repeats a cancel over each connection.  The time passes as always, and jumps with `advance`.
     """
 
-    def __init__(self, agent: Agent | None = None) -> None:
+    def __init__(self, agent: Agent | None = None, *, storage: Storage | None = None) -> None:
+        """`agent` is started with the block; `storage` replaces the state file in memory."""
         self.storage = MemoryStorage()
-        """The agent's state file; it outlives `crash`."""
+        """The agent's state file in memory; it outlives `crash`."""
+        self._storage: Storage = storage or self.storage
         self.messages: list[dict[str, Any]] = []
         """Everything that the agent said."""
         self.commands: list[Sent] = []
@@ -123,7 +126,7 @@ class Service:
         """Start an agent, after `crash` with what it had stored; returns when it has done what needs no time."""
         if self._agent is not None:
             raise RuntimeError("an agent runs already: crash() ends it")
-        self._agent = AgentUnderTest(agent, self.storage, self._clock, self)
+        self._agent = AgentUnderTest(agent, self._storage, self._clock, self)
         self._agent.reachable = lambda: self.reachable
         self._agent.begin()
         await self.settle()
