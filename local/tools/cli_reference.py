@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from command_dispatcher.cli.app import app
+from command_dispatcher.cli.app import build
 
 HEAD = """# Reference of the command line
 
@@ -32,7 +32,7 @@ def render() -> str:
 
 def commands() -> Iterator[tuple[str, Any]]:
     """Yield each command with its full name."""
-    yield from _below("", typer.main.get_command(app))
+    yield from _below("", typer.main.get_command(build()))
 
 
 def _below(name: str, command: Any) -> Iterator[tuple[str, Any]]:
