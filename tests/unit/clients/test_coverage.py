@@ -14,7 +14,7 @@ from command_dispatcher.client.core import Request
 from command_dispatcher.client.options import SendOptions
 from command_dispatcher.client.sync_transport import Group
 from local.tools import cli_reference
-from local.tools.client_code import EXCLUDED
+from local.tools.openapi_methods import EXCLUDED
 
 NOT_AT_THE_COMMAND_LINE = {
     "commands.submit": "send, which also takes files, builds the request itself",
