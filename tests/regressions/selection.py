@@ -2,6 +2,7 @@
 
 from tests.regressions import (
     access_mutations,
+    agent_mutations,
     delivery_mutations,
     engine_mutations,
     report_mutations,
@@ -18,4 +19,5 @@ MUTATIONS = (
     *rule_mutations.MUTATIONS,
     *access_mutations.MUTATIONS,
     *session_mutations.MUTATIONS,
+    *agent_mutations.MUTATIONS,
 )

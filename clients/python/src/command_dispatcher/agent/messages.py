@@ -32,6 +32,10 @@ class Delivery:
         """Return the same command with another attempt."""
         return replace(self, attempt=attempt)
 
+    def without_payload(self) -> "Delivery":
+        """Return what is kept of a command that has ended: its payload may be large, or confidential."""
+        return replace(self, payload=None)
+
     def to_json(self) -> str:
         """Return what the state file keeps of it; the attempt has its own column."""
         fields = {"action": self.action, "payload": self.payload, "sessionId": self.session_id}

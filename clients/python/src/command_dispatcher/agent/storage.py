@@ -134,8 +134,8 @@ class SqliteStorage:
     def _end(self, write: End) -> None:
         delivery, outcome = write.delivery, _write_outcome(write.outcome)
         moved = self.connection.execute(
-            "update inbox set state = 'ended', attempt = ?, outcome = ? where command_id = ?",
-            (delivery.attempt, outcome, delivery.command_id),
+            "update inbox set state = 'ended', attempt = ?, command = ?, outcome = ? where command_id = ?",
+            (delivery.attempt, delivery.to_json(), outcome, delivery.command_id),
         ).rowcount
         if not moved:
             self._insert(delivery, "ended", outcome)

@@ -236,7 +236,7 @@ class Work:
         """Begin a connection: return what this agent owns, and say again each end that is not confirmed."""
         self.connected = True
         self._said.clear()
-        self._drop_waiting()
+        self._drop_waiting()  # what was not acknowledged is the service's again: its operator may have cancelled it
         owned = [record for record in self._active.values() if record.phase not in _NOT_OURS]
         unconfirmed = [ended for ended in self._ended.values() if not ended.confirmed]
         for record in owned:
@@ -246,11 +246,10 @@ class Work:
         return [(delivery.command_id, delivery.attempt) for delivery in deliveries]
 
     def disconnect(self) -> None:
-        """End a connection: what was not acknowledged is the service's again."""
+        """End a connection: nothing begins before the next one."""
         self.connected = False
         self._said.clear()
         self._reports.clear()
-        self._drop_waiting()
 
     def _drop_waiting(self) -> None:
         for command_id in [key for key, record in self._active.items() if record.phase is _Phase.WAITING]:
@@ -471,10 +470,12 @@ class Work:
 
     def _finish(self, record: _Active, outcome: Outcome) -> None:
         record.phase, record.outcome = _Phase.ENDING, outcome
-        self.writes.append(End(delivery=record.delivery, outcome=outcome))
+        self.writes.append(End(delivery=record.delivery.without_payload(), outcome=outcome))
 
     def _remember(self, delivery: Delivery, outcome: Outcome, *, confirmed: bool = False) -> None:
-        self._ended[delivery.command_id] = _Ended(delivery, outcome, self.clock.monotonic(), confirmed)
+        self._ended[delivery.command_id] = _Ended(
+            delivery.without_payload(), outcome, self.clock.monotonic(), confirmed
+        )
         self._bytes += len(outcome.body or "")
 
     def _drop_end(self, command_id: str) -> None:
