@@ -66,8 +66,8 @@ MUTATIONS = (
         name="agent-retries-at-once",
         puts_back="`Retry(after=60)` is executed again as soon as the service delivers it.",
         stands_for=(),
-        find="not_before=ended.ended_at + ended.outcome.retry_after",
-        replace="not_before=0.0",
+        find="not_before = ended.ended_at + ended.outcome.retry_after",
+        replace="not_before = 0.0",
         caught_by="test_a_retry_is_executed_again_after_its_pause",
     ),
     Mutation(

@@ -18,7 +18,9 @@ REMEMBERED = 1000
 """How many confirmed ends are kept, for commands that are delivered again."""
 REMEMBERED_BYTES = 16 * 1024 * 1024
 HELD_FROM_ATTEMPT = 3
-"""A command that still waits at this attempt is acknowledged before its turn, so that its attempts are not used up."""
+HELD_AFTER_SECONDS = 240.0
+"""A command that waits at this attempt, or for so long, is acknowledged before its turn, so that its attempts are not used up:
+the service waits five minutes for an ack while its agent is busy."""
 PROGRESS_SECONDS = 1.0
 """The least time between two reports of progress of one command."""
 AGAIN_SECONDS = 30.0
@@ -94,6 +96,7 @@ class _Active:
     outcome: Outcome | None = None
     resumed: bool = False
     held: bool = False
+    waited: bool = False
     not_before: float = 0.0
     alive_at: float = 0.0
     deadline: float = 0.0
@@ -166,7 +169,7 @@ class Work:
         if ended is not None:
             self._deliver_again(ended, delivery)
         elif record is None:
-            self._add(_Active(delivery))
+            self._add(_Active(delivery, alive_at=self.clock.monotonic() + HELD_AFTER_SECONDS))
         elif delivery.attempt >= record.delivery.attempt:
             self._update(record, delivery)
         self.schedule()
@@ -176,6 +179,8 @@ class Work:
         self._active[delivery.command_id] = record
         if not self.catalogue.knows(delivery.action):
             self._finish(record, _failed(f"unknown action: {delivery.action}"))
+        elif not delivery.payload:
+            self._finish(record, _failed("the payload is nested too deeply"))
         elif delivery.deliver_by is not None and delivery.deliver_by <= self.clock.now():
             self._finish(record, _failed("delivered too late"))
 
@@ -183,8 +188,7 @@ class Work:
         record.delivery = record.delivery.with_attempt(delivery.attempt)
         match record.phase:
             case _Phase.WAITING if delivery.attempt >= HELD_FROM_ATTEMPT:
-                record.held = True
-                self._accept(record)
+                self._hold(record)
             case _Phase.ACCEPTED | _Phase.BEGINNING | _Phase.RUNNING:
                 self.writes.append(Attempt(command_id=delivery.command_id, attempt=delivery.attempt))
             case _:
@@ -195,7 +199,9 @@ class Work:
         if ended.outcome.retryable and newer:
             if not self.draining:
                 self._drop_end(delivery.command_id)
-                self._add(_Active(delivery, not_before=ended.ended_at + ended.outcome.retry_after))
+                not_before = ended.ended_at + ended.outcome.retry_after
+                alive_at = self.clock.monotonic() + HELD_AFTER_SECONDS
+                self._add(_Active(delivery, not_before=not_before, alive_at=alive_at))
             return
         self._drop_end(delivery.command_id)
         record = _Active(ended.delivery.with_attempt(max(delivery.attempt, ended.delivery.attempt)))
@@ -329,6 +335,9 @@ class Work:
             return
         record.phase = _Phase.RUNNING
         record.deadline = self.clock.monotonic() + record.delivery.execution_seconds
+        if record.waited or record.resumed:
+            # The service counts the execution timeout from the ack, or from the last progress.
+            record.progress = '{"waiting": null}'
         self.effects.append(Start(delivery=record.delivery, resumed=record.resumed))
 
     def _saved(self, record: _Active) -> None:
@@ -366,7 +375,7 @@ class Work:
                 continue  # it comes later: what is behind it goes on
             lanes.add(lane)
             if record.phase is _Phase.WAITING:
-                record.held = record.not_before > now
+                record.held = record.waited = record.not_before > now
                 self._accept(record)
             else:
                 record.held = False
@@ -395,6 +404,8 @@ class Work:
             elif record.phase is _Phase.ACCEPTED and now >= record.alive_at:
                 record.alive_at = now + record.delivery.execution_seconds / 3
                 record.progress = '{"waiting": "for its turn at the agent"}'
+            elif record.phase is _Phase.WAITING and now >= record.alive_at and self.trouble is None:
+                self._hold(record)
         for message_id in [key for key, said in self._said.items() if now >= said.again_at]:
             self._reports += [report for report in self._said.pop(message_id).reports if report.kind != "progress"]
         self.schedule()
@@ -407,6 +418,8 @@ class Work:
         for record in self._active.values():
             if record.phase is _Phase.RUNNING and record.stop is None:
                 due.append(record.deadline)
+            elif record.phase is _Phase.WAITING:
+                due.append(record.alive_at)
             elif record.phase is _Phase.ACCEPTED:
                 due.append(record.alive_at)
                 if record.not_before > self.clock.monotonic():
@@ -463,6 +476,11 @@ class Work:
         return not self._said and not self._reports and not any(r.phase in undecided for r in self._active.values())
 
     # ── Records ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _hold(self, record: _Active) -> None:
+        """Acknowledge a command before its turn."""
+        record.held = record.waited = True
+        self._accept(record)
 
     def _accept(self, record: _Active) -> None:
         record.phase = _Phase.ACCEPTING
