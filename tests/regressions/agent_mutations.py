@@ -74,7 +74,7 @@ MUTATIONS = (
         name="agent-moves-while-commands-are-unacknowledged",
         puts_back="What is under way at a move to a new connection is delivered twice.",
         stands_for=(),
-        find="now >= self._move_at and (is_quiet or now >= self._move_at + grace)",
+        find="now >= self._move_at and (is_quiet or now >= self._move_at + self._grace)",
         replace="now >= self._move_at",
         caught_by="test_the_agent_moves_to_a_new_connection_without_a_second_delivery_or_a_gap",
     ),

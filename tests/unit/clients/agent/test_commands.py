@@ -291,6 +291,20 @@ async def test_progress_is_reported_once_a_second_at_most_and_the_last_one_count
     assert len(command.progress) <= 3
 
 
+async def test_the_last_progress_comes_before_the_end() -> None:
+    """Also if the handler ends right after it."""
+
+    async def work(command: Command) -> None:
+        await command.progress({"percent": 40})
+        await command.progress({"percent": 90})
+
+    async with testing.Service(agent_with(work)) as service:
+        command = await service.deliver("work").ended()
+
+    assert command.progress[-1] == {"percent": 90}
+    assert command.reports[-2:] == ["progress", "complete"]
+
+
 async def test_a_command_behind_a_long_one_is_kept_alive_instead_of_using_up_its_attempts() -> None:
     """After two deliveries without its turn it is acknowledged, and says that it waits."""
 

@@ -280,6 +280,9 @@ class Work:
                 record.phase = _Phase.LEFT
                 return
             outcome = _stopped(record)
+        if record.progress is not None and self.connected:
+            self._reports.append(_progress_report(record))  # the last progress comes before the end
+            record.progress = None
         self._finish(record, outcome)
         self.schedule()
 
@@ -432,8 +435,8 @@ class Work:
         """Return what is to be said now."""
         now = self.clock.monotonic()
         progress = [
-            Report(kind="progress", command_id=command_id, attempt=record.delivery.attempt, body=record.progress)
-            for command_id, record in self._active.items()
+            _progress_report(record)
+            for record in self._active.values()
             if record.progress is not None
             and record.progress_at <= now
             and record.phase in {_Phase.ACCEPTED, _Phase.RUNNING}
@@ -443,12 +446,12 @@ class Work:
     def say(self, reports: Sequence[Report], message_id: str) -> None:
         """Note that these, the first of `next_reports`, are in a message that is being sent."""
         now = self.clock.monotonic()
+        queued = min(len(reports), len(self._reports))
+        self._reports = self._reports[queued:]
+        for report in reports[queued:]:
+            record = self._active[report.command_id]
+            record.progress, record.progress_at = None, now + PROGRESS_SECONDS
         kept = [report for report in reports if report.kind != "progress"]
-        self._reports = self._reports[len(kept) :]
-        for report in reports:
-            record = self._active.get(report.command_id)
-            if report.kind == "progress" and record is not None:
-                record.progress, record.progress_at = None, now + PROGRESS_SECONDS
         if kept:
             self._said[message_id] = _Said(kept, now + AGAIN_SECONDS)
 
@@ -509,6 +512,11 @@ class Work:
                 forgotten.append(command_id)
         if forgotten:
             self.writes.append(Forget(command_ids=tuple(forgotten)))
+
+
+def _progress_report(record: _Active) -> Report:
+    delivery = record.delivery
+    return Report(kind="progress", command_id=delivery.command_id, attempt=delivery.attempt, body=record.progress)
 
 
 def _failed(reason: str) -> Outcome:
