@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from dispatcher.commands.lifecycle import ENDED, TRANSITIONS, Status
-from local.tools import client_code, figures, openapi, problems
+from local.tools import cli_reference, client_code, figures, openapi, problems
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIENT = ROOT / "clients/python/src/command_dispatcher/client"
@@ -20,6 +20,7 @@ def files() -> dict[Path, str]:
         ROOT / "docs/reference/problems.md": problems.render(),
         ROOT / "docs/reference/states.md": states(),
         ROOT / "docs/reference/figures.md": figures.render(),
+        ROOT / "docs/reference/cli.md": cli_reference.render(),
         **{CLIENT / name: text for name, text in client_code.render(json.loads(document)).items()},
     }
 

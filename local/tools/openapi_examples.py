@@ -16,7 +16,13 @@ _COMMAND = {"action": "restart", "payload": {"service": "web"}, "priority": 0, "
 
 BODIES: dict[str, Any] = {
     "AgentRequest": {"agentId": "edge-1", "platform": "linux", "region": "eu-1", "labels": {"env": "prod"}},
+    "AgentPatchRequest": {"labels": {"zone": "eu-1", "old": None}, "region": "eu-1"},
     "ApiTokenRequest": {"name": "nightly backup", "role": "sender", "ttlSeconds": 86400},
+    "BulkRequest": {
+        "filter": {"action": "restart", "selector": "env=prod,!canary"},
+        "dryRun": True,
+        "reason": "wrong build",
+    },
     "EnrolmentTokenRequest": {"prefix": "edge-", "labels": {"env": "prod"}, "approved": False, "uses": 10},
     "LoginRequest": {"username": "admin", "password": "the password that `make up` prints"},
     "OperatorRequest": {"password": "at least twelve characters", "role": "sender", "labels": {"env": "prod"}},

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from command_dispatcher.cli.app import ENTRIES
 from tests.e2e.conftest import Agent
 from tests.e2e.dispatcher_process import PASSWORD, ROOT, Dispatcher
 from tests.e2e.test_readme import blocks
@@ -61,11 +62,15 @@ def _run(script: str, environment: dict[str, str]) -> str:
     return done.stdout
 
 
-def test_the_commands_of_the_page_work_one_after_the_other(shell: dict[str, str]) -> None:
-    """In one shell, as they stand there."""
+def test_the_commands_of_the_page_work_one_after_the_other(
+    shell: dict[str, str], dispatcher: Dispatcher, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In one shell, as they stand there, and then the Python."""
     said = _run("\n".join(blocks("docs/cli.md", section) for section in SECTIONS), shell)
     for expected in ("API key", "has never connected", "pending", "cancelled", "AGENTS"):
         assert expected in said
+    exec(blocks("docs/cli.md", "From Python", "python"), {"url": dispatcher.url, "token": dispatcher.client().token})  # noqa: S102
+    assert "has never connected" in capsys.readouterr().out
 
 
 def test_the_commands_of_the_readme_work_one_after_the_other(shell: dict[str, str], my_agent: Agent) -> None:
@@ -78,8 +83,5 @@ def test_the_commands_of_the_readme_work_one_after_the_other(shell: dict[str, st
 
 def test_the_page_names_every_command() -> None:
     """A command that nobody can read about does not exist."""
-    from command_dispatcher.cli.app import app  # noqa: PLC0415 - only here
-
     page = (ROOT / "docs/cli.md").read_text()
-    names = [group.name for group in app.registered_groups] + [command.name for command in app.registered_commands]
-    assert [name for name in names if f"dispatcher {name}" not in page] == []
+    assert [entry.name for entry in ENTRIES if f"dispatcher {entry.name}" not in page] == []

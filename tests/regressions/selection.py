@@ -5,6 +5,7 @@ from tests.regressions import (
     agent_mutations,
     delivery_mutations,
     engine_mutations,
+    fleet_mutations,
     report_mutations,
     rule_mutations,
     session_mutations,
@@ -20,4 +21,5 @@ MUTATIONS = (
     *access_mutations.MUTATIONS,
     *session_mutations.MUTATIONS,
     *agent_mutations.MUTATIONS,
+    *fleet_mutations.MUTATIONS,
 )

@@ -255,7 +255,7 @@ def test_a_flush_costs_two_round_trips_and_a_post_for_each_window(conn: Connecti
 def test_a_sweep_without_work_costs_the_same_for_any_number_of_agents(
     conn: Connection, environment: Environment, agents: int
 ) -> None:
-    """Idle agents cost nothing but their heartbeats."""
+    """Idle agents cost nothing but their heartbeats; half of this is the overview, which counts what is new in the history."""
     for number in range(agents):
         connect_new_agent(conn, f"a{number}", f"c{number}")
 
@@ -266,8 +266,8 @@ def test_a_sweep_without_work_costs_the_same_for_any_number_of_agents(
     cost = environment.cost_of(sweep_once)
 
     assert cost.posts == 0
-    assert cost.round_trips <= 11
-    assert cost.commits <= 11
+    assert cost.round_trips <= 22
+    assert cost.commits <= 13
 
 
 def index_entries(conn: Connection) -> int:

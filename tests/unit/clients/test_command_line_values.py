@@ -20,6 +20,7 @@ from command_dispatcher.cli.values import (
     printable,
     seconds_from,
 )
+from command_dispatcher.digits import dumps, loads
 
 NOW = datetime(2026, 11, 23, 8, tzinfo=UTC)
 
@@ -74,6 +75,21 @@ def test_what_a_terminal_would_obey_is_escaped() -> None:
     assert printable("ä\x1b[2J\x9b\u202e\n日") == r"ä\u001b[2J\u009b\u202e\u000a日"
     assert json.loads(json_text({"a": "\x9b\u202e\n"})) == {"a": "\x9b\u202e\n"}
     assert "\x9b" not in json_text("\x9b")
+
+
+@pytest.mark.parametrize("text", ["0.12345678901234567890123", "1.10", "1e-400", "12345678901234567890123", "0.1"])
+def test_numbers_keep_their_digits(text: str) -> None:
+    """A payload reaches its agent, and a result its reader, as it was written."""
+    whole = f'{{"a": [{text}, "x"], "b": 1.5}}'
+    assert dumps(loads(whole)) == whole
+    assert loads(text) == float(text) or loads(text) == int(text)
+
+
+@pytest.mark.parametrize("text", ["NaN", "[Infinity]", "[" * 100_000, "{", ""])
+def test_what_is_not_json_is_refused(text: str) -> None:
+    """Before anything is sent."""
+    with pytest.raises(ValueError, match=r"."):
+        loads(text)
 
 
 def test_bars_are_scaled_to_the_largest() -> None:

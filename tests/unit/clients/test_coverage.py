@@ -13,13 +13,13 @@ from command_dispatcher.client import Client
 from command_dispatcher.client.core import Request
 from command_dispatcher.client.options import SendOptions
 from command_dispatcher.client.sync_transport import Group
-from local.tools.client_code import EXCLUDED
+from local.tools import cli_reference
+from local.tools.openapi_methods import EXCLUDED
 
 NOT_AT_THE_COMMAND_LINE = {
     "commands.submit": "send, which also takes files, builds the request itself",
     "commands.submit_many": "send",
     "health": "check says more",
-    "webhooks.change": "webhooks change, which sends only what was given",
 }
 
 
@@ -136,3 +136,15 @@ def test_send_takes_every_option_of_a_submission() -> None:
     with Client("http://127.0.0.1:1", "t") as client:
         named = set(inspect.signature(client.commands.submit).parameters)
     assert set(get_type_hints(SendOptions)) == named - {"agent_id", "action", "payload", "idempotency_key"}
+
+
+def test_every_command_and_option_says_what_it_does() -> None:
+    """An option without a word of help is one that nobody can use."""
+    silent = {
+        f"{name} {each.name}"
+        for name, command in cli_reference.commands()
+        for each in command.params
+        if each.param_type_name == "option" and not each.help
+    }
+    assert silent == set()
+    assert {name for name, command in cli_reference.commands() if not command.help} == set()

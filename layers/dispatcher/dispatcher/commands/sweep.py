@@ -10,7 +10,7 @@ import psycopg
 
 from dispatcher.access import login_budgets
 from dispatcher.agents import presence
-from dispatcher.commands import claims, deadlines, loss_check, redelivery
+from dispatcher.commands import claims, deadlines, loss_check, overview, redelivery
 from dispatcher.commands.claims import DueAgent
 from dispatcher.commands.delivery import POST_SECONDS, RELEASE_SECONDS, Deadline, Delivered, deliver
 from dispatcher.commands.flush import FlushRequest, invoke_flush
@@ -97,6 +97,7 @@ def sweep(
     pruned = passes.run("prune", lambda: _repeat(partial(deadlines.prune, conn, days), deadline), 0)
     passes.run("prune log-ins", lambda: _repeat(partial(login_budgets.prune, conn), deadline), 0)
     passes.run("record figures", lambda: loss_check.record_figures(conn), None)
+    passes.run("refresh overviews", lambda: overview.refresh_asked(conn), None)
     moved = passes.run("move old connections", lambda: presence.move_old(conn, gateway, BATCH, has_time), 0)
     return Swept(
         expired=expired,

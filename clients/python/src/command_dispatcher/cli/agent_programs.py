@@ -17,9 +17,9 @@ def run(
     spec: Annotated[str, typer.Argument(metavar="MODULE:AGENT", help="Where the agent is, for example fleet:agent.")],
 ) -> None:
     """Run the agent of a Python module until SIGTERM; commands under way are finished."""
-    from command_dispatcher.agent import runner
+    from command_dispatcher.agent.runner import run as run_agent
 
-    raise typer.Exit(runner.run(spec))
+    raise typer.Exit(run_agent(spec))
 
 
 @app.command("exec", epilog=SETTINGS)
@@ -40,9 +40,9 @@ def execute(
     Each gets its command as JSON on stdin, and writes its result as JSON to stdout. Exit code 0: complete; 75: failed, to
     be tried again; any other: failed, with the end of stderr as the reason.
     """
-    from command_dispatcher.agent import executables
+    from command_dispatcher.agent.executables import run as run_executables
 
     if not folder.is_dir():
         raise usage(f"{folder} is not a folder.")
     settings: dict[str, Any] = {"url": url, "agent_id": agent_id, "state": state}
-    raise typer.Exit(executables.run(folder, idempotent=idempotent or (), **settings))
+    raise typer.Exit(run_executables(folder, idempotent=idempotent or (), **settings))

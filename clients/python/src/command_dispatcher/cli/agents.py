@@ -23,9 +23,9 @@ AgentId = Annotated[str, typer.Argument(metavar="AGENT", autocompletion=agent_na
 @app.command("list")
 def list_agents(
     selector: Selector = None,
-    presence: Annotated[Literal["online", "degraded", "offline"] | None, typer.Option()] = None,
-    approval: Annotated[Literal["pending", "approved", "rejected"] | None, typer.Option()] = None,
-    platform: Annotated[str | None, typer.Option()] = None,
+    presence: Annotated[Literal["online", "degraded", "offline"] | None, typer.Option(help="By connection.")] = None,
+    approval: Annotated[Literal["pending", "approved", "rejected"] | None, typer.Option(help="By approval.")] = None,
+    platform: Annotated[str | None, typer.Option(help="By platform.")] = None,
     search: Annotated[str | None, typer.Option(help="A part of the id.")] = None,
     backlog: Annotated[bool, typer.Option("--backlog", help="Only agents for which commands wait.")] = False,
     limit: Limit = DEFAULT_LIMIT,
@@ -62,7 +62,7 @@ def show(agent: AgentId, output: Output = Format.TABLE, context: ContextOption =
 def create(
     agent: Annotated[str, typer.Argument(metavar="AGENT", help="The id of the new agent.")],
     platform: Annotated[str, typer.Option(help="What it runs on, such as linux or kubernetes.")],
-    region: Annotated[str | None, typer.Option()] = None,
+    region: Annotated[str | None, typer.Option(help="Where it is.")] = None,
     label: Label = None,
     output: Output = Format.TABLE,
     context: ContextOption = None,

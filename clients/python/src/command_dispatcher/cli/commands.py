@@ -22,7 +22,7 @@ CommandIds = Annotated[list[str] | None, typer.Argument(metavar="[COMMAND]...")]
 Agent = Annotated[str | None, typer.Option("--agent", help="Only commands for this agent.")]
 Session = Annotated[str | None, typer.Option("--session", help="Only commands of this session.")]
 Statuses = Annotated[list[str] | None, typer.Option("--status", help="One or more: dead,failed; may be repeated.")]
-Action = Annotated[str | None, typer.Option("--action")]
+Action = Annotated[str | None, typer.Option("--action", help="Only commands with this action.")]
 SubmittedBy = Annotated[str | None, typer.Option("--submitted-by", help="The operator who submitted them.")]
 Since = Annotated[str | None, typer.Option("--since", help="Accepted since: 2h, or a moment of RFC 3339.")]
 Until = Annotated[str | None, typer.Option("--until", help="Accepted before: 10m, or a moment of RFC 3339.")]
@@ -153,7 +153,9 @@ def redrive(
     selector: Selector = None,
     reason: Reason = None,
     ttl: Annotated[str | None, typer.Option("--ttl", help="The new command expires if it waits so long: 2h.")] = None,
-    idempotency_key: Annotated[str | None, typer.Option("--idempotency-key")] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option("--idempotency-key", help="With an id: repeat it without a second effect.")
+    ] = None,
     dry_run: DryRun = False,
     yes: Yes = False,
     output: Output = Format.TABLE,

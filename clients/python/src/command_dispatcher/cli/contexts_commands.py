@@ -121,8 +121,8 @@ def completion(shell: Literal["bash", "zsh", "fish"]) -> None:
 
     [dim]bash: dispatcher completion bash > ~/.local/share/bash-completion/completions/dispatcher[/]
     """
-    from command_dispatcher.cli.app import app as everything
+    from command_dispatcher.cli.app import build
 
     # The shells' own way in, which Typer answers.
     os.environ["_DISPATCHER_COMPLETE"] = f"source_{shell}"
-    everything(args=[], prog_name="dispatcher")
+    build()(args=[], prog_name="dispatcher")

@@ -38,7 +38,7 @@ def show(token: str, output: Output = Format.TABLE, context: ContextOption = Non
 def create(
     agent: Annotated[str | None, typer.Option("--agent", help="For the agent of this id.")] = None,
     prefix: Annotated[str | None, typer.Option("--prefix", help="For all ids that begin so.")] = None,
-    uses: Annotated[int, typer.Option("--uses", min=1)] = 1,
+    uses: Annotated[int, typer.Option("--uses", min=1, help="How many agents may use it.")] = 1,
     ttl: Annotated[str, typer.Option("--ttl", help="How long it is valid: 1h, at most 7d.")] = "1h",
     approved: Annotated[bool, typer.Option("--approved", help="The agents need no approval.")] = False,
     reusable: Annotated[bool, typer.Option("--reusable", help="The same agent may use it again.")] = False,

@@ -21,10 +21,10 @@ def main() -> None:
 
 
 def _run() -> int:
-    from command_dispatcher.cli.app import app
+    from command_dispatcher.cli.app import build
 
     try:
-        app(prog_name="dispatcher")
+        build(sys.argv[1:])(prog_name="dispatcher")
     except Stop as stop:
         report(str(stop), stop.hints)
         return stop.code

@@ -27,7 +27,7 @@ def list_operators(limit: Limit = DEFAULT_LIMIT, output: Output = Format.TABLE, 
 @app.command("put")
 def put(
     username: str,
-    role: Annotated[Literal["reader", "sender", "admin"], typer.Option()],
+    role: Annotated[Literal["reader", "sender", "admin"], typer.Option(help="Each may do what the one before may.")],
     label: Label = None,
     password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from stdin.")] = False,
     output: Output = Format.TABLE,
@@ -57,8 +57,8 @@ def disable(username: str, yes: Yes = False, context: ContextOption = None) -> N
 
 
 def audit(
-    agent: Annotated[str | None, typer.Option("--agent")] = None,
-    command: Annotated[str | None, typer.Option("--command")] = None,
+    agent: Annotated[str | None, typer.Option("--agent", help="Only entries about this agent.")] = None,
+    command: Annotated[str | None, typer.Option("--command", help="Only entries about this command.")] = None,
     actor: Annotated[str | None, typer.Option("--actor", help="Who did it.")] = None,
     limit: Limit = DEFAULT_LIMIT,
     output: Output = Format.TABLE,

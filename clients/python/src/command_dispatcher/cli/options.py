@@ -17,7 +17,13 @@ class Format(StrEnum):
 
 Output = Annotated[
     Format,
-    typer.Option("--output", "-o", help="table; json: the API's own shape; ndjson: an item a line; id: only ids."),
+    typer.Option(
+        "--output",
+        "-o",
+        envvar="DISPATCHER_OUTPUT",
+        show_envvar=False,
+        help="table; json: the API's own shape; ndjson: an item a line; id: only ids.",
+    ),
 ]
 ContextOption = Annotated[str | None, typer.Option("--context", help="The service to use, by the name of its context.")]
 Limit = Annotated[int, typer.Option("--limit", min=0, help="The most items; 0 for all.")]

@@ -67,7 +67,8 @@ def console(*, stderr: bool = False) -> "Console":
     """Return a console that obeys NO_COLOR and TERM."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=False, emoji=False, markup=False)
+    dumb = False if os.environ.get("TERM") == "dumb" else None
+    return Console(stderr=stderr, highlight=False, emoji=False, markup=False, force_terminal=dumb)
 
 
 def show_list(

@@ -1,6 +1,5 @@
 """What is to be sent, as it comes from options, files and pipes."""
 
-import json
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any, cast
 
 from command_dispatcher.cli.stopping import usage
 from command_dispatcher.cli.values import moment_from, seconds_from
+from command_dispatcher.digits import loads
 
 
 def text_of(source: str) -> str:
@@ -24,7 +24,7 @@ def payload_of(option: str) -> Any:
     """Read --payload: JSON, @file or @- for stdin; raises Stop."""
     text = text_of(option[1:]) if option.startswith("@") else option
     try:
-        return json.loads(text)
+        return loads(text)
     except ValueError as error:
         raise usage(f"The payload is not JSON: {error}", """--payload '{"now": true}', or --payload @file""") from None
 
@@ -34,7 +34,7 @@ def commands_of(source: str) -> list[dict[str, Any]]:
     text = text_of(source)
     if text.lstrip().startswith("["):
         try:
-            found: list[Any] = json.loads(text)
+            found: list[Any] = loads(text)
         except ValueError as error:
             raise usage(f"{source} is not JSON: {error}") from None
         return [_object(f"{source}, item {number}", item) for number, item in enumerate(found, 1)]
@@ -46,7 +46,7 @@ def _lines(source: str, text: str) -> Iterable[dict[str, Any]]:
         if line.strip():
             place = f"{source}, line {number}"
             try:
-                value = json.loads(line)
+                value = loads(line)
             except ValueError as error:
                 raise usage(f"{place} is not JSON: {error}") from None
             yield _object(place, value)

@@ -47,7 +47,9 @@ def send(
         str | None, typer.Option("--execution-timeout", help="It times out so long after the agent's ack.")
     ] = None,
     not_before: Annotated[str | None, typer.Option("--not-before", help="In 2h, or at a moment of RFC 3339.")] = None,
-    max_attempts: Annotated[int | None, typer.Option("--max-attempts", min=1)] = None,
+    max_attempts: Annotated[
+        int | None, typer.Option("--max-attempts", min=1, help="How often it is sent at most.")
+    ] = None,
     priority: Annotated[int | None, typer.Option("--priority", min=-100, max=100, help="Higher goes first.")] = None,
     session: Annotated[str | None, typer.Option("--session", help="The session that it is about.")] = None,
     redeliver_after_ack: Annotated[
@@ -128,6 +130,7 @@ def _send_many(
     wait: bool,
 ) -> None:
     from command_dispatcher.cli.waiting import outcome, watch_many
+    from command_dispatcher.client import DispatcherError
     from command_dispatcher.client.core import request
 
     accepted: list[Any] = []
@@ -135,7 +138,14 @@ def _send_many(
         # Each list of 1,000 is accepted as a whole, under a key of its own that follows from the one printed.
         own = key if start == 0 else f"{key}/{start}"
         sent = request("POST", "/api/v1/commands", body=commands[start : start + AT_ONCE], idempotency_key=own)
-        accepted += client.call(sent)["commands"]
+        try:
+            accepted += client.call(sent)["commands"]
+        except DispatcherError:
+            if accepted:
+                show_items(accepted, columns.ACCEPTED, output, whole={"commands": accepted})
+                say(f"{len(accepted)} of {len(commands)} commands were accepted before an error.")
+                say(f"next: repeat it with --idempotency-key {key}; these are not sent again")
+            raise
     if not wait:
         show_items(accepted, columns.ACCEPTED, output, whole={"commands": accepted})
         return

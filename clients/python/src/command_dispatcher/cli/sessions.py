@@ -1,6 +1,5 @@
 """The commands about StreamSpace's sessions and templates."""
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +12,7 @@ from command_dispatcher.cli.output import emit, show_list, show_one
 from command_dispatcher.cli.payloads import text_of
 from command_dispatcher.cli.stopping import say, usage
 from command_dispatcher.cli.values import json_text
+from command_dispatcher.digits import loads
 
 if TYPE_CHECKING:
     from command_dispatcher.client.models import CommandInfo, SessionInfo
@@ -44,7 +44,9 @@ def start(
     agent: Annotated[str | None, typer.Option(help="Default: an agent that is online.")] = None,
     memory: Annotated[str | None, typer.Option(help="For example 1Gi.")] = None,
     cpu: Annotated[str | None, typer.Option(help="For example 500m.")] = None,
-    persistent_home: Annotated[bool, typer.Option("--persistent-home")] = False,
+    persistent_home: Annotated[
+        bool, typer.Option("--persistent-home", help="Keep the home for the next session.")
+    ] = False,
     idempotency_key: Key = None,
     output: Output = Format.TABLE,
     context: ContextOption = None,
@@ -117,7 +119,7 @@ def put_template(
 ) -> None:
     """Store a template; sessions that are started later get it."""
     try:
-        manifest: Any = json.loads(text_of(file))
+        manifest: Any = loads(text_of(file))
     except ValueError as error:
         raise usage(f"{file} is not JSON: {error}") from None
     with connected(context) as client:

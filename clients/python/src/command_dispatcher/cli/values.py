@@ -1,10 +1,11 @@
 """Values as text for people, and text from people as values."""
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from command_dispatcher.digits import dumps
 
 # What a terminal might obey, or what makes text look other than it is.
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -25,7 +26,7 @@ def printable(text: str, *, keep_lines: bool = False) -> str:
 
 def json_text(value: Any, indent: int | None = 2) -> str:
     """Return a value as JSON that is safe on a terminal."""
-    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    text = dumps(value, indent=indent)
     return "\n".join(printable(line) for line in text.split("\n"))
 
 

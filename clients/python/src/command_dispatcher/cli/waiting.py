@@ -11,9 +11,13 @@ from command_dispatcher.cli.stopping import Exit, Stop, say
 from command_dispatcher.cli.values import printable, short_json
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from command_dispatcher.client import Client
     from command_dispatcher.client.models import CommandInfo
 
+FEW = 20
+"""So many commands are asked for one by one."""
 WHY_SECONDS = 3.0
 """A command that waits so long gets its reason shown, and again after as long."""
 
@@ -59,10 +63,16 @@ def watch_many(
     from command_dispatcher.client.waiting import ENDED, TRANSIENT, pauses
 
     deadline = None if seconds is None else time.monotonic() + seconds
+    since = client.commands.get(ids[0]).created_at
     waiting, statuses = list(ids), list[str]()
     with _interruption(waiting), _live() as show:
         for pause in pauses():
-            for command_id in tuple(waiting):
+            try:
+                asked = _maybe_ended(client, waiting, since)
+            except TRANSIENT as failure:
+                show(f"trying again: {failure}")
+                asked = []
+            for command_id in asked:
                 try:
                     command = client.commands.get(command_id)
                 except TRANSIENT as failure:
@@ -80,6 +90,15 @@ def watch_many(
     if waiting:
         raise gave_up(waiting, seconds or 0)
     return statuses
+
+
+def _maybe_ended(client: "Client", waiting: Sequence[str], since: "datetime") -> list[str]:
+    """Return those that are worth a look: all of a few; of many, those that are in no list of what is under way."""
+    if len(waiting) <= FEW:
+        return list(waiting)
+    under_way = client.commands.list(status=["pending", "sent", "acknowledged"], since=since, limit=200)
+    known = {command.command_id for command in under_way}
+    return [command_id for command_id in waiting if command_id not in known]
 
 
 class _Reasons:

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 import httpx2
 
 from command_dispatcher.client.core import Again, Answer, Request, Retries, after, after_failure, base_url, next_page
-from command_dispatcher.client.settings import USER_AGENT, authorization
+from command_dispatcher.client.settings import CONNECT_TIMEOUT, USER_AGENT, authorization
 
 Item = TypeVar("Item")
 
@@ -19,7 +19,9 @@ class AsyncTransport:
         self.url = base_url(url)
         self._retries = retries
         self._http = httpx2.AsyncClient(
-            base_url=self.url, headers={"user-agent": USER_AGENT, **authorization(token)}, timeout=timeout
+            base_url=self.url,
+            headers={"user-agent": USER_AGENT, **authorization(token)},
+            timeout=httpx2.Timeout(timeout, connect=min(timeout, CONNECT_TIMEOUT)),
         )
 
     async def run(self, sent: Request, timeout: float | None = None) -> Any:

@@ -1,6 +1,5 @@
 """Requests, answers and retries as values: what both clients share, without I/O."""
 
-import json
 import random
 import uuid
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any, Final, TypeAlias, cast
 from urllib.parse import quote, urlsplit
 
 from command_dispatcher.client.errors import UnexpectedAnswer, Unreachable, problem
+from command_dispatcher.digits import dumps, loads
 
 TRANSIENT = frozenset({429, 502, 503, 504})
 """Statuses after which the same request may succeed."""
@@ -103,7 +103,7 @@ def request(
         method=method,
         path=path.format(*(quote(part, safe="") for part in ids)),
         query=tuple((name, text) for name, value in (query or {}).items() for text in _texts(value)),
-        body=None if body is UNSET else json.dumps(encoded(body), ensure_ascii=False, allow_nan=False),
+        body=None if body is UNSET else dumps(encoded(body)),
         idempotency_key=idempotency_key or (new_key() if keyed else None),
     )
 
@@ -198,7 +198,7 @@ def _moment(value: datetime) -> str:
 
 def _decoded(answer: Answer) -> Any:
     try:
-        return json.loads(answer.body)
+        return loads(answer.body)
     except ValueError:
         shown = answer.body[:_QUOTED].decode(errors="replace").strip().partition("\n")[0]
         raise UnexpectedAnswer(f"The answer is not JSON; it begins with {shown!r}.") from None
@@ -206,7 +206,7 @@ def _decoded(answer: Answer) -> Any:
 
 def _problem_document(answer: Answer) -> dict[str, Any]:
     try:
-        document = json.loads(answer.body)
+        document = loads(answer.body)
     except ValueError:
         return {}
     known = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
