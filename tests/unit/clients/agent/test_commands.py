@@ -351,7 +351,7 @@ async def test_a_command_that_waits_for_minutes_uses_up_no_attempt() -> None:
 )
 async def test_an_action_that_is_no_text_is_unknown(action: Any, payload: object, error: str) -> None:
     """Whatever a program put into the table."""
-    async with testing.Service(agent_with(lambda _: None)) as service:
+    async with testing.Service(Agent()) as service:
         command = await service.deliver(action, payload).ended()
 
     assert command.error == error
