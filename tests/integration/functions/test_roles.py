@@ -49,6 +49,7 @@ ADMINS = [
     ("webhooks", "POST", "/api/v1/webhooks/none/secret"),
     ("webhooks", "POST", "/api/v1/webhooks/none/test"),
     ("webhooks", "GET", "/api/v1/webhooks/none/deliveries"),
+    ("operators", "GET", "/api/v1/loss-check"),
 ]
 
 
