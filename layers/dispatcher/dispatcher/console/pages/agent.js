@@ -25,19 +25,8 @@ export function agentPage(shell) {
   let latest = [];
   /** @type {FeedEvent[]} */
   let timeline = [];
-  let read = "start";
   /** @type {{keyId: string, createdAt: string, createdBy: string | null}[]} */
   let keys = [];
-
-  /** Reads on from where it stopped, up to the newest event. @param {AbortSignal} signal */
-  async function continueTimeline(signal) {
-    for (let left = 10; left > 0; left -= 1) {
-      const page = await get("/events", { query: { agentId: id, types: CONNECTIONS, after: read, limit: 200 }, signal });
-      timeline = [...page.events.toReversed(), ...timeline].slice(0, SHOWN);
-      if (page.after === read) return;
-      read = page.after;
-    }
-  }
 
   const actions = () => (!may("admin") || !agent ? [] : [
     agent.approval === "approved" ? null : { name: "Approve this agent", run: () => approve(shell, agent) },
@@ -125,13 +114,13 @@ export function agentPage(shell) {
         get(`${path}/why`, { signal }),
         waiting(id, signal),
         get("/commands", { query: { agentId: id, limit: 10 }, signal }),
+        get(`${path}/events`, { query: { limit: SHOWN }, signal }),
         may("admin") ? get(`${path}/keys`, { signal }) : { keys: [] },
       ]);
       [agent, why, queue] = answers;
       latest = answers[3].commands;
-      keys = answers[4].keys;
-      // Behind the rest: where much has happened, it takes longer.
-      continueTimeline(signal).then(shell.redraw, () => {});
+      timeline = answers[4].events;
+      keys = answers[5].keys;
     },
     view: () => html`
       <p class="why"><strong>${said(why.sentence)}</strong> ${why.unblock ? html`<span>To unblock it: ${said(why.unblock)}</span>` : nothing}</p>
@@ -169,8 +158,6 @@ export function agentPage(shell) {
     actions,
   };
 }
-
-const CONNECTIONS = "agent.created,agent.approved,agent.rejected,agent.connected,agent.disconnected,agent.offline";
 
 /**
  * Reads the queue of an agent in the order of delivery; the list's order is another one.
