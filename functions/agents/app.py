@@ -151,7 +151,7 @@ def read_why(agent_id: str) -> AgentWhyDocument:
 
 @api.get("/api/v1/agents/<agent_id>/events")
 def list_events(agent_id: str, limit: Limit = 50, cursor: Cursor = None) -> Response[AgentEventPage]:
-    """Read when an agent connected, disconnected, was approved and so on, newest first; not what happened to its commands."""
+    """Read when an agent connected, disconnected, was approved and so on, newest first; not the events of its commands."""
     scope = api.operator_with(Role.READER).scope
     before = cursors.decode_number(cursor) if cursor else None
     with database.connect() as conn:

@@ -246,6 +246,8 @@ def test_more_than_one_request_may_change_is_refused_with_the_count(
 
 def test_the_events_of_an_agent_are_its_own_and_not_those_of_an_earlier_one(run: Run) -> None:
     """Newest first, page by page; what happened to its commands is not among them."""
+    last: dict[str, Any] = {}
+    first: dict[str, Any] = {}
     for _ in range(2):  # the second one is another agent of the same id
         ask(run, "agents", "POST", "/api/v1/agents", {"agentId": "a9", "platform": "linux"})
         ask(run, "commands", "POST", "/api/v1/agents/a9/commands", {"action": "noop"})

@@ -87,7 +87,7 @@ class AsyncAgents(AsyncGroup):
         return models.AgentInfo.of(await self._run(request("POST", "/api/v1/agents/{}/approve", agent_id)))
 
     def events(self, agent_id: str, *, limit: int | None = None, cursor: str | None = None) -> AsyncPages[models.Event]:
-        """Read when an agent connected, disconnected, was approved and so on, newest first; not what happened to its commands."""
+        """Read when an agent connected, disconnected, was approved and so on, newest first; not the events of its commands."""
         return self._pages(
             "events",
             models.Event.of,
@@ -141,24 +141,6 @@ class AsyncAudit(AsyncGroup):
                 query={"agentId": agent_id, "commandId": command_id, "actor": actor, "limit": limit, "cursor": cursor},
             ),
         )
-
-
-class AsyncAuth(AsyncGroup):
-    """Operations on auth."""
-
-    async def session(self) -> models.OwnSession:
-        """Read who you are: your role and your label limit."""
-        return models.OwnSession.of(await self._run(request("GET", "/api/v1/auth/session")))
-
-    async def session(self, *, username: str, password: str) -> models.OwnSession:
-        """Log in a browser: the session is in a cookie that scripts cannot read."""
-        return models.OwnSession.of(
-            await self._run(request("POST", "/api/v1/auth/session", body=members(username=username, password=password)))
-        )
-
-    async def session(self) -> None:
-        """Log out: the token of this log-in is refused from now on."""
-        await self._run(request("DELETE", "/api/v1/auth/session"))
 
 
 class AsyncCommands(AsyncGroup):
@@ -681,7 +663,6 @@ class AsyncOperations(AsyncGroup):
         super().__init__(transport)
         self.agents = AsyncAgents(transport)
         self.audit = AsyncAudit(transport)
-        self.auth = AsyncAuth(transport)
         self.commands = AsyncCommands(transport)
         self.enrolment_tokens = AsyncEnrolmentTokens(transport)
         self.events = AsyncEvents(transport)

@@ -183,16 +183,6 @@ class Token(Model):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OwnSession(Model):
-    """Who the caller is."""
-
-    username: str
-    role: str
-    labels: Mapping[str, Any] | None
-    csrf_token: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CommandItem(Model):
     """A command in a list; the last three fields come only with `include`."""
 

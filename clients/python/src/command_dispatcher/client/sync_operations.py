@@ -87,7 +87,7 @@ class Agents(Group):
         return models.AgentInfo.of(self._run(request("POST", "/api/v1/agents/{}/approve", agent_id)))
 
     def events(self, agent_id: str, *, limit: int | None = None, cursor: str | None = None) -> Pages[models.Event]:
-        """Read when an agent connected, disconnected, was approved and so on, newest first; not what happened to its commands."""
+        """Read when an agent connected, disconnected, was approved and so on, newest first; not the events of its commands."""
         return self._pages(
             "events",
             models.Event.of,
@@ -141,24 +141,6 @@ class Audit(Group):
                 query={"agentId": agent_id, "commandId": command_id, "actor": actor, "limit": limit, "cursor": cursor},
             ),
         )
-
-
-class Auth(Group):
-    """Operations on auth."""
-
-    def session(self) -> models.OwnSession:
-        """Read who you are: your role and your label limit."""
-        return models.OwnSession.of(self._run(request("GET", "/api/v1/auth/session")))
-
-    def session(self, *, username: str, password: str) -> models.OwnSession:
-        """Log in a browser: the session is in a cookie that scripts cannot read."""
-        return models.OwnSession.of(
-            self._run(request("POST", "/api/v1/auth/session", body=members(username=username, password=password)))
-        )
-
-    def session(self) -> None:
-        """Log out: the token of this log-in is refused from now on."""
-        self._run(request("DELETE", "/api/v1/auth/session"))
 
 
 class Commands(Group):
@@ -673,7 +655,6 @@ class Operations(Group):
         super().__init__(transport)
         self.agents = Agents(transport)
         self.audit = Audit(transport)
-        self.auth = Auth(transport)
         self.commands = Commands(transport)
         self.enrolment_tokens = EnrolmentTokens(transport)
         self.events = Events(transport)
