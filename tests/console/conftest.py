@@ -48,7 +48,8 @@ def environment() -> dict[str, str | float | bool]:
 @pytest.fixture(scope="session")
 def dispatcher() -> Iterator[Dispatcher]:
     """A dispatcher that sweeps each second."""
-    with scratch() as home, up(home, DISPATCHER_ADMIN_PASSWORD=PASSWORD, DISPATCHER_SWEEP_SECONDS="1") as running:
+    settings = {"DISPATCHER_SWEEP_SECONDS": "1", "DISPATCHER_WEBHOOKS_PRIVATE": "1"}
+    with scratch() as home, up(home, DISPATCHER_ADMIN_PASSWORD=PASSWORD, **settings) as running:
         yield running
 
 

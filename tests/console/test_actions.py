@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import expect
+from pytest_httpserver import HTTPServer
 
 from local.http_client import Client, Refused
 from tests.console.fill import let_agents_wait
@@ -288,6 +289,35 @@ def test_a_session_is_stopped(
 
     (command,) = client.get(f"/api/v1/commands?agentId={agent_id}&include=payload")["commands"]
     assert "alice-1" in json.dumps(command["payload"])
+
+
+def test_a_webhook_is_created_tested_and_deleted(
+    visit: Callable[..., Screen], httpserver: HTTPServer, logged: Callable[[str], dict[str, Any]]
+) -> None:
+    """What came of the test is shown, and each try is listed."""
+    httpserver.expect_request("/hook").respond_with_data("thank you", status=503)
+    screen = visit("/console/webhooks")
+
+    screen.button("Create a webhook").click()
+    screen.confirm("Create", REASON, URL=httpserver.url_for("/hook"), Types="command.dead")
+    assert screen.secret().startswith("whsec_")
+    expect(screen.page.get_by_role("heading", level=1)).to_have_text("Webhook")
+    screen.button("Send a test").click()
+    screen.confirm("Send a test", REASON)
+    screen.see("The test failed")
+    expect(screen.row("webhook.test")).to_contain_text("failed")
+    screen.button("Make a new secret").click()
+    screen.confirm("Make a secret", REASON)
+    assert screen.secret().startswith("whsec_")
+    screen.button("Disable").click()
+    screen.confirm("Disable", REASON)
+    screen.see("The webhook is disabled.")
+    screen.button("Delete").click()
+    screen.confirm("Delete", REASON)
+
+    expect(screen.page.get_by_role("heading", level=1)).to_have_text("Webhooks")
+    assert httpserver.log
+    logged("delete webhook")
 
 
 def test_the_audit_log_shows_who_did_what_and_why(

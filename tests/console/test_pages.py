@@ -17,6 +17,7 @@ PAGES = {
     "/console/commands": "Commands",
     "/console/send": "Send a command",
     "/console/sessions": "Sessions",
+    "/console/webhooks": "Webhooks",
     "/console/operators": "Operators and tokens",
     "/console/audit": "Audit log",
 }
@@ -47,9 +48,15 @@ def hostile(client: Client, dispatcher: Dispatcher) -> str:
 
 
 @pytest.fixture(scope="module")
-def addresses(hostile: str) -> dict[str, str]:
+def addresses(hostile: str, client: Client) -> dict[str, str]:
     """The address and the heading of each page, also of one agent and one command."""
-    return PAGES | {"/console/agents/hostile-1": "hostile-1", f"/console/commands/{hostile}": hostile}
+    body = {"url": "http://127.0.0.1:9/hook", "description": HOSTILE[0]}
+    webhook_id = client.post("/api/v1/webhooks", body)["webhookId"]
+    return PAGES | {
+        "/console/agents/hostile-1": "hostile-1",
+        f"/console/commands/{hostile}": hostile,
+        f"/console/webhooks/{webhook_id}": "Webhook",
+    }
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -98,6 +105,8 @@ def test_a_reader_sees_no_action(
     screen = visit(username=new_operator("reader"), password=PASSWORD * 2)
     allowed = {"Try again", "Copy as dispatcher", "Copy as curl", "Create an API token", "Clear the filters"}
     for address in addresses:
+        if "/webhooks/" in address:
+            continue  # only an admin may see it
         screen.open(address)
         shown = {button.inner_text() for button in screen.page.locator("main button").all()}
         assert shown <= allowed, address
@@ -105,6 +114,8 @@ def test_a_reader_sees_no_action(
     screen.see("You may not read the audit log")
     screen.open("/console/send")
     screen.see("You may not send")
+    screen.open("/console/webhooks")
+    screen.see("You may not see webhooks")
 
 
 def test_a_label_limit_hides_other_agents_and_their_commands(
