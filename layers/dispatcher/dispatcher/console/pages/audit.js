@@ -1,5 +1,5 @@
 // The audit log: who did what to which agent and command, from where, and why.
-import { html, nothing } from "../vendor/lit.js";
+import { html } from "../vendor/lit.js";
 import { list, mayManage } from "../api.js";
 import { agentLink, commandLink, empty, moment, noRights, pager, said, table } from "../parts.js";
 import { filters, given, text } from "../filters.js";
@@ -40,6 +40,6 @@ export function auditPage(shell) {
 /** @param {Record<string, unknown> | null} detail */
 function details(detail) {
   const { reason: _, ...others } = detail ?? {};
-  const text = JSON.stringify(others);
-  return text === "{}" ? nothing : html`<code class="clip">${said(text)}</code>`;
+  const given = Object.entries(others).filter(([, value]) => value !== null);
+  return given.map(([name, value]) => html`<span class="hint">${name}</span> ${said(typeof value === "string" ? value : JSON.stringify(value))} `);
 }
