@@ -179,6 +179,15 @@ TEMPLATES = (
     Column("DISPLAY NAME", lambda item: str(item["spec"].get("displayName") or "")),
     Column("IMAGE", lambda item: str(item["spec"].get("baseImage") or "")),
 )
+EVENTS = (
+    Column("AT", lambda item: moment(_moment(item["at"]))),
+    Column("TYPE", field("type")),
+    Column("AGENT", field("agentId")),
+    Column("COMMAND", field("commandId")),
+    Column("ACTION", field("action")),
+    Column("CAUSE", field("cause")),
+    Column("ID", field("id"), is_id=True),
+)
 OPERATORS = (
     Column("OPERATOR", field("username"), is_id=True),
     Column("ROLE", field("role")),
@@ -231,4 +240,42 @@ FINDINGS = (
     Column("INVARIANT", field("check"), is_id=True),
     Column("BROKEN BY", field("offenders")),
     Column("FOR EXAMPLE", _joined("some")),
+)
+WEBHOOKS = (
+    Column("WEBHOOK", field("webhookId"), is_id=True),
+    Column("ENABLED", field("enabled")),
+    Column("URL", field("url")),
+    Column("TYPES", _joined("types")),
+    Column("SELECTOR", field("selector")),
+)
+WEBHOOK = (
+    Column("webhook", field("webhookId"), is_id=True),
+    Column("URL", field("url")),
+    Column("types", _joined("types")),
+    Column("selector", field("selector")),
+    Column("description", field("description")),
+    Column("enabled", field("enabled")),
+    Column("disabled", _both("disabledAt")),
+    Column("disabled because", field("disabledReason")),
+    Column("failures", lambda item: field("failures")(item) if item.get("failures") else ""),
+    Column("failing since", _both("failingSince")),
+    Column("next try", _both("nextTryAt")),
+    Column("created", _both("createdAt")),
+    Column("changed by", field("changedBy")),
+    Column("old secret until", _both("oldSecretUntil")),
+    Column("secret", field("secret")),
+)
+TRIAL = (
+    Column("delivered", field("delivered"), is_id=True),
+    Column("HTTP status", field("status")),
+    Column("error", field("error")),
+    Column("milliseconds", field("milliseconds")),
+)
+DELIVERIES = (
+    Column("AT", lambda item: moment(_moment(item["at"])), is_id=True),
+    Column("DELIVERED", field("delivered")),
+    Column("STATUS", field("status")),
+    Column("TYPE", field("type")),
+    Column("TRY", field("attempt")),
+    Column("ERROR", field("error")),
 )

@@ -369,6 +369,42 @@ class AsyncEnrolmentTokens(AsyncGroup):
         await self._run(request("DELETE", "/api/v1/enrolment-tokens/{}", token_id))
 
 
+class AsyncEvents(AsyncGroup):
+    """Operations on events."""
+
+    async def read(
+        self,
+        *,
+        after: str | None = None,
+        types: Sequence[models.EventType] | None = None,
+        agent_id: str | None = None,
+        selector: str | None = None,
+        limit: int | None = None,
+        wait: int | None = None,
+    ) -> models.EventPage:
+        """Read the change feed, in order: no event is left out.
+
+        A page may be empty although more events follow, if the filter wants none of those that were looked at.  Where too many
+        requests wait, the answer comes at once, with the header Retry-After.
+        """
+        return models.EventPage.of(
+            await self._run(
+                request(
+                    "GET",
+                    "/api/v1/events",
+                    query={
+                        "after": after,
+                        "types": types,
+                        "agentId": agent_id,
+                        "selector": selector,
+                        "limit": limit,
+                        "wait": wait,
+                    },
+                )
+            )
+        )
+
+
 class AsyncOperators(AsyncGroup):
     """Operations on operators."""
 
@@ -523,6 +559,95 @@ class AsyncTokens(AsyncGroup):
         await self._run(request("DELETE", "/api/v1/tokens/{}", token_id))
 
 
+class AsyncWebhooks(AsyncGroup):
+    """Operations on webhooks."""
+
+    def list(self, *, limit: int | None = None, cursor: str | None = None) -> AsyncPages[models.Webhook]:
+        """List webhooks, oldest first, without their secrets."""
+        return self._pages(
+            "webhooks", models.Webhook.of, request("GET", "/api/v1/webhooks", query={"limit": limit, "cursor": cursor})
+        )
+
+    async def create(
+        self,
+        *,
+        url: str,
+        types: Sequence[models.EventType] | Unset = UNSET,
+        selector: str | Unset = UNSET,
+        description: str | Unset = UNSET,
+    ) -> models.NewSecret:
+        """Make a webhook that is told of events from now on; its secret is shown once."""
+        return models.NewSecret.of(
+            await self._run(
+                request(
+                    "POST",
+                    "/api/v1/webhooks",
+                    body=members(url=url, types=types, selector=selector, description=description),
+                )
+            )
+        )
+
+    async def get(self, webhook_id: str) -> models.Webhook:
+        """Read a webhook, without its secret."""
+        return models.Webhook.of(await self._run(request("GET", "/api/v1/webhooks/{}", webhook_id)))
+
+    async def delete(self, webhook_id: str) -> None:
+        """Delete a webhook and its delivery log."""
+        await self._run(request("DELETE", "/api/v1/webhooks/{}", webhook_id))
+
+    async def change(
+        self,
+        webhook_id: str,
+        *,
+        url: str | Unset | None = UNSET,
+        types: Sequence[models.EventType] | Unset | None = UNSET,
+        selector: str | Unset | None = UNSET,
+        description: str | Unset | None = UNSET,
+        enabled: bool | Unset | None = UNSET,
+        resume_from: Literal["stopped", "now", "start"] | Unset | None = UNSET,
+    ) -> models.Webhook:
+        """Change a webhook, enable or disable it; from then on it has your rights, and no more than before."""
+        return models.Webhook.of(
+            await self._run(
+                request(
+                    "PATCH",
+                    "/api/v1/webhooks/{}",
+                    webhook_id,
+                    body=members(
+                        url=url,
+                        types=types,
+                        selector=selector,
+                        description=description,
+                        enabled=enabled,
+                        resume_from=resume_from,
+                    ),
+                )
+            )
+        )
+
+    def deliveries(
+        self, webhook_id: str, *, limit: int | None = None, cursor: str | None = None
+    ) -> AsyncPages[models.Delivery]:
+        """Read a webhook's delivery log, newest first: each try and its outcome."""
+        return self._pages(
+            "deliveries",
+            models.Delivery.of,
+            request("GET", "/api/v1/webhooks/{}/deliveries", webhook_id, query={"limit": limit, "cursor": cursor}),
+        )
+
+    async def rotate_secret(self, webhook_id: str, *, overlap_seconds: int | Unset = UNSET) -> models.NewSecret:
+        """Give a webhook a new secret, which is shown once; the old one signs beside it for a while."""
+        return models.NewSecret.of(
+            await self._run(
+                request("POST", "/api/v1/webhooks/{}/secret", webhook_id, body=members(overlap_seconds=overlap_seconds))
+            )
+        )
+
+    async def test(self, webhook_id: str) -> models.Trial:
+        """Send a webhook a message of the type `webhook.test` now, and answer with what came of it."""
+        return models.Trial.of(await self._run(request("POST", "/api/v1/webhooks/{}/test", webhook_id)))
+
+
 class AsyncOperations(AsyncGroup):
     """Every operation of the API."""
 
@@ -532,10 +657,12 @@ class AsyncOperations(AsyncGroup):
         self.audit = AsyncAudit(transport)
         self.commands = AsyncCommands(transport)
         self.enrolment_tokens = AsyncEnrolmentTokens(transport)
+        self.events = AsyncEvents(transport)
         self.operators = AsyncOperators(transport)
         self.sessions = AsyncSessions(transport)
         self.templates = AsyncTemplates(transport)
         self.tokens = AsyncTokens(transport)
+        self.webhooks = AsyncWebhooks(transport)
 
     async def log_in(self, *, username: str, password: str) -> models.Token:
         """Exchange a password for a token."""

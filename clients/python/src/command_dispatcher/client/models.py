@@ -13,6 +13,27 @@ Status: TypeAlias = Literal[
 ]
 """Where a command is in its life."""
 
+EventType: TypeAlias = Literal[
+    "command.accepted",
+    "command.sent",
+    "command.acknowledged",
+    "command.pending",
+    "command.completed",
+    "command.failed",
+    "command.expired",
+    "command.cancelled",
+    "command.dead",
+    "command.timed_out",
+    "agent.created",
+    "agent.deleted",
+    "agent.approved",
+    "agent.rejected",
+    "agent.connected",
+    "agent.disconnected",
+    "agent.offline",
+]
+"""What happened.  Each transition of a command is one event."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentInfo(Model):
@@ -252,6 +273,33 @@ class NewEnrolmentToken(Model):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Event(Model):
+    """Something that happened to a command or an agent.  What does not apply is left out; there may be more fields later."""
+
+    id: str
+    """The same whenever this event is read or sent again."""
+    type: str
+    at: datetime
+    """When it was written, by the database's clock."""
+    agent_id: str
+    command_id: str | None = None
+    action: str | None = None
+    status: str | None = None
+    attempt: int | None = None
+    cause: str | None = None
+    correlation_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventPage(Model):
+    """Events in their order."""
+
+    events: tuple[Event, ...]
+    after: str
+    """The cursor of the next page, also where there are no events."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finding(Model):
     """One invariant, and the commands that break it."""
 
@@ -370,11 +418,88 @@ class NewApiToken(Model):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Webhook(Model):
+    """A webhook without its secret."""
+
+    webhook_id: str
+    url: str
+    types: tuple[str, ...] | None
+    selector: str | None
+    description: str | None
+    labels: Mapping[str, Any] | None
+    created_at: datetime
+    changed_by: str
+    expires_at: datetime | None
+    enabled: bool
+    disabled_at: datetime | None
+    disabled_cause: str | None
+    disabled_reason: str | None
+    failures: int
+    failing_since: datetime | None
+    next_try_at: datetime | None
+    waiting_since: datetime | None
+    old_secret_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewSecret(Model):
+    """A webhook and its new secret, which is shown once."""
+
+    webhook_id: str
+    url: str
+    types: tuple[str, ...] | None
+    selector: str | None
+    description: str | None
+    labels: Mapping[str, Any] | None
+    created_at: datetime
+    changed_by: str
+    expires_at: datetime | None
+    enabled: bool
+    disabled_at: datetime | None
+    disabled_cause: str | None
+    disabled_reason: str | None
+    failures: int
+    failing_since: datetime | None
+    next_try_at: datetime | None
+    waiting_since: datetime | None
+    old_secret_until: datetime | None
+    secret: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery(Model):
+    """One try to deliver one message."""
+
+    message_id: str
+    event_id: str | None
+    type: str
+    agent_id: str | None
+    attempt: int
+    at: datetime
+    milliseconds: int
+    delivered: bool
+    status: int | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial(Model):
+    """What came of a test call."""
+
+    message_id: str
+    delivered: bool
+    status: int | None
+    error: str | None
+    milliseconds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Health(Model):
     """The state of the service."""
 
     status: str
     oldest_due_seconds: float
+    feed_lag_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -367,6 +367,42 @@ class EnrolmentTokens(Group):
         self._run(request("DELETE", "/api/v1/enrolment-tokens/{}", token_id))
 
 
+class Events(Group):
+    """Operations on events."""
+
+    def read(
+        self,
+        *,
+        after: str | None = None,
+        types: Sequence[models.EventType] | None = None,
+        agent_id: str | None = None,
+        selector: str | None = None,
+        limit: int | None = None,
+        wait: int | None = None,
+    ) -> models.EventPage:
+        """Read the change feed, in order: no event is left out.
+
+        A page may be empty although more events follow, if the filter wants none of those that were looked at.  Where too many
+        requests wait, the answer comes at once, with the header Retry-After.
+        """
+        return models.EventPage.of(
+            self._run(
+                request(
+                    "GET",
+                    "/api/v1/events",
+                    query={
+                        "after": after,
+                        "types": types,
+                        "agentId": agent_id,
+                        "selector": selector,
+                        "limit": limit,
+                        "wait": wait,
+                    },
+                )
+            )
+        )
+
+
 class Operators(Group):
     """Operations on operators."""
 
@@ -515,6 +551,95 @@ class Tokens(Group):
         self._run(request("DELETE", "/api/v1/tokens/{}", token_id))
 
 
+class Webhooks(Group):
+    """Operations on webhooks."""
+
+    def list(self, *, limit: int | None = None, cursor: str | None = None) -> Pages[models.Webhook]:
+        """List webhooks, oldest first, without their secrets."""
+        return self._pages(
+            "webhooks", models.Webhook.of, request("GET", "/api/v1/webhooks", query={"limit": limit, "cursor": cursor})
+        )
+
+    def create(
+        self,
+        *,
+        url: str,
+        types: Sequence[models.EventType] | Unset = UNSET,
+        selector: str | Unset = UNSET,
+        description: str | Unset = UNSET,
+    ) -> models.NewSecret:
+        """Make a webhook that is told of events from now on; its secret is shown once."""
+        return models.NewSecret.of(
+            self._run(
+                request(
+                    "POST",
+                    "/api/v1/webhooks",
+                    body=members(url=url, types=types, selector=selector, description=description),
+                )
+            )
+        )
+
+    def get(self, webhook_id: str) -> models.Webhook:
+        """Read a webhook, without its secret."""
+        return models.Webhook.of(self._run(request("GET", "/api/v1/webhooks/{}", webhook_id)))
+
+    def delete(self, webhook_id: str) -> None:
+        """Delete a webhook and its delivery log."""
+        self._run(request("DELETE", "/api/v1/webhooks/{}", webhook_id))
+
+    def change(
+        self,
+        webhook_id: str,
+        *,
+        url: str | Unset | None = UNSET,
+        types: Sequence[models.EventType] | Unset | None = UNSET,
+        selector: str | Unset | None = UNSET,
+        description: str | Unset | None = UNSET,
+        enabled: bool | Unset | None = UNSET,
+        resume_from: Literal["stopped", "now", "start"] | Unset | None = UNSET,
+    ) -> models.Webhook:
+        """Change a webhook, enable or disable it; from then on it has your rights, and no more than before."""
+        return models.Webhook.of(
+            self._run(
+                request(
+                    "PATCH",
+                    "/api/v1/webhooks/{}",
+                    webhook_id,
+                    body=members(
+                        url=url,
+                        types=types,
+                        selector=selector,
+                        description=description,
+                        enabled=enabled,
+                        resume_from=resume_from,
+                    ),
+                )
+            )
+        )
+
+    def deliveries(
+        self, webhook_id: str, *, limit: int | None = None, cursor: str | None = None
+    ) -> Pages[models.Delivery]:
+        """Read a webhook's delivery log, newest first: each try and its outcome."""
+        return self._pages(
+            "deliveries",
+            models.Delivery.of,
+            request("GET", "/api/v1/webhooks/{}/deliveries", webhook_id, query={"limit": limit, "cursor": cursor}),
+        )
+
+    def rotate_secret(self, webhook_id: str, *, overlap_seconds: int | Unset = UNSET) -> models.NewSecret:
+        """Give a webhook a new secret, which is shown once; the old one signs beside it for a while."""
+        return models.NewSecret.of(
+            self._run(
+                request("POST", "/api/v1/webhooks/{}/secret", webhook_id, body=members(overlap_seconds=overlap_seconds))
+            )
+        )
+
+    def test(self, webhook_id: str) -> models.Trial:
+        """Send a webhook a message of the type `webhook.test` now, and answer with what came of it."""
+        return models.Trial.of(self._run(request("POST", "/api/v1/webhooks/{}/test", webhook_id)))
+
+
 class Operations(Group):
     """Every operation of the API."""
 
@@ -524,10 +649,12 @@ class Operations(Group):
         self.audit = Audit(transport)
         self.commands = Commands(transport)
         self.enrolment_tokens = EnrolmentTokens(transport)
+        self.events = Events(transport)
         self.operators = Operators(transport)
         self.sessions = Sessions(transport)
         self.templates = Templates(transport)
         self.tokens = Tokens(transport)
+        self.webhooks = Webhooks(transport)
 
     def log_in(self, *, username: str, password: str) -> models.Token:
         """Exchange a password for a token."""
