@@ -50,7 +50,7 @@ FUNCTION_MS = 40.0
 SWEEP_SECONDS, SWEEP_GB = 0.5, 1.0
 LOG_BYTES = 400.0  # an invocation: START, END, REPORT, and now and then a line
 TRACED = 0.05
-ALARMS, METRICS, SECRETS = 47, 21, 3
+ALARMS, METRICS, SECRETS = 61, 28, 4
 IO_PER_COMMAND = 12.0  # inserts and updates of the command and its history, and their part of the log
 STORED_GB = 10.0
 

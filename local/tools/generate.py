@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from dispatcher.commands.lifecycle import ENDED, TRANSITIONS, Status
-from local.tools import cli_reference, client_code, figures, openapi, problems
+from local.tools import cli_reference, client_code, event_schema, figures, openapi, problems
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIENT = ROOT / "clients/python/src/command_dispatcher/client"
@@ -17,6 +17,7 @@ def files() -> dict[Path, str]:
     return {
         ROOT / "layers/dispatcher/dispatcher/api/openapi.json": document,
         ROOT / "layers/dispatcher/dispatcher/api/paths.json": openapi.paths(),
+        ROOT / "docs/reference/events.schema.json": event_schema.render(),
         ROOT / "docs/reference/problems.md": problems.render(),
         ROOT / "docs/reference/states.md": states(),
         ROOT / "docs/reference/figures.md": figures.render(),

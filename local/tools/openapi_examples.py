@@ -9,6 +9,7 @@ PARAMETERS: dict[str, Any] = {
     "name": "alice-firefox-0a1b2c3d",
     "token_id": "1b4e28ba-2fa1-41d2-883f-0016d3cca427",
     "username": "alice",
+    "webhook_id": "1b4e28ba-2fa1-41d2-883f-0016d3cca427",
 }
 """Examples of the parameters in paths, by name."""
 
@@ -32,6 +33,7 @@ BODIES: dict[str, Any] = {
     "SubmitListRequest": [{"agentId": "edge-1", **_COMMAND}, {"agentId": "edge-2", **_COMMAND}],
     "SubmitRequest": _COMMAND,
     "SubmitToRequest": {"agentId": "edge-1", **_COMMAND},
+    "SecretRequest": {"overlapSeconds": 86400},
     "TemplateManifest": {
         "apiVersion": "stream.space/v1alpha1",
         "kind": "Template",
@@ -41,6 +43,12 @@ BODIES: dict[str, Any] = {
             "baseImage": "linuxserver/firefox:latest",
             "ports": [{"name": "vnc", "containerPort": 3000, "protocol": "TCP"}],
         },
+    },
+    "WebhookPatchRequest": {"enabled": True, "resumeFrom": "now"},
+    "WebhookRequest": {
+        "url": "https://receiver.example/hooks/commands",
+        "types": ["command.completed", "command.failed"],
+        "selector": "env=prod",
     },
 }
 """An example of each request body, by the name of its schema."""

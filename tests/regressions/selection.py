@@ -4,11 +4,13 @@ from tests.regressions import (
     access_mutations,
     delivery_mutations,
     engine_mutations,
+    feed_mutations,
     fleet_mutations,
     report_mutations,
     rule_mutations,
     session_mutations,
     table_mutations,
+    webhook_mutations,
 )
 
 MUTATIONS = (
@@ -17,7 +19,9 @@ MUTATIONS = (
     *engine_mutations.MUTATIONS,
     *report_mutations.MUTATIONS,
     *rule_mutations.MUTATIONS,
+    *feed_mutations.MUTATIONS,
     *access_mutations.MUTATIONS,
     *session_mutations.MUTATIONS,
     *fleet_mutations.MUTATIONS,
+    *webhook_mutations.MUTATIONS,
 )

@@ -297,6 +297,7 @@ def orphan(scenario: Scenario) -> None:
         "update agent_commands set status = 'pending', moves = moves + 1, completed_at = null, cause = 'accepted'"
     )
     scenario.simulation.database.observer.execute("delete from command_history where from_status is not null")
+    scenario.simulation.database.observer.execute("update feed set pruned_position = 0, pruned_number = 0")
     scenario.connect("k8s")
 
 

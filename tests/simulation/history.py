@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from dispatcher.events.feed import Event
 from dispatcher.platform.gateway import Posted
 
 
@@ -320,6 +321,8 @@ class History:
     commands: list[CommandRow] = field(default_factory=list[CommandRow])
     """As they are at the end."""
     transitions: list[RecordedTransition] = field(default_factory=list[RecordedTransition])
+    told: list[Event] = field(default_factory=list[Event])
+    """What a reader of the change feed has read, in its order."""
     open_transactions: list[int] = field(default_factory=list[int])
     """For each call of the gateway: how many transactions were open."""
     now: int = 0

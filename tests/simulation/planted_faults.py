@@ -2,6 +2,7 @@
 
 from dispatcher.agents import connections, registry
 from dispatcher.commands import claims, conversation, deadlines, delivery, late_reports, reports, submission
+from dispatcher.events import feed
 from tests.simulation import fault_scenarios as scenarios
 from tests.simulation.planted_fault import Edit, PlantedFault, SqlEdit
 
@@ -491,5 +492,11 @@ PLANTED_FAULTS = (
                   and c.agent_id = p_agent_id
 """,
         ),
+    ),
+    PlantedFault(
+        "a page of the feed goes on past an event",
+        "I20",
+        scenarios.missing_ack,
+        Edit(feed, "read", '"limit": limit,', '"limit": limit - 1,'),
     ),
 )

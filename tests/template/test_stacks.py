@@ -7,6 +7,8 @@ from typing import Any
 
 from dispatcher.commands.loss_check import CHECKS, FIGURES
 from dispatcher.commands.sweep import Swept
+from dispatcher.webhooks.webhook_queue import Figures
+from dispatcher.webhooks.webhook_run import Ran
 from local.sam_template.intrinsics import Resolver, read
 from tests.template.conftest import Template
 
@@ -156,6 +158,7 @@ def test_every_function_has_its_alarms_and_every_alarm_notifies(
 def test_the_alarms_and_the_dashboard_use_metrics_that_are_published(stacks: dict[str, Template]) -> None:
     """An alarm for a metric with a wrong name would never ring."""
     published = {*CHECKS, *FIGURES, *Swept.__dataclass_fields__}
+    published |= {*Figures.__dataclass_fields__, *Ran.__dataclass_fields__}
     monitoring = stacks["monitoring"]
     asked = {
         alarm["MetricName"]
@@ -174,6 +177,7 @@ def test_the_alarms_and_the_dashboard_use_metrics_that_are_published(stacks: dic
     assert asked <= published
     assert shown <= published
     assert {"lost_commands", "stuck_commands", "dead_commands", "oldest_due_seconds", "failed_passes"} <= asked
+    assert {"disabled_webhooks", "webhook_lag_seconds"} <= asked
 
 
 def test_two_stacks_fit_into_one_account(template: Template, stacks: dict[str, Template]) -> None:

@@ -11,6 +11,7 @@ READERS = [
     ("agents", "GET", "/api/v1/agents"),
     ("commands", "GET", LIST),
     ("sessions", "GET", "/api/v1/sessions"),
+    ("events", "GET", "/api/v1/events"),
     ("operators", "GET", "/api/v1/tokens"),
     ("agents", "GET", "/api/v1/agents/none/why"),
     ("commands", "GET", "/api/v1/overview"),
@@ -25,6 +26,7 @@ SENDERS = [
     ("sessions", "POST", "/api/v1/sessions/none/wake"),
 ]
 BODIES: dict[tuple[str, str], Any] = {
+    ("PATCH", "webhooks/none"): {},
     ("POST", "agents/none/commands"): {"action": "noop"},
     ("POST", "commands/cancel"): {"filter": {"agentId": "none"}},
     ("POST", "commands/redrive"): {"filter": {"agentId": "none"}},
@@ -41,6 +43,13 @@ ADMINS = [
     ("operators", "DELETE", "/api/v1/operators/none"),
     ("operators", "GET", "/api/v1/audit"),
     ("operators", "GET", "/api/v1/loss-check"),
+    ("webhooks", "GET", "/api/v1/webhooks"),
+    ("webhooks", "GET", "/api/v1/webhooks/none"),
+    ("webhooks", "PATCH", "/api/v1/webhooks/none"),
+    ("webhooks", "DELETE", "/api/v1/webhooks/none"),
+    ("webhooks", "POST", "/api/v1/webhooks/none/secret"),
+    ("webhooks", "POST", "/api/v1/webhooks/none/test"),
+    ("webhooks", "GET", "/api/v1/webhooks/none/deliveries"),
 ]
 
 

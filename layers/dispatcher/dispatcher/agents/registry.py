@@ -64,13 +64,15 @@ WAITING = f"""cross join lateral (
               and q.status = 'pending'
             order by q.priority desc, q.seq
             limit {COUNTED}) as w) as waiting"""
+OFFLINE_HEARTBEATS = 5
+"""An agent that has been silent for so many heartbeats is offline."""
 Presence = Literal["online", "degraded", "offline"]
 
 
 def presence_sql(presence: Presence) -> str:
     """Return the condition that an agent under the alias `a` has this presence (see `presence_of`)."""
     heartbeat = settings.heartbeat_seconds()
-    away = f"a.connection_id is null or a.last_seen_at < now() - {5 * heartbeat} * interval '1 second'"
+    away = f"a.connection_id is null or a.last_seen_at < now() - {OFFLINE_HEARTBEATS * heartbeat} * interval '1 second'"
     worse = f"a.last_seen_at < now() - {2.5 * heartbeat} * interval '1 second'"
     worse += " or (not a.spoke and a.mute_connections >= 2)"
     return {
@@ -87,7 +89,7 @@ def presence_of(silent: float | None, *, mute: bool) -> str:
     for up to five heartbeats, or mute: it executes commands and says nothing.
     """
     heartbeat = settings.heartbeat_seconds()
-    if silent is None or silent > 5 * heartbeat:
+    if silent is None or silent > OFFLINE_HEARTBEATS * heartbeat:
         return "offline"
     return "degraded" if mute or silent > 2.5 * heartbeat else "online"
 

@@ -172,3 +172,5 @@ class HealthDocument(Document):
 
     status: Literal["ok"]
     oldest_due_seconds: float
+    feed_lag_seconds: float
+    """How long the oldest event has waited for a transaction that began before it."""

@@ -14,6 +14,7 @@ from dispatcher.commands import claims, deadlines, loss_check, overview, redeliv
 from dispatcher.commands.claims import DueAgent
 from dispatcher.commands.delivery import POST_SECONDS, RELEASE_SECONDS, Deadline, Delivered, deliver
 from dispatcher.commands.flush import FlushRequest, invoke_flush
+from dispatcher.events import feed
 from dispatcher.platform import settings
 from dispatcher.platform.database import Connection
 from dispatcher.platform.gateway import Gateway
@@ -40,6 +41,8 @@ class Swept:
     timed_out: int = 0
     absent: int = 0
     """Idle connections that were dropped."""
+    silent: int = 0
+    """Agents that became offline by their silence, or were heard again."""
     moved: int = 0
     """Old connections that were closed before the gateway cuts them."""
     loaded: int = 0
@@ -66,6 +69,7 @@ def sweep(
     passes.run("cancel for deleted agents", lambda: _repeat(partial(deadlines.end_orphans, conn), deadline), 0)
     has_time = partial(_has_time, deadline)
     dropped = passes.run("drop idle connections", lambda: presence.drop_idle(conn, gateway, BATCH, has_time), 0)
+    silent = passes.run("tell silence", lambda: presence.tell_silence(conn, BATCH), 0)
     due = passes.run("find due agents", lambda: claims.due_agents(conn, BATCH), list[DueAgent]())
     # An agent of protocol 2 whose flush was lost has had no welcome yet.
     unwelcomed = [agent for agent in due if not agent.live and agent.dialect == DeliveryMode.BATCHING]
@@ -95,6 +99,7 @@ def sweep(
     )
     days = settings.retention_days()
     pruned = passes.run("prune", lambda: _repeat(partial(deadlines.prune, conn, days), deadline), 0)
+    passes.run("prune events", lambda: _repeat(partial(feed.prune, conn, days), deadline), 0)
     passes.run("prune log-ins", lambda: _repeat(partial(login_budgets.prune, conn), deadline), 0)
     passes.run("record figures", lambda: loss_check.record_figures(conn), None)
     passes.run("refresh overviews", lambda: overview.refresh_asked(conn), None)
@@ -104,6 +109,7 @@ def sweep(
         released=released,
         timed_out=timed_out,
         absent=dropped,
+        silent=silent,
         moved=moved,
         loaded=loaded,
         sent=sent,

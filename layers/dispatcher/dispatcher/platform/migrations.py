@@ -63,6 +63,8 @@ def migrate(conn: Connection) -> list[str]:
             elif applied[name] not in {checksum, REWORDED.get(name)}:
                 raise RuntimeError(f"The schema file {name} was changed after it had been applied.")
         functions.create(conn)
+        # This database may have been restored into another server, where transactions are counted anew.
+        conn.execute("select feed_begin_life() from feed where origin <> feed_origin()")
         _set_timeouts(conn, sql.SQL("current_user"))
         return new
     finally:
@@ -88,7 +90,7 @@ def grant_to(conn: Connection, role: str) -> None:
             "grant usage on all sequences in schema public to {}",
             # The trigger of the audit log refuses this as well.
             "revoke update, delete on audit_log from {}",
-            "revoke insert, update, delete on schema_migrations, engine_schemas from {}",
+            "revoke insert, update, delete on schema_migrations, engine_schemas, feed_lives from {}",
         ):
             conn.execute(sql.SQL(statement).format(name))
         for (schema,) in conn.execute("select name from engine_schemas").fetchall():
