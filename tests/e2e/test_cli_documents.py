@@ -23,9 +23,7 @@ SECTIONS = (
     "Output and exit codes",
     "Everything else",
 )
-# What follows without an end gets Ctrl-C after a while.
 DISPATCHER = f"""#!/bin/sh
-case "$*" in *--follow*) exec timeout -s INT 3 {sys.executable} -m command_dispatcher "$@" ;; esac
 exec {sys.executable} -m command_dispatcher "$@"
 """
 

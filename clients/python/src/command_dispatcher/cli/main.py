@@ -21,9 +21,9 @@ def main() -> None:
 
 
 def _run() -> int:
-    from command_dispatcher.cli.app import build
-
     try:
+        from command_dispatcher.cli.app import build
+
         build(sys.argv[1:])(prog_name="dispatcher")
     except Stop as stop:
         report(str(stop), stop.hints)
