@@ -106,6 +106,11 @@ class Observer:
             )
             return {command.command_id: command for command in cursor}
 
+    def progress(self, command_id: str) -> int | None:
+        """Read a command's progress."""
+        row = self._conn.execute("select progress from agent_commands where command_id = %s", (command_id,)).fetchone()
+        return row[0] if row else None
+
     def epoch_of(self, agent_id: str, connection_id: str) -> int:
         """Read a connection's epoch; -1 where the dispatcher does not know the connection."""
         row = self._conn.execute(

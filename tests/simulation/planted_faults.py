@@ -94,6 +94,12 @@ PLANTED_FAULTS = (
         Edit(delivery, "_is_late", "time.monotonic() - claim.begun", "0.0"),
     ),
     PlantedFault(
+        "a new connection ends a last attempt that is being posted",
+        "I3",
+        scenarios.reconnection_during_the_last_post,
+        SqlEdit("agents/connect", "s.attempt = s.max_attempts", "false"),
+    ),
+    PlantedFault(
         "attempts follow each reconnect at once",
         "I3",
         scenarios.reconnects,
@@ -400,6 +406,18 @@ PLANTED_FAULTS = (
         "I17",
         scenarios.database_away_again,
         Edit(late_reports, "settle_kept", "if message.group in waiting:", "if False:"),
+    ),
+    PlantedFault(
+        "late progress replaces newer progress",
+        "I17",
+        scenarios.late_progress,
+        SqlEdit("commands/settle", "                  and (c.said_at is null or c.said_at <= p_said_at)\n", ""),
+    ),
+    PlantedFault(
+        "a message is confirmed before the welcome",
+        "I17",
+        scenarios.report_before_the_welcome,
+        Edit(conversation, "answer", "received.unwelcomed is not None", "False"),
     ),
     PlantedFault(
         "a message is confirmed before it is settled",

@@ -319,7 +319,7 @@ WRONG: list[tuple[str, Callable[[History], Changes]]] = [
     ("I17: another was settled before", settled_in_another_order),
     (
         "I17: text was confirmed before it was settled",
-        lambda _: {"confirmations": [Confirmation(text="text", settled=False)]},
+        lambda _: {"confirmations": [Confirmation(text="text", settled=False, welcomed=True)]},
     ),
     ("I17: an agent still keeps", lambda _: {"unconfirmed": ["text"]}),
     ("I18: a sweep left an agent that was not asked to stop ('k0',)", lambda h: swept(h, untold=("k0",))),

@@ -225,7 +225,9 @@ def test_a_new_connection(conn: Connection, environment: Environment, waiting: i
 
     def open_it(gateway: FakeGateway) -> None:
         with database.connect() as mine:
-            connections.open_connection(mine, gateway, "a1", "c1", handshake=Handshake(), origin=Origin())
+            opened = connections.open_connection(mine, "a1", "c1", handshake=Handshake(), origin=Origin())
+            assert opened is not None
+            connections.close_superseded(gateway, opened)
 
     def flush_it(gateway: FakeGateway) -> None:
         if not waiting:

@@ -213,7 +213,7 @@ def delete(conn: Connection, gateway: Gateway, agent_id: str, by: Operator) -> N
                 ack_deadline = null,
                 execution_deadline = null,
                 stop_wanted = false,
-                error_message = 'its agent was deleted',
+                error_message = concat_ws('; the agent reported: ', 'its agent was deleted', agent_error),
                 cause = 'its agent was deleted by ' || %(username)s
             where command_id = any(array(
                 select command_id from pending

@@ -20,6 +20,8 @@ ROLE_SETTINGS = {
     "lock_timeout": "5s",
     "statement_timeout": "30s",
     "idle_in_transaction_session_timeout": "30s",
+    # A statement ends with its client: a function that was killed must not hold locks, nor claim what nobody will post.
+    "client_connection_check_interval": "1s",
     "timezone": "UTC",
     # A plan uses an index although the statistics, which may be older than an outage, say that a table is empty.
     "enable_seqscan": "off",
