@@ -52,7 +52,7 @@ RIGHTS = {
     "PagesFunction": {*DATABASE, FRONT_DOOR},
     "WebhooksFunction": {*DATABASE, FRONT_DOOR, TOKENS, *WEBHOOKS, "lambda:InvokeFunction DeliverWebhooksFunction"},
     "DeliverWebhooksFunction": {*DATABASE, *WEBHOOKS, FAILED},
-    "WebhookFunction": set(),
+    "WebhookFunction": set[str](),
     "AuthorizeAgentFunction": {*DATABASE, FRONT_DOOR},
     "ConnectFunction": {*DATABASE, CLOSE, FLUSH},
     "FlushFunction": {*DATABASE, POST, LOOK, FAILED},
