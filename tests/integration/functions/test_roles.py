@@ -42,7 +42,6 @@ ADMINS = [
     ("operators", "GET", "/api/v1/operators"),
     ("operators", "DELETE", "/api/v1/operators/none"),
     ("operators", "GET", "/api/v1/audit"),
-    ("operators", "GET", "/api/v1/loss-check"),
     ("webhooks", "GET", "/api/v1/webhooks"),
     ("webhooks", "GET", "/api/v1/webhooks/none"),
     ("webhooks", "PATCH", "/api/v1/webhooks/none"),
@@ -50,6 +49,7 @@ ADMINS = [
     ("webhooks", "POST", "/api/v1/webhooks/none/secret"),
     ("webhooks", "POST", "/api/v1/webhooks/none/test"),
     ("webhooks", "GET", "/api/v1/webhooks/none/deliveries"),
+    ("operators", "GET", "/api/v1/loss-check"),
 ]
 
 

@@ -54,7 +54,7 @@ def test_work_that_has_no_time_left_is_not_repeated() -> None:
         tries.append(1)
         conn.execute("select pg_sleep(60)")
 
-    with pytest.raises(psycopg.OperationalError), database.within(0.1):
+    with pytest.raises(psycopg.OperationalError), database.within(2):  # a log-in on a busy machine takes a part of it
         database.persistently(work)
 
     assert len(tries) == 1

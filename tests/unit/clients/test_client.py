@@ -321,9 +321,7 @@ def test_members_of_a_newer_service_are_kept(call: Call, script: Answering) -> N
     assert call(lambda client: client.commands.get("cmd-1")).raw["novel"] == 1
 
 
-@pytest.mark.parametrize(
-    "url", ["", "dispatcher.example.com", "ftp://x", "https://user@host", "https://host?a=b"]
-)
+@pytest.mark.parametrize("url", ["", "dispatcher.example.com", "ftp://x", "https://user@host", "https://host?a=b"])
 def test_a_wrong_url_is_refused_at_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before a token is sent anywhere."""
     monkeypatch.delenv("DISPATCHER_URL", raising=False)

@@ -1,4 +1,4 @@
-"""What changes about an agent: its labels and its region by operators, its facts by itself."""
+"""What operators change about an agent: its labels and its region."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,6 @@ from dispatcher.agents.enrolment_tokens import require_own_labels
 from dispatcher.agents.registry import Agent
 from dispatcher.errors import NotAllowed, Unprocessable
 from dispatcher.platform.database import Connection
-from dispatcher.platform.json_text import dumps
 
 MOST_LABELS = 64
 
@@ -78,17 +77,3 @@ def _require_own_side(conn: Connection, before: Mapping[str, Any], after: Mappin
         raise NotAllowed(
             "This would give the agent to, or take it from, operators with another label limit than yours."
         )
-
-
-def take_facts(conn: Connection, agent_id: str, connection_id: str, facts: Mapping[str, Any]) -> None:
-    """Keep what an agent says of itself over its current connection."""
-    conn.execute(
-        """
-        update agents
-        set facts = %(facts)s
-        where agent_id = %(agent_id)s
-          and connection_id = %(connection_id)s
-          and facts <> %(facts)s
-        """,
-        {"agent_id": agent_id, "connection_id": connection_id, "facts": Jsonb(facts, dumps=dumps)},
-    )

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from dispatcher.agents import changes
+from dispatcher.agents import facts
 from dispatcher.commands import claims
 from dispatcher.commands.claims import Claim, claim_of, new_token
 from dispatcher.platform import settings
@@ -108,7 +108,7 @@ def receive(conn: Connection, said: Said, observer: SessionObserver, *, claim: b
             if resumed and claim and claimed is None:  # a lost command may be pending again
                 claimed = claims.claim(conn, said.agent_id)
         elif isinstance(message, Facts):
-            changes.take_facts(conn, said.agent_id, said.connection_id, message.facts)
+            facts.take(conn, said.agent_id, said.connection_id, message.facts)
     return Received(
         counts=True,
         too_many="too_many" in kinds,
