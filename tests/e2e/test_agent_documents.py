@@ -21,48 +21,73 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-def test_the_tutorial_leads_from_a_clone_to_a_completed_command(dispatcher: Dispatcher, tmp_path: Path) -> None:
-    """Each step in one shell; only the installation is done already, and the password is not typed."""
-    script = blocks("docs/agents.md", "Your first agent")
-    install = (
-        'python3 -m venv my-agent\nmy-agent/bin/pip install ./clients/python\nexport PATH="$PWD/my-agent/bin:$PATH"\n'
-    )
-    assert script.startswith((f"make up\n\n{install}", f"make up\n{install}"))
-    script = script.replace("make up\n", "").replace(install, "").replace("http://127.0.0.1:8000", dispatcher.url)
-    script = script.replace("--username admin", f"--username admin --password-stdin <<< {PASSWORD}")
+@pytest.fixture
+def shell(tmp_path: Path, dispatcher: Dispatcher) -> dict[str, str]:
+    """The environment of a shell in which the library is installed and an operator has logged in."""
     for name, command in {"dispatcher": "-m command_dispatcher", "python": ""}.items():
         path = tmp_path / "bin" / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(f'#!/bin/sh\nexec {sys.executable} {command} "$@"\n')
         path.chmod(0o755)
+    return {
+        "PATH": f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HOME": str(tmp_path),
+        "PYTHONPATH": str(ROOT / "clients/python/src"),
+        "DISPATCHER_URL": dispatcher.url,
+        "DISPATCHER_TOKEN": dispatcher.client().token,
+    }
 
+
+def _run(script: str, environment: dict[str, str], folder: Path) -> str:
+    """Run a script in bash, end what it left in the background, and return what it wrote."""
     done = subprocess.run(
-        ["bash", "-eu", "-o", "pipefail", "-c", f"trap 'kill $(jobs -p)' EXIT\n{script}"],
-        cwd=tmp_path,
-        env={
-            "PATH": f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "HOME": str(tmp_path),
-            "PYTHONPATH": str(ROOT / "clients/python/src"),
-        },
+        ["bash", "-eu", "-o", "pipefail", "-c", f"trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{script}"],
+        cwd=folder,
+        env=environment,
         capture_output=True,
         text=True,
         timeout=100,
         check=False,
     )
-    said = done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
-    assert done.returncode == 0, said
+
+def test_the_tutorial_leads_from_a_clone_to_a_completed_command(
+    dispatcher: Dispatcher, shell: dict[str, str], tmp_path: Path
+) -> None:
+    """Each step in one shell; only the installation is done already, and the password is not typed."""
+    script = blocks("docs/agents.md", "Your first agent")
+    for line in (
+        "make up\n",
+        "python3 -m venv my-agent\n",
+        "my-agent/bin/pip install ./clients/python\n",
+        'export PATH="$PWD/my-agent/bin:$PATH"\n',
+    ):
+        assert line in script
+        script = script.replace(line, "")
+    script = script.replace("http://127.0.0.1:8000", dispatcher.url)
+    script = script.replace("--username admin", f"--username admin --password-stdin <<< {PASSWORD}")
+    del shell["DISPATCHER_URL"], shell["DISPATCHER_TOKEN"]
+
+    said = _run(script, shell, tmp_path)
+    (tmp_path / "test.py").write_text(_python("docs/agents.md", "Test it"))
+    _run("python test.py", shell, tmp_path)
+
     assert "Hello Ada" in said
     assert "Hello Grace" in said
-    test = subprocess.run(
-        [sys.executable, "-c", _python("docs/agents.md", "Test it")],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT / "clients/python/src"), "PATH": os.environ["PATH"]},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert test.returncode == 0, test.stderr
+
+
+@pytest.mark.parametrize(("example", "result"), [("Twenty lines", "lift-off"), ("Shell scripts", "usedPercent")])
+def test_the_commands_of_an_example_work(
+    dispatcher: Dispatcher, shell: dict[str, str], tmp_path: Path, example: str, result: str
+) -> None:
+    """Those of an agent that needs nothing but the machine."""
+    agent_id = example.replace(" ", "-")
+    key = dispatcher.client().post("/api/v1/agents", {"agentId": agent_id, "platform": "linux"})["apiKey"]
+    shell |= {"AGENT_ID": agent_id, "AGENT_API_KEY": key, "AGENT_STATE": str(tmp_path / "agent.db")}
+
+    assert result in _run(blocks("examples/README.md", example), shell, ROOT)
 
 
 def _python(document: str, heading: str) -> str:

@@ -199,7 +199,7 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
 def test_a_cut_while_commands_run_loses_no_result_and_repeats_nothing(
     dispatcher: Dispatcher, client: Client, tmp_path: Path
 ) -> None:
-    """The agent is cut off again and again while it works through a queue."""
+    """The agent is cut off, and moves to a new connection, again and again while it works through a queue."""
     key = client.post("/api/v1/agents", {"agentId": "cut-off", "platform": "linux"})["apiKey"]
     cable = Cable(dispatcher.url)
     agent = Running(tmp_path / "agent", cable.url, "cut-off", AGENT_API_KEY=key)
@@ -210,6 +210,9 @@ def test_a_cut_while_commands_run_loses_no_result_and_repeats_nothing(
         for done in (3, 10, 20):
             until(lambda: len(agent.runs()) >= done, SECONDS)  # noqa: B023 - it is called at once
             cable.cut()
+            until(lambda: len(agent.runs()) >= done + 3, SECONDS)  # noqa: B023 - it is called at once
+            assert agent.process is not None
+            agent.process.send_signal(signal.SIGHUP)  # a move to a new connection
         until(lambda: status_of(client, commands[-1]) == "completed", SECONDS)
         statuses = Counter(status_of(client, command_id) for command_id in commands)
 

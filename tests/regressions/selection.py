@@ -2,6 +2,7 @@
 
 from tests.regressions import (
     access_mutations,
+    agent_mutations,
     delivery_mutations,
     engine_mutations,
     feed_mutations,
@@ -22,6 +23,7 @@ MUTATIONS = (
     *feed_mutations.MUTATIONS,
     *access_mutations.MUTATIONS,
     *session_mutations.MUTATIONS,
+    *agent_mutations.MUTATIONS,
     *fleet_mutations.MUTATIONS,
     *webhook_mutations.MUTATIONS,
 )

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from pathlib import Path
 
 import psutil
@@ -73,17 +74,22 @@ async def test_only_executables_of_the_folder_are_actions(tmp_path: Path, action
     assert command.error == f"unknown action: {action}"
 
 
-async def test_a_cancel_ends_the_process_and_everything_that_it_started(tmp_path: Path) -> None:
+@pytest.mark.parametrize("moment", ["while it starts", "later"])
+async def test_a_cancel_ends_the_process_and_everything_that_it_started(tmp_path: Path, moment: str) -> None:
     """First by SIGTERM; by SIGKILL where that does not help."""
     script(tmp_path, "work", f"trap '' TERM; sleep 1000 & echo $$ $! > {tmp_path}/pids; while :; do wait; done")
     async with testing.Service(agent_of(tmp_path, stop_seconds=0.1)) as service:
         command = service.deliver("work")
-        async with asyncio.timeout(SECONDS):
-            while len(_read(tmp_path / "pids").split()) < 2:  # noqa: ASYNC110 - another process writes it
-                await asyncio.sleep(0.01)
+        for _ in range(3 if moment == "while it starts" else 100):
+            await asyncio.sleep(0)
+        deadline = time.monotonic() + SECONDS
+        while len(_read(tmp_path / "pids").split()) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)  # noqa: ASYNC251 - the loop must not go on, so that the start does not end
         pids = [int(pid) for pid in _read(tmp_path / "pids").split()]
         service.cancel(command)
-        await command.ended()
+        async with asyncio.timeout(SECONDS):
+            await command.ended()
 
         async with asyncio.timeout(SECONDS):
             while any(_lives(pid) for pid in pids):  # noqa: ASYNC110 - other processes end

@@ -1,5 +1,6 @@
 """The state file: real SQLite, its lock, and a disk that is full."""
 
+import json
 import sqlite3
 import stat
 from collections.abc import Iterator
@@ -14,7 +15,9 @@ from command_dispatcher.agent.messages import Delivery
 from command_dispatcher.agent.storage import SqliteStorage
 from command_dispatcher.agent.writes import Accept, Attempt, Begin, Confirm, End, Forget, Outcome, StoredCommand
 
-DELIVERY = Delivery(command_id="cmd-1", attempt=1, action="work", payload={"a": [1, "é\ud800"]}, session_id="s")
+DELIVERY = Delivery(
+    command_id="cmd-1", attempt=1, action="work", payload=json.dumps({"a": [1, "é\ud800"]}), session_id="s"
+)
 RETRY = Outcome(kind="failed", body='"busy"', retryable=True, retry_after=5.0)
 
 
@@ -41,7 +44,7 @@ def storage(path: Path) -> Iterator[SqliteStorage]:
 def test_what_is_committed_is_there_after_a_restart(storage: SqliteStorage, path: Path) -> None:
     """Each step of a command's life, as both storages keep it."""
     memory = testing.MemoryStorage()
-    later = Delivery(command_id="cmd-2", attempt=4, action=None)
+    later = Delivery(command_id="cmd-2", attempt=4, action="null")
     steps: list[list[Any]] = [
         [Accept(delivery=DELIVERY), Accept(delivery=later)],
         [Begin(command_id="cmd-1"), Attempt(command_id="cmd-1", attempt=2)],

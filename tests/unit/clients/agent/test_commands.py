@@ -12,6 +12,7 @@ import pytest
 
 from command_dispatcher import Agent, Reject, Retry, testing
 from command_dispatcher.agent import Cancelled, Command
+from command_dispatcher.agent.messages import Delivery, decode
 
 pytestmark = pytest.mark.anyio
 
@@ -290,6 +291,20 @@ async def test_progress_is_reported_once_a_second_at_most_and_the_last_one_count
     assert len(command.progress) <= 3
 
 
+async def test_the_last_progress_comes_before_the_end() -> None:
+    """Also if the handler ends right after it."""
+
+    async def work(command: Command) -> None:
+        await command.progress({"percent": 40})
+        await command.progress({"percent": 90})
+
+    async with testing.Service(agent_with(work)) as service:
+        command = await service.deliver("work").ended()
+
+    assert command.progress[-1] == {"percent": 90}
+    assert command.reports[-2:] == ["progress", "complete"]
+
+
 async def test_a_command_behind_a_long_one_is_kept_alive_instead_of_using_up_its_attempts() -> None:
     """After two deliveries without its turn it is acknowledged, and says that it waits."""
 
@@ -310,6 +325,50 @@ async def test_a_command_behind_a_long_one_is_kept_alive_instead_of_using_up_its
     assert waiting.progress[0] == {"waiting": "for its turn at the agent"}
     assert waiting.status in {"acknowledged", "failed"}
     assert waiting.attempt == 3
+
+
+async def test_a_command_that_waits_for_minutes_uses_up_no_attempt() -> None:
+    """It is acknowledged before the service gives up waiting; then its turn comes."""
+
+    async def work(_: Command) -> None:
+        await asyncio.sleep(290)
+
+    async with testing.Service(agent_with(work)) as service:
+        service.deliver("work")
+        waiting = service.deliver("work", execution_seconds=295)
+        statuses: list[str] = []
+        for seconds in (230, 20, 340):
+            await service.advance(seconds)
+            statuses.append(waiting.status)
+
+    assert statuses == ["sent", "acknowledged", "completed"]
+    assert waiting.attempt == 1
+
+
+@pytest.mark.parametrize(
+    ("action", "payload", "error"),
+    [(17, {}, "unknown action: 17"), (None, {}, "unknown action: null"), ({}, 1, "unknown action: (not a text)")],
+)
+async def test_an_action_that_is_no_text_is_unknown(action: Any, payload: object, error: str) -> None:
+    """Whatever a program put into the table."""
+    async with testing.Service(Agent()) as service:
+        command = await service.deliver(action, payload).ended()
+
+    assert command.error == error
+
+
+def test_a_payload_that_is_nested_too_deeply_does_not_end_the_agent() -> None:
+    """What can just be read may be too deep to be stored: at each depth the command is usable, fails, or is no message."""
+    kinds: list[str] = []
+    for depth in range(900, 1010):
+        payload = "[" * depth + "]" * depth
+        entry = f'{{"commandId": "cmd-1", "attempt": 1, "action": "work", "payload": {payload}}}'
+        [part] = decode(f'{{"type": "commands", "commands": [{entry}]}}')
+        if isinstance(part, Delivery) and part.payload:
+            assert Delivery.from_json("cmd-1", 1, part.to_json()).command_id == "cmd-1"
+        kinds.append(type(part).__name__)
+
+    assert set(kinds) == {"Delivery", "Ignored"}
 
 
 def test_a_record_of_the_log_is_json_and_names_its_command() -> None:

@@ -1,21 +1,17 @@
 """The arguments of a handler, filled from a command's payload: by pydantic where it is installed, else as they are in JSON."""
 
+import importlib
 import inspect
+import sys
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from types import ModuleType
 from typing import Any, cast
 
 from .command import Command
 from .errors import AgentError, Reject
-
-try:
-    import pydantic
-except ImportError:  # pragma: no cover - the extra `models` is not installed
-    pydantic_module: ModuleType | None = None
-else:
-    pydantic_module = pydantic
 
 _EMPTY = inspect.Parameter.empty
 
@@ -71,20 +67,27 @@ class Arguments:
         }
 
 
+@cache
+def _pydantic() -> ModuleType | None:
+    """Import pydantic when a handler first needs it: that takes longer than everything else."""
+    try:
+        return importlib.import_module("pydantic")
+    except ModuleNotFoundError:  # the extra `models` is not installed
+        return None
+
+
 def _is_model(annotation: Any) -> bool:
-    return (
-        pydantic_module is not None
-        and isinstance(annotation, type)
-        and issubclass(annotation, cast("type", pydantic_module.BaseModel))
-    )
+    loaded = sys.modules.get("pydantic")  # who has a model has imported it
+    return loaded is not None and isinstance(annotation, type) and issubclass(annotation, loaded.BaseModel)
 
 
 def _validate(annotation: Any, value: Any, place: str) -> Any:
-    if pydantic_module is None or annotation is Any:
+    pydantic = None if annotation is Any else _pydantic()
+    if pydantic is None:
         return value
     try:
-        return pydantic_module.TypeAdapter(annotation).validate_python(value)
-    except pydantic_module.ValidationError as error:
+        return pydantic.TypeAdapter(annotation).validate_python(value)
+    except pydantic.ValidationError as error:
         problems = [
             f"{'.'.join([place, *map(str, each['loc'])])}: {each['msg']}"
             for each in error.errors(include_url=False, include_context=False, include_input=False)

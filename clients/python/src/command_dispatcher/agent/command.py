@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Generator
+from functools import cached_property
 from typing import Any
 
 from .messages import BODY_BYTES, Delivery
@@ -39,12 +40,12 @@ class Command:
     @property
     def action(self) -> str:
         """What is to be done."""
-        return str(self._delivery.action)
+        return self._delivery.action
 
-    @property
+    @cached_property
     def payload(self) -> Any:
         """The JSON value that the operator sent; an empty object if there was none."""
-        return self._delivery.payload
+        return json.loads(self._delivery.payload)
 
     @property
     def session_id(self) -> str | None:

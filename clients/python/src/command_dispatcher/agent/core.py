@@ -2,7 +2,7 @@
 
 import random
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -121,6 +121,7 @@ class Core:
         now = self._clock.monotonic()
         if self._drain_until is not None and now >= self._drain_until:
             self.work.stop_all()
+        self._say_goodbye()
         self._move()
 
     def _move(self) -> None:
@@ -132,20 +133,23 @@ class Core:
         self._drain_until = until if self._drain_until is None else min(until, self._drain_until)
         self.work.drain()
         self.link.leaving = True
+        self._say_goodbye()
+
+    def _say_goodbye(self) -> None:
+        """Wait from now on only for the confirmation of the last reports, if nothing runs any more."""
+        now = self._clock.monotonic()
+        if self._drain_until is None or self._goodbye_until is not None:
+            return
+        if not self.work.running() or now >= self._drain_until + STOP_SECONDS:
+            self._goodbye_until = now + GOODBYE_SECONDS
 
     @property
     def is_finished(self) -> bool:
         """Whether the drain is over: everything has ended and was confirmed, or its time has passed."""
-        if self._drain_until is None:
-            return False
-        now = self._clock.monotonic()
-        if self.work.running() and now < self._drain_until + STOP_SECONDS:
-            return False
-        if self.link.current is None or (self.work.is_quiet() and not self._notices):
-            return True
         if self._goodbye_until is None:
-            self._goodbye_until = now + GOODBYE_SECONDS
-        return now >= self._goodbye_until
+            return False
+        has_said_all = self.link.current is None or (self.work.is_quiet() and not self._notices)
+        return has_said_all or self._clock.monotonic() >= self._goodbye_until
 
     # ── What the owner commits, executes and sends ─────────────────────────────────────────────────────────────
 
@@ -159,6 +163,7 @@ class Core:
         self.work.stored(writes)
         if self.work.trouble is None:
             self.link.resume()
+        self._say_goodbye()
         self._move()
 
     def not_stored(self, writes: Sequence[Write], reason: str) -> None:
@@ -201,7 +206,7 @@ class Core:
 class SystemClock:
     """The clock of the machine."""
 
-    def __init__(self, monotonic: Any) -> None:
+    def __init__(self, monotonic: Callable[[], float]) -> None:
         self.monotonic = monotonic
 
     def now(self) -> datetime:

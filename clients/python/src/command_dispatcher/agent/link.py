@@ -18,6 +18,8 @@ SILENCE_MOST = 540.0
 DEFAULT_WELCOME = Welcome(heartbeat=30.0, move_after=6300.0)
 MOVE_GRACE_SECONDS = 300.0
 """How long a move to a new connection waits for a moment without unacknowledged commands."""
+ASKED_GRACE_SECONDS = 10.0
+"""The same for a move that somebody asked for."""
 OVERLAP_SECONDS = 10.0
 """How long an older connection is still read after a new one is open."""
 
@@ -63,6 +65,7 @@ class Link:
     _opened_at: float = 0.0
     _heartbeat_at: float = 0.0
     _move_at: float = 0.0
+    _grace: float = 0.0
     _older_until: float = 0.0
     _failures: int = 0
     _spread: float = 0.0
@@ -101,6 +104,7 @@ class Link:
         now = self.monotonic()
         self._heartbeat_at = now + self._heartbeat()
         self._move_at = now + welcome.move_after * random.uniform(0.95, 1.0)  # noqa: S311 - spreads the agents
+        self._grace = min(MOVE_GRACE_SECONDS, welcome.move_after / 10)
 
     def _heartbeat(self) -> float:
         return min(self.welcome.heartbeat, SILENCE_MOST)
@@ -157,8 +161,8 @@ class Link:
             self._open_at = self.monotonic()
 
     def move(self) -> None:
-        """Open a new connection now, and keep the one in use until it is open."""
-        self._move_at = self.monotonic() - MOVE_GRACE_SECONDS
+        """Open a new connection in the next seconds, and keep the one in use until it is open."""
+        self._move_at, self._grace = self.monotonic(), ASKED_GRACE_SECONDS
 
     def said(self) -> None:
         """Take note that a heartbeat was sent."""
@@ -176,8 +180,7 @@ class Link:
             self.older = None
         if self._opening or self.suspended or self.leaving:
             return
-        grace = min(MOVE_GRACE_SECONDS, self.welcome.move_after / 10)
-        moves = self.current is not None and now >= self._move_at and (is_quiet or now >= self._move_at + grace)
+        moves = self.current is not None and now >= self._move_at and (is_quiet or now >= self._move_at + self._grace)
         if self._open_at is None and moves:
             self._open_at = now
         if self._open_at is not None and now >= self._open_at:
@@ -192,8 +195,7 @@ class Link:
             due.append(self._heartbeat_at)
             if self._open_at is None and opens:
                 # Later only the grace ends: a quiet moment before it comes with an event of its own.
-                grace = min(MOVE_GRACE_SECONDS, self.welcome.move_after / 10)
-                due.append(self._move_at if self.monotonic() < self._move_at else self._move_at + grace)
+                due.append(self._move_at if self.monotonic() < self._move_at else self._move_at + self._grace)
         if self.older is not None:
             due.append(self._older_until)
         return min(due, default=None)

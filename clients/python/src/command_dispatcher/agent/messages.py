@@ -22,8 +22,9 @@ class Delivery:
 
     command_id: str
     attempt: int
-    action: object
-    payload: Any = None
+    action: str
+    payload: str = "null"
+    """JSON; a payload that is nested too deeply for Python is empty."""
     session_id: str | None = None
     execution_seconds: float = EXECUTION_SECONDS
     deliver_by: datetime | None = None
@@ -32,15 +33,23 @@ class Delivery:
         """Return the same command with another attempt."""
         return replace(self, attempt=attempt)
 
+    def without_payload(self) -> "Delivery":
+        """Return what is kept of a command that has ended: its payload may be large, or confidential."""
+        return replace(self, payload="null")
+
     def to_json(self) -> str:
         """Return what the state file keeps of it; the attempt has its own column."""
-        fields = {"action": self.action, "payload": self.payload, "sessionId": self.session_id}
-        return json.dumps({**fields, "executionTimeoutSeconds": self.execution_seconds})
+        fields = {
+            "action": self.action,
+            "sessionId": self.session_id,
+            "executionTimeoutSeconds": self.execution_seconds,
+        }
+        return f'{json.dumps(fields)[:-1]}, "payload": {self.payload or "null"}}}'
 
     @classmethod
     def from_json(cls, command_id: str, attempt: int, text: str) -> "Delivery":
         """Read what `to_json` wrote."""
-        delivery = _delivery({**json.loads(text), "commandId": command_id, "attempt": attempt})
+        delivery = _delivery({**_load_object(text), "commandId": command_id, "attempt": attempt})
         assert isinstance(delivery, cls)  # noqa: S101 - it was decoded before it was stored
         return delivery
 
@@ -178,12 +187,24 @@ def _delivery(value: Any) -> Delivery | Ignored:
     return Delivery(
         command_id=command_id,
         attempt=attempt,
-        action=fields.get("action"),
-        payload=fields.get("payload", {}),
+        action=_action(fields.get("action")),
+        payload=_payload(fields),
         session_id=session_id if isinstance(session_id, str) else None,
         execution_seconds=_positive(seconds) or EXECUTION_SECONDS,
         deliver_by=_moment(fields.get("deliverBy")),
     )
+
+
+def _action(value: Any) -> str:
+    """Return the action; one that is no text becomes the name of no handler."""
+    return value if isinstance(value, str) else "(not a text)" if isinstance(value, dict | list) else json.dumps(value)
+
+
+def _payload(fields: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(fields.get("payload", {}))
+    except RecursionError:
+        return ""
 
 
 def _welcome(message: Mapping[str, Any]) -> Welcome | Ignored:

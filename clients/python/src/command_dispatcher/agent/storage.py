@@ -47,7 +47,6 @@ class SqliteStorage:
     def __init__(self, path: Path, agent_id: str) -> None:
         """Open or create the file.  Raises AgentError if another process uses it, or it belongs to another agent."""
         self._path = path.resolve()
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as opened:
             self._lock = _lock(self._path, opened)
             try:
@@ -134,8 +133,8 @@ class SqliteStorage:
     def _end(self, write: End) -> None:
         delivery, outcome = write.delivery, _write_outcome(write.outcome)
         moved = self.connection.execute(
-            "update inbox set state = 'ended', attempt = ?, outcome = ? where command_id = ?",
-            (delivery.attempt, outcome, delivery.command_id),
+            "update inbox set state = 'ended', attempt = ?, command = ?, outcome = ? where command_id = ?",
+            (delivery.attempt, delivery.to_json(), outcome, delivery.command_id),
         ).rowcount
         if not moved:
             self._insert(delivery, "ended", outcome)
@@ -154,8 +153,11 @@ class SqliteStorage:
 
 def _lock(path: Path, opened: contextlib.ExitStack) -> int:
     """Lock the file beside the state file until `opened` is closed."""
-    lock_path = path.with_name(f"{path.name}.lock")
-    descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise AgentError(f"The state file {path} cannot be used: {error}.") from error
     opened.callback(os.close, descriptor)
     try:
         if path in _locked:

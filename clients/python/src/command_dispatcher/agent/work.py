@@ -18,7 +18,9 @@ REMEMBERED = 1000
 """How many confirmed ends are kept, for commands that are delivered again."""
 REMEMBERED_BYTES = 16 * 1024 * 1024
 HELD_FROM_ATTEMPT = 3
-"""A command that still waits at this attempt is acknowledged before its turn, so that its attempts are not used up."""
+HELD_AFTER_SECONDS = 240.0
+"""A command that waits at this attempt, or for so long, is acknowledged before its turn, so that its attempts are not used up:
+the service waits five minutes for an ack while its agent is busy."""
 PROGRESS_SECONDS = 1.0
 """The least time between two reports of progress of one command."""
 AGAIN_SECONDS = 30.0
@@ -94,6 +96,7 @@ class _Active:
     outcome: Outcome | None = None
     resumed: bool = False
     held: bool = False
+    waited: bool = False
     not_before: float = 0.0
     alive_at: float = 0.0
     deadline: float = 0.0
@@ -166,7 +169,7 @@ class Work:
         if ended is not None:
             self._deliver_again(ended, delivery)
         elif record is None:
-            self._add(_Active(delivery))
+            self._add(_Active(delivery, alive_at=self.clock.monotonic() + HELD_AFTER_SECONDS))
         elif delivery.attempt >= record.delivery.attempt:
             self._update(record, delivery)
         self.schedule()
@@ -176,6 +179,8 @@ class Work:
         self._active[delivery.command_id] = record
         if not self.catalogue.knows(delivery.action):
             self._finish(record, _failed(f"unknown action: {delivery.action}"))
+        elif not delivery.payload:
+            self._finish(record, _failed("the payload is nested too deeply"))
         elif delivery.deliver_by is not None and delivery.deliver_by <= self.clock.now():
             self._finish(record, _failed("delivered too late"))
 
@@ -183,8 +188,7 @@ class Work:
         record.delivery = record.delivery.with_attempt(delivery.attempt)
         match record.phase:
             case _Phase.WAITING if delivery.attempt >= HELD_FROM_ATTEMPT:
-                record.held = True
-                self._accept(record)
+                self._hold(record)
             case _Phase.ACCEPTED | _Phase.BEGINNING | _Phase.RUNNING:
                 self.writes.append(Attempt(command_id=delivery.command_id, attempt=delivery.attempt))
             case _:
@@ -195,7 +199,9 @@ class Work:
         if ended.outcome.retryable and newer:
             if not self.draining:
                 self._drop_end(delivery.command_id)
-                self._add(_Active(delivery, not_before=ended.ended_at + ended.outcome.retry_after))
+                not_before = ended.ended_at + ended.outcome.retry_after
+                alive_at = self.clock.monotonic() + HELD_AFTER_SECONDS
+                self._add(_Active(delivery, not_before=not_before, alive_at=alive_at))
             return
         self._drop_end(delivery.command_id)
         record = _Active(ended.delivery.with_attempt(max(delivery.attempt, ended.delivery.attempt)))
@@ -236,7 +242,7 @@ class Work:
         """Begin a connection: return what this agent owns, and say again each end that is not confirmed."""
         self.connected = True
         self._said.clear()
-        self._drop_waiting()
+        self._drop_waiting()  # what was not acknowledged is the service's again: its operator may have cancelled it
         owned = [record for record in self._active.values() if record.phase not in _NOT_OURS]
         unconfirmed = [ended for ended in self._ended.values() if not ended.confirmed]
         for record in owned:
@@ -246,11 +252,10 @@ class Work:
         return [(delivery.command_id, delivery.attempt) for delivery in deliveries]
 
     def disconnect(self) -> None:
-        """End a connection: what was not acknowledged is the service's again."""
+        """End a connection: nothing begins before the next one."""
         self.connected = False
         self._said.clear()
         self._reports.clear()
-        self._drop_waiting()
 
     def _drop_waiting(self) -> None:
         for command_id in [key for key, record in self._active.items() if record.phase is _Phase.WAITING]:
@@ -275,6 +280,9 @@ class Work:
                 record.phase = _Phase.LEFT
                 return
             outcome = _stopped(record)
+        if record.progress is not None and self.connected:
+            self._reports.append(_progress_report(record))  # the last progress comes before the end
+            record.progress = None
         self._finish(record, outcome)
         self.schedule()
 
@@ -330,6 +338,9 @@ class Work:
             return
         record.phase = _Phase.RUNNING
         record.deadline = self.clock.monotonic() + record.delivery.execution_seconds
+        if record.waited or record.resumed:
+            # The service counts the execution timeout from the ack, or from the last progress.
+            record.progress = '{"waiting": null}'
         self.effects.append(Start(delivery=record.delivery, resumed=record.resumed))
 
     def _saved(self, record: _Active) -> None:
@@ -367,7 +378,7 @@ class Work:
                 continue  # it comes later: what is behind it goes on
             lanes.add(lane)
             if record.phase is _Phase.WAITING:
-                record.held = record.not_before > now
+                record.held = record.waited = record.not_before > now
                 self._accept(record)
             else:
                 record.held = False
@@ -396,6 +407,8 @@ class Work:
             elif record.phase is _Phase.ACCEPTED and now >= record.alive_at:
                 record.alive_at = now + record.delivery.execution_seconds / 3
                 record.progress = '{"waiting": "for its turn at the agent"}'
+            elif record.phase is _Phase.WAITING and now >= record.alive_at and self.trouble is None:
+                self._hold(record)
         for message_id in [key for key, said in self._said.items() if now >= said.again_at]:
             self._reports += [report for report in self._said.pop(message_id).reports if report.kind != "progress"]
         self.schedule()
@@ -408,6 +421,8 @@ class Work:
         for record in self._active.values():
             if record.phase is _Phase.RUNNING and record.stop is None:
                 due.append(record.deadline)
+            elif record.phase is _Phase.WAITING:
+                due.append(record.alive_at)
             elif record.phase is _Phase.ACCEPTED:
                 due.append(record.alive_at)
                 if record.not_before > self.clock.monotonic():
@@ -420,8 +435,8 @@ class Work:
         """Return what is to be said now."""
         now = self.clock.monotonic()
         progress = [
-            Report(kind="progress", command_id=command_id, attempt=record.delivery.attempt, body=record.progress)
-            for command_id, record in self._active.items()
+            _progress_report(record)
+            for record in self._active.values()
             if record.progress is not None
             and record.progress_at <= now
             and record.phase in {_Phase.ACCEPTED, _Phase.RUNNING}
@@ -431,12 +446,12 @@ class Work:
     def say(self, reports: Sequence[Report], message_id: str) -> None:
         """Note that these, the first of `next_reports`, are in a message that is being sent."""
         now = self.clock.monotonic()
+        queued = min(len(reports), len(self._reports))
+        self._reports = self._reports[queued:]
+        for report in reports[queued:]:
+            record = self._active[report.command_id]
+            record.progress, record.progress_at = None, now + PROGRESS_SECONDS
         kept = [report for report in reports if report.kind != "progress"]
-        self._reports = self._reports[len(kept) :]
-        for report in reports:
-            record = self._active.get(report.command_id)
-            if report.kind == "progress" and record is not None:
-                record.progress, record.progress_at = None, now + PROGRESS_SECONDS
         if kept:
             self._said[message_id] = _Said(kept, now + AGAIN_SECONDS)
 
@@ -465,16 +480,23 @@ class Work:
 
     # ── Records ────────────────────────────────────────────────────────────────────────────────────────────────
 
+    def _hold(self, record: _Active) -> None:
+        """Acknowledge a command before its turn."""
+        record.held = record.waited = True
+        self._accept(record)
+
     def _accept(self, record: _Active) -> None:
         record.phase = _Phase.ACCEPTING
         self.writes.append(Accept(delivery=record.delivery))
 
     def _finish(self, record: _Active, outcome: Outcome) -> None:
         record.phase, record.outcome = _Phase.ENDING, outcome
-        self.writes.append(End(delivery=record.delivery, outcome=outcome))
+        self.writes.append(End(delivery=record.delivery.without_payload(), outcome=outcome))
 
     def _remember(self, delivery: Delivery, outcome: Outcome, *, confirmed: bool = False) -> None:
-        self._ended[delivery.command_id] = _Ended(delivery, outcome, self.clock.monotonic(), confirmed)
+        self._ended[delivery.command_id] = _Ended(
+            delivery.without_payload(), outcome, self.clock.monotonic(), confirmed
+        )
         self._bytes += len(outcome.body or "")
 
     def _drop_end(self, command_id: str) -> None:
@@ -490,6 +512,11 @@ class Work:
                 forgotten.append(command_id)
         if forgotten:
             self.writes.append(Forget(command_ids=tuple(forgotten)))
+
+
+def _progress_report(record: _Active) -> Report:
+    delivery = record.delivery
+    return Report(kind="progress", command_id=delivery.command_id, attempt=delivery.attempt, body=record.progress)
 
 
 def _failed(reason: str) -> Outcome:
