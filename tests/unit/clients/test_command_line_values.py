@@ -79,7 +79,7 @@ def test_what_a_terminal_would_obey_is_escaped() -> None:
 
 
 @pytest.mark.parametrize("text", ["0.12345678901234567890123", "1.10", "1e-400", "12345678901234567890123", "0.1"])
-def test_numbers_keep_their_digits(text: str) -> None:
+def test_the_client_keeps_the_digits_of_numbers(text: str) -> None:
     """A payload reaches its agent, and a result its reader, as it was written."""
     whole = f'{{"a": [{text}, "x"], "b": 1.5}}'
     assert dumps(loads(whole)) == whole
