@@ -36,8 +36,8 @@ HELD_AFTER_SECONDS = 240.0
 the service waits five minutes for an ack while its agent is busy."""
 PROGRESS_SECONDS = 1.0
 """The least time between two reports of progress of one command."""
-AGAIN_SECONDS = 30.0
-"""After so long without a confirmation reports are said again over the same connection."""
+AGAIN_SECONDS = (30.0, 600.0)
+"""After so long without a confirmation reports are said again over the same connection: first, and at most."""
 STORAGE_PAUSES = (1.0, 60.0)
 """Pauses between two attempts to write a state file that failed: the first, and the longest."""
 
@@ -60,6 +60,7 @@ class Work:
     _bytes: int = 0
     _reports: list[Report] = field(default_factory=list[Report])
     _said: dict[str, Said] = field(default_factory=dict[str, Said])
+    _again: float = AGAIN_SECONDS[0]
     _probe_at: float = 0.0
     _pause: float = 0.0
 
@@ -151,6 +152,7 @@ class Work:
     def received(self, message_id: str) -> None:
         """Take the confirmation of a message of reports."""
         said = self._said.pop(message_id, None)
+        self._again = AGAIN_SECONDS[0]
         confirmed: list[str] = []
         for report in said.reports if said else []:
             ended = self._ended.get(report.command_id)
@@ -332,7 +334,10 @@ class Work:
                 record.progress = '{"waiting": "for its turn at the agent"}'
             elif record.phase is Phase.WAITING and now >= record.alive_at and self.trouble is None:
                 self._hold(record)
-        for message_id in [key for key, said in self._said.items() if now >= said.again_at]:
+        unanswered = [key for key, said in self._said.items() if now >= said.again_at]
+        if unanswered:
+            self._again = min(self._again * 2, AGAIN_SECONDS[1])
+        for message_id in unanswered:
             self._reports += [report for report in self._said.pop(message_id).reports if report.kind != "progress"]
         self.schedule()
 
@@ -376,7 +381,7 @@ class Work:
             record.progress, record.progress_at = None, now + PROGRESS_SECONDS
         kept = [report for report in reports if report.kind != "progress"]
         if kept:
-            self._said[message_id] = Said(kept, now + AGAIN_SECONDS)
+            self._said[message_id] = Said(kept, now + self._again)
 
     # ── The end of the agent ───────────────────────────────────────────────────────────────────────────────────
 
