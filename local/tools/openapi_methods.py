@@ -24,11 +24,13 @@ NAMES = {
     ("post", "/api/v1/commands/redrive"): "commands.redrive_matching",
     ("post", "/api/v1/agents/{agent_id}/keys"): "agents.issue_key",
     ("delete", "/api/v1/agents/{agent_id}/keys/{key_id}"): "agents.revoke_key",
+    ("get", "/api/v1/events"): "events.read",
     ("delete", "/api/v1/operators/{username}"): "operators.disable",
     ("delete", "/api/v1/tokens/{token_id}"): "tokens.revoke",
     ("delete", "/api/v1/enrolment-tokens/{token_id}"): "enrolment_tokens.revoke",
     ("post", "/api/v1/sessions"): "sessions.start",
     ("delete", "/api/v1/sessions/{name}"): "sessions.stop",
+    ("post", "/api/v1/webhooks/{webhook_id}/secret"): "webhooks.rotate_secret",
 }
 """Methods whose names do not follow from their paths."""
 VERBS = {"get": "get", "post": "create", "put": "put", "patch": "change", "delete": "delete"}

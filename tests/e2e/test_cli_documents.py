@@ -18,6 +18,7 @@ SECTIONS = (
     "Agents",
     "Send commands",
     "Find out what happens",
+    "Follow what happens",
     "Stop and repeat",
     "Output and exit codes",
     "Everything else",

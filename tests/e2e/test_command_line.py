@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
@@ -316,6 +317,38 @@ def test_the_overview_is_printed_once_in_a_pipe(cli: CommandLine) -> None:
     assert set(cli.ok("overview", "-o", "json").json["agents"]) == {"online", "degraded", "offline"}
 
 
+def test_events_are_followed_until_ctrl_c(cli: CommandLine, agent: Callable[..., str], name: str) -> None:
+    """One JSON object a line, as it happens; without --follow the events that are kept."""
+    following = subprocess.Popen(
+        [
+            *MODULE,
+            "events",
+            "--follow",
+            "--after",
+            "start",
+            "--agent",
+            name,
+            "--type",
+            "command.completed",
+            "-o",
+            "ndjson",
+        ],
+        env=cli.environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    command = cli.ok("send", agent(name), "restart", "--wait", "-o", "json").json["commandId"]
+    assert following.stdout is not None
+    event = json.loads(following.stdout.readline())
+    following.send_signal(signal.SIGINT)
+    rest, _ = following.communicate()
+    assert (event["commandId"], event["status"], rest, following.returncode) == (command, "completed", "", 0)
+    kept = cli.ok("events", "--agent", name, "--type", "command.accepted,command.completed", "-o", "json").json[
+        "events"
+    ]
+    assert [each["type"] for each in kept] == ["command.accepted", "command.completed"]
+
+
 def test_executables_of_a_folder_are_an_agent(cli: CommandLine, dispatcher: Dispatcher, name: str) -> None:
     """JSON on stdin, JSON on stdout, and SIGTERM ends it in order."""
     folder = cli.home / "actions"
@@ -337,6 +370,25 @@ def test_executables_of_a_folder_are_an_agent(cli: CommandLine, dispatcher: Disp
     assert (result["said"]["payload"], running.returncode) == ("world", 0)
     assert cli("agent", "exec", "/no/such/folder").code == 2
     assert cli("agent", "run", "no_such_module:agent").code == 2
+
+
+def test_webhooks_from_their_creation_to_their_end(cli: CommandLine) -> None:
+    """The secret is shown once; a test that does not arrive is exit code 1."""
+    made = cli.ok("webhooks", "create", "https://hooks.example.invalid/in", "--type", "command.failed", "-o", "json")
+    webhook = made.json["webhookId"]
+    assert (made.json["secret"][:6], "shown only now" in made.err) == ("whsec_", True)
+    assert "secret" not in cli.ok("webhooks", "show", webhook, "-o", "json").json
+    assert webhook in cli.ok("webhooks", "list", "-o", "id").ids
+    assert cli("webhooks", "test", webhook).code == 1
+    assert "false" in cli.ok("webhooks", "deliveries", webhook).out
+    assert (
+        cli.ok("webhooks", "rotate-secret", webhook, "--overlap", "1h", "-o", "json").json["secret"]
+        != made.json["secret"]
+    )
+    assert cli.ok("webhooks", "change", webhook, "--disable", "-o", "json").json["enabled"] is False
+    assert cli("webhooks", "change", webhook).code == 2
+    cli.ok("webhooks", "delete", webhook, "--yes")
+    assert cli("webhooks", "show", webhook).code == 3
 
 
 def test_the_loss_check_answers_with_its_exit_code(cli: CommandLine) -> None:

@@ -3,6 +3,7 @@
 from tests.regressions import (
     access_mutations,
     agent_mutations,
+    client_mutations,
     delivery_mutations,
     engine_mutations,
     feed_mutations,
@@ -24,6 +25,7 @@ MUTATIONS = (
     *access_mutations.MUTATIONS,
     *session_mutations.MUTATIONS,
     *agent_mutations.MUTATIONS,
+    *client_mutations.MUTATIONS,
     *fleet_mutations.MUTATIONS,
     *webhook_mutations.MUTATIONS,
 )

@@ -6,6 +6,7 @@ import re
 import socket
 import time
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -268,6 +269,22 @@ def test_who_waits_may_survive_transient_failures(httpserver: HTTPServer, script
     with Client(httpserver.url_for("/"), "t", retries=Retries(attempts=1)) as client:
         seen = [command.status for command in client.watch("cmd-1", 10, on_failure=failures.append)]
     assert (seen, [type(failure) for failure in failures]) == (["pending", "completed"], [ServiceFailed] * 3)
+
+
+def test_the_feed_is_followed_page_by_page(httpserver: HTTPServer, script: Answering) -> None:
+    """From the last page's position, over a failure too: nothing is skipped, nothing comes twice."""
+    event = {"id": "1", "type": "command.sent", "at": "2026-11-23T08:00:00Z", "agentId": "a"}
+    service = script(
+        (200, {"events": [event], "after": "p1"}, {}),
+        (503, {}, {}),
+        (200, {"events": [], "after": "p2"}, {}),
+        (200, {"events": [{**event, "id": "2"}], "after": "p3"}, {}),
+    )
+    told: list[DispatcherError] = []
+    with Client(httpserver.url_for("/"), "t", retries=Retries(attempts=1)) as client:
+        found = list(islice(client.follow("start", on_failure=told.append), 2))
+    assert ([each.id for each in found], len(told)) == (["1", "2"], 1)
+    assert [request.args["after"] for request in service.seen] == ["start", "p1", "p1", "p2"]
 
 
 def test_no_answer_is_an_error_of_the_client() -> None:

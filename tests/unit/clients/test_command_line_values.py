@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from command_dispatcher.cli.contexts import Context, Contexts, folder, target
+from command_dispatcher.cli.output import Column, column_widths
 from command_dispatcher.cli.overview import sparkline
 from command_dispatcher.cli.stopping import Stop
 from command_dispatcher.cli.values import (
@@ -78,7 +79,7 @@ def test_what_a_terminal_would_obey_is_escaped() -> None:
 
 
 @pytest.mark.parametrize("text", ["0.12345678901234567890123", "1.10", "1e-400", "12345678901234567890123", "0.1"])
-def test_numbers_keep_their_digits(text: str) -> None:
+def test_the_client_keeps_the_digits_of_numbers(text: str) -> None:
     """A payload reaches its agent, and a result its reader, as it was written."""
     whole = f'{{"a": [{text}, "x"], "b": 1.5}}'
     assert dumps(loads(whole)) == whole
@@ -146,3 +147,23 @@ def test_a_broken_file_is_named(home: Path) -> None:
     (home / "contexts.json").write_text("{")
     with pytest.raises(Stop, match=r"contexts\.json"):
         Contexts().all()
+
+
+@pytest.mark.parametrize(
+    ("room", "widths"),
+    [
+        (80, {0: 36, 1: 12, 2: 9, 3: 8}),  # everything fits
+        (70, {0: 36, 1: 12, 2: 9}),  # the optional one goes
+        (66, {0: 36, 1: 12, 2: 9}),  # nothing that is short shrinks
+        (40, {0: 15, 1: 12, 2: 9}),  # the whole ones are folded last
+    ],
+)
+def test_a_table_fits_its_terminal(room: int, widths: dict[int, int]) -> None:
+    """Ids and statuses are whole as long as anything else can give way."""
+    columns = [
+        Column("ID", str, is_id=True),
+        Column("STATUS", str, whole=True),
+        Column("AGENT", str),
+        Column("MORE", str, optional=True),
+    ]
+    assert column_widths([["x" * 36, "acknowledged", "an-agent!", "optional"]], columns, room) == widths

@@ -21,6 +21,7 @@ NOT_AT_THE_COMMAND_LINE = {
     "commands.submit": "send, which also takes files, builds the request itself",
     "commands.submit_many": "send",
     "health": "check says more",
+    "webhooks.change": "webhooks change, which sends only what was given",
 }
 
 

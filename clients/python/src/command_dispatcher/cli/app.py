@@ -34,6 +34,8 @@ class Entry:
 ENTRIES = (
     Entry("send", "sending", "send", WORK),
     Entry("commands", "commands", "app", WORK),
+    Entry("events", "events_commands", "events", WORK),
+    Entry("webhooks", "webhooks", "app", WORK),
     Entry("overview", "overview", "overview", WORK),
     Entry("check", "checking", "check", WORK),
     Entry("agents", "agents", "app", FLEET),

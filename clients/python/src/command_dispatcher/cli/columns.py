@@ -1,7 +1,7 @@
 """The columns of each table, and the fields of each single thing."""
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from command_dispatcher.cli.output import Column, on_terminal
@@ -31,6 +31,14 @@ def _when(name: str) -> Callable[[Mapping[str, Any]], str]:
         return age(value) if on_terminal() else moment(value)
 
     return text
+
+
+def _clock(item: Mapping[str, Any]) -> str:
+    """Return the moment of an entry: the time of day on a terminal if it is of the last day, absolute in a pipe."""
+    value = _moment(item["at"])
+    text = moment(value)
+    is_recent = value is not None and datetime.now(UTC) - value < timedelta(days=1)
+    return text[11:] if on_terminal() and is_recent else text
 
 
 def _both(name: str) -> Callable[[Mapping[str, Any]], str]:
@@ -71,11 +79,11 @@ def _joined(name: str) -> Callable[[Mapping[str, Any]], str]:
 
 AGENTS = (
     Column("AGENT", field("agentId"), is_id=True),
-    Column("PRESENCE", field("presence")),
+    Column("PRESENCE", field("presence"), whole=True),
     Column("APPROVAL", field("approval")),
     Column("PENDING", field("pendingCount")),
     Column("SEEN", _when("lastSeenAt")),
-    Column("PLATFORM", field("platform")),
+    Column("PLATFORM", field("platform"), optional=True),
     Column("LABELS", _labels),
 )
 AGENT = (
@@ -108,7 +116,7 @@ NEW_KEY = (
 )
 COMMANDS = (
     Column("COMMAND", field("commandId"), is_id=True),
-    Column("STATUS", field("status")),
+    Column("STATUS", field("status"), whole=True),
     Column("AGE", _when("createdAt")),
     Column("AGENT", field("agentId")),
     Column("ACTION", field("action")),
@@ -138,7 +146,7 @@ COMMAND = (
 )
 ACCEPTED = (
     Column("COMMAND", field("commandId"), is_id=True),
-    Column("STATUS", field("status")),
+    Column("STATUS", field("status"), whole=True),
     Column("AGENT", field("agentId")),
 )
 TO_SEND = (
@@ -178,6 +186,15 @@ TEMPLATES = (
     Column("TEMPLATE", lambda item: str(item["metadata"]["name"]), is_id=True),
     Column("DISPLAY NAME", lambda item: str(item["spec"].get("displayName") or "")),
     Column("IMAGE", lambda item: str(item["spec"].get("baseImage") or "")),
+)
+EVENTS = (
+    Column("AT", _clock, whole=True),
+    Column("TYPE", field("type"), whole=True),
+    Column("AGENT", field("agentId")),
+    Column("COMMAND", field("commandId"), whole=True),
+    Column("ACTION", field("action"), optional=True),
+    Column("CAUSE", field("cause"), optional=True),
+    Column("ID", field("id"), is_id=True, optional=True),
 )
 OPERATORS = (
     Column("OPERATOR", field("username"), is_id=True),
@@ -220,15 +237,53 @@ ENROLMENT_TOKEN = (
     Column("token", field("token")),
 )
 AUDIT = (
-    Column("AT", lambda item: moment(_moment(item["at"])), is_id=True),
+    Column("AT", _clock, is_id=True),
     Column("WHO", field("actor")),
     Column("ACTION", field("action")),
     Column("AGENT", field("agentId")),
-    Column("COMMAND", field("commandId")),
-    Column("DETAIL", field("detail")),
+    Column("COMMAND", field("commandId"), whole=True),
+    Column("DETAIL", field("detail"), optional=True),
 )
 FINDINGS = (
     Column("INVARIANT", field("check"), is_id=True),
     Column("BROKEN BY", field("offenders")),
     Column("FOR EXAMPLE", _joined("some")),
+)
+WEBHOOKS = (
+    Column("WEBHOOK", field("webhookId"), is_id=True),
+    Column("ENABLED", field("enabled")),
+    Column("URL", field("url")),
+    Column("TYPES", _joined("types"), optional=True),
+    Column("SELECTOR", field("selector"), optional=True),
+)
+WEBHOOK = (
+    Column("webhook", field("webhookId"), is_id=True),
+    Column("URL", field("url")),
+    Column("types", _joined("types")),
+    Column("selector", field("selector")),
+    Column("description", field("description")),
+    Column("enabled", field("enabled")),
+    Column("disabled", _both("disabledAt")),
+    Column("disabled because", field("disabledReason")),
+    Column("failures", lambda item: field("failures")(item) if item.get("failures") else ""),
+    Column("failing since", _both("failingSince")),
+    Column("next try", _both("nextTryAt")),
+    Column("created", _both("createdAt")),
+    Column("changed by", field("changedBy")),
+    Column("old secret until", _both("oldSecretUntil")),
+    Column("secret", field("secret")),
+)
+TRIAL = (
+    Column("delivered", field("delivered"), is_id=True),
+    Column("HTTP status", field("status")),
+    Column("error", field("error")),
+    Column("milliseconds", field("milliseconds")),
+)
+DELIVERIES = (
+    Column("AT", lambda item: moment(_moment(item["at"])), is_id=True),
+    Column("DELIVERED", field("delivered")),
+    Column("STATUS", field("status")),
+    Column("TYPE", field("type")),
+    Column("TRY", field("attempt")),
+    Column("ERROR", field("error")),
 )

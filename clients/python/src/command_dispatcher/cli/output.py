@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 PAGE = 200
 GAP = 2
-SHORT = 12
-"""Columns of a terminal that every column of a table keeps: the longest status has so many characters."""
+SHORT = 10
+"""Columns of a terminal that every column of a table keeps, if it has as many."""
 STYLES = {
     "online": "green",
     "completed": "green",
@@ -46,7 +46,11 @@ class Column:
     header: str
     text: Callable[[Mapping[str, Any]], str]
     is_id: bool = False
-    """An id is never shortened."""
+    """The item's id, for `-o id`."""
+    whole: bool = False
+    """It is never shortened; what is neither whole nor an id ends with an ellipsis where there is no room."""
+    optional: bool = False
+    """It is left out on a terminal that has no room for it."""
 
 
 def emit(text: str) -> None:
@@ -88,7 +92,7 @@ def show_list(
             break
     show_items(items, columns, form, whole={plural: items, "nextCursor": cursor})
     if cursor is not None:
-        say(f"The first {len(items)} are shown; --limit 0 shows all.")
+        say(f"There are more than these {len(items)}; --limit 0 shows all.")
     elif not items and form is Format.TABLE:
         say("There are none.")
 
@@ -125,29 +129,47 @@ def show_table(items: Iterable[Mapping[str, Any]], columns: Sequence[Column]) ->
 
     screen = console()
     table = Table(box=None, padding=(0, GAP, 0, 0), header_style="bold", pad_edge=False)
-    for column, width in zip(columns, _widths(rows, columns, screen.width), strict=True):
+    widths = column_widths(rows, columns, screen.width)
+    for index, width in widths.items():
+        whole = columns[index].whole or columns[index].is_id
         table.add_column(
-            column.header, width=width, no_wrap=not column.is_id, overflow="fold" if column.is_id else "ellipsis"
+            columns[index].header, width=width, no_wrap=not whole, overflow="fold" if whole else "ellipsis"
         )
     for row in rows:
-        table.add_row(*(Text(text, style=STYLES.get(text, "")) for text in row))
+        table.add_row(*(Text(row[index], style=STYLES.get(row[index], "")) for index in widths))
     _print(table, screen)
 
 
-def _widths(rows: Sequence[Sequence[str]], columns: Sequence[Column], room: int) -> list[int]:
-    """Give each column its room: the widest that is neither an id nor short shrinks first, ids are folded last."""
+def column_widths(rows: Sequence[Sequence[str]], columns: Sequence[Column], room: int) -> dict[int, int]:
+    """Give each column its room, by its index: the widest shrink first, then optional ones go, the whole are folded last."""
     from rich.cells import cell_len
 
-    widths = [
-        max(map(cell_len, (column.header, *(row[index] for row in rows)))) for index, column in enumerate(columns)
-    ]
-    for is_id in (False, True):
-        while sum(widths) + GAP * (len(widths) - 1) > room:
-            flexible = [i for i, column in enumerate(columns) if column.is_id is is_id and widths[i] > SHORT]
-            if not flexible:
-                break
-            widths[max(flexible, key=widths.__getitem__)] -= 1
-    return widths
+    natural = {
+        index: max(map(cell_len, (column.header, *(row[index] for row in rows))))
+        for index, column in enumerate(columns)
+    }
+    flexible = [index for index, column in enumerate(columns) if not (column.whole or column.is_id)]
+    while True:
+        widths = _shrunk(natural, [index for index in flexible if index in natural], room)
+        optional = [index for index in natural if columns[index].optional]
+        if _total(widths) <= room or not optional:
+            break
+        del natural[optional[-1]]
+    return _shrunk(widths, list(widths), room)
+
+
+def _shrunk(widths: Mapping[int, int], flexible: Sequence[int], room: int) -> dict[int, int]:
+    shrunk = dict(widths)
+    while _total(shrunk) > room:
+        index = max(flexible, key=shrunk.__getitem__, default=None)
+        if index is None or shrunk[index] <= SHORT:
+            break
+        shrunk[index] -= 1
+    return shrunk
+
+
+def _total(widths: Mapping[int, int]) -> int:
+    return sum(widths.values()) + GAP * (len(widths) - 1)
 
 
 def show_one(item: Mapping[str, Any], fields: Sequence[Column], form: Format) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Self, Unpack
 
 from command_dispatcher.client import models
@@ -13,7 +13,7 @@ from command_dispatcher.client.core import UNSET, Request, Retries, new_key
 from command_dispatcher.client.errors import GaveUpWaiting
 from command_dispatcher.client.options import SendOptions
 from command_dispatcher.client.settings import TIMEOUT
-from command_dispatcher.client.waiting import ENDED, TRANSIENT, OnFailure, pauses, result_of
+from command_dispatcher.client.waiting import AT_ONCE, ENDED, LONGEST_WAIT, TRANSIENT, OnFailure, pauses, result_of
 
 
 class AsyncSent:
@@ -124,6 +124,41 @@ class AsyncClient(AsyncOperations):
                 if left <= 0:
                     return
             await asyncio.sleep(min(seconds, left))
+
+    async def follow(
+        self,
+        after: str | None = None,
+        *,
+        types: Sequence[models.EventType] | None = None,
+        agent_id: str | None = None,
+        selector: str | None = None,
+        on_failure: OnFailure | None = None,
+    ) -> AsyncIterator[models.Event]:
+        """Yield events as they happen, without an end; `after` is a page's `after`, "start", or None: from now on.
+
+        With `on_failure`, transient failures are passed to it, and the feed goes on where it was.
+        """
+        quiet = pauses()
+        while True:
+            asked = time.monotonic()
+            try:
+                page = await self.events.read(
+                    after=after, types=types, agent_id=agent_id, selector=selector, wait=LONGEST_WAIT
+                )
+            except TRANSIENT as failure:
+                if on_failure is None:
+                    raise
+                on_failure(failure)
+                await asyncio.sleep(next(quiet))
+                continue
+            for event in page.events:
+                yield event
+            after = page.after
+            # A service in which too many wait already answers at once.
+            if page.events or time.monotonic() - asked >= AT_ONCE:
+                quiet = pauses()
+            else:
+                await asyncio.sleep(next(quiet))
 
     async def call(self, sent: Request, timeout: float | None = None) -> Any:
         """Send any request and return the decoded answer, for what the other methods do not cover."""

@@ -380,7 +380,7 @@ class AsyncEnrolmentTokens(AsyncGroup):
 class AsyncEvents(AsyncGroup):
     """Operations on events."""
 
-    async def get(
+    async def read(
         self,
         *,
         after: str | None = None,
@@ -643,7 +643,7 @@ class AsyncWebhooks(AsyncGroup):
             request("GET", "/api/v1/webhooks/{}/deliveries", webhook_id, query={"limit": limit, "cursor": cursor}),
         )
 
-    async def secret(self, webhook_id: str, *, overlap_seconds: int | Unset = UNSET) -> models.NewSecret:
+    async def rotate_secret(self, webhook_id: str, *, overlap_seconds: int | Unset = UNSET) -> models.NewSecret:
         """Give a webhook a new secret, which is shown once; the old one signs beside it for a while."""
         return models.NewSecret.of(
             await self._run(

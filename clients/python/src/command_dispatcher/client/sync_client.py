@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Self, Unpack
 
 from command_dispatcher.client import models
@@ -12,7 +12,7 @@ from command_dispatcher.client.options import SendOptions
 from command_dispatcher.client.settings import TIMEOUT
 from command_dispatcher.client.sync_operations import Operations
 from command_dispatcher.client.sync_transport import Transport
-from command_dispatcher.client.waiting import ENDED, TRANSIENT, OnFailure, pauses, result_of
+from command_dispatcher.client.waiting import AT_ONCE, ENDED, LONGEST_WAIT, TRANSIENT, OnFailure, pauses, result_of
 
 
 class Sent:
@@ -123,6 +123,40 @@ class Client(Operations):
                 if left <= 0:
                     return
             time.sleep(min(seconds, left))
+
+    def follow(
+        self,
+        after: str | None = None,
+        *,
+        types: Sequence[models.EventType] | None = None,
+        agent_id: str | None = None,
+        selector: str | None = None,
+        on_failure: OnFailure | None = None,
+    ) -> Iterator[models.Event]:
+        """Yield events as they happen, without an end; `after` is a page's `after`, "start", or None: from now on.
+
+        With `on_failure`, transient failures are passed to it, and the feed goes on where it was.
+        """
+        quiet = pauses()
+        while True:
+            asked = time.monotonic()
+            try:
+                page = self.events.read(
+                    after=after, types=types, agent_id=agent_id, selector=selector, wait=LONGEST_WAIT
+                )
+            except TRANSIENT as failure:
+                if on_failure is None:
+                    raise
+                on_failure(failure)
+                time.sleep(next(quiet))
+                continue
+            yield from page.events
+            after = page.after
+            # A service in which too many wait already answers at once.
+            if page.events or time.monotonic() - asked >= AT_ONCE:
+                quiet = pauses()
+            else:
+                time.sleep(next(quiet))
 
     def call(self, sent: Request, timeout: float | None = None) -> Any:
         """Send any request and return the decoded answer, for what the other methods do not cover."""

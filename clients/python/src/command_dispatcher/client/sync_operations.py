@@ -378,7 +378,7 @@ class EnrolmentTokens(Group):
 class Events(Group):
     """Operations on events."""
 
-    def get(
+    def read(
         self,
         *,
         after: str | None = None,
@@ -635,7 +635,7 @@ class Webhooks(Group):
             request("GET", "/api/v1/webhooks/{}/deliveries", webhook_id, query={"limit": limit, "cursor": cursor}),
         )
 
-    def secret(self, webhook_id: str, *, overlap_seconds: int | Unset = UNSET) -> models.NewSecret:
+    def rotate_secret(self, webhook_id: str, *, overlap_seconds: int | Unset = UNSET) -> models.NewSecret:
         """Give a webhook a new secret, which is shown once; the old one signs beside it for a while."""
         return models.NewSecret.of(
             self._run(

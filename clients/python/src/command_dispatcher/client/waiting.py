@@ -9,6 +9,10 @@ from command_dispatcher.client.models import CommandInfo
 COMPLETED = "completed"
 ENDED = frozenset({COMPLETED, "failed", "expired", "cancelled", "dead", "timed_out"})
 """Statuses that are an end."""
+LONGEST_WAIT = 20
+"""Seconds that the service waits for an event before it answers with none."""
+AT_ONCE = 1.0
+"""An answer within so many seconds did not wait for an event."""
 TRANSIENT = (Unreachable, ServiceFailed, TooManyRequests)
 """What a program that waits for hours may survive."""
 OnFailure: TypeAlias = Callable[[DispatcherError], None]
