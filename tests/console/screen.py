@@ -76,12 +76,13 @@ class Screen:
         dialog.get_by_role("button", name="I have saved it").click()
         return secret
 
-    def barriers(self) -> list[str]:
-        """Return what axe-core finds."""
+    def barriers(self, rule: str | None = None) -> list[str]:
+        """Return what axe-core finds, by one rule or by all."""
         axe = (Path(os.environ["CONSOLE_TOOLS"]) / "node_modules/axe-core/axe.min.js").read_text()
         # Evaluated through the debugger, which no content security policy forbids.
         self.page.evaluate(f"() => {{ {axe} }}")
-        found: dict[str, Any] = self.page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
+        options = {"resultTypes": ["violations"], **({"runOnly": [rule]} if rule else {})}
+        found: dict[str, Any] = self.page.evaluate("(options) => axe.run(document, options)", options)
         return [
             f"{each['id']}: {json.dumps([node['html'][:200] for node in each['nodes'][:3]])}"
             for each in found["violations"]
