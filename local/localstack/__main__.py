@@ -132,13 +132,14 @@ def _deployed(account: Account, running: Emulator, built: Path, database_url: st
         show("Secrets Manager has the database's address")
         cleanup.callback(_deleted, stack)  # also the remains of a failed deployment
         with _timed("created"):
-            cli.deploy(built, {"DatabaseSecretArn": secret})
+            cli.deploy(fitting.as_release(built, "1"), {"DatabaseSecretArn": secret, "Release": "1"})
         with _timed("migrated"):
             stack.invoke("MigrateFunction")
         gateway = f"{running.url}/_aws/execute-api"
         sockets = f"{gateway}/{stack.resource('WebSocketApi')}/live"
         with _timed("updated with the address of its @connections"):
-            cli.deploy(built, {"DatabaseSecretArn": secret, "ConnectionsUrl": sockets})
+            settings = {"DatabaseSecretArn": secret, "ConnectionsUrl": sockets, "Release": "2"}
+            cli.deploy(fitting.as_release(built, "2"), settings)
         origins = edge_proxy.Origins(http=f"{gateway}/{stack.resource('HttpApi')}/$default", sockets=sockets)
         yield Deployed(stack=stack, origins=origins, since=time.time())
 

@@ -27,13 +27,15 @@ CALLERS = {
     "FlushFunction": ASYNCHRONOUS,
     "SweeperFunction": SCHEDULE,
     "AuditFunction": 300,
+    "ReleaseCheckFunction": 30,  # the gate waits so long for its answer
+    "ReleaseGateFunction": 3600,  # CodeDeploy waits so long
     "MigrateFunction": 310,  # deploy waits so long for its answer
     "DeployFunction": 420,  # the custom resource's ServiceTimeout
 }
 POST, LOOK, CLOSE = (f"execute-api:ManageConnections {method}" for method in ("POST", "GET", "DELETE"))
 DATABASE = {"rds-db:connect own database", "secretsmanager:GetSecretValue database secret"}
 FRONT_DOOR, TOKENS = "secretsmanager:GetSecretValue OriginSecret", "secretsmanager:GetSecretValue TokenSecret"
-FLUSH, FAILED = "lambda:InvokeFunction FlushFunction", "sqs:SendMessage FailedEvents"
+FLUSH, FAILED = "lambda:InvokeFunction FlushFunctionAliaslive", "sqs:SendMessage FailedEvents"
 LATER = "sqs:SendMessage LateReports"
 RIGHTS = {
     "CommandsFunction": {*DATABASE, FRONT_DOOR, TOKENS, POST, FLUSH},
@@ -50,6 +52,11 @@ RIGHTS = {
     "DisconnectFunction": DATABASE,
     "SweeperFunction": {*DATABASE, POST, CLOSE, FLUSH, FAILED},
     "AuditFunction": {*DATABASE, FAILED},
+    "ReleaseCheckFunction": {*DATABASE, LOOK},
+    "ReleaseGateFunction": {
+        "lambda:InvokeFunction ReleaseCheckFunction",
+        "codedeploy:PutLifecycleEventHookExecutionStatus deploymentgroup",
+    },
     "MigrateFunction": {
         "secretsmanager:GetSecretValue database secret",
         "secretsmanager:GetSecretValue owner's secret",
@@ -78,6 +85,7 @@ def named(resource: Any) -> str:
         ("Outputs.OwnerSecretArn", "owner's secret"),
         ("DatabaseSecretArn", "database secret"),
         ("secret:none", "nothing"),
+        (":deploymentgroup:${AWS::StackName}-*/*", "deploymentgroup"),
     ):
         if sign in text:
             return word
@@ -111,14 +119,17 @@ def test_every_function_is_in_the_tables_of_this_file(template: Template) -> Non
 
 
 def test_no_role_has_a_wildcard_without_a_reason(template: Template, stacks: dict[str, Template]) -> None:
-    """Allowed are the connections of this stage, whose ids are not known before, and AWS's own policies."""
-    allowed = "/live/(POST|GET|DELETE)/@connections/"
+    """Allowed are names that are not known before: the connections of this stage, the deployments of this stack's functions.
+
+    AWS's own policies have wildcards too.
+    """
+    allowed = r"/live/(?:POST|GET|DELETE)/@connections/\*|deploymentgroup:\$\{AWS::StackName\}-\*/\*"
     for each in (template, *stacks.values()):
         for name, role in each.of_type("AWS::IAM::Role").items():
             managed = {arn.rpartition("/")[2] for arn in role.get("ManagedPolicyArns", [])}
             assert managed <= set(MANAGED), name
             for policy in role["Policies"]:
-                text = re.sub(f"{allowed}\\*", "", str(policy["PolicyDocument"]["Statement"]))
+                text = re.sub(allowed, "", str(policy["PolicyDocument"]["Statement"]))
                 assert "*" not in text, name
 
 
@@ -138,7 +149,7 @@ def test_the_handshake_ends_before_the_agent_stops_waiting(template: Template) -
 def test_the_schema_is_migrated_before_any_new_code_serves(template: Template) -> None:
     """Every function waits for the migration, except those that migrate."""
     waiting = {name for name in template.functions if template.resources[name].get("DependsOn") == "Migration"}
-    assert set(template.functions) - waiting == {"MigrateFunction", "DeployFunction"}
+    assert set(template.functions) - waiting == {"MigrateFunction", "DeployFunction", "ReleaseGateFunction"}
     migration = template.resources["Migration"]["Properties"]
     layers = template.of_type("AWS::Lambda::LayerVersion")
     assert migration["Layer"]["Ref"] in layers  # another layer is another migration
@@ -158,6 +169,7 @@ def test_every_function_gets_the_settings_that_its_code_reads(template: Template
         "AgentsFunction": operators,
         "OperatorsFunction": operators,
         "MigrateFunction": {"ADMIN_SECRET_ARN"},
+        "ReleaseGateFunction": {"RELEASE_CHECK_FUNCTION"},
     }
     for function in template.functions:
         assert everywhere | special.get(function, set()) <= set(template.environment(function)), function
@@ -187,12 +199,12 @@ def test_every_function_runs_on_the_platform_of_its_layer(template: Template) ->
         assert log["RetentionInDays"] == {"Ref": "LogRetentionDays"}
 
 
-def test_only_deploy_is_outside_the_network(template: Template) -> None:
-    """It reports to an address without IPv6; every other function reaches the database."""
+def test_only_what_reports_a_deployment_is_outside_the_network(template: Template) -> None:
+    """It reports to addresses that may have no IPv6; every other function reaches the database."""
     outside = {
         name for name, function in template.functions.items() if function["VpcConfig"] == {"Ref": "AWS::NoValue"}
     }
-    assert outside == {"DeployFunction"}
+    assert outside == {"DeployFunction", "ReleaseGateFunction"}
     own = template.functions["FlushFunction"]["VpcConfig"]["Fn::If"][1]
     assert own["Ipv6AllowedForDualStack"] is True
 
@@ -219,7 +231,7 @@ def test_late_reports_wait_in_order_until_they_are_settled(template: Template) -
 
     assert queue["FifoQueue"] is True
     assert queue["VisibilityTimeout"] >= 6 * template.functions["LateReportsFunction"]["Timeout"]
-    assert source["FunctionName"] == {"Ref": "LateReportsFunction"}
+    assert source["FunctionName"] == {"Ref": "LateReportsFunctionAliaslive"}
     assert source["EventSourceArn"] == {"Fn::GetAtt": ["LateReports", "Arn"]}
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
@@ -227,13 +239,11 @@ def test_late_reports_wait_in_order_until_they_are_settled(template: Template) -
 def test_each_caller_of_a_function_has_permission_for_these_apis_only(template: Template) -> None:
     """Without the permission every call is a 500, and only the gateway's log has the reason."""
     permissions = template.of_type("AWS::Lambda::Permission").values()
-    permitted = {
-        permission["FunctionName"].get("Ref") or permission["FunctionName"]["Fn::GetAtt"][0]
-        for permission in permissions
-    }
+    permitted = {permission["FunctionName"]["Ref"].removesuffix("Aliaslive") for permission in permissions}
 
     by_queue_or_schedule = {"LateReportsFunction", "SweeperFunction", "AuditFunction"}
-    behind_no_api = {"FlushFunction", "MigrateFunction", "DeployFunction", *by_queue_or_schedule}
+    of_deployments = {"MigrateFunction", "DeployFunction", "ReleaseCheckFunction", "ReleaseGateFunction"}
+    behind_no_api = {"FlushFunction", *of_deployments, *by_queue_or_schedule}
     assert permitted == set(template.functions) - behind_no_api
     for permission in permissions:
         assert permission["Principal"] == "apigateway.amazonaws.com"

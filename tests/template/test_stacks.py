@@ -133,16 +133,26 @@ def test_the_edge_serves_both_apis_under_one_host(stacks: dict[str, Template]) -
         assert "resolve:secretsmanager" in flat(origin["OriginCustomHeaders"])
 
 
+def alarms_of(stacks: dict[str, Template]) -> dict[str, dict[str, Any]]:
+    """Return every alarm of the stacks, by name."""
+    return {
+        name: alarm
+        for stack in ("monitoring", "release_alarms")
+        for name, alarm in stacks[stack].of_type("AWS::CloudWatch::Alarm").items()
+    }
+
+
 def test_every_function_has_its_alarms_and_every_alarm_notifies(
     template: Template, stacks: dict[str, Template]
 ) -> None:
     """Errors and throttles; a new function needs them too."""
-    alarms = stacks["monitoring"].of_type("AWS::CloudWatch::Alarm")
+    alarms = alarms_of(stacks)
     names = {
         name: function["FunctionName"]["Fn::Sub"].replace("${AWS::StackName}", "${Name}")
         for name, function in template.functions.items()
     }
-    deployed = {"MigrateFunction", "DeployFunction"}  # their failures are visible at the deployment
+    # Their failures are visible at the deployment.
+    deployed = {"MigrateFunction", "DeployFunction", "ReleaseCheckFunction", "ReleaseGateFunction"}
     for metric in ("Errors", "Throttles"):
         watched = {
             alarm["Dimensions"][0]["Value"]["Fn::Sub"]
@@ -150,7 +160,9 @@ def test_every_function_has_its_alarms_and_every_alarm_notifies(
             if alarm["Namespace"] == "AWS/Lambda" and alarm["MetricName"] == metric
         }
         assert watched == {value for name, value in names.items() if name not in deployed}
-    assert all(alarm["AlarmActions"] == [{"Ref": "Alarms"}] for alarm in alarms.values())
+    for alarm in alarms.values():
+        assert alarm["AlarmActions"] in ([{"Ref": "Pages"}], [{"Ref": "Tickets"}])
+        assert alarm["OKActions"] == alarm["AlarmActions"]
 
 
 def test_the_alarms_and_the_dashboard_use_metrics_that_are_published(stacks: dict[str, Template]) -> None:

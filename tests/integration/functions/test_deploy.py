@@ -141,6 +141,22 @@ def test_a_lambda_that_cannot_be_reached_fails_the_deployment(
     assert [report["Status"] for report in cloud.reports] == ["FAILED"]
 
 
+@pytest.mark.parametrize("member", ["Layer", "Settings"])
+def test_new_code_under_the_name_of_the_last_release_fails_the_deployment(run: Run, cloud: Cloud, member: str) -> None:
+    """SAM would publish no version, and the old code and settings would serve on without a word."""
+    event = cloud.event("Update")
+    event["ResourceProperties"] |= {"Release": "7", member: "new"}
+    event["OldResourceProperties"] = {"Release": "7", member: "old"}
+
+    run("deploy", event)
+    run("deploy", event | {"OldResourceProperties": {"Release": "6", member: "old"}})
+    run("deploy", event | {"OldResourceProperties": {member: "old"}})  # a stack of before releases had names
+
+    assert [report["Status"] for report in cloud.reports] == ["FAILED", "SUCCESS", "SUCCESS"]
+    assert f"{member} changed" in cloud.reports[0]["Reason"]
+    assert cloud.invoked == 2
+
+
 def test_deleting_a_stack_deletes_no_data(run: Run, cloud: Cloud) -> None:
     """Nothing is invoked, and the deletion goes on."""
     run("deploy", cloud.event("Delete") | {"PhysicalResourceId": "something-else"})

@@ -6,6 +6,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from dispatcher.platform import functions
 from tests.integration.functions.events import Run
 
 
@@ -28,6 +29,8 @@ from tests.integration.functions.events import Run
         ("sweeper", {"loaded": 0, "failed_passes": 0}),
         ("audit", {"lost_commands": 0, "stuck_commands": 0}),
         ("migrate", {"applied": []}),
+        ("release_check", {"functions": functions.schema()}),
+        ("release_gate", {"status": "Succeeded"}),
         ("deploy", {"Status": "SUCCESS", "PhysicalResourceId": "migration"}),
     ],
 )
@@ -37,6 +40,8 @@ def test_a_function_answers_its_sample_event(
     """A newcomer tries the samples first."""
     for outside in ("commands.flush.invoke_flush", "platform.deployment.run_migration", "platform.deployment.put"):
         monkeypatch.setattr(f"dispatcher.{outside}", Mock())
+    monkeypatch.setattr("dispatcher.platform.releases.decide", Mock(return_value="Succeeded"))
+    monkeypatch.setenv("RELEASE_CHECK_FUNCTION", "release-check")
 
     answer = run(function)
 

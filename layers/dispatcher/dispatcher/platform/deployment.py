@@ -32,6 +32,10 @@ class MigrationFailed(DispatcherError):
     """The schema could not be migrated."""
 
 
+class ReleaseNotNamed(DispatcherError):
+    """New code or settings need a new name of the release."""
+
+
 def answer(event: dict[str, Any]) -> dict[str, str]:
     """Answer a custom resource's event, report the outcome to the event's URL, and return the report.
 
@@ -47,12 +51,28 @@ def answer(event: dict[str, Any]) -> dict[str, str]:
     }
     if event["RequestType"] != "Delete":
         try:
+            check_name(event["ResourceProperties"], event.get("OldResourceProperties", {}))
             run_migration(event["ResourceProperties"]["Function"])
         except Exception as error:  # noqa: BLE001 - without a report the stack waits until it times out
             logger.exception("Migration failed")
             report |= {"Status": "FAILED", "Reason": f"{str(error)[:REASON_MOST]}; the log has more"}
     put(event["ResponseURL"], report)
     return report
+
+
+def check_name(properties: dict[str, Any], before: dict[str, Any]) -> None:
+    """Refuse new code or settings under the name of the last release: functions would not get them.
+
+    Raises ReleaseNotNamed.  A stack that had no releases before has another `Release` now.
+    """
+    if before.get("Release") != properties.get("Release"):
+        return
+    changed = [name for name in ("Layer", "Settings") if before.get(name) != properties.get(name)]
+    if changed:
+        raise ReleaseNotNamed(
+            f"{' and '.join(changed)} changed, and Release is still {properties.get('Release')!r}: no function would get it."
+            "  Next: deploy with another value of Release, as `make deploy` does."
+        )
 
 
 def run_migration(function: str) -> None:

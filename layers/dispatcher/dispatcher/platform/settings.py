@@ -91,6 +91,11 @@ def flush_function() -> str:
     return _required("FLUSH_FUNCTION")
 
 
+def release_check_function() -> str:
+    """Return the name of the function `release_check`."""
+    return _required("RELEASE_CHECK_FUNCTION")
+
+
 def queue_limit() -> int:
     """Return how many commands may be pending for one agent."""
     return int(os.environ.get("QUEUE_LIMIT") or 1000)

@@ -243,7 +243,7 @@ def test_the_products_template_is_understood() -> None:
         function="AuthorizeAgentFunction", identity_sources=("route.request.querystring.agent_id",)
     )
     assert [schedule.function for schedule in deployment.schedules] == ["SweeperFunction", "AuditFunction"]
-    assert deployment.functions["ConnectFunction"].environment["FLUSH_FUNCTION"] == "FlushFunction"
+    assert deployment.functions["ConnectFunction"].environment["FLUSH_FUNCTION"].endswith(":FlushFunction:live")
     assert deployment.functions["SweeperFunction"].environment["CONNECTIONS_URL"] == "http://127.0.0.1:8000"
     assert deployment.functions["SweeperFunction"].layers == (ROOT / "layers/dispatcher",)
     [queue] = deployment.queues
