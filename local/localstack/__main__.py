@@ -23,17 +23,31 @@ from rich.panel import Panel
 
 from local.demo.scenario import Scenario, StepFailed, console, show, step
 from local.http_client import Client, Refused
-from local.localstack import edge_proxy, emulator, fitting, handshakes, sam
+from local.localstack import edge_proxy, emulator, fitting, sam
 from local.localstack.emulator import Emulator, EmulatorError
 from local.localstack.fitting import UnfitError
 from local.localstack.sam import Sam, SamError
 from local.localstack.stack import Account, Stack, StackError
 from local.postgres import server as postgres
+from local.tools import smoke
+from local.tools.smoke import CheckFailed, Deployment
 
 ROOT = Path(__file__).resolve().parents[2]
 SWEEP_SECONDS = 90.0
 """One minute of the schedule, 10 s until the emulator checks it, and a start of the function."""
-FAILURES = (StepFailed, Refused, EmulatorError, UnfitError, SamError, StackError, ClientError, BotoCoreError)
+COLD_SECONDS = 120.0
+"""How long a handshake or an answer may take while functions start."""
+FAILURES = (
+    StepFailed,
+    CheckFailed,
+    Refused,
+    EmulatorError,
+    UnfitError,
+    SamError,
+    StackError,
+    ClientError,
+    BotoCoreError,
+)
 INTRODUCTION = """\
 The template is built and deployed with the SAM CLI, as on AWS.  The emulator on LocalStack's port runs its
 functions, with agents on real WebSockets and a schedule that fires each minute.  docs/local-aws.md says what
@@ -70,8 +84,9 @@ def _run(running: Emulator, folder: Path) -> None:
             url = cleanup.enter_context(edge_proxy.opened(deployed.origins))
             conn = cleanup.enter_context(psycopg.connect(database_url, autocommit=True))
             client = _logged_in(deployed.stack, url)
-            step("handshakes", "Refused and accepted connections, and one command")
-            handshakes.run(client)
+            # First, because each function of an emulator takes seconds to start, longer than an agent waits.
+            step("smoke", "What `make smoke` checks on every deployment")
+            smoke.run(Deployment(client=client, sockets=smoke.sockets_of(url), patience=COLD_SECONDS), show)
             Scenario(
                 client=client,
                 conn=conn,

@@ -71,6 +71,8 @@ MANAGED = {
     "AWSLambdaSQSQueueExecutionRole": "lets Lambda read the queue of a function's event",
     "AWSLambdaVPCAccessExecutionRole": "Lambda creates network interfaces, whose names are not known before",
 }
+# Roles of stacks/pipeline.yaml, which is deployed by hand: what a deployment makes has no name before it exists.
+OF_THE_PIPELINE = {"PipelineRole", "CloudFormationRole"}
 
 
 def named(resource: Any) -> str:
@@ -130,7 +132,7 @@ def test_no_role_has_a_wildcard_without_a_reason(template: Template, stacks: dic
             assert managed <= set(MANAGED), name
             for policy in role["Policies"]:
                 text = re.sub(allowed, "", str(policy["PolicyDocument"]["Statement"]))
-                assert "*" not in text, name
+                assert "*" not in text or name in OF_THE_PIPELINE, name
 
 
 @pytest.mark.parametrize(("function", "patience"), CALLERS.items())

@@ -4,7 +4,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -37,10 +37,9 @@ def references(value: Any) -> Iterator[str]:
             if not isinstance(text, str):
                 yield from references(text[1])
         case dict():
-            for each in value.values():
-                yield from references(each)
+            yield from references(list(cast("dict[str, Any]", value).values()))
         case list():
-            for each in value:
+            for each in cast("list[Any]", value):
                 yield from references(each)
         case _:
             return

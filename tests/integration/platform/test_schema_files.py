@@ -1,7 +1,7 @@
 """Schema files: how one is applied while others use its table."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import psycopg
@@ -75,7 +75,7 @@ def test_a_file_that_would_fail_after_a_lost_answer_is_refused(conn: Connection)
 
 
 @contextmanager
-def held_back(database_url: str, tries: int, waits: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def held_back(database_url: str, tries: int, waits: list[str], monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
     """Hold a lock on the table of commands until the migration has been refused `tries` times."""
     with open_connection(database_url) as other:
         release = threading.Event()

@@ -37,7 +37,8 @@ def test_a_replica_doubles_the_database_and_a_proxy_has_a_minimum() -> None:
 
 def test_the_bill_counts_what_the_template_has(root: Path) -> None:
     """Alarms, and the memory of a function."""
-    monitoring = read(root / "stacks/monitoring.yaml")["Resources"].values()
+    stacks = [read(root / f"stacks/{name}.yaml")["Resources"] for name in ("monitoring", "release_alarms")]
+    monitoring = [resource for stack in stacks for resource in stack.values()]
     function = read(root / "template.yaml")["Globals"]["Function"]
 
     assert sum(resource["Type"] == "AWS::CloudWatch::Alarm" for resource in monitoring) == costs.ALARMS
