@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from psycopg import sql
 
@@ -183,6 +184,22 @@ def test_a_submission_to_a_connected_agent(
 
     assert environment.cost_of(submit) == expected
     assert list(statuses(conn).values()) == ["sent"]
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_submission_needs_no_trigger_to_fill_its_columns(conn: Connection, size: int) -> None:
+    """The trigger that completes an insert by hand costs a fifth of a list's time."""
+    create_agent(conn)
+    conn.execute(
+        "create or replace function agent_commands_admit() returns trigger language plpgsql as"
+        " $$ begin raise exception 'called for moves %', new.moves; end $$"
+    )
+
+    entries = submission.submit_list(conn, [NewCommand(agent_id="a1", action="noop")] * size, None, OPERATOR)
+
+    with pytest.raises(psycopg.errors.RaiseException, match="called for moves <NULL>"):
+        put(conn, "k1")
+    assert len(entries) == size
 
 
 @pytest.mark.parametrize("size", [1, 1000])

@@ -23,6 +23,7 @@ from dispatcher.errors import (
     Unprocessable,
 )
 from dispatcher.platform.database import Connection, open_connection
+from dispatcher.platform.functions import call
 from dispatcher.protocol.frames import MESSAGE_BYTES
 from dispatcher.protocol.handshake import DeliveryMode
 from tests.fakes import FakeGateway, plenty
@@ -72,6 +73,28 @@ def at_once(database_url: str, *works: Callable[[Connection], object]) -> list[o
 
     with ThreadPoolExecutor(len(works)) as pool:
         return list(pool.map(do, works))
+
+
+@pytest.mark.parametrize("payload", [None, "null", "{}", "[]", '{"text": "\\u0001\\""}', "1e400"])
+@pytest.mark.parametrize("session_id", [None, "", "s"])
+@pytest.mark.parametrize("attempts", [None, 1])
+def test_no_message_of_a_command_is_longer_than_what_was_counted(
+    conn: Connection, payload: str | None, session_id: str | None, attempts: int | None
+) -> None:
+    """The limit of a command's size counts the longer one of both protocols' texts."""
+    row = conn.execute(
+        call(
+            "select {f}.bytes('noop', c.session_id, c.payload, c.execution_timeout, c.max_attempts, true),"
+            " octet_length({f}.frame(c.command_id, 'noop', c.payload)), octet_length({f}.entry(c))"
+            " from jsonb_populate_record(null::agent_commands, jsonb_build_object('command_id', repeat('x', 36),"
+            " 'attempt', 1, 'action', 'noop', 'session_id', %s::text, 'payload', %s::jsonb, 'max_attempts', %s::int,"
+            " 'execution_timeout', 1, 'deliver_by', now())) as c"
+        ),
+        (session_id, payload, attempts),
+    ).fetchone()
+
+    assert row is not None
+    assert row[0] >= max(row[1:])
 
 
 @pytest.mark.parametrize("payload", ["null", "1e400", '{"n": 12345678901234567890.50}', "[]"])

@@ -100,6 +100,6 @@ create function {f}.ack_seconds(mode text, attempt integer, execution_timeout in
     language sql volatile as $$
     select case
         when mode = 'silent' then execution_timeout
-        else least(20 * 2.0 ^ least(attempt - 1, 16), 300) * (0.9 + 0.2 * random())
+        else least(20 << least(attempt - 1, 4), 300) * (0.9 + 0.2 * random())  -- a power of numeric 2.0 takes 5 µs
     end
 $$;

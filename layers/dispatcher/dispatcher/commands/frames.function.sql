@@ -27,14 +27,12 @@ create function {f}.entry(c agent_commands) returns text language sql stable as 
     end::text
 $$;
 
--- The bytes that a command takes of a message, in the protocol that takes more; our ids have 36 characters, and a time limit
--- takes 50.
+-- The bytes that a command takes of a message, in the protocol that takes more: an entry of a batch is the longer text.  Our ids
+-- have 36 characters, and a time limit takes 50.
 create function {f}.bytes(
     action text, session_id text, payload jsonb, execution_timeout integer, max_attempts integer, has_limit boolean
 ) returns integer language sql stable as $$
-    select greatest(
-        octet_length({f}.frame(repeat('x', 36), action, payload)),
-        octet_length({f}.entry_of(repeat('x', 36), coalesce(max_attempts, 10), action, session_id, payload,
+    select octet_length({f}.entry_of(repeat('x', 36), coalesce(max_attempts, 10), action, session_id, payload,
             coalesce(execution_timeout, 600))::text)
-        + case when has_limit then 50 else 0 end)
+        + case when has_limit then 50 else 0 end
 $$;

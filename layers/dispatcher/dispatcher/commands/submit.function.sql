@@ -154,13 +154,15 @@ begin
         return next;
         return;
     end if;
+    -- `moves` says that every column has its value: see agent_commands_admit.
     insert into agent_commands as c (
-        agent_id, incarnation, action, payload, session_id, priority, not_before, deliver_by, execution_timeout,
+        moves, agent_id, incarnation, action, payload, session_id, priority, not_before, deliver_by, execution_timeout,
         max_attempts, redeliver_after_ack, submitted_by, idempotency_key, request_hash, redrive_of)
     values (
-        agent.agent_id, agent.incarnation, new.action, new.payload, new.session_id, new.priority, new.not_before,
-        greatest(now(), new.not_before) + seconds * interval '1 second', new.execution_timeout, new.max_attempts,
-        new.redeliver_after_ack, username, key, hash, new.redrive_of)
+        0, agent.agent_id, agent.incarnation, new.action, new.payload, new.session_id, coalesce(new.priority, 0),
+        new.not_before, greatest(now(), new.not_before) + seconds * interval '1 second',
+        coalesce(new.execution_timeout, 600), coalesce(new.max_attempts, 10), coalesce(new.redeliver_after_ack, false),
+        username, key, hash, new.redrive_of)
     on conflict (submitted_by, idempotency_key) do nothing
     returning c.* into command;
     if not found then
@@ -237,20 +239,21 @@ begin
         limit 1
     ), added as (
         insert into agent_commands as c (
-            agent_id, incarnation, action, payload, session_id, priority, not_before, deliver_by, execution_timeout,
+            moves, agent_id, incarnation, action, payload, session_id, priority, not_before, deliver_by, execution_timeout,
             max_attempts, redeliver_after_ack, submitted_by, idempotency_key, request_hash, redrive_of)
         select
+            0,
             j.agent_id,
             j.incarnation,
             j.action,
             j.payload,
             j.session_id,
-            j.priority,
+            coalesce(j.priority, 0),
             j.not_before,
             greatest(now(), j.not_before) + j.ttl_seconds * interval '1 second',
-            j.execution_timeout,
-            j.max_attempts,
-            j.redeliver_after_ack,
+            coalesce(j.execution_timeout, 600),
+            coalesce(j.max_attempts, 10),
+            coalesce(j.redeliver_after_ack, false),
             username,
             case when j.place = 1 then key else key || e'\x1f' || (j.place - 1) end,
             hash,
