@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from dispatcher.commands import latencies
 from dispatcher.commands.loss_check import CHECKS, FIGURES
 from dispatcher.commands.sweep import Swept
 from local.sam_template.intrinsics import Resolver, read
@@ -167,7 +168,7 @@ def test_every_function_has_its_alarms_and_every_alarm_notifies(
 
 def test_the_alarms_and_the_dashboard_use_metrics_that_are_published(stacks: dict[str, Template]) -> None:
     """An alarm for a metric with a wrong name would never ring."""
-    published = {*CHECKS, *FIGURES, *Swept.__dataclass_fields__}
+    published = {*CHECKS, *FIGURES, *Swept.__dataclass_fields__, *latencies.METRICS}
     monitoring = stacks["monitoring"]
     asked = {
         alarm["MetricName"]
@@ -185,7 +186,7 @@ def test_the_alarms_and_the_dashboard_use_metrics_that_are_published(stacks: dic
                     shown.add(metric[1])
     assert asked <= published
     assert shown <= published
-    assert {"lost_commands", "stuck_commands", "dead_commands", "oldest_due_seconds", "failed_passes"} <= asked
+    assert {"lost_commands", "stuck_commands", "newly_dead_commands", "oldest_due_seconds", "failed_passes"} <= asked
 
 
 def test_two_stacks_fit_into_one_account(template: Template, stacks: dict[str, Template]) -> None:
