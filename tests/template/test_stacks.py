@@ -51,10 +51,13 @@ def test_both_apis_are_throttled_and_answer_over_ipv6(template: Template) -> Non
 
 def test_the_access_log_is_one_line_of_json_without_request_data() -> None:
     """No query, no header, no body: tokens and keys travel there."""
-    written = read(ROOT / "template.yaml")["Resources"]["HttpStage"]["Properties"]["AccessLogSettings"]["Format"]
+    resources = read(ROOT / "template.yaml")["Resources"]
+    http = resources["HttpStage"]["Properties"]["AccessLogSettings"]["Format"]
+    sockets = resources["WebSocketApi"]["Properties"]["AccessLogSettings"]["Fn::If"][1]["Format"]
 
-    assert set(json.loads(written)) >= {"requestId", "route", "status"}
-    assert not re.search(r"\$context\.(path|.*header|.*[Qq]uery)", written)
+    for written in (http, sockets):
+        assert set(json.loads(written)) >= {"requestId", "route", "status"}
+        assert not re.search(r"\$context\.(path|.*header|.*[Qq]uery)", written)
 
 
 def test_only_the_agents_websocket_has_an_authorizer(template: Template) -> None:
@@ -179,7 +182,7 @@ def test_the_alarms_and_the_dashboard_use_metrics_that_are_published(stacks: dic
     shown: set[str] = set()
     for widget in body["widgets"]:
         namespace = ""
-        for metric in widget["properties"]["metrics"]:
+        for metric in widget["properties"].get("metrics", []):
             if isinstance(metric[0], str):
                 namespace = metric[0] if metric[0] != "." else namespace
                 if namespace == "AgentCommandDispatcher":
@@ -187,6 +190,32 @@ def test_the_alarms_and_the_dashboard_use_metrics_that_are_published(stacks: dic
     assert asked <= published
     assert shown <= published
     assert {"lost_commands", "stuck_commands", "newly_dead_commands", "oldest_due_seconds", "failed_passes"} <= asked
+
+
+def test_each_alarm_names_a_page_of_the_runbook_that_exists(stacks: dict[str, Template]) -> None:
+    """Who is woken reads the alarm's text first."""
+    headings = re.findall(r"^## (.+)$", (ROOT / "docs/runbooks.md").read_text(), re.MULTILINE)
+    anchors = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    named = {
+        alarm["AlarmDescription"].rpartition("Runbook: docs/runbooks.md#")[2] for alarm in alarms_of(stacks).values()
+    }
+
+    assert named == anchors
+
+
+def test_an_alarm_pages_only_for_what_cannot_wait(stacks: dict[str, Template]) -> None:
+    """The table of the runbook has the same severities."""
+    paging = {name for name, alarm in alarms_of(stacks).items() if alarm["AlarmActions"] == [{"Ref": "Pages"}]}
+    table = re.findall(r"^\| `(\w+)` \| page \|", (ROOT / "docs/runbooks.md").read_text(), re.MULTILINE)
+
+    assert sorted(table) == sorted(paging)
+
+
+def test_every_alarm_can_ring_twice(stacks: dict[str, Template]) -> None:
+    """A level that stays up after its cause has ended hides the next cause: those metrics count what is new."""
+    levels = {"dead_commands", "mute_agents", "ApproximateNumberOfMessagesVisible"}
+
+    assert not levels & {alarm["MetricName"] for alarm in alarms_of(stacks).values()}
 
 
 def test_two_stacks_fit_into_one_account(template: Template, stacks: dict[str, Template]) -> None:
