@@ -50,7 +50,7 @@ RIGHTS = {
     "HeartbeatFunction": {*DATABASE, POST, CLOSE},
     "LateReportsFunction": {*DATABASE, POST, CLOSE},
     "DisconnectFunction": DATABASE,
-    "SweeperFunction": {*DATABASE, POST, CLOSE, FLUSH, FAILED},
+    "SweeperFunction": {*DATABASE, POST, CLOSE, FLUSH, FAILED, "lambda:InvokeFunction itself"},
     "AuditFunction": {*DATABASE, FAILED},
     "ReleaseCheckFunction": {*DATABASE, LOOK},
     "ReleaseGateFunction": {
@@ -87,6 +87,7 @@ def named(resource: Any) -> str:
         ("Outputs.OwnerSecretArn", "owner's secret"),
         ("DatabaseSecretArn", "database secret"),
         ("secret:none", "nothing"),
+        (":function:${AWS::StackName}-sweeper:live", "itself"),
         (":deploymentgroup:${AWS::StackName}-*/*", "deploymentgroup"),
     ):
         if sign in text:

@@ -39,7 +39,8 @@ def references(value: Any) -> Iterator[str]:
         case dict():
             yield from references(list(cast("dict[str, Any]", value).values()))
         case list():
-            for each in cast("list[Any]", value):
+            items: list[Any] = value
+            for each in items:
                 yield from references(each)
         case _:
             return

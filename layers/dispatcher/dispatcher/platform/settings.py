@@ -116,6 +116,11 @@ def heartbeat_seconds() -> int:
     return int(os.environ.get("HEARTBEAT_SECONDS") or 30)
 
 
+def sweep_shards() -> int:
+    """Return among how many sweeps the agents are divided."""
+    return int(os.environ.get("SWEEP_SHARDS") or 1)
+
+
 def late_reports_queue() -> str | None:
     """Return the URL of the queue that keeps reports while the database cannot be reached; None if there is none."""
     return os.environ.get("LATE_REPORTS_QUEUE_URL") or None
