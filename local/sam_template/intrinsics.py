@@ -81,6 +81,7 @@ class Resolver:
             "Fn::Equals": lambda pair: self.resolve(pair[0]) == self.resolve(pair[1]),
             "Fn::Not": lambda only: not self.resolve(only[0]),
             "Fn::Or": lambda any_of: any(self.resolve(item) for item in any_of),
+            "Fn::And": lambda all_of: all(self.resolve(item) for item in all_of),
             "Fn::Join": lambda pair: str(self.resolve(pair[0])).join(map(str, self.resolve(pair[1]))),
             "Fn::Split": lambda pair: str(self.resolve(pair[1])).split(str(self.resolve(pair[0]))),
             "Fn::Select": lambda pair: self.resolve(pair[1])[int(self.resolve(pair[0]))],

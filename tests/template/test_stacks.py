@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from dispatcher.commands import latencies
 from dispatcher.commands.loss_check import CHECKS, FIGURES
 from dispatcher.commands.sweep import Swept
@@ -100,6 +102,7 @@ def test_the_database_outlives_its_stack_and_is_reached_only_with_tls(stacks: di
     cluster = stacks["database"].resources["Cluster"]
     assert (cluster["DeletionPolicy"], cluster["UpdateReplacePolicy"]) == ("Snapshot", "Snapshot")
     properties = cluster["Properties"]
+    assert properties["DeleteAutomatedBackups"] is False
     assert properties["StorageEncrypted"] is True
     assert properties["EnableIAMDatabaseAuthentication"] is True
     assert properties["ManageMasterUserPassword"] is True
@@ -109,6 +112,53 @@ def test_the_database_outlives_its_stack_and_is_reached_only_with_tls(stacks: di
     for instance in stacks["database"].of_type("AWS::RDS::DBInstance").values():
         assert instance["PubliclyAccessible"] is False
     assert stacks["database"].resources["DatabaseProxy"]["Properties"]["RequireTLS"] is True
+
+
+def test_a_copy_of_the_backup_leaves_the_region_if_it_is_wanted(
+    template: Template, stacks: dict[str, Template]
+) -> None:
+    """Each day, for as long as the parameter says; a vault outlives its stack."""
+    assert template.resources["Backup"]["Condition"] == "HasBackupCopy"
+    [rule] = stacks["backup"].resources["Plan"]["Properties"]["BackupPlan"]["BackupPlanRule"]
+    [copied] = rule["CopyActions"]
+    assert copied["DestinationBackupVaultArn"] == {"Ref": "CopyVaultArn"}
+    assert stacks["backup"].resources["Vault"]["DeletionPolicy"] == "Retain"
+    vault = "arn:aws:backup:eu-west-1:123456789012:backup-vault:copies"
+    assert not conditions()["HasBackupCopy"]
+    assert conditions(BackupCopyVaultArn=vault)["HasBackupCopy"]
+    assert not conditions(BackupCopyVaultArn=vault, ConnectionsUrl="http://127.0.0.1:4566")["HasBackupCopy"]
+
+
+def test_a_database_of_a_snapshot_takes_its_names_from_the_snapshot(stacks: dict[str, Template]) -> None:
+    """CloudFormation refuses a snapshot together with a name or an owner."""
+    cluster = stacks["database"].resources["Cluster"]["Properties"]
+
+    for name in ("DatabaseName", "MasterUsername"):
+        assert cluster[name]["Fn::If"][:2] == ["HasSnapshot", {"Ref": "AWS::NoValue"}]
+    assert cluster["SnapshotIdentifier"]["Fn::If"] == ["HasSnapshot", {"Ref": "Snapshot"}, {"Ref": "AWS::NoValue"}]
+
+
+@pytest.mark.parametrize("policy", ["stack", "database"])
+def test_a_stack_policy_protects_what_holds_data(template: Template, stacks: dict[str, Template], policy: str) -> None:
+    """Every resource that it names exists; a policy with a wrong name would protect nothing."""
+    written = json.loads((ROOT / f"stacks/policies/{policy}.json").read_text())
+    resources = template.resources if policy == "stack" else stacks["database"].resources
+    named = [name.removeprefix("LogicalResourceId/") for name in written["Statement"][1]["Resource"]]
+
+    assert set(named) <= set(resources)
+    assert written["Statement"][1]["Action"] == ["Update:Delete", "Update:Replace"]
+    assert {"stack": "Database", "database": "Cluster"}[policy] in named
+
+
+@pytest.mark.parametrize(
+    ("version", "fits"), [("17", True), ("18", True), ("17.7", True), ("14", False), ("17.", False)]
+)
+def test_the_database_has_a_major_version_and_perhaps_a_minor_one(version: str, fits: bool) -> None:  # noqa: FBT001
+    """AWS withdraws minor versions, so the default is a major one; the family of its parameters has the major one."""
+    parameter = read(ROOT / "template.yaml")["Parameters"]["DatabaseEngineVersion"]
+
+    assert bool(re.fullmatch(parameter["AllowedPattern"], version)) is fits
+    assert re.fullmatch(parameter["AllowedPattern"], parameter["Default"])
 
 
 def test_the_edge_serves_both_apis_under_one_host(stacks: dict[str, Template]) -> None:

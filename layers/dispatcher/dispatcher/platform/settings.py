@@ -7,6 +7,9 @@ from collections.abc import Collection
 from dispatcher.errors import Misconfigured
 from dispatcher.platform import rds
 
+SECRET_SECONDS = 1
+"""How long Secrets Manager may take to be reached, and to answer; there are two tries."""
+
 
 def database_url(*, fresh: bool = False) -> str:
     """Return the libpq URL of the database.
@@ -132,9 +135,15 @@ def retention_days() -> int:
 
 
 def _secret(variable: str, *, fresh: bool = False) -> str:
-    from aws_lambda_powertools.utilities import parameters  # noqa: PLC0415 - it loads boto3, which most functions never need
+    # It loads boto3, which most functions never need.
+    from aws_lambda_powertools.utilities.parameters import SecretsProvider, secrets  # noqa: PLC0415
+    from botocore.config import Config  # noqa: PLC0415
 
-    return str(parameters.get_secret(_required(variable), max_age=300, force_fetch=fresh))
+    if "secrets" not in secrets.DEFAULT_PROVIDERS:
+        # botocore waits for a minute by default, and an agent for its handshake only ten seconds.
+        config = Config(connect_timeout=SECRET_SECONDS, read_timeout=SECRET_SECONDS, retries={"total_max_attempts": 2})
+        secrets.DEFAULT_PROVIDERS["secrets"] = SecretsProvider(boto_config=config)
+    return str(secrets.get_secret(_required(variable), max_age=300, force_fetch=fresh))
 
 
 def _required(variable: str) -> str:
