@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ import psycopg
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.panel import Panel
 
-from local.demo.scenario import Scenario, StepFailed, console, show, step
+from local.demo.scenario import Scenario, StepFailed, console, expect, show, step
 from local.http_client import Client, Refused
 from local.localstack import edge_proxy, emulator, fitting, sam
 from local.localstack.emulator import Emulator, EmulatorError
@@ -87,6 +87,8 @@ def _run(running: Emulator, folder: Path) -> None:
             # First, because each function of an emulator takes seconds to start, longer than an agent waits.
             step("smoke", "What `make smoke` checks on every deployment")
             smoke.run(Deployment(client=client, sockets=smoke.sockets_of(url), patience=COLD_SECONDS), show)
+            step("release", "A deployment that is refused changes nothing")
+            _refused(deployed, client)
             Scenario(
                 client=client,
                 conn=conn,
@@ -130,6 +132,8 @@ class Deployed:
     stack: Stack
     origins: edge_proxy.Origins
     since: float
+    deploy: Callable[[Mapping[str, str]], None]
+    """Deploys again with other settings, under the name of the last release."""
 
 
 @contextlib.contextmanager
@@ -154,9 +158,34 @@ def _deployed(account: Account, running: Emulator, built: Path, database_url: st
         sockets = f"{gateway}/{stack.resource('WebSocketApi')}/live"
         with _timed("updated with the address of its @connections"):
             settings = {"DatabaseSecretArn": secret, "ConnectionsUrl": sockets, "Release": "2"}
-            cli.deploy(fitting.as_release(built, "2"), settings)
+            template = fitting.as_release(built, "2")
+            cli.deploy(template, settings)
         origins = edge_proxy.Origins(http=f"{gateway}/{stack.resource('HttpApi')}/$default", sockets=sockets)
-        yield Deployed(stack=stack, origins=origins, since=time.time())
+        yield Deployed(
+            stack=stack,
+            origins=origins,
+            since=time.time(),
+            deploy=lambda changed: cli.deploy(template, {**settings, **changed}),
+        )
+
+
+def _refused(deployed: Deployed, client: Client) -> None:
+    """Deploy a setting without a new release: it is refused and rolled back, and what served before serves on."""
+    before = deployed.stack.versions()
+    expect(
+        set(before.values()) == {"2"},
+        f"each alias serves the second version; they serve {sorted(set(before.values()))}",
+    )
+    show(f"{len(before)} aliases serve the versions of the second release")
+    with _timed("refused and rolled back"):
+        try:
+            deployed.deploy({"QueueLimit": "7"})
+        except SamError as error:
+            expect("no function would get it" in str(error), f"the deployment says why it failed: {error}")
+        else:
+            raise StepFailed("Check failed: a setting without a new release is refused")
+    expect(deployed.stack.versions() == before, "the aliases serve the same versions")
+    expect(client.get("/healthz")["status"] == "ok", "the service answers")
 
 
 def _deleted(stack: Stack) -> None:

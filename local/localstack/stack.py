@@ -98,6 +98,17 @@ class Stack:
             raise StackError(f"{logical} failed: {text}")
         return json.loads(text or "null")
 
+    def versions(self) -> dict[str, str]:
+        """Return the version that each function's alias `live` serves, by the function's name in the template."""
+        client = self.account.client("lambda")
+        return {
+            logical.removesuffix("Aliaslive"): client.get_alias(FunctionName=name.split(":")[-2], Name="live")[
+                "FunctionVersion"
+            ]
+            for logical, name in self.resources.items()
+            if logical.endswith("Aliaslive")
+        }
+
     def log_groups(self) -> set[str]:
         """Return the names of the log groups of the template's functions."""
         client = self.account.client("lambda")

@@ -3,9 +3,14 @@
 import json
 import os
 from collections.abc import Collection
+from functools import cache
+from typing import TYPE_CHECKING
 
 from dispatcher.errors import Misconfigured
 from dispatcher.platform import rds
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.parameters import SecretsProvider
 
 SECRET_SECONDS = 1
 """How long Secrets Manager may take to be reached, and to answer; there are two tries."""
@@ -135,15 +140,18 @@ def retention_days() -> int:
 
 
 def _secret(variable: str, *, fresh: bool = False) -> str:
-    # It loads boto3, which most functions never need.
-    from aws_lambda_powertools.utilities.parameters import SecretsProvider, secrets  # noqa: PLC0415
+    return str(_secrets().get(_required(variable), max_age=300, force_fetch=fresh))
+
+
+@cache
+def _secrets() -> "SecretsProvider":
+    # They load boto3, which most functions never need.
+    from aws_lambda_powertools.utilities.parameters import SecretsProvider  # noqa: PLC0415
     from botocore.config import Config  # noqa: PLC0415
 
-    if "secrets" not in secrets.DEFAULT_PROVIDERS:
-        # botocore waits for a minute by default, and an agent for its handshake only ten seconds.
-        config = Config(connect_timeout=SECRET_SECONDS, read_timeout=SECRET_SECONDS, retries={"total_max_attempts": 2})
-        secrets.DEFAULT_PROVIDERS["secrets"] = SecretsProvider(boto_config=config)
-    return str(secrets.get_secret(_required(variable), max_age=300, force_fetch=fresh))
+    # botocore waits for a minute by default, and an agent for its handshake only ten seconds.
+    config = Config(connect_timeout=SECRET_SECONDS, read_timeout=SECRET_SECONDS, retries={"total_max_attempts": 2})
+    return SecretsProvider(boto_config=config)
 
 
 def _required(variable: str) -> str:
