@@ -31,7 +31,7 @@ from tests.integration.functions.events import Run
         ("migrate", {"applied": []}),
         ("release_check", {"functions": functions.schema()}),
         ("release_gate", {"status": "Succeeded"}),
-        ("deploy", {"Status": "SUCCESS", "PhysicalResourceId": "migration"}),
+        ("deploy", {"Status": "SUCCESS", "LogicalResourceId": "Migration"}),
     ],
 )
 def test_a_function_answers_its_sample_event(
