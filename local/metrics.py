@@ -39,11 +39,10 @@ class Metrics:
         try:
             document: dict[str, Any] = json.loads(line)
             declared = document["_aws"]["CloudWatchMetrics"][0]["Metrics"]
-            values = {metric["Name"]: document[metric["Name"]] for metric in declared}
+            values: dict[str, list[float]] = {name: _numbers(document[name]) for name in (m["Name"] for m in declared)}
         except (ValueError, LookupError, TypeError):
             return  # a line that only looks like one
-        for name, value in values.items():
-            numbers = value if isinstance(value, list) else [value]
+        for name, numbers in values.items():
             if name.endswith("_seconds") and "_to_" in name:
                 for number in numbers:
                     self._histogram(name).observe(number)
@@ -61,3 +60,8 @@ class Metrics:
             text = f"{name.replace('_', ' ')}, of a sample of commands"
             self._histograms[name] = Histogram(f"dispatcher_{name}", text, buckets=BUCKETS, registry=self._registry)
         return self._histograms[name]
+
+
+def _numbers(value: float | list[float]) -> list[float]:
+    """Return the values of a metric, of which a line has one or a list."""
+    return [float(each) for each in (value if isinstance(value, list) else [value])]

@@ -178,12 +178,12 @@ def _refused(deployed: Deployed, client: Client) -> None:
     )
     show(f"{len(before)} aliases serve the versions of the second release")
     with _timed("refused and rolled back"):
-        try:
+        with contextlib.suppress(SamError):
             deployed.deploy({"QueueLimit": "7"})
-        except SamError as error:
-            expect("no function would get it" in str(error), f"the deployment says why it failed: {error}")
-        else:
-            raise StepFailed("Check failed: a setting without a new release is refused")
+    reasons = deployed.stack.reasons()
+    expect(
+        any("no function would get it" in reason for reason in reasons), f"the deployment says why it failed: {reasons}"
+    )
     expect(deployed.stack.versions() == before, "the aliases serve the same versions")
     expect(client.get("/healthz")["status"] == "ok", "the service answers")
 

@@ -144,7 +144,8 @@ class Resolver:
 
     def _alias(self, function: str) -> str:
         """Return the name of the alias that SAM would make for a function; raises TemplateError if it makes none."""
-        alias = (self._resources[function].get("Properties") or {}).get("AutoPublishAlias")
+        properties: Mapping[str, Any] = self._resources[function].get("Properties") or {}
+        alias = properties.get("AutoPublishAlias")
         if not alias:
             raise TemplateError(f"function {function} has no alias")
         return str(self.resolve(alias))

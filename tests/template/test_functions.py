@@ -99,8 +99,7 @@ def named(resource: Any) -> str:
 
 def named_policy(arn: Any) -> str:
     """Return the name at the end of a policy's ARN."""
-    text: str = arn["Fn::Sub"] if isinstance(arn, dict) else arn
-    return text.rpartition("/")[2]
+    return str(arn).strip("'{}").rpartition("/")[2]
 
 
 @pytest.mark.parametrize("function", RIGHTS)

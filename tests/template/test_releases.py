@@ -38,8 +38,7 @@ def references(value: Any) -> Iterator[str]:
                 yield from references(text[1])
         case dict():
             yield from references(list(cast("dict[str, Any]", value).values()))
-        case list():
-            items: list[Any] = value
+        case [*items]:
             for each in items:
                 yield from references(each)
         case _:

@@ -63,7 +63,11 @@ def test_flush_goes_on_with_the_trace_of_who_invoked_it(run: Run, monkeypatch: p
     """Its log lines have the same id as those of the request."""
     events: list[dict[str, Any]] = []
     monkeypatch.setenv("FLUSH_FUNCTION", "flush")
-    monkeypatch.setattr(lambda_api, "invoke_event", lambda _, payload: events.append(json.loads(payload)))
+
+    def accept(_function: str, payload: bytes) -> None:
+        events.append(json.loads(payload))
+
+    monkeypatch.setattr(lambda_api, "invoke_event", accept)
     begun = correlation.resume("a" * 32)
     flush.invoke_flush(flush.FlushRequest(agent_id=AGENT, connection_id="c1", epoch=1))
     correlation.resume("b" * 32)
