@@ -177,9 +177,8 @@ def _refused(deployed: Deployed, client: Client) -> None:
         f"each alias serves the second version; they serve {sorted(set(before.values()))}",
     )
     show(f"{len(before)} aliases serve the versions of the second release")
-    with _timed("refused and rolled back"):
-        with contextlib.suppress(SamError):
-            deployed.deploy({"QueueLimit": "7"})
+    with _timed("refused and rolled back"), contextlib.suppress(SamError):
+        deployed.deploy({"QueueLimit": "7"})
     reasons = deployed.stack.reasons()
     expect(
         any("no function would get it" in reason for reason in reasons), f"the deployment says why it failed: {reasons}"

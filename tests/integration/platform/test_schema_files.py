@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import psycopg
@@ -112,6 +113,33 @@ def test_a_migration_that_gets_no_lock_gives_way_and_tries_again(
 
     assert waits == ["LockNotAvailable"] * 2
     assert done == ["recorded"]
+
+
+def test_submissions_go_on_while_a_table_gets_a_column_and_an_index(conn: Connection, database_url: str) -> None:
+    """Every one of them succeeds, before, during and after: nothing that serves is stopped for a migration."""
+    create_agent(conn)
+    done = threading.Event()
+    written = [0, 0]
+
+    def submit(place: int) -> None:
+        with open_connection(database_url) as other:
+            while not done.is_set() or written[place] < 10:
+                put(other, f"k-{place}-{written[place]}")
+                written[place] += 1
+
+    with ThreadPoolExecutor(len(written)) as writers:
+        writing = [writers.submit(submit, place) for place in range(len(written))]
+        try:
+            for name, text in (("9001_test.sql", b"alter table agent_commands add column test_column int;\n"),
+                               ("9002_test.sql", CONCURRENT.text)):  # fmt: skip
+                schema_files.apply(conn, SchemaFile(name=name, text=text), recorder([]))
+        finally:
+            done.set()
+        for each in writing:
+            each.result()
+
+    assert conn.execute("select count(*) from agent_commands").fetchone() == (sum(written),)
+    assert is_valid(conn, "test_action") is True
 
 
 def test_the_release_check_names_the_files_that_are_missing(conn: Connection) -> None:
