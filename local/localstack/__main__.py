@@ -87,8 +87,6 @@ def _run(running: Emulator, folder: Path) -> None:
             # First, because each function of an emulator takes seconds to start, longer than an agent waits.
             step("smoke", "What `make smoke` checks on every deployment")
             smoke.run(Deployment(client=client, sockets=smoke.sockets_of(url), patience=COLD_SECONDS), show)
-            step("release", "A deployment that is refused changes nothing")
-            _refused(deployed, client)
             Scenario(
                 client=client,
                 conn=conn,
@@ -97,6 +95,9 @@ def _run(running: Emulator, folder: Path) -> None:
                 patience=30.0,
                 sweep_patience=SWEEP_SECONDS,
             ).run()
+            # Last, because its error is in the log that the scenario searches.
+            step("release", "A deployment that is refused changes nothing")
+            _refused(deployed, client)
 
 
 @contextlib.contextmanager
