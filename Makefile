@@ -28,8 +28,8 @@ LAYER := layers/dispatcher
 DATABASE_TESTS := $(addprefix tests/integration/,commands agents access sessions platform functions \
 	test_original_bugs.py local/tools/test_streamspace_import.py)
 
-# Where Python finds `local`, `conformance` and the layer's `dispatcher`; nothing of this repository is installed.
-export PYTHONPATH := $(CURDIR):$(CURDIR)/$(LAYER)
+# Where Python finds `local`, `conformance`, the layer's `dispatcher` and the clients; nothing of this repository is installed.
+export PYTHONPATH := $(CURDIR):$(CURDIR)/$(LAYER):$(CURDIR)/clients/python/src
 
 .DEFAULT_GOAL := help
 .PHONY: help up demo audit streamspace templates test test-postgres check build policy smoke migrate deploy costs certificates security faults mutations nightly conformance bench generated localstack lock clean
@@ -131,7 +131,7 @@ localstack: $(VENV)/.dev $(EMULATOR)/.ministack $(SAM)/.sam ## deploy the templa
 	@GATEWAY=ministack $(RUN) -m pytest tests/gateway
 
 lock: $(LOCK)/bin/uv ## pin versions and hashes in requirements/*.txt, from the *.in files
-	@for name in $(LAYER)/requirements requirements/local requirements/dev requirements/bench requirements/ministack requirements/sam requirements/policy; do \
+	@for name in $(LAYER)/requirements requirements/client requirements/local requirements/dev requirements/bench requirements/ministack requirements/sam requirements/policy; do \
 		echo "Locking $$name.in"; \
 		$(LOCK)/bin/uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-annotate \
 			--custom-compile-command "make lock" $$name.in -o $$name.txt || exit 1; \

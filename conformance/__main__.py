@@ -3,8 +3,8 @@
     python -m conformance --agent "python -m examples.reference_agent --url {url} --id {id} --key {key} --state {dir}"
 
 The kit starts the agent several times, each time with its own simulated service.  The agent reads where to connect from
-its environment (DISPATCHER_URL, AGENT_ID, AGENT_API_KEY) or from its command ({url}, {id}, {key}); {dir} is a folder for
-its own use.  The environment variable AGENT replaces --agent.
+its environment (DISPATCHER_URL, AGENT_ID, AGENT_API_KEY, AGENT_STATE) or from its command ({url}, {id}, {key}); {dir} is a
+folder for its own use.  The environment variable AGENT replaces --agent.
 """
 
 import argparse
@@ -83,8 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m conformance",
         description="Check an agent against docs/protocol.md.",
-        epilog="The agent gets DISPATCHER_URL, AGENT_ID and AGENT_API_KEY in its environment; in its command {url}, {id}, "
-        "{key} and {dir}, a folder for its own use, are replaced. Exit code 0: it passes every MUST; 1: it fails one; "
+        epilog="The agent gets DISPATCHER_URL, AGENT_ID, AGENT_API_KEY and AGENT_STATE in its environment; in its command "
+        "{url}, {id}, {key} and {dir}, a folder for its own use, are replaced. Exit code 0: it passes every MUST; "
+        "1: it fails one; "
         "2: nothing was checked.",
     )
     agent = os.environ.get("AGENT", "")

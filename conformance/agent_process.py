@@ -28,12 +28,17 @@ class AgentProcess:
 
     async def start(self) -> None:
         """Start it in its own process group; raises NotStartedError."""
-        variables = {"DISPATCHER_URL": "url", "AGENT_ID": "id", "AGENT_API_KEY": "key"}
+        variables = {
+            "DISPATCHER_URL": "{url}",
+            "AGENT_ID": "{id}",
+            "AGENT_API_KEY": "{key}",
+            "AGENT_STATE": "{dir}/agent.db",
+        }
         with self._output.open("ab") as output:
             try:
                 self._process = await asyncio.create_subprocess_exec(
                     *(self._fill(argument) for argument in shlex.split(self._command)),
-                    env={**os.environ, **{name: self._placeholders[key] for name, key in variables.items()}},
+                    env={**os.environ, **{name: self._fill(value) for name, value in variables.items()}},
                     stdin=DEVNULL,
                     stdout=output,
                     stderr=STDOUT,

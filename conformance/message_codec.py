@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 ENDS = frozenset({"complete", "failed", "cancelled"})
-_OTHER_TYPES = frozenset({"heartbeat", "status", "pong", "vnc_ready", "shutdown_ack"})
+_OTHER_TYPES = frozenset({"heartbeat", "facts", "status", "pong", "vnc_ready", "shutdown_ack"})
 _FIRST_PROTOCOL_TYPES = frozenset({"ack", "complete", "failed", "command_response", "command_error"})
 _SECOND_PROTOCOL_KINDS = ENDS | {"ack", "progress"}
 _BODY_FIELDS = {"complete": "result", "failed": "error", "command_error": "error", "progress": "progress"}

@@ -72,7 +72,9 @@ def _wrong_registration(body: bytes, agent_id: str) -> str | None:
         return f"agentId is {fields.get('agentId')!r} instead of {agent_id!r}"
     if not isinstance(fields.get("platform"), str) or not fields["platform"]:
         return f"platform is {fields.get('platform')!r}"
-    return _wrong_field(fields, {"region": str | None, "capacity": dict | None, "metadata": dict | None})
+    return _wrong_field(
+        fields, {"region": str | None, "capacity": dict | None, "metadata": dict | None, "facts": dict | None}
+    )
 
 
 def _wrong_field(fields: dict[str, Any], types: dict[str, Any]) -> str | None:

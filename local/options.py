@@ -21,12 +21,14 @@ class Options:
     sweep_seconds: float | None = None
     hosts: tuple[str, ...] = ()
     """Names under which clients may reach the dispatcher, besides those of this machine."""
+    webhooks_private: bool = False
+    """Whether webhooks may use http and lead to private addresses."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "Options":
         """Read DISPATCHER_PORT (0: any free one), _HOME, _ADMIN_PASSWORD, _SWEEP_SECONDS, _HOSTS (a list with commas).
 
-        An empty variable is unset.
+        Also DISPATCHER_WEBHOOKS_PRIVATE (0 or 1).  An empty variable is unset.
         """
         port = environment.get("DISPATCHER_PORT") or "8000"
         if not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 - the highest port
@@ -37,6 +39,7 @@ class Options:
             home=Path(environment.get("DISPATCHER_HOME") or ".dispatcher").expanduser().absolute(),
             admin_password=environment.get("DISPATCHER_ADMIN_PASSWORD") or None,
             sweep_seconds=_seconds(sweep) if sweep else None,
+            webhooks_private=_switch("DISPATCHER_WEBHOOKS_PRIVATE", environment.get("DISPATCHER_WEBHOOKS_PRIVATE")),
             hosts=tuple(map(_host, filter(None, environment.get("DISPATCHER_HOSTS", "").replace(" ", "").split(",")))),
         )
 
@@ -47,6 +50,12 @@ def _host(text: str) -> str:
             f"DISPATCHER_HOSTS={text} is no name.\nNext: give names without scheme and port, with commas."
         )
     return text
+
+
+def _switch(name: str, text: str | None) -> bool:
+    if text not in {None, "", "0", "1"}:
+        raise OptionError(f"{name}={text} is no switch.\nNext: give 1 to switch it on, or unset it.")
+    return text == "1"
 
 
 def _seconds(text: str) -> float:

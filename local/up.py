@@ -2,8 +2,8 @@
 
     python -m local.up
 
-DISPATCHER_PORT, DISPATCHER_HOME, DISPATCHER_ADMIN_PASSWORD, DISPATCHER_SWEEP_SECONDS, DISPATCHER_HOSTS and the parameters
-of template.yaml, such as DISPATCHER_QUEUE_LIMIT, configure it.
+DISPATCHER_PORT, DISPATCHER_HOME, DISPATCHER_ADMIN_PASSWORD, DISPATCHER_SWEEP_SECONDS, DISPATCHER_HOSTS,
+DISPATCHER_WEBHOOKS_PRIVATE and the parameters of template.yaml, such as DISPATCHER_QUEUE_LIMIT, configure it.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ from local.sam_template.intrinsics import read
 from local.sam_template.resources import Deployment, TemplateError
 
 TEMPLATE = Path(__file__).parents[1] / "template.yaml"
-MIGRATE = "MigrateFunction"
+MIGRATE, SENDER = "MigrateFunction", "WebhookFunction"
 PATIENCE = 8.0
 """Seconds that an earlier run on the same home, and its PostgreSQL, may take to end."""
 WATCH_SECONDS = 0.5
@@ -161,10 +161,16 @@ class _Up:
     def environment(self, function: str) -> dict[str, str]:
         """Return the variables that a function gets beside the template's, and keep their secrets in the home.
 
-        Only `migrate` owns the tables, and knows the first admin's password.
+        Only `migrate` owns the tables, and knows the first admin's password.  `webhook` has neither secret nor database.
         """
         home = self.options.home
-        variables = {"TOKEN_SECRET": homes.secret(home / "token.secret", lambda: secrets.token_hex(32))}
+        if function == SENDER:
+            return self._webhooks
+        variables = {
+            "TOKEN_SECRET": homes.secret(home / "token.secret", lambda: secrets.token_hex(32)),
+            "WEBHOOK_KEY": homes.secret(home / "webhooks.secret", lambda: secrets.token_hex(32)),
+            **self._webhooks,
+        }
         if function != MIGRATE:
             return {**variables, "DATABASE_URL": self.server.functions_url}
         if self.options.admin_password:
@@ -175,6 +181,10 @@ class _Up:
             "DATABASE_ROLE": postgres.FUNCTIONS,
             "ADMIN_PASSWORD": homes.secret(home / "admin.password"),
         }
+
+    @property
+    def _webhooks(self) -> dict[str, str]:
+        return {"WEBHOOKS_PRIVATE": "1"} if self.options.webhooks_private else {}
 
     def event(self, function: str, line: str) -> None:
         """Handle a line of a function's log."""

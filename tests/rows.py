@@ -18,7 +18,6 @@ from dispatcher.protocol.handshake import DeliveryMode, Handshake
 from dispatcher.protocol.said import Said
 from dispatcher.sessions import session_records
 from dispatcher.sessions.session_records import SessionStates
-from tests.fakes import FakeGateway
 
 PAST = "2020-01-01"
 FUTURE = "2999-01-01"
@@ -40,7 +39,6 @@ def connect(
     """Connect an agent, finish its handshake without a claim, and return the epoch."""
     opened = connections.open_connection(
         conn,
-        FakeGateway(),
         agent_id,
         connection_id,
         handshake=Handshake(mode=mode, window=window),

@@ -2,20 +2,24 @@
 
 from dataclasses import asdict
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from aws_lambda_powertools.event_handler import Response
-from aws_lambda_powertools.event_handler.openapi.params import Body
+from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from dispatcher.access.roles import Role
-from dispatcher.agents import agent_keys, enrolment, enrolment_tokens, registry
+from dispatcher.agents import agent_keys, agent_lists, changes, enrolment, enrolment_tokens, registry, selectors
+from dispatcher.agents.agent_lists import AgentFilter
+from dispatcher.agents.registry import Presence
 from dispatcher.api import cursors
 from dispatcher.api.agent_problems import readable_by_agents
 from dispatcher.api.agent_schemas import (
     AgentDocument,
     AgentPage,
+    AgentPatchRequest,
     AgentRequest,
+    AgentWhyDocument,
     KeyDocument,
     KeyList,
     NewAgentDocument,
@@ -29,7 +33,8 @@ from dispatcher.api.enrolment_schemas import (
     EnrolmentTokenRequest,
     NewEnrolmentTokenDocument,
 )
-from dispatcher.api.resolver import Api, Cursor, Limit, answer_page, answer_with, no_content
+from dispatcher.api.resolver import Api, Cursor, Limit, Selecting, answer_page, answer_with, no_content
+from dispatcher.commands import agent_explanation
 from dispatcher.platform import database
 from dispatcher.platform.gateway import ApiGateway
 from dispatcher.platform.observability import logger
@@ -71,12 +76,42 @@ def create(request: Annotated[AgentRequest, Body()]) -> Response[NewAgentDocumen
 
 
 @api.get("/api/v1/agents")
-def list_agents(limit: Limit = 50, cursor: Cursor = None) -> Response[AgentPage]:
-    """List agents, ordered by id."""
+def list_agents(
+    *,
+    presence: Annotated[Presence | None, Query()] = None,
+    approval: Annotated[Literal["pending", "approved", "rejected"] | None, Query()] = None,
+    platform: Annotated[str | None, Query()] = None,
+    selector: Selecting = None,
+    backlog: Annotated[bool | None, Query(description="Whether commands wait for it.")] = None,
+    search: Annotated[str | None, Query(min_length=1, max_length=128, description="A part of its id.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response[AgentPage]:
+    """List agents, ordered by id.
+
+    A page may end before its limit, because of its size or because no index fits the filter: go on while there is a
+    nextCursor.
+    """
     scope = api.operator_with(Role.READER).scope
+    wanted = AgentFilter(
+        presence=presence,
+        approval=approval,
+        platform=platform,
+        selector=selectors.parse(selector) if selector is not None else None,
+        backlog=backlog,
+        search=search,
+    )
+    after = cursors.decode(cursor) if cursor else None
     with database.connect() as conn:
-        page = registry.list_page(conn, scope=scope, after=cursors.decode(cursor) if cursor else None, limit=limit)
-    return answer_page("agents", page, AgentDocument.model_validate, limit=limit, position=lambda agent: agent.agent_id)
+        page = agent_lists.list_page(conn, scope=scope, wanted=wanted, after=after, limit=limit)
+    return answer_page(
+        "agents",
+        page.agents,
+        AgentDocument.model_validate,
+        limit=limit,
+        position=lambda agent: agent.agent_id,
+        following=page.next,
+    )
 
 
 @api.get("/api/v1/agents/<agent_id>")
@@ -87,6 +122,14 @@ def read(agent_id: str) -> AgentDocument:
         return AgentDocument.model_validate(registry.find(conn, agent_id, scope))
 
 
+@api.patch("/api/v1/agents/<agent_id>")
+def change(agent_id: str, request: Annotated[AgentPatchRequest, Body()]) -> AgentDocument:
+    """Change the labels and the region of an agent, by a JSON Merge Patch."""
+    by = api.operator_with(Role.ADMIN)
+    with database.connect() as conn:
+        return AgentDocument.model_validate(changes.change(conn, agent_id, request.to_patch(), by))
+
+
 @api.delete("/api/v1/agents/<agent_id>", status_code=HTTPStatus.NO_CONTENT)
 def delete(agent_id: str) -> Response[None]:
     """Delete an agent; its commands and their history stay."""
@@ -94,6 +137,14 @@ def delete(agent_id: str) -> Response[None]:
     with database.connect() as conn:
         registry.delete(conn, ApiGateway.from_environment(), agent_id, by)
     return no_content()
+
+
+@api.get("/api/v1/agents/<agent_id>/why")
+def read_why(agent_id: str) -> AgentWhyDocument:
+    """Compute the one reason why an agent has nothing delivered, and what would unblock it."""
+    scope = api.operator_with(Role.READER).scope
+    with database.connect() as conn:
+        return AgentWhyDocument.model_validate(agent_explanation.explain(conn, agent_id, scope))
 
 
 @api.post("/api/v1/agents/<agent_id>/approve")

@@ -5,26 +5,42 @@ from typing import Annotated, Any, Literal
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Body, Query
+from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from dispatcher.access.roles import Role
 from dispatcher.api import cursors
 from dispatcher.api.command_schemas import (
     AcceptedList,
+    BulkDocument,
+    BulkRequest,
     CommandDocument,
     CommandItemDocument,
     CommandPage,
     HistoryEntryDocument,
     HistoryPage,
+    OverviewDocument,
     RedriveRequest,
     SubmitListRequest,
     SubmitRequest,
     WhyDocument,
+    filter_of,
 )
 from dispatcher.api.cursors import PAGE_BYTES
-from dispatcher.api.resolver import Api, Cursor, IdempotencyKey, Limit, accepted, answer_page
-from dispatcher.commands import cancellation, command_records, explanation, submission
-from dispatcher.commands.command_records import LARGE_COLUMNS, Command, Filter
+from dispatcher.api.resolver import (
+    Api,
+    Cursor,
+    IdempotencyKey,
+    Limit,
+    Selecting,
+    accepted,
+    answer_page,
+    answer_with,
+)
+from dispatcher.api.schema_base import Moment
+from dispatcher.commands import bulk, cancellation, command_records, explanation, overview, submission
+from dispatcher.commands.command_lists import Position
+from dispatcher.commands.command_records import LARGE_COLUMNS, Command
 from dispatcher.commands.delivery import deliver_at_once
 from dispatcher.commands.flush import hand_over
 from dispatcher.commands.lifecycle import Status
@@ -33,6 +49,13 @@ from dispatcher.platform.gateway import ApiGateway
 from dispatcher.platform.observability import logger
 
 COMMANDS = "/api/v1/commands"
+BULK_RESPONSES: dict[int, OpenAPIResponse] = {
+    HTTPStatus.OK: {
+        "description": "Nothing was done: a dry run",
+        "content": {"application/json": {"model": BulkDocument}},
+    },
+    HTTPStatus.ACCEPTED: {"description": "Done", "content": {"application/json": {"model": BulkDocument}}},
+}
 api = Api()
 
 
@@ -73,16 +96,34 @@ def list_commands(
     agent_id: Annotated[str | None, Query(alias="agentId")] = None,
     session_id: Annotated[str | None, Query(alias="sessionId")] = None,
     status: Annotated[list[Status] | None, Query(description="One or more, as a,b or repeated.")] = None,
+    action: Annotated[str | None, Query()] = None,
+    submitted_by: Annotated[str | None, Query(alias="submittedBy")] = None,
+    since: Annotated[Moment | None, Query(description="Accepted at this moment or later.")] = None,
+    until: Annotated[Moment | None, Query(description="Accepted before this moment.")] = None,
+    selector: Selecting = None,
     include: Annotated[
         list[Literal["payload", "result", "progress"]] | None, Query(description="Large fields that you want too.")
     ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response[CommandPage]:
-    """List commands, newest first; a page may end before its limit, because of its size."""
+    """List commands, newest first.
+
+    A page may end before its limit, because of its size or because no index fits the filter: go on while there is a
+    nextCursor.
+    """
     scope = api.operator_with(Role.READER).scope
-    before = cursors.decode_number(cursor) if cursor else None
-    wanted = Filter(agent_id=agent_id, session_id=session_id, statuses=frozenset(status) if status else None)
+    wanted = filter_of(
+        agent_id=agent_id,
+        session_id=session_id,
+        statuses=status,
+        action=action,
+        submitted_by=submitted_by,
+        since=since,
+        until=until,
+        selector=selector,
+    )
+    before = _position_of(cursor) if cursor else None
     with database.connect() as conn:
         page = command_records.list_page(
             conn,
@@ -98,10 +139,43 @@ def list_commands(
         page.commands,
         CommandItemDocument.model_validate,
         limit=limit,
-        position=lambda command: command.seq,
-        more=page.more,
+        position=lambda command: _cursor_of(command_records.position_of(command)),
+        following=_cursor_of(page.next) if page.next else None,
         exclude={*LARGE_COLUMNS} - {*(include or ())},
     )
+
+
+def _position_of(cursor: str) -> Position:
+    at, seq = cursors.decode_moment(cursor)
+    return Position(at=at, seq=seq)
+
+
+def _cursor_of(position: Position) -> str:
+    return cursors.encode_moment(position.at, position.seq)
+
+
+@api.post(f"{COMMANDS}/cancel", status_code=HTTPStatus.ACCEPTED, responses=BULK_RESPONSES)
+def cancel_many(request: Annotated[BulkRequest, Body()]) -> Response[BulkDocument]:
+    """Cancel all commands that a filter means, up to 10,000.
+
+    Only those that are pending, sent or acknowledged match, and those that have timed out if `status` names them.
+    """
+    by = api.operator_with(Role.SENDER)
+    with database.connect() as conn:
+        done = bulk.cancel(conn, request.to_deed(), by)
+    return answer_with(HTTPStatus.OK if request.dry_run else HTTPStatus.ACCEPTED, BulkDocument.model_validate(done))
+
+
+@api.post(f"{COMMANDS}/redrive", status_code=HTTPStatus.ACCEPTED, responses=BULK_RESPONSES)
+def redrive_many(request: Annotated[BulkRequest, Body()]) -> Response[BulkDocument]:
+    """Submit all commands again that a filter means and that ended without success, up to 10,000.
+
+    A command that was redriven before does not match, so it is safe to repeat the request.
+    """
+    by = api.operator_with(Role.SENDER)
+    with database.connect() as conn:
+        done = bulk.redrive(conn, request.to_deed(), by)
+    return answer_with(HTTPStatus.OK if request.dry_run else HTTPStatus.ACCEPTED, BulkDocument.model_validate(done))
 
 
 @api.get("/api/v1/commands/<command_id>")
@@ -164,6 +238,17 @@ def redrive(
         ).command
         deliver_at_once(conn, gateway, command.agent_id, api.deadline)
     return _accepted(command)
+
+
+@api.get("/api/v1/overview")
+def read_overview() -> OverviewDocument:
+    """Read the figures of the fleet: presence, statuses, what happens by minute, how long commands take.
+
+    They are as of `at`.  In the series a minute is complete soon after its end; the latencies are those of the last hour.
+    """
+    scope = api.operator_with(Role.READER).scope
+    with database.connect() as conn:
+        return OverviewDocument.model_validate(overview.read(conn, scope))
 
 
 def _accepted(command: Command) -> Response[CommandDocument]:

@@ -16,12 +16,17 @@ from dispatcher.protocol.handshake import DeliveryMode, Handshake
 ANSWER_SECONDS = 1.0
 """What is left of an invocation for the answer: a worker that is killed gives the agent a 502."""
 
+SAFETY_SECONDS = 0.2
+"""How long before that the database stops recording the connection: its answer takes a while."""
+
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     """Answer a $connect event; any status but 200 refuses the handshake."""
     correlation.begin(edge.headers_of(event))
     request = event["requestContext"]
+    if "postponed" in request["authorizer"]:
+        return {"statusCode": 503}  # the database could not say who this is; the agent comes again
     agent_id, connection_id = request["authorizer"]["agentId"], request["connectionId"]
     source_ip = edge.caller_address(edge.headers_of(event), request.get("identity", {}).get("sourceIp"))
     origin = Origin(key_id=request["authorizer"].get("keyId"), source_ip=source_ip)
@@ -29,12 +34,17 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
         handshake = Handshake.from_query(event.get("queryStringParameters") or {})
     except InvalidRequest as error:
         return {"statusCode": error.status}
-    gateway = ApiGateway.from_environment()
+    deadline = deadline_of(context)
     try:
-        with database.within(deadline_of(context)() - ANSWER_SECONDS):
+        with database.within(deadline() - ANSWER_SECONDS):
             opened = database.persistently(
                 lambda conn: connections.open_connection(
-                    conn, gateway, agent_id, connection_id, handshake=handshake, origin=origin
+                    conn,
+                    agent_id,
+                    connection_id,
+                    handshake=handshake,
+                    origin=origin,
+                    patience=deadline() - ANSWER_SECONDS - SAFETY_SECONDS,
                 )
             )
     except database.INTERRUPTIONS:
@@ -42,6 +52,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
         return {"statusCode": 503}  # the agent comes again
     if opened is None:
         return {"statusCode": 403}
+    connections.close_superseded(ApiGateway.from_environment(hurried=True), opened)
     welcome = opened.mode is DeliveryMode.BATCHING
     invoke_flush(FlushRequest(agent_id=agent_id, connection_id=connection_id, epoch=opened.epoch, welcome=welcome))
     return {"statusCode": 200}

@@ -1,4 +1,4 @@
-"""Operators: their log-ins and accounts, their API tokens, and the audit log."""
+"""Operators: their log-ins and accounts, their API tokens, the audit log, and the loss check on request."""
 
 from dataclasses import asdict
 from http import HTTPStatus
@@ -18,6 +18,7 @@ from dispatcher.api.operator_schemas import (
     AuditEntryDocument,
     AuditPage,
     LoginRequest,
+    LossReportDocument,
     NewApiTokenDocument,
     OperatorDocument,
     OperatorPage,
@@ -25,6 +26,7 @@ from dispatcher.api.operator_schemas import (
     TokenDocument,
 )
 from dispatcher.api.resolver import Api, Cursor, Limit, answer_with, no_content
+from dispatcher.commands import loss_check
 from dispatcher.platform import database
 from dispatcher.platform.observability import logger
 
@@ -120,6 +122,14 @@ def list_audit(
         entries=[AuditEntryDocument.model_validate(entry) for entry in page],
         next_cursor=cursors.next_cursor(page, limit, lambda entry: entry.audit_id),
     )
+
+
+@api.get("/api/v1/loss-check")
+def check_for_loss() -> LossReportDocument:
+    """Check the invariants on the live rows now, as the service itself does every five minutes."""
+    api.unlimited_admin()
+    with database.connect() as conn:
+        return LossReportDocument.model_validate(loss_check.check_for_loss(conn))
 
 
 @logger.inject_lambda_context

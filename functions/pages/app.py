@@ -19,7 +19,8 @@ api = Api(public=None)
 def health() -> HealthDocument:
     """Tell whether the service works; it answers only if the database does."""
     with database.connect() as conn:
-        return HealthDocument(status="ok", oldest_due_seconds=loss_check.recorded_figure(conn, "oldest_due_seconds"))
+        figures = {name: loss_check.recorded_figure(conn, name) for name in loss_check.HEALTH}
+    return HealthDocument.model_validate({"status": "ok", **figures})
 
 
 @api.get("/", include_in_schema=False)

@@ -1,22 +1,28 @@
-"""`make generated`: write the documents that are generated from the code: OpenAPI, paths, problems, states, figures."""
+"""`make generated`: write the documents that are generated from the code: OpenAPI, the client of it, and others."""
 
+import json
 import sys
 from pathlib import Path
 
 from dispatcher.commands.lifecycle import ENDED, TRANSITIONS, Status
-from local.tools import figures, openapi, problems
+from local.tools import cli_reference, client_code, event_schema, figures, openapi, problems
 
 ROOT = Path(__file__).resolve().parents[2]
+CLIENT = ROOT / "clients/python/src/command_dispatcher/client"
 
 
 def files() -> dict[Path, str]:
     """Return each generated file and its text."""
+    document = openapi.render()
     return {
-        ROOT / "layers/dispatcher/dispatcher/api/openapi.json": openapi.render(),
+        ROOT / "layers/dispatcher/dispatcher/api/openapi.json": document,
         ROOT / "layers/dispatcher/dispatcher/api/paths.json": openapi.paths(),
+        ROOT / "docs/reference/events.schema.json": event_schema.render(),
         ROOT / "docs/reference/problems.md": problems.render(),
         ROOT / "docs/reference/states.md": states(),
         ROOT / "docs/reference/figures.md": figures.render(),
+        ROOT / "docs/reference/cli.md": cli_reference.render(),
+        **{CLIENT / name: text for name, text in client_code.render(json.loads(document)).items()},
     }
 
 

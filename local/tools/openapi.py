@@ -10,12 +10,14 @@ from typing import Any
 from local.tools import openapi_examples
 
 ROOT = Path(__file__).resolve().parents[2]
-FUNCTIONS = ("sessions", "commands", "agents", "operators", "pages")
+FUNCTIONS = ("sessions", "commands", "agents", "events", "webhooks", "operators", "pages")
 SECURITY = {"operator": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
 TAGS = {
     "commands": ("Commands", "Submit, read, list, cancel and redrive commands."),
     "agents": ("Agents", "Create, register, approve and delete agents; their keys and enrolment tokens."),
     "sessions": ("Sessions", "StreamSpace's sessions: everything that is done to one is a command."),
+    "webhooks": ("Webhooks", "Who is told of events by signed HTTPS requests."),
+    "events": ("Events", "The change feed: what happened to commands and agents, in order."),
     "operators": ("Operators", "Log-ins, operators' accounts, API tokens, the audit log."),
     "pages": ("Service", "The state of the service."),
 }

@@ -9,6 +9,7 @@ PARAMETERS: dict[str, Any] = {
     "name": "alice-firefox-0a1b2c3d",
     "token_id": "1b4e28ba-2fa1-41d2-883f-0016d3cca427",
     "username": "alice",
+    "webhook_id": "1b4e28ba-2fa1-41d2-883f-0016d3cca427",
 }
 """Examples of the parameters in paths, by name."""
 
@@ -16,7 +17,13 @@ _COMMAND = {"action": "restart", "payload": {"service": "web"}, "priority": 0, "
 
 BODIES: dict[str, Any] = {
     "AgentRequest": {"agentId": "edge-1", "platform": "linux", "region": "eu-1", "labels": {"env": "prod"}},
+    "AgentPatchRequest": {"labels": {"zone": "eu-1", "old": None}, "region": "eu-1"},
     "ApiTokenRequest": {"name": "nightly backup", "role": "sender", "ttlSeconds": 86400},
+    "BulkRequest": {
+        "filter": {"action": "restart", "selector": "env=prod,!canary"},
+        "dryRun": True,
+        "reason": "wrong build",
+    },
     "EnrolmentTokenRequest": {"prefix": "edge-", "labels": {"env": "prod"}, "approved": False, "uses": 10},
     "LoginRequest": {"username": "admin", "password": "the password that `make up` prints"},
     "OperatorRequest": {"password": "at least twelve characters", "role": "sender", "labels": {"env": "prod"}},
@@ -26,6 +33,7 @@ BODIES: dict[str, Any] = {
     "SubmitListRequest": [{"agentId": "edge-1", **_COMMAND}, {"agentId": "edge-2", **_COMMAND}],
     "SubmitRequest": _COMMAND,
     "SubmitToRequest": {"agentId": "edge-1", **_COMMAND},
+    "SecretRequest": {"overlapSeconds": 86400},
     "TemplateManifest": {
         "apiVersion": "stream.space/v1alpha1",
         "kind": "Template",
@@ -35,6 +43,12 @@ BODIES: dict[str, Any] = {
             "baseImage": "linuxserver/firefox:latest",
             "ports": [{"name": "vnc", "containerPort": 3000, "protocol": "TCP"}],
         },
+    },
+    "WebhookPatchRequest": {"enabled": True, "resumeFrom": "now"},
+    "WebhookRequest": {
+        "url": "https://receiver.example/hooks/commands",
+        "types": ["command.completed", "command.failed"],
+        "selector": "env=prod",
     },
 }
 """An example of each request body, by the name of its schema."""

@@ -48,6 +48,35 @@ def test_a_command_for_an_offline_agent_reaches_it_when_it_is_back(
     back.close()
 
 
+def test_whoever_follows_the_feed_sees_what_happens_when_it_happens(
+    dispatcher: Dispatcher, client: Client, create_agent: CreateAgent
+) -> None:
+    """Each page waits for the next events of one agent."""
+    agent_id, key = create_agent()
+    after, types = client.get("/api/v1/events")["after"], list[str]()
+    agent = Agent(dispatcher.url, agent_id, key)
+    body = {"user": "admin", "template": "firefox-browser", "agentId": agent_id}
+    command_id = client.post("/api/v1/sessions", body)["commandId"]
+
+    while "command.completed" not in types:
+        page = client.get(f"/api/v1/events?after={after}&agentId={agent_id}&wait=10")
+        after = page["after"]
+        types += [event["type"] for event in page["events"]]
+        assert page["events"], types
+        assert {event.get("commandId", command_id) for event in page["events"]} == {command_id}
+    agent.close()
+
+    assert "agent.connected" in types
+    assert [kind for kind in types if kind.startswith("command.")] == [
+        "command.accepted",
+        "command.sent",
+        "command.acknowledged",
+        "command.completed",
+    ]
+    gone = client.get(f"/api/v1/events?after={after}&agentId={agent_id}&types=agent.disconnected&wait=10")
+    assert [event["agentId"] for event in gone["events"]] == [agent_id]
+
+
 def test_rows_inserted_with_psql_are_delivered_with_null_in_any_column(
     dispatcher: Dispatcher, client: Client, create_agent: CreateAgent
 ) -> None:

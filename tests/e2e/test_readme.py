@@ -1,4 +1,4 @@
-"""The commands in README.md and docs/quickstart.md work as described."""
+"""The commands in README.md, docs/quickstart.md and docs/events.md work as described."""
 
 import contextlib
 import os
@@ -33,6 +33,7 @@ def test_the_commands_of_readme_and_quickstart_work_one_after_the_other(home: Pa
             "kill $!; wait $! || true",
             blocks("docs/quickstart.md", "Ask why a command waits"),
             blocks("docs/quickstart.md", "Cancel it, or send it again"),
+            blocks("docs/events.md", "Follow the feed"),
         ]
     )
     with up(home, DISPATCHER_ADMIN_PASSWORD="chosen") as run:
@@ -67,5 +68,6 @@ def test_the_commands_of_readme_and_quickstart_work_one_after_the_other(home: Pa
     assert '"status":"completed"' in said, said + complaints
     assert '"reason":"agent-away"' in said, said + complaints
     assert '"status":"cancelled"' in said, said + complaints
+    assert '"type":"agent.created"' in said, said + complaints
     assert re.search(r'"redriveOf":"cmd-', said), said + complaints
     assert row == ("pending", "accepted")

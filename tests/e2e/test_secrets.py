@@ -23,6 +23,9 @@ def secrets(dispatcher: Dispatcher, client: Client, create_agent: Callable[..., 
     enrolled = Client(url=dispatcher.url).post(
         "/api/v1/agents/register", {"agentId": f"{agent_id}-1", "platform": "x"}, X_Agent_Api_Key=enrolment
     )
+    webhook = {"url": "https://receiver.example/", "types": ["agent.rejected"]}  # nothing of this type happens here
+    told = client.post("/api/v1/webhooks", webhook)
+    renewed = client.post(f"/api/v1/webhooks/{told['webhookId']}/secret")
     script = client.post("/api/v1/tokens", {"name": "ci", "role": "reader"})["token"]
     Client(url=dispatcher.url, token=script).get("/api/v1/agents")
     agent = Agent(dispatcher.url, agent_id, key)
@@ -40,6 +43,9 @@ def secrets(dispatcher: Dispatcher, client: Client, create_agent: Callable[..., 
         "enrolment token": enrolment,
         "enrolled key": enrolled["apiKey"],
         "token for scripts": script,
+        "webhook's secret": told["secret"].removeprefix("whsec_"),
+        "webhook's new secret": renewed["secret"].removeprefix("whsec_"),
+        "key of webhooks": (dispatcher.home / "webhooks.secret").read_text().strip(),
         "log-in token": client.token or "",
         "signing key": (dispatcher.home / "token.secret").read_text().strip(),
     }

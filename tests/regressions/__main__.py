@@ -119,7 +119,11 @@ def _run(tests: Sequence[str], change: tuple[Path, str] | None) -> Outcome:
         run = subprocess.run(
             [sys.executable, "-m", "pytest", *options, *tests],
             cwd=copy,
-            env=kept | {"PYTHONPATH": f"{copy}:{copy / 'layers/dispatcher'}", "PYTHONDONTWRITEBYTECODE": "1"},
+            env=kept
+            | {
+                "PYTHONPATH": f"{copy}:{copy / 'layers/dispatcher'}:{copy / 'clients/python/src'}",
+                "PYTHONDONTWRITEBYTECODE": "1",
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -10,6 +10,7 @@ PRODUCT = (
     "layers/dispatcher/dispatcher/**/*.py",
     "layers/dispatcher/dispatcher/**/*.sql",
     "functions/**/*.py",
+    "clients/python/src/**/*.py",
     "template.yaml",
 )
 GAP = 600
@@ -86,7 +87,7 @@ def find_tests(root: Path) -> dict[str, list[Path]]:
     """Return the files that define each test function, by the function's name."""
     found: dict[str, list[Path]] = {}
     for path in sorted((root / "tests").rglob("test_*.py")):
-        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE):
+        for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text(), re.MULTILINE):
             found.setdefault(name, []).append(path.relative_to(root))
     return found
 

@@ -2,13 +2,17 @@
 
 from tests.regressions import (
     access_mutations,
+    agent_mutations,
     delivery_mutations,
     engine_mutations,
+    feed_mutations,
+    fleet_mutations,
     release_mutations,
     report_mutations,
     rule_mutations,
     session_mutations,
     table_mutations,
+    webhook_mutations,
 )
 
 MUTATIONS = (
@@ -18,6 +22,10 @@ MUTATIONS = (
     *report_mutations.MUTATIONS,
     *release_mutations.MUTATIONS,
     *rule_mutations.MUTATIONS,
+    *feed_mutations.MUTATIONS,
     *access_mutations.MUTATIONS,
     *session_mutations.MUTATIONS,
+    *agent_mutations.MUTATIONS,
+    *fleet_mutations.MUTATIONS,
+    *webhook_mutations.MUTATIONS,
 )

@@ -33,8 +33,8 @@ MUTATIONS = (
         name="a-guess-is-kept",
         puts_back="A status does not end a doubt.",
         stands_for=("R36",),
-        find="session.known_state := said; session.doubts := '{}';",
-        replace="session.known_state := said;",
+        find="session.known_state := said; session.doubts := '{}'; session.details := session.details - 'reason'; update",
+        replace="session.known_state := said; session.details := session.details - 'reason'; update",
         caught_by="test_a_status_ends_every_doubt",
     ),
     Mutation(

@@ -64,7 +64,7 @@ def message_of(command: PostedCommand, kind: str, session_id: str | None, number
     named = {"commandId": command.command_id}
     stamp = {"timestamp": number}
     if is_numbered(kind):
-        reports = [_report(each, {**named, "attempt": command.attempt}) for each in kinds_of(kind)]
+        reports = [_report(each, number, {**named, "attempt": command.attempt}) for each in kinds_of(kind)]
         return json.dumps({"type": "reports", "id": str(number), "reports": reports})
     if kind == "command_error":
         return json.dumps({"type": kind, **named, **_FAILED, **stamp})
@@ -76,10 +76,10 @@ def message_of(command: PostedCommand, kind: str, session_id: str | None, number
     )
 
 
-def _report(kind: str, named: dict[str, Any]) -> dict[str, Any]:
+def _report(kind: str, number: int, named: dict[str, Any]) -> dict[str, Any]:
     if kind == "retry":
         return {"kind": "failed", **named, **_FAILED, "retryable": True}
-    return {"kind": kind, **named, **_FAILED, "result": {"n": 1}, "progress": 1}
+    return {"kind": kind, **named, **_FAILED, "result": {"n": 1}, "progress": number}
 
 
 def resume_of(running: dict[str, int], number: int) -> str:

@@ -93,6 +93,22 @@ def every_transition_is_recorded(history: History, check: Check) -> None:
     check(set(transitions) <= known, "there are transitions of commands that do not exist")
 
 
+def the_feed_tells_every_transition(history: History, check: Check) -> None:
+    """A reader of the change feed sees every transition once, and those of a command in their order."""
+    told: dict[str | None, list[str]] = defaultdict(list)
+    for event in history.told:
+        told[event.command_id].append(event.type.removeprefix("command."))
+    names = {command.command_id: command.action for command in history.commands}
+    for command_id, transitions in transitions_by_command(history).items():
+        statuses = [
+            "accepted" if (each.from_status, each.to_status) == (None, "pending") else each.to_status
+            for each in transitions
+        ]
+        seen = told[command_id]
+        check(seen == statuses, f"the feed tells of {names.get(command_id, command_id)} {seen}, and not {statuses}")
+    check(len({event.id for event in history.told}) == len(history.told), "the feed tells an event twice")
+
+
 def _check_chain(command: CommandRow, transitions: list[RecordedTransition], check: Check) -> None:
     """Check that a command's transitions lead without a gap from its acceptance to its status."""
     statuses = [None, *(each.to_status for each in transitions)]

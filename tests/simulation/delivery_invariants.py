@@ -12,6 +12,8 @@ _ENDED_WITHOUT_DELIVERY = {"expired", "cancelled", "dead"}
 LEASE_SECONDS = 30
 ACK_SECONDS_LEAST = {"acknowledging": 17, "batching": 17, "silent": 4}
 """20 s less a tenth of jitter, and some time between two looks at the clock; of a silent agent the execution timeout."""
+POSTED_SECONDS = 17
+"""How long a process may post what it claimed: a last attempt that reached nobody ends no sooner."""
 ACK_SECONDS_MOST = 330
 """5 minutes, and a tenth of jitter."""
 ENDED_EARLY = ("before the agent reconnected", "asks for another", "cancelled by its agent", "its agent was deleted")
@@ -133,6 +135,8 @@ def _check_return(claim: RecordedTransition, returned: RecordedTransition, posts
     if returned.attempt < claim.attempt:
         check(_reached_nobody(posts), f"{name} may have reached its agent, but does not count")
         return
+    given_up = returned.to_status == "dead" and (returned.at - claim.at).total_seconds() < POSTED_SECONDS
+    check(not (given_up and _reached_nobody(posts)), f"{name}, the last one, reached nobody, but counts")
     check(
         not any(cause in returned.cause for cause in NOT_POSTED), f"{name} reached nobody, but counts: {returned.cause}"
     )

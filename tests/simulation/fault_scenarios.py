@@ -245,7 +245,7 @@ def release_without_answer(scenario: Scenario) -> None:
     scenario.submit("batch")
     scenario.agents.connect("batch")
     scenario.post_faults = [PostFault.NONE, PostFault.REFUSED]
-    scenario.connection_faults = [(ConnectionFault.LOST_AFTER, 1)]  # after the claim
+    scenario.connection_faults = [(ConnectionFault.LOST_AFTER, 2)]  # after the claim
     scenario.during_calls = [nothing, nothing, lambda: scenario.connect("batch")]
     scenario.agents.flush(scenario.agents.flush_requests.pop())
 
@@ -297,6 +297,7 @@ def orphan(scenario: Scenario) -> None:
         "update agent_commands set status = 'pending', moves = moves + 1, completed_at = null, cause = 'accepted'"
     )
     scenario.simulation.database.observer.execute("delete from command_history where from_status is not null")
+    scenario.simulation.database.observer.execute("update feed set pruned_position = 0, pruned_number = 0")
     scenario.connect("k8s")
 
 
@@ -360,6 +361,7 @@ def late_result(scenario: Scenario) -> None:
     """The only attempt of a command is not acknowledged, and then its agent reports a result."""
     scenario.connect("k8s")
     scenario.submit("k8s", max_attempts=1)
+    scenario.simulation.pass_time(25)
     scenario.connect("k8s")
     scenario.report("k8s", "complete")
 
@@ -426,6 +428,37 @@ def time_out_of_batch(scenario: Scenario) -> None:
     scenario.submit("batch", execution_timeout=5)
     scenario.report("batch", "report ack")
     scenario.pass_time_and_sweep(61)
+
+
+def reconnection_during_the_last_post(scenario: Scenario) -> None:
+    """An agent reconnects while the only attempt of a command is posted over its old connection, which is gone."""
+    scenario.connect("k8s")
+    scenario.simulation.pass_time(25)
+    scenario.post_faults = [PostFault.GONE]
+    scenario.during_calls = [lambda: scenario.agents.connect("k8s")]
+    scenario.submit("k8s", max_attempts=1)
+
+
+def late_progress(scenario: Scenario) -> None:
+    """An agent reports progress while the database is away, and again before the queue brings the first report."""
+    scenario.connect("batch")
+    scenario.submit("batch")
+    scenario.report("batch", "report ack")
+    scenario.database_away = [True, False]
+    scenario.report("batch", "report progress", "report progress")
+    scenario.simulation.pass_time(25)
+    scenario.simulation.late_queue.bring(1)
+
+
+def report_before_the_welcome(scenario: Scenario) -> None:
+    """An agent says again what is not confirmed, before flush could post its welcome."""
+    scenario.connect("batch")
+    scenario.submit("batch")
+    scenario.post_faults = [PostFault.SWALLOWED]
+    scenario.report("batch", "report ack")
+    scenario.agents.connect("batch")
+    scenario.agents.say_again(scenario.agents.connections("batch")[0])
+    scenario.agents.flush(scenario.agents.flush_requests.pop())
 
 
 def ack_of_older_attempt(scenario: Scenario) -> None:

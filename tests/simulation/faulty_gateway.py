@@ -180,7 +180,9 @@ class FaultyGateway:
             )
         elif message["type"] == "received":
             said = simulation.agents.messages[message["id"]]
-            simulation.history.confirmations.append(Confirmation(text=said.text, settled=bool(said.settled)))
+            simulation.history.confirmations.append(
+                Confirmation(text=said.text, settled=bool(said.settled), welcomed=connection.welcomed)
+            )
         return post
 
     def is_live(self, connection_id: str) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from dispatcher.events.feed import Event
 from dispatcher.platform.gateway import Posted
 
 
@@ -222,7 +223,21 @@ class Confirmation:
 
     text: str
     settled: bool
+    welcomed: bool
+    """Whether its connection has had a welcome."""
     """Whether the message was settled before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettledProgress:
+    """Progress that was settled."""
+
+    command_id: str
+    said: int
+    """When the agent said it: the number of the event."""
+    value: int
+    stored: int | None
+    """What is stored after that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,6 +323,7 @@ class History:
     resumptions: list[Resumption] = field(default_factory=list[Resumption])
     said: list[SaidMessage] = field(default_factory=list[SaidMessage])
     confirmations: list[Confirmation] = field(default_factory=list[Confirmation])
+    progress: list[SettledProgress] = field(default_factory=list[SettledProgress])
     unconfirmed: list[str] = field(default_factory=list[str])
     """Messages that agents of protocol 2 still keep at the end."""
     stops: list[StopPost] = field(default_factory=list[StopPost])
@@ -320,6 +336,8 @@ class History:
     commands: list[CommandRow] = field(default_factory=list[CommandRow])
     """As they are at the end."""
     transitions: list[RecordedTransition] = field(default_factory=list[RecordedTransition])
+    told: list[Event] = field(default_factory=list[Event])
+    """What a reader of the change feed has read, in its order."""
     open_transactions: list[int] = field(default_factory=list[int])
     """For each call of the gateway: how many transactions were open."""
     now: int = 0

@@ -59,5 +59,5 @@ DELIVERY_FAULTS = CONNECTION_FAULTS + tuple((ConnectionFault.SUSPENDED, trips) f
 """The same for a function that holds leases."""
 FROZEN = (False,) * 25 + (True,)
 """What a process chooses from that has settled a message and claimed: whether it is suspended before its posts."""
-AWAY = (False,) * 15 + (True,)
+AWAY = (False,) * 7 + (True,)
 """What a message with reports chooses from: whether the database is away when it comes."""

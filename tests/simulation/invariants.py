@@ -1,4 +1,4 @@
-"""The invariants I1 to I19 of docs/guarantees.md, checked on a history."""
+"""The invariants I1 to I20 of docs/guarantees.md, checked on a history."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -29,6 +29,7 @@ INVARIANTS: dict[str, Callable[[History, Check], None]] = {
     "I17": reports.what_was_taken_is_settled_once,
     "I18": delivery.a_cancel_reaches_its_agent,
     "I19": commands.a_new_agent_inherits_nothing,
+    "I20": commands.the_feed_tells_every_transition,
 }
 
 

@@ -22,6 +22,8 @@ class LateQueue:
     is_bringing: bool = False
     """Whether a function handles messages of this queue at the moment."""
     _taken: dict[str, int] = field(default_factory=dict[str, int])
+    _kept_at: dict[str, float] = field(default_factory=dict[str, float])
+    """How many seconds of simulated time had passed when each message was kept."""
 
     def send_message(self, *, MessageBody: str, MessageGroupId: str, MessageDeduplicationId: str, **_: Any) -> None:  # noqa: N803 - SQS's names
         """Keep a message, once for each deduplication id."""
@@ -31,15 +33,22 @@ class LateQueue:
         self.records.append(
             {"messageId": str(number), "body": MessageBody, "attributes": {"MessageGroupId": MessageGroupId}}
         )
+        self._kept_at[str(number)] = self.simulation.clock.shifted
         if known := self.simulation.agents.message_with(json.loads(MessageBody)["text"]):
             known[1].kept.append(number)
+
+    def _older(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Return a message that was said as long ago as the simulated time says."""
+        body = json.loads(record["body"])
+        passed = self.simulation.clock.shifted - self._kept_at[record["messageId"]]
+        return record | {"body": json.dumps(body | {"said_at": body["said_at"] - int(passed * 1000)})}
 
     def bring(self, most: int) -> None:
         """Have the function `late_reports` handle the first messages; those that it does not settle come again."""
         simulation = self.simulation
         if not self.records:
             return
-        batch = self.records[:most]
+        batch = [self._older(record) for record in self.records[:most]]
         simulation.log(f"the queue brings {len(batch)} kept messages")
         self.is_bringing = True
 

@@ -1,5 +1,6 @@
 """Records what each message of an agent changes: it stands around `reports.receive`."""
 
+import json
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from tests.simulation.history import (
     ConnectionEvent,
     Resumption,
     SaidMessage,
+    SettledProgress,
 )
 from tests.simulation.injected_faults import FROZEN, ConnectionFault
 
@@ -171,6 +173,15 @@ class MessageRecorder:
             )
         )
         self._tried.add(said.text)
+        if "progress" in meaning.kinds and received is not None and own[1] is not None and said.event_id is not None:
+            simulation.history.progress.append(
+                SettledProgress(
+                    command_id=own[1].command_id,
+                    said=int(said.event_id.partition("-")[2]),
+                    value=int(json.loads(said.text)["id"]),
+                    stored=simulation.observer.progress(own[1].command_id),
+                )
+            )
         return own[0] != own[1]
 
     def _record_resumption(

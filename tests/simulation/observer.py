@@ -1,9 +1,13 @@
 """Reads the rows from outside, over a connection without faults."""
 
+import time
 from typing import TYPE_CHECKING
 
 from psycopg.rows import class_row
 
+from dispatcher.commands import loss_check
+from dispatcher.errors import EventsGone
+from dispatcher.events import feed
 from dispatcher.platform.database import Connection
 from tests.simulation.history import (
     AgentRow,
@@ -17,6 +21,8 @@ from tests.simulation.history import (
 if TYPE_CHECKING:
     from tests.simulation.faulty_gateway import AgentConnection
 
+_FEED_PAGE = 3
+_FEED_PATIENCE = 20.0
 # One second of tolerance: between a claim and this query some milliseconds have passed.
 _QUEUE = """
     select c.command_id, c.status, c.attempt, c.session_id, c.priority, c.seq,
@@ -62,9 +68,11 @@ class Observer:
     def __init__(self, conn: Connection, history: History) -> None:
         self._conn = conn
         self._history = history
+        self._after: feed.Cursor | None = None
 
     def post(self, connection: "AgentConnection", *, clock: float, now: float) -> Post:
-        """Read an agent and its queue when a post begins."""
+        """Read an agent and its queue when a post begins, and a page of the change feed."""
+        self._follow_feed()
         with self._conn.cursor(row_factory=class_row(QueuedCommand)) as cursor:
             queue = tuple(cursor.execute(_QUEUE, (connection.agent_id,)).fetchall())
         return Post(
@@ -97,6 +105,11 @@ class Observer:
                    from agent_commands c order by seq"""
             )
             return {command.command_id: command for command in cursor}
+
+    def progress(self, command_id: str) -> int | None:
+        """Read a command's progress."""
+        row = self._conn.execute("select progress from agent_commands where command_id = %s", (command_id,)).fetchone()
+        return row[0] if row else None
 
     def epoch_of(self, agent_id: str, connection_id: str) -> int:
         """Read a connection's epoch; -1 where the dispatcher does not know the connection."""
@@ -188,6 +201,22 @@ class Observer:
         ).fetchone()
         return row is not None
 
+    def _follow_feed(self) -> bool:
+        """Read the next events of the change feed; return whether there were any."""
+        try:
+            page = feed.read(self._conn, after=self._after or feed.oldest(self._conn), limit=_FEED_PAGE)
+        except EventsGone:  # a planted fault deletes history
+            page = feed.read(self._conn, after=feed.oldest(self._conn), limit=_FEED_PAGE)
+        self._after = page.after
+        self._history.told += page.events
+        return bool(page.events)
+
+    def _read_feed_to_its_end(self) -> None:
+        """Read the events that are left; transactions of other databases on this server may hold them back for a moment."""
+        end = time.monotonic() + _FEED_PATIENCE
+        while self._follow_feed() or (loss_check.figure(self._conn, "feed_lag_seconds") and time.monotonic() < end):
+            pass
+
     def record_end(self) -> None:
         """Read all commands and all transitions into the history."""
         self._history.commands = list(self.commands().values())
@@ -196,3 +225,4 @@ class Observer:
                 """select history_id, command_id, from_status, to_status, attempt, cause, at from command_history
                    order by history_id"""
             ).fetchall()
+        self._read_feed_to_its_end()

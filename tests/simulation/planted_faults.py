@@ -2,6 +2,7 @@
 
 from dispatcher.agents import connections, registry
 from dispatcher.commands import claims, conversation, deadlines, delivery, late_reports, reports, submission
+from dispatcher.events import feed
 from tests.simulation import fault_scenarios as scenarios
 from tests.simulation.planted_fault import Edit, PlantedFault, SqlEdit
 
@@ -91,6 +92,12 @@ PLANTED_FAULTS = (
         "I3",
         scenarios.frozen_after_claim,
         Edit(delivery, "_is_late", "time.monotonic() - claim.begun", "0.0"),
+    ),
+    PlantedFault(
+        "a new connection ends a last attempt that is being posted",
+        "I3",
+        scenarios.reconnection_during_the_last_post,
+        SqlEdit("agents/connect", "s.attempt = s.max_attempts", "false"),
     ),
     PlantedFault(
         "attempts follow each reconnect at once",
@@ -401,6 +408,18 @@ PLANTED_FAULTS = (
         Edit(late_reports, "settle_kept", "if message.group in waiting:", "if False:"),
     ),
     PlantedFault(
+        "late progress replaces newer progress",
+        "I17",
+        scenarios.late_progress,
+        SqlEdit("commands/settle", "                  and (c.said_at is null or c.said_at <= p_said_at)\n", ""),
+    ),
+    PlantedFault(
+        "a message is confirmed before the welcome",
+        "I17",
+        scenarios.report_before_the_welcome,
+        Edit(conversation, "answer", "received.unwelcomed is not None", "False"),
+    ),
+    PlantedFault(
         "a message is confirmed before it is settled",
         "I17",
         scenarios.database_away_from_batch,
@@ -491,5 +510,11 @@ PLANTED_FAULTS = (
                   and c.agent_id = p_agent_id
 """,
         ),
+    ),
+    PlantedFault(
+        "a page of the feed goes on past an event",
+        "I20",
+        scenarios.missing_ack,
+        Edit(feed, "read", '"limit": limit,', '"limit": limit - 1,'),
     ),
 )

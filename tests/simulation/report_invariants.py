@@ -73,8 +73,9 @@ def only_the_owner_settles(history: History, check: Check) -> None:
 def what_was_taken_is_settled_once(history: History, check: Check) -> None:
     """A report that was confirmed, or taken by the gateway, is settled exactly once, in its written order.
 
-    Also when the database was away: the queue keeps what an agent says, and the order in which it said it.  An agent of
-    protocol 2 keeps what is not confirmed, and says it again.
+    Also when the database was away: the queue keeps what an agent says, and the order in which it said it.  Newer progress is
+    not replaced by what was said before it.  An agent of protocol 2 keeps what is not confirmed, and says it again; its welcome
+    comes before any confirmation.
     """
     for said in history.said:
         check(said.settled or not said.taken, f"{said.agent_id} said {said.text}, and it was lost")
@@ -87,4 +88,11 @@ def what_was_taken_is_settled_once(history: History, check: Check) -> None:
             check(in_order, f"{later.text} was settled before {earlier.text}, or one of them never")
     for each in history.confirmations:
         check(each.settled, f"{each.text} was confirmed before it was settled")
+        check(each.welcomed, f"{each.text} was confirmed before the welcome")
+    newest: dict[str, int] = {}
+    for progress in history.progress:
+        if progress.stored == progress.value:
+            forward = progress.said >= newest.get(progress.command_id, 0)
+            check(forward, f"progress {progress.value} of {progress.command_id} replaced what was said later")
+            newest[progress.command_id] = progress.said
     check(not history.unconfirmed, f"an agent still keeps {history.unconfirmed}")

@@ -1,6 +1,7 @@
 """Simulated agents: they remember what reached them, and report it correctly, late, twice, over an old connection or not."""
 
 import json
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from dispatcher.agents.connections import Opened, Origin
 from dispatcher.commands import conversation, flush
 from dispatcher.commands.flush import FlushRequest
 from dispatcher.platform import database
+from dispatcher.platform.database import Connection
 from dispatcher.protocol.handshake import DeliveryMode, Handshake
 from dispatcher.protocol.said import Said
 from dispatcher.sessions.session_records import SessionStates
@@ -50,6 +52,8 @@ class SimulatedAgents:
     """Messages with reports, by their numbers."""
     _meanings: dict[str, tuple[Meaning, SaidMessage]] = field(default_factory=dict[str, tuple[Meaning, SaidMessage]])
     _events: int = 0
+    _said_at: int = 0
+    """When the gateway received the last message; each message has a time of its own."""
 
     def receive(
         self, connection: AgentConnection, message: dict[str, Any], commands: tuple[PostedCommand, ...]
@@ -104,19 +108,21 @@ class SimulatedAgents:
             )
 
     def _connect_event(self, connection: AgentConnection) -> Opened | None:
-        return self.simulation.run(
-            "$connect",
-            lambda _: database.persistently(
+        def function(_conn: Connection) -> Opened | None:
+            opened = database.persistently(
                 lambda conn: connections.open_connection(
                     conn,
-                    self.simulation.gateway,
                     connection.agent_id,
                     connection.connection_id,
                     handshake=HANDSHAKES[connection.agent_id],
                     origin=Origin(key_id=connection.key_id),
                 )
-            ),
-        ).value
+            )
+            if opened is not None:
+                connections.close_superseded(self.simulation.gateway, opened)
+            return opened
+
+        return self.simulation.run("$connect", function).value
 
     def flush(self, request: FlushRequest) -> None:
         """Invoke flush."""
@@ -247,12 +253,14 @@ class SimulatedAgents:
         connection.spoke = True
         self._events += 1
         event_id = f"event-{self._events}"
+        self._said_at = max(self._said_at + 1, int(time.time() * 1000))
         said = Said(
             agent_id=connection.agent_id,
             connection_id=connection.connection_id,
             text=text,
             key_id=connection.key_id,
             event_id=event_id,
+            said_at=self._said_at,
         )
         return simulation.run(
             "message",

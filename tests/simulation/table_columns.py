@@ -2,8 +2,8 @@
 
 from dispatcher.platform.database import Connection
 
-UNCHANGED = ["schema_migrations", "engine_schemas", "audit_log"]
-"""Tables that a history does not change: the migrations and functions, and the audit log, which refuses changes."""
+UNCHANGED = ["schema_migrations", "engine_schemas", "feed", "feed_lives", "audit_log"]
+"""Tables that a history does not change: of the schema and its functions, and the audit log, which refuses changes."""
 
 
 def data_tables(conn: Connection) -> list[str]:

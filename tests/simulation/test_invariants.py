@@ -319,7 +319,7 @@ WRONG: list[tuple[str, Callable[[History], Changes]]] = [
     ("I17: another was settled before", settled_in_another_order),
     (
         "I17: text was confirmed before it was settled",
-        lambda _: {"confirmations": [Confirmation(text="text", settled=False)]},
+        lambda _: {"confirmations": [Confirmation(text="text", settled=False, welcomed=True)]},
     ),
     ("I17: an agent still keeps", lambda _: {"unconfirmed": ["text"]}),
     ("I18: a sweep left an agent that was not asked to stop ('k0',)", lambda h: swept(h, untold=("k0",))),
@@ -331,6 +331,9 @@ WRONG: list[tuple[str, Callable[[History], Changes]]] = [
     ),
     ("I19: do-1 was delivered to a new agent", lambda h: post(h, incarnation=2)),
     ("I19: a new agent with the id k8s was asked to stop do-1", lambda h: stopped(h, incarnation=2)),
+    ("I20: the feed tells of do-1", lambda h: {"told": [each for each in h.told if each.status != "sent"]}),
+    ("I20: the feed tells of do-1", lambda h: {"told": h.told[::-1]}),
+    ("I20: the feed tells an event twice", lambda h: {"told": [*h.told, h.told[0]]}),
 ]
 """Which violation must be found, and in which history"""
 

@@ -50,7 +50,7 @@ class Template:
     def statements(self, function: str) -> Iterator[Statement]:
         """Yield the statements of a function's role, with every condition both true and false."""
         role = self.of_type("AWS::IAM::Role")[f"{function}Role"]
-        for policy in role["Policies"]:
+        for policy in role.get("Policies", ()):
             for statement in _every(policy["PolicyDocument"]["Statement"]):
                 yield Statement(
                     function=function,

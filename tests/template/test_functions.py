@@ -8,6 +8,8 @@ import pytest
 
 from dispatcher.platform import lambda_api
 from dispatcher.platform.database import CONNECT_SECONDS
+from dispatcher.webhooks import sending, webhook_queue, webhook_run
+from dispatcher.webhooks.invocation import BATCH_WAIT_SECONDS, TEST_WAIT_SECONDS
 from tests.template.conftest import Template
 
 # The caller, and after how many seconds it stops waiting.
@@ -16,8 +18,12 @@ CALLERS = {
     "CommandsFunction": HTTP_API,
     "SessionsFunction": HTTP_API,
     "AgentsFunction": HTTP_API,
+    "EventsFunction": HTTP_API,
     "OperatorsFunction": HTTP_API,
     "PagesFunction": HTTP_API,
+    "WebhooksFunction": HTTP_API,
+    "DeliverWebhooksFunction": ASYNCHRONOUS,
+    "WebhookFunction": BATCH_WAIT_SECONDS,
     "AuthorizeAgentFunction": SOCKET_AUTHORIZER,
     "ConnectFunction": 10,  # an agent waits so long for its handshake
     "MessageFunction": SOCKET_ROUTE,
@@ -27,6 +33,7 @@ CALLERS = {
     "FlushFunction": ASYNCHRONOUS,
     "SweeperFunction": SCHEDULE,
     "AuditFunction": 300,
+    "PublisherFunction": SCHEDULE,
     "ReleaseCheckFunction": 30,  # the gate waits so long for its answer
     "ReleaseGateFunction": 3600,  # CodeDeploy waits so long
     "MigrateFunction": 310,  # deploy waits so long for its answer
@@ -36,13 +43,24 @@ POST, LOOK, CLOSE = (f"execute-api:ManageConnections {method}" for method in ("P
 DATABASE = {"rds-db:connect own database", "secretsmanager:GetSecretValue database secret"}
 FRONT_DOOR, TOKENS = "secretsmanager:GetSecretValue OriginSecret", "secretsmanager:GetSecretValue TokenSecret"
 FLUSH, FAILED = "lambda:InvokeFunction FlushFunctionAliaslive", "sqs:SendMessage FailedEvents"
+WEBHOOKS = {"secretsmanager:GetSecretValue WebhookKey", "lambda:InvokeFunction WebhookFunctionAliaslive"}
 LATER = "sqs:SendMessage LateReports"
 RIGHTS = {
     "CommandsFunction": {*DATABASE, FRONT_DOOR, TOKENS, POST, FLUSH},
     "SessionsFunction": {*DATABASE, FRONT_DOOR, TOKENS, POST},
     "AgentsFunction": {*DATABASE, FRONT_DOOR, TOKENS, CLOSE},
+    "EventsFunction": {*DATABASE, FRONT_DOOR, TOKENS},
     "OperatorsFunction": {*DATABASE, FRONT_DOOR, TOKENS},
     "PagesFunction": {*DATABASE, FRONT_DOOR},
+    "WebhooksFunction": {
+        *DATABASE,
+        FRONT_DOOR,
+        TOKENS,
+        *WEBHOOKS,
+        "lambda:InvokeFunction DeliverWebhooksFunctionAliaslive",
+    },
+    "DeliverWebhooksFunction": {*DATABASE, *WEBHOOKS, FAILED},
+    "WebhookFunction": set[str](),
     "AuthorizeAgentFunction": {*DATABASE, FRONT_DOOR},
     "ConnectFunction": {*DATABASE, CLOSE, FLUSH},
     "FlushFunction": {*DATABASE, POST, LOOK, FAILED},
@@ -52,6 +70,7 @@ RIGHTS = {
     "DisconnectFunction": DATABASE,
     "SweeperFunction": {*DATABASE, POST, CLOSE, FLUSH, FAILED, "lambda:InvokeFunction itself"},
     "AuditFunction": {*DATABASE, FAILED},
+    "PublisherFunction": {*DATABASE, FAILED, "events:PutEvents EventBusName"},
     "ReleaseCheckFunction": {*DATABASE, LOOK},
     "ReleaseGateFunction": {
         "lambda:InvokeFunction ReleaseCheckFunction",
@@ -90,6 +109,7 @@ def named(resource: Any) -> str:
         ("secret:none", "nothing"),
         (":function:${AWS::StackName}-sweeper:live", "itself"),
         (":deploymentgroup:${AWS::StackName}-*/*", "deploymentgroup"),
+        ("event-bus/${EventBusName}", "EventBusName"),
     ):
         if sign in text:
             return word
@@ -155,6 +175,16 @@ def test_the_handshake_ends_before_the_agent_stops_waiting(template: Template) -
     assert template.functions["ConnectFunction"]["Timeout"] > CONNECT_SECONDS + handing_over
 
 
+def test_a_sender_ends_before_its_lease_and_before_its_caller(template: Template) -> None:
+    """A lease that ended earlier would let a second sender begin; a caller that waits less long would not learn the outcome."""
+    sender = template.functions["WebhookFunction"]["Timeout"]
+    caller = template.functions["DeliverWebhooksFunction"]["Timeout"]
+
+    assert sending.BATCH_SECONDS + sending.TOTAL_SECONDS < sender < BATCH_WAIT_SECONDS < webhook_queue.LEASE_SECONDS
+    assert sending.TOTAL_SECONDS < TEST_WAIT_SECONDS < template.functions["WebhooksFunction"]["Timeout"]
+    assert caller - webhook_run.RESERVE_SECONDS >= SCHEDULE  # so that one run begins batches until the next one does
+
+
 def test_the_schema_is_migrated_before_any_new_code_serves(template: Template) -> None:
     """Every function waits for the migration, except those that migrate."""
     waiting = {name for name in template.functions if template.resources[name].get("DependsOn") == "Migration"}
@@ -170,6 +200,7 @@ def test_every_function_gets_the_settings_that_its_code_reads(template: Template
     """So a missing variable is found here and not in production."""
     everywhere = {"DATABASE_SECRET_ARN", "DATABASE_HOST", "DATABASE_ROLE", "CONNECTIONS_URL", "ORIGIN_SECRET_ARN"}
     operators = {"TOKEN_SECRET_ARN", "OIDC_ISSUER", "OIDC_AUDIENCE", "OIDC_ROLE_CLAIM"}
+    webhooks = {"WEBHOOK_KEY_ARN", "WEBHOOK_FUNCTION"}
     special = {
         "ConnectFunction": {"FLUSH_FUNCTION"},
         "SweeperFunction": {"FLUSH_FUNCTION", "RETENTION_DAYS"},
@@ -177,6 +208,10 @@ def test_every_function_gets_the_settings_that_its_code_reads(template: Template
         "SessionsFunction": operators,
         "AgentsFunction": operators,
         "OperatorsFunction": operators,
+        "WebhooksFunction": operators | webhooks | {"DELIVER_WEBHOOKS_FUNCTION"},
+        "DeliverWebhooksFunction": webhooks,
+        "EventsFunction": operators | {"EVENT_WAITERS"},
+        "PublisherFunction": {"EVENT_BUS_NAME"},
         "MigrateFunction": {"ADMIN_SECRET_ARN"},
         "ReleaseGateFunction": {"RELEASE_CHECK_FUNCTION"},
     }
@@ -188,7 +223,14 @@ def test_every_function_gets_the_settings_that_its_code_reads(template: Template
         for path in (root / "layers/dispatcher/dispatcher").rglob("*.py")
         for name in re.findall(r'(?:environ\.get\(|_required\(|_secret\()\s*"([A-Z_]+)"', path.read_text())
     }
-    only_without_aws = {"DATABASE_URL", "TOKEN_SECRET", "ADMIN_PASSWORD", "AWS_ENDPOINT_URL"}
+    only_without_aws = {
+        "DATABASE_URL",
+        "TOKEN_SECRET",
+        "ADMIN_PASSWORD",
+        "AWS_ENDPOINT_URL",
+        "WEBHOOK_KEY",
+        "WEBHOOKS_PRIVATE",
+    }
     of_lambda = {"_X_AMZN_TRACE_ID"}
     assert asked - told == only_without_aws | of_lambda
 
@@ -212,12 +254,12 @@ def test_every_function_runs_on_the_platform_of_its_layer(template: Template) ->
         assert log["RetentionInDays"] == {"Ref": "LogRetentionDays"}
 
 
-def test_only_what_reports_a_deployment_is_outside_the_network(template: Template) -> None:
-    """It reports to addresses that may have no IPv6; every other function reaches the database."""
+def test_only_what_calls_foreign_addresses_is_outside_the_network(template: Template) -> None:
+    """It calls addresses that may have no IPv6; every other function reaches the database."""
     outside = {
         name for name, function in template.functions.items() if function["VpcConfig"] == {"Ref": "AWS::NoValue"}
     }
-    assert outside == {"DeployFunction", "ReleaseGateFunction"}
+    assert outside == {"DeployFunction", "ReleaseGateFunction", "WebhookFunction"}
     own = template.functions["FlushFunction"]["VpcConfig"]["Fn::If"][1]
     assert own["Ipv6AllowedForDualStack"] is True
 
@@ -230,10 +272,12 @@ def test_failed_asynchronous_and_scheduled_events_go_to_a_queue(template: Templa
         "FlushFunction",
         "SweeperFunction",
         "AuditFunction",
+        "DeliverWebhooksFunction",
+        "PublisherFunction",
     }
     assert all(invoke["DestinationConfig"]["OnFailure"]["Destination"] == failed for invoke in invokes)
     schedules = template.of_type("AWS::Scheduler::Schedule").values()
-    assert len(schedules) == 2
+    assert len(schedules) == 4
     assert all(schedule["Target"]["DeadLetterConfig"]["Arn"] == failed for schedule in schedules)
 
 
@@ -254,9 +298,16 @@ def test_each_caller_of_a_function_has_permission_for_these_apis_only(template: 
     permissions = template.of_type("AWS::Lambda::Permission").values()
     permitted = {permission["FunctionName"]["Ref"].removesuffix("Aliaslive") for permission in permissions}
 
-    by_queue_or_schedule = {"LateReportsFunction", "SweeperFunction", "AuditFunction"}
+    by_queue_or_schedule = {
+        "LateReportsFunction",
+        "SweeperFunction",
+        "AuditFunction",
+        "DeliverWebhooksFunction",
+        "PublisherFunction",
+    }
     of_deployments = {"MigrateFunction", "DeployFunction", "ReleaseCheckFunction", "ReleaseGateFunction"}
-    behind_no_api = {"FlushFunction", *of_deployments, *by_queue_or_schedule}
+    by_a_function = {"FlushFunction", "WebhookFunction"}
+    behind_no_api = {*by_a_function, *of_deployments, *by_queue_or_schedule}
     assert permitted == set(template.functions) - behind_no_api
     for permission in permissions:
         assert permission["Principal"] == "apigateway.amazonaws.com"

@@ -10,6 +10,8 @@ import pytest
 from dispatcher.commands import latencies
 from dispatcher.commands.loss_check import CHECKS, FIGURES
 from dispatcher.commands.sweep import Swept
+from dispatcher.webhooks.webhook_queue import Figures
+from dispatcher.webhooks.webhook_run import Ran
 from local.sam_template.intrinsics import Resolver, read
 from tests.template.conftest import Template
 
@@ -222,6 +224,7 @@ def test_every_function_has_its_alarms_and_every_alarm_notifies(
 def test_the_alarms_and_the_dashboard_use_metrics_that_are_published(stacks: dict[str, Template]) -> None:
     """An alarm for a metric with a wrong name would never ring."""
     published = {*CHECKS, *FIGURES, *Swept.__dataclass_fields__, *latencies.METRICS}
+    published |= {*Figures.__dataclass_fields__, *Ran.__dataclass_fields__}
     monitoring = stacks["monitoring"]
     asked = {
         alarm["MetricName"]
@@ -239,6 +242,7 @@ def test_the_alarms_and_the_dashboard_use_metrics_that_are_published(stacks: dic
                     shown.add(metric[1])
     assert asked <= published
     assert shown <= published
+    assert {"newly_disabled_webhooks", "webhook_lag_seconds"} <= asked
     assert {"lost_commands", "stuck_commands", "newly_dead_commands", "oldest_due_seconds", "failed_passes"} <= asked
 
 
@@ -263,7 +267,7 @@ def test_an_alarm_pages_only_for_what_cannot_wait(stacks: dict[str, Template]) -
 
 def test_every_alarm_can_ring_twice(stacks: dict[str, Template]) -> None:
     """A level that stays up after its cause has ended hides the next cause: those metrics count what is new."""
-    levels = {"dead_commands", "mute_agents", "ApproximateNumberOfMessagesVisible"}
+    levels = {"dead_commands", "mute_agents", "disabled_webhooks", "ApproximateNumberOfMessagesVisible"}
 
     assert not levels & {alarm["MetricName"] for alarm in alarms_of(stacks).values()}
 

@@ -67,6 +67,16 @@ class InvalidRequest(DispatcherError):
     slug = "invalid-request"
 
 
+class UnknownFeedCursor(InvalidRequest):
+    """The cursor does not come from this feed.
+
+    The database was restored since, so that events after the cursor may be lost.  Read what you follow again, and go on without
+    `after` (from now on) or with `after=start`.
+    """
+
+    slug = "unknown-feed-cursor"
+
+
 class NotAuthenticated(DispatcherError):
     """The caller is not authenticated.
 
@@ -168,6 +178,16 @@ class Conflict(DispatcherError):
 
     status = 409
     slug = "conflict"
+
+
+class EventsGone(DispatcherError):
+    """Events after the cursor have been deleted.
+
+    Read what you follow again, and go on with `after=start`, the oldest events that are kept.
+    """
+
+    status = 410
+    slug = "events-gone"
 
 
 class IdempotencyKeyReused(Conflict):

@@ -61,7 +61,7 @@ def test_a_worker_that_is_posting_loses_its_lease_with_the_agents_rights(conn: C
     create_agent(conn)
     key, _ = agent_keys.issue(conn, "a1", ADMIN)
     origin = Origin(key_id=str(key.key_id))
-    connections.open_connection(conn, FakeGateway(), "a1", "c1", handshake=Handshake(), origin=origin)
+    connections.open_connection(conn, "a1", "c1", handshake=Handshake(), origin=origin)
     conn.execute("update agents set live = true")
     put(conn, "k1")
     claim = claims.claim(conn, "a1")

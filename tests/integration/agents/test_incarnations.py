@@ -38,6 +38,7 @@ def test_deleting_an_agent_ends_what_was_its_own(conn: Connection) -> None:
     connect_new_agent(conn)
     for status in ("pending", "sent", "acknowledged", "completed", "dead"):
         put(conn, f"k-{status}", status=status, attempt=1, error_message="as it was")
+    put(conn, "k-failed-before", attempt=1, agent_error="no disk")
     gateway = FakeGateway()
 
     delete(conn, gateway)
@@ -48,7 +49,8 @@ def test_deleting_an_agent_ends_what_was_its_own(conn: Connection) -> None:
     ).fetchall()
     cancelled = ("cancelled", "its agent was deleted", "its agent was deleted by ann", None, None)
     assert rows[:3] == [(f"k-{status}", *cancelled) for status in alive]
-    assert rows[3:] == [(f"k-{end}", end, "as it was", "accepted", None, None) for end in ("completed", "dead")]
+    assert rows[3:5] == [(f"k-{end}", end, "as it was", "accepted", None, None) for end in ("completed", "dead")]
+    assert rows[5][2] == "its agent was deleted; the agent reported: no disk"  # both are told
     assert gateway.closed == ["c1"]
 
 

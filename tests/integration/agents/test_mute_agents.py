@@ -47,6 +47,21 @@ def test_an_agent_that_says_nothing_after_a_command_gets_no_second_delivery(
     assert find(conn).status == ("sent" if again else "pending")
 
 
+@pytest.mark.parametrize("mode", DeliveryMode)
+def test_an_agent_whose_only_command_was_too_large_is_not_mute(conn: Connection, mode: DeliveryMode) -> None:
+    """It got nothing that it could answer."""
+    connect_new_agent(conn, mode=mode)
+    put(conn, "k1")
+    deliver(conn, FakeGateway(outcomes=[Posted.TOO_LARGE]), "a1", plenty)
+    conn.execute("update agents set commanded_at = commanded_at - interval '80 seconds'")
+    put(conn, "k2")
+    gateway = FakeGateway()
+
+    sweep(conn, gateway, deadline=plenty)
+
+    assert gateway.command_ids == ["k2"]
+
+
 def test_a_mute_agent_is_not_sent_anything_over_a_third_connection(conn: Connection) -> None:
     """It reconnects each 62 s; two connections in a row without a word are enough."""
     connect_new_agent(conn)

@@ -137,3 +137,49 @@ def test_a_heartbeat_over_any_other_connection_does_not_make_it_current(conn: Co
 
     assert conn.execute("select now() - last_seen_at > interval '59 minutes' from agents").fetchone() == (True,)
     assert current_connection(conn) is None
+
+
+def agent_events(conn: Connection) -> list[tuple[str, str | None]]:
+    """Read the types and the causes of the agent's events."""
+    return conn.execute("select type, cause from agent_events order by number").fetchall()
+
+
+def test_the_last_event_of_an_agent_tells_its_presence(conn: Connection) -> None:
+    """The sweep tells that a connected agent became offline, once, and that it is heard again."""
+    connect_new_agent(conn)
+    for seconds in (100, 200, 230, 10, 20):
+        silent_for(conn, seconds)
+        sweep(conn, FakeGateway(), deadline=plenty)
+    silent_for(conn, IDLE_SECONDS + 1)
+    sweep(conn, FakeGateway(), deadline=plenty)
+
+    assert agent_events(conn) == [
+        ("created", None),
+        ("connected", None),
+        ("offline", "silent for 150 seconds"),
+        ("connected", "heard again"),
+        ("disconnected", None),
+    ]
+
+
+def test_events_of_agents(conn: Connection) -> None:
+    """A newer connection is an event; the end of the older one is none, because the agent stays connected."""
+    by = Operator(username="ann", role=Role.ADMIN)
+    registry.insert(conn, agent_id="a1", platform="p", region=None, labels={}, approval="pending")
+    for approval in ("approved", "approved", "rejected", "approved"):
+        registry.set_approval(conn, FakeGateway(), "a1", approval, by)
+    connect(conn, connection_id="c1")
+    connect(conn, connection_id="c2")
+    connections.forget(conn, "a1", "c1")
+    connections.forget(conn, "a1", "c2")
+    connect(conn, connection_id="c3")
+    registry.delete(conn, FakeGateway(), "a1", by)
+    registry.insert(conn, agent_id="a1", platform="p", region=None, labels={}, approval="approved")
+
+    types = [kind for kind, _ in agent_events(conn)]
+
+    assert types == [
+        *("created", "approved", "rejected", "approved"),
+        *("connected", "connected", "disconnected", "connected"),
+        *("deleted", "created"),
+    ]

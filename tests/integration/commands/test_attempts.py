@@ -1,7 +1,7 @@
 """Attempts: what surely did not reach the agent costs none, and what may have reached it is paced."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -206,6 +206,73 @@ def test_an_agent_never_sees_an_attempt_number_twice(conn: Connection, mode: Del
     assert seen == [1, 2, 3]
 
 
+def reconnecting(conn: Connection, mode: DeliveryMode) -> Callable[[str], None]:
+    """Let the agent open another connection while a command is posted."""
+
+    def connect_again(_frame: str) -> None:
+        connect(conn, connection_id="c2", mode=mode)
+
+    return connect_again
+
+
+@pytest.mark.parametrize("posted", [Posted.GONE, Posted.REFUSED])
+@pytest.mark.parametrize("mode", DeliveryMode)
+def test_a_last_attempt_that_was_not_posted_before_the_agent_reconnected_does_not_count(
+    conn: Connection, mode: DeliveryMode, posted: Posted
+) -> None:
+    """F9, I3: the new connection made the command dead while the post to the older one was under way."""
+    connect_new_agent(conn, mode=mode)
+    put(conn, "k1", max_attempts=1)
+    refusing = FakeGateway(outcomes=[posted], before_post=reconnecting(conn, mode))
+
+    deliver(conn, refusing, "a1", plenty)
+    before = statuses(conn)
+    gateway = FakeGateway()
+    deliver(conn, gateway, "a1", plenty)
+
+    assert before == {"k1": "pending"}
+    assert gateway.connection_ids == ["c2"]
+    assert find(conn).attempt == 1
+
+
+@pytest.mark.parametrize("mode", DeliveryMode)
+def test_a_last_attempt_over_an_older_connection_holds_the_queue_for_20_s_at_most(
+    conn: Connection, mode: DeliveryMode
+) -> None:
+    """I4: it was posted while the agent reconnected; an agent that never acknowledges has 600 s otherwise."""
+    connect_new_agent(conn, mode=mode)
+    put(conn, "k1", max_attempts=1, session_id="s")
+    put(conn, "k2", session_id="s")
+    taking = FakeGateway(before_post=reconnecting(conn, mode))
+    deliver(conn, taking, "a1", plenty)
+    row = conn.execute(
+        "select extract(epoch from ack_deadline - sent_at)::float8 from agent_commands where status = 'sent'"
+    ).fetchone()
+    during = statuses(conn)
+
+    conn.execute("update agent_commands set ack_deadline = now() where status = 'sent'")
+    gateway = FakeGateway()
+    sweep(conn, gateway, deadline=plenty)
+
+    assert row is not None
+    assert row[0] <= 20
+    assert during == {"k1": "sent", "k2": "pending"}
+    assert statuses(conn) == {"k1": "dead", "k2": "sent"}
+    assert gateway.command_ids == ["k2"]
+
+
+def test_a_last_attempt_that_nobody_posts_any_more_ends_with_its_connection(conn: Connection) -> None:
+    """The next command does not wait for its deadline."""
+    connect_new_agent(conn, platform="docker")
+    put(conn, "k1", max_attempts=1)
+    deliver(conn, FakeGateway(), "a1", plenty)
+    conn.execute("update agent_commands set sent_at = sent_at - interval '21 seconds'")
+
+    connect(conn, connection_id="c2")
+
+    assert statuses(conn) == {"k1": "dead"}
+
+
 @pytest.mark.parametrize(("attempt", "pause"), [(1, None), (2, 4), (3, 8), (5, 32), (6, 60), (40, 60)])
 @pytest.mark.parametrize("how", ["no ack", "reconnection"])
 def test_attempts_are_paced_from_the_second_on(conn: Connection, how: str, attempt: int, pause: float | None) -> None:
@@ -322,8 +389,11 @@ def test_an_agents_error_is_told_beside_ours(conn: Connection) -> None:
     put(conn, "dead", max_attempts=2)
     put(conn, "expired")
     put(conn, "timed_out")
+    put(conn, "failed")
     deliver(conn, FakeGateway(), "a1", plenty)
     report(conn, *(report_of("failed", name, error="no disk", retryable=True) for name in statuses(conn)))
+    conn.execute("update agent_commands set retry_at = null where command_id = 'failed'")
+    deliver(conn, FakeGateway(outcomes=[Posted.TOO_LARGE]), "a1", plenty)
     conn.execute("update agent_commands set deliver_by = now() where command_id = 'expired'")
     conn.execute("update agent_commands set retry_at = null where command_id <> 'expired'")
     deliver(conn, FakeGateway(), "a1", plenty)
@@ -333,7 +403,10 @@ def test_an_agents_error_is_told_beside_ours(conn: Connection) -> None:
 
     sweep(conn, FakeGateway(), deadline=plenty)
 
-    told: dict[str, str] = dict(conn.execute("select status, error_message from agent_commands").fetchall())
+    told: dict[str, str] = dict(conn.execute("select command_id, error_message from agent_commands").fetchall())
+    too_large = told.pop("failed")
+    assert too_large.startswith("the message of ")
+    assert too_large.endswith(" bytes is too large for the gateway; the agent reported: no disk")
     assert told == {
         "dead": "attempt 2 was not acknowledged in time; no attempt is left of 2; the agent reported: no disk",
         "expired": "not delivered in time; the agent reported: no disk",

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from dispatcher.commands import command_records
-from dispatcher.commands.command_records import Filter
+from dispatcher.commands.command_lists import Filter
 from dispatcher.commands.lifecycle import Status
 from dispatcher.platform.database import Connection
-from tests.rows import create_agent, put
+from tests.rows import create_agent, find, put
 
 FILTERS = [Filter(), Filter(agent_id="a1"), Filter(statuses=frozenset({Status.PENDING, Status.DEAD}))]
 
@@ -25,7 +25,7 @@ def test_a_page_ends_before_its_bytes_are_exceeded(conn: Connection, filters: Fi
             conn, scope=None, wanted=filters, limit=6, most_bytes=most_bytes, include=include
         )
         assert all((command.payload is not None) == ("payload" in include) for command in page.commands)
-        return [command.command_id for command in page.commands], page.more
+        return [command.command_id for command in page.commands], page.next is not None
 
     assert listed(250_000, "payload") == (["k8", "k7"], True)
     assert listed(250_000, "payload", "progress") == (["k8"], True)
@@ -38,13 +38,15 @@ def test_the_last_page_says_so(conn: Connection) -> None:
     for number in range(3):
         put(conn, f"k{number}")
 
+    places = [command_records.position_of(find(conn, f"k{number}")) for number in (2, 0)]
+
     pages = [
         command_records.list_page(conn, scope=None, wanted=Filter(), before=before, limit=3, most_bytes=10**6)
-        for before in (None, 3, 1)
+        for before in (None, *places)
     ]
 
-    assert [([command.command_id for command in page.commands], page.more) for page in pages] == [
-        (["k2", "k1", "k0"], False),
-        (["k1", "k0"], False),
-        ([], False),
+    assert [([command.command_id for command in page.commands], page.next) for page in pages] == [
+        (["k2", "k1", "k0"], None),
+        (["k1", "k0"], None),
+        ([], None),
     ]

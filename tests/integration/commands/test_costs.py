@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -224,7 +225,9 @@ def test_a_new_connection(conn: Connection, environment: Environment, waiting: i
 
     def open_it(gateway: FakeGateway) -> None:
         with database.connect() as mine:
-            connections.open_connection(mine, gateway, "a1", "c1", handshake=Handshake(), origin=Origin())
+            opened = connections.open_connection(mine, "a1", "c1", handshake=Handshake(), origin=Origin())
+            assert opened is not None
+            connections.close_superseded(gateway, opened)
 
     def flush_it(gateway: FakeGateway) -> None:
         if not waiting:
@@ -255,7 +258,7 @@ def test_a_flush_costs_two_round_trips_and_a_post_for_each_window(conn: Connecti
 def test_a_sweep_without_work_costs_the_same_for_any_number_of_agents(
     conn: Connection, environment: Environment, agents: int
 ) -> None:
-    """Idle agents cost nothing but their heartbeats."""
+    """Idle agents cost nothing but their heartbeats; half of this is the overview, which counts what is new in the history."""
     for number in range(agents):
         connect_new_agent(conn, f"a{number}", f"c{number}")
 
@@ -266,8 +269,8 @@ def test_a_sweep_without_work_costs_the_same_for_any_number_of_agents(
     cost = environment.cost_of(sweep_once)
 
     assert cost.posts == 0
-    assert cost.round_trips <= 11
-    assert cost.commits <= 11
+    assert cost.round_trips <= 26
+    assert cost.commits <= 17
 
 
 def index_entries(conn: Connection) -> int:
@@ -310,6 +313,58 @@ def test_a_command_writes_few_index_entries(conn: Connection) -> None:
     assert sum(entries) <= 19, entries
     assert moves[0] == 2
     assert history == (4,)
+
+
+def inserted(conn: Connection) -> Counter[str]:
+    """Return how many rows this session has inserted into each table."""
+    return Counter(
+        dict(conn.execute("select relname, n_tup_ins from pg_stat_xact_user_tables where n_tup_ins > 0").fetchall())
+    )
+
+
+def test_the_feed_costs_a_command_one_index_entry_for_each_event(conn: Connection) -> None:
+    """Its history is the feed: no transition is written twice."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=9)
+    with conn.transaction(force_rollback=True):
+        before = inserted(conn)
+        (accepted,) = submission.submit(conn, [NewCommand(agent_id="a1", action="noop")], OPERATOR)
+        deliver(conn, FakeGateway(), "a1", plenty)
+        command_id = accepted.command.command_id
+        report(conn, report_of("ack", command_id), report_of("complete", command_id))
+        rows = inserted(conn) - before
+    indexes = conn.execute(
+        """
+        select c.relname, i.indpred is null
+        from pg_index i
+        join pg_class c on c.oid = i.indexrelid
+        where i.indrelid = 'command_history'::regclass
+        order by c.relname
+        """
+    ).fetchall()
+
+    assert rows == {"agent_commands": 1, "command_list": 1, "command_history": 4, "audit_log": 1}
+    assert indexes == [
+        ("command_history_at", True),  # ranges of pages
+        ("command_history_command", True),
+        ("command_history_deleted", False),
+        ("command_history_feed", True),
+    ]
+
+
+def test_only_what_becomes_of_an_agent_is_an_event(conn: Connection) -> None:
+    """A sign of life, a lease and a pause are none."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=9)
+    put(conn, "k1")
+    with conn.transaction(force_rollback=True):
+        before = inserted(conn)
+        say(conn, "heartbeat")
+        deliver(conn, FakeGateway(), "a1", plenty)
+        alive = inserted(conn)
+        connect(conn, connection_id="c2", mode=DeliveryMode.BATCHING)
+        anew = inserted(conn)
+
+    assert (alive - before)["agent_events"] == 0
+    assert (anew - alive)["agent_events"] == 1
 
 
 def test_a_refused_or_missing_agent_costs_no_write(conn: Connection) -> None:

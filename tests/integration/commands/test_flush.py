@@ -1,20 +1,25 @@
 """Flush: after the handshake the agent's queue is delivered, in a separate invocation."""
 
+import contextlib
+import json
 from dataclasses import dataclass
 
 import pytest
 
 from dispatcher.agents import connections
 from dispatcher.agents.connections import Origin
-from dispatcher.commands import claims, flush
+from dispatcher.commands import claims, conversation, flush
 from dispatcher.commands.delivery import Delivered, deliver
 from dispatcher.commands.flush import FlushRequest
 from dispatcher.commands.sweep import sweep
+from dispatcher.platform import database
 from dispatcher.platform.database import Connection
 from dispatcher.platform.gateway import Posted
 from dispatcher.protocol.handshake import DeliveryMode, Handshake
+from dispatcher.protocol.said import Said
+from dispatcher.sessions.session_records import SessionStates
 from tests.fakes import FakeGateway, plenty
-from tests.rows import connect, connect_new_agent, create_agent, put, say, statuses
+from tests.rows import connect, connect_new_agent, create_agent, put, report_of, say, statuses
 
 REQUEST = FlushRequest(agent_id="a1", connection_id="c1", epoch=1)
 
@@ -43,10 +48,9 @@ def record(
     conn: Connection, gateway: FakeGateway, connection_id: str = "c1", *, mode: DeliveryMode | None = None
 ) -> FlushRequest:
     """Record a connection whose handshake is not over."""
-    opened = connections.open_connection(
-        conn, gateway, "a1", connection_id, handshake=Handshake(mode=mode), origin=Origin()
-    )
+    opened = connections.open_connection(conn, "a1", connection_id, handshake=Handshake(mode=mode), origin=Origin())
     assert opened is not None
+    connections.close_superseded(gateway, opened)
     welcome = opened.mode is DeliveryMode.BATCHING
     return FlushRequest(agent_id="a1", connection_id=connection_id, epoch=opened.epoch, welcome=welcome)
 
@@ -178,6 +182,24 @@ def test_a_welcome_that_is_lost_with_its_flush_is_sent_by_the_sweep(conn: Connec
         flush.flush(conn, gateway, request, plenty)
 
     assert [message["type"] for message in gateway.messages] == ["welcome", "commands"]
+
+
+def test_reports_before_the_welcome_are_confirmed_after_it(conn: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The welcome is the first message, also to an agent that speaks at once; flush does not repeat it."""
+    monkeypatch.setattr(database, "connect", lambda: contextlib.nullcontext(conn))
+    monkeypatch.setattr(flush, "FLUSH_PATIENCE_SECONDS", 0.0)
+    create_agent(conn)
+    put(conn, "k1", status="acknowledged", attempt=1, epoch=0)
+    put(conn, "k2")
+    gateway = FakeGateway()
+    request = record(conn, gateway, mode=DeliveryMode.BATCHING)
+    text = json.dumps({"type": "reports", "id": "7", "reports": [report_of("complete")]})
+
+    conversation.handle(Said(agent_id="a1", connection_id="c1", text=text), "e1", gateway, SessionStates(), plenty)
+    flush.flush(conn, gateway, request, plenty)
+
+    assert [message["type"] for message in gateway.messages] == ["welcome", "received", "commands"]
+    assert statuses(conn) == {"k1": "completed", "k2": "sent"}
 
 
 def test_an_agent_of_the_first_protocol_gets_no_welcome(conn: Connection) -> None:

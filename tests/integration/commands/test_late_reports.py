@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 import psycopg
@@ -21,7 +22,7 @@ from dispatcher.protocol.handshake import DeliveryMode
 from dispatcher.protocol.said import Said
 from dispatcher.sessions.session_records import SessionStates
 from tests.fakes import FakeGateway, plenty
-from tests.rows import connect, connect_new_agent, find, put, report_of, statuses
+from tests.rows import connect, connect_new_agent, find, put, put_session, report_of, statuses
 
 NOBODY = "postgresql://nobody@127.0.0.1:9/nothing"
 
@@ -86,9 +87,11 @@ def queue(httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Q
         database._kept.close()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
-def say_late(text: str, event_id: str, agent_id: str = "a1", connection_id: str = "c1") -> None:
+def say_late(
+    text: str, event_id: str, agent_id: str = "a1", connection_id: str = "c1", said_at: int | None = None
+) -> None:
     """Say something through the function `message`."""
-    said = Said(agent_id=agent_id, connection_id=connection_id, text=text)
+    said = Said(agent_id=agent_id, connection_id=connection_id, text=text, said_at=said_at)
     conversation.handle(said, event_id, FakeGateway(), SessionStates(), plenty)
 
 
@@ -278,6 +281,52 @@ def test_a_late_report_of_an_agent_that_has_lost_its_right_does_not_count(
     assert statuses(conn) == {"k1": "acknowledged"}
 
 
+def test_late_progress_does_not_replace_newer_progress(
+    conn: Connection, database_url: str, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I17: the older one is settled last; what was said after the newer one counts again."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=9)
+    put(conn, "k1", status="acknowledged", attempt=1, epoch=1)
+
+    def said(percent: int) -> str:
+        return json.dumps({"type": "reports", "reports": [report_of("progress", progress=percent)]})
+
+    say_late(said(10), "e0", said_at=1_000)
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    say_late(said(50), "e1", said_at=2_000)
+    settle(queue)
+    after_late = find(conn).progress
+    say_late(said(60), "e2", said_at=2_000)
+
+    assert after_late == 50
+    assert find(conn).progress == 60
+
+
+@pytest.mark.parametrize("kinds", list(product(["status", "complete"], repeat=2)), ids="-".join)
+def test_what_was_said_earlier_of_a_session_does_not_replace_its_state(
+    conn: Connection, database_url: str, queue: Queue, monkeypatch: pytest.MonkeyPatch, kinds: tuple[str, str]
+) -> None:
+    """I17: it was kept while the database was away, and is settled last; those of its details that are new count."""
+    connect_new_agent(conn)
+    put_session(conn, "s")
+    for number, action in enumerate(("start_session", "hibernate_session")):
+        put(conn, f"k{number}", session_id="s", action=action, status="acknowledged", attempt=1, epoch=1)
+
+    def said(number: int, state: str, **details: Any) -> str:
+        fields = {"sessionId": "s", "state": state, **details}
+        body = fields if kinds[number] == "status" else {"commandId": f"k{number}", "result": fields}
+        return json.dumps({"type": kinds[number], "payload": body})
+
+    say_late(said(0, "running", podIP="10.0.0.1", vncPort=3000), "e0", said_at=1_000)
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    say_late(said(1, "hibernated", podIP="10.0.0.2"), "e1", said_at=2_000)
+
+    settle(queue)
+
+    known = conn.execute("select known_state, details from sessions").fetchone()
+    assert known == ("hibernated", {"podIP": "10.0.0.2", "vncPort": 3000})
+
+
 def test_a_late_report_delivers_what_the_window_then_admits(
     conn: Connection, database_url: str, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,7 +346,12 @@ def test_a_late_report_delivers_what_the_window_then_admits(
 def test_a_binary_message_is_kept_as_its_text(queue: Queue) -> None:
     """The event is decoded before."""
     event = {
-        "requestContext": {"connectionId": "c1", "requestId": "e0", "authorizer": {"agentId": "a1", "keyId": "k"}},
+        "requestContext": {
+            "connectionId": "c1",
+            "requestId": "e0",
+            "requestTimeEpoch": 1795428000000,
+            "authorizer": {"agentId": "a1", "keyId": "k"},
+        },
         "body": base64.b64encode("ä".encode()).decode(),
         "isBase64Encoded": True,
     }
@@ -305,5 +359,5 @@ def test_a_binary_message_is_kept_as_its_text(queue: Queue) -> None:
     conversation.handle(Said.from_event(event), "e0", FakeGateway(), SessionStates(), plenty)
 
     assert kept_of(queue.event())[0].said == Said(
-        agent_id="a1", connection_id="c1", text="ä", key_id="k", event_id="e0"
+        agent_id="a1", connection_id="c1", text="ä", key_id="k", event_id="e0", said_at=1795428000000
     )

@@ -13,6 +13,7 @@ from dispatcher.commands import claims, submission
 from dispatcher.commands.delivery import deliver
 from dispatcher.commands.submission import NewCommand
 from dispatcher.commands.sweep import sweep
+from dispatcher.platform import database
 from dispatcher.platform.database import Connection, open_connection
 from dispatcher.protocol.handshake import DeliveryMode
 from tests.fakes import FakeGateway, plenty
@@ -109,6 +110,20 @@ def test_a_locked_agent_delays_a_submission_by_a_quarter_of_a_second_at_most(
     assert status == "pending"
     assert taken < SHORT
     assert sent == 1
+
+
+def test_a_locked_table_delays_a_refusal_by_some_seconds_at_most(conn: Connection, database_url: str) -> None:
+    """The caller is told to come again before the function is ended, which would be a 500."""
+    connect_new_agent(conn)
+    new = NewCommand(agent_id="a1", action="noop", payload={})
+    with psycopg.connect(database_url) as other:
+        other.execute("lock table agent_commands in exclusive mode")
+        begun = time.monotonic()
+
+        with pytest.raises(database.INTERRUPTIONS):
+            submission.submit(conn, [new], OPERATOR, claim=True)
+
+    assert time.monotonic() - begun < 7
 
 
 def test_submissions_to_a_locked_agent_do_not_slow_those_to_another(conn: Connection, database_url: str) -> None:

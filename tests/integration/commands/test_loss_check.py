@@ -4,9 +4,9 @@ import pytest
 
 from dispatcher.commands import deadlines
 from dispatcher.commands.delivery import deliver
-from dispatcher.commands.loss_check import CHECKS, check_for_loss, recorded_figure
+from dispatcher.commands.loss_check import CHECKS, check_for_loss, figure, recorded_figure
 from dispatcher.commands.sweep import sweep
-from dispatcher.platform.database import Connection
+from dispatcher.platform.database import Connection, open_connection
 from dispatcher.protocol.handshake import DeliveryMode
 from tests.fakes import FakeGateway, plenty
 from tests.rows import connect_new_agent, put, say
@@ -150,3 +150,21 @@ def test_each_sweep_records_what_healthz_shows(conn: Connection) -> None:
 
     assert before == 0
     assert 3600 <= recorded_figure(conn, "oldest_due_seconds") < 3700
+
+
+def test_the_lag_of_the_feed_tells_of_a_transaction_that_does_not_end(conn: Connection, database_url: str) -> None:
+    """And the lag of a sink of events that are not passed on."""
+    clear = figure(conn, "feed_lag_seconds")
+    with open_connection(database_url) as other, other.transaction():
+        put(other, "first")
+        put(conn, "second")
+        conn.execute("update command_history set at = now() - interval '1 minute'")
+        stuck = figure(conn, "feed_lag_seconds")
+    conn.execute("insert into sinks (name, life, position, number) values ('s', 'l', 0, 0)")
+    behind = figure(conn, "sink_lag_seconds")
+    conn.execute("update sinks set ran_at = now() - interval '1 hour'")
+
+    assert clear == 0
+    assert 60 <= stuck < 90
+    assert 60 <= behind < 90
+    assert figure(conn, "sink_lag_seconds") == 0

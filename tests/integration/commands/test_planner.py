@@ -5,14 +5,17 @@ An outage fills the table before it is analyzed; an agent may have done more tha
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 
 import pytest
 
 from dispatcher.access.roles import Operator, Role
 from dispatcher.agents import registry
+from dispatcher.agents.selectors import parse
 from dispatcher.commands import (
     cancellation,
     claims,
+    command_lists,
     command_records,
     deadlines,
     explanation,
@@ -20,7 +23,7 @@ from dispatcher.commands import (
     redelivery,
     submission,
 )
-from dispatcher.commands.command_records import Filter
+from dispatcher.commands.command_lists import Filter, Position
 from dispatcher.commands.delivery import deliver
 from dispatcher.commands.lifecycle import Status
 from dispatcher.commands.submission import NewCommand
@@ -161,14 +164,44 @@ def test_no_statement_reads_all_ended_commands_of_an_agent(past: Connection, wha
     ],
     ids=["all", "agent", "session", "completed", "pending", "completed or pending"],
 )
-@pytest.mark.parametrize("before", [None, 1000])
-def test_a_list_reads_no_more_than_its_page(past: Connection, filters: Filter, before: int | None) -> None:
+@pytest.mark.parametrize("before", [None, Position(at=datetime(2100, 1, 1, tzinfo=UTC), seq=1000)])
+def test_a_list_reads_no_more_than_its_page(past: Connection, filters: Filter, before: Position | None) -> None:
     """The newest commands: all, of one agent, of one session, in one status."""
 
     def read(conn: Connection) -> object:
         return command_records.list_page(conn, scope=None, wanted=filters, before=before, limit=20, most_bytes=10**6)
 
     assert _rows_read_by(read, past) < 5000
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        Filter(action="noop", statuses=frozenset({Status.EXPIRED, Status.COMPLETED}), submitted_by="ann"),
+        Filter(agent_id="a1", statuses=frozenset({Status.DEAD})),
+        Filter(session_id="s1", action="restart"),
+        Filter(selector=parse("!of-tests")),
+        Filter(selector=parse("!of-tests"), statuses=frozenset({Status.COMPLETED})),
+        Filter(agent_id="a1", selector=parse("zone")),
+    ],
+    ids=[
+        "status and who",
+        "agent and status",
+        "session and action",
+        "selector",
+        "selector and status",
+        "agent and selector",
+    ],
+)
+def test_a_filter_that_no_index_fits_reads_a_bounded_number_of_rows(past: Connection, filters: Filter) -> None:
+    """It ends early and says so, instead of being slow."""
+    past.execute('update agents set labels = \'{"of-tests": ""}\'')
+
+    def read(conn: Connection) -> object:
+        return command_lists.find(conn, scope=None, wanted=filters, limit=20, rows=500)
+
+    for table in ("agent_commands", "command_list", "agents"):
+        assert _rows_read_by(read, past, table) < 5000
 
 
 @pytest.fixture(scope="module", params=["vacuum", "vacuum analyze"])

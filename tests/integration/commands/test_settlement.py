@@ -201,6 +201,28 @@ def test_a_docker_agents_answer_settles_the_command_under_way_and_not_the_timed_
     assert statuses(conn) == {"k1": "timed_out", "k2": "completed", "k3": "sent"}
 
 
+@pytest.mark.parametrize(("sent_before", "own_at_once"), [(1, False), (0, True)])
+def test_a_second_answer_of_a_docker_agent_does_not_end_its_sessions_next_command(
+    conn: Connection, sent_before: int, *, own_at_once: bool
+) -> None:
+    """It executed the start twice, because that was sent twice; that the session runs is no answer to a stop."""
+    connect_new_agent(conn, platform="docker")
+    put(conn, "k1", session_id="s1", action="start_session", attempt=sent_before)
+    put(conn, "k2", session_id="s1", action="stop_session")
+    deliver(conn, FakeGateway(), "a1", plenty)
+    answer_session(conn, "s1", status="running")
+    deliver(conn, FakeGateway(), "a1", plenty)
+
+    second = answer_session(conn, "s1", status="running")
+    after_second = statuses(conn)
+    own = answer_session(conn, "s1", status="terminated")
+
+    assert second == own_at_once
+    assert after_second == {"k1": "completed", "k2": "completed" if own_at_once else "sent"}
+    assert own != own_at_once
+    assert statuses(conn) == {"k1": "completed", "k2": "completed"}
+
+
 def test_a_retryable_failure_that_is_reported_twice_does_not_end_the_command(conn: Connection) -> None:
     """Agents repeat what they are not sure of: the command is pending again, and another attempt is to come."""
     connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=1)

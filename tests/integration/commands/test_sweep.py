@@ -206,7 +206,7 @@ def test_two_sweepers_at_once_send_each_command_once(conn: Connection, database_
 def test_the_sweep_delivers_to_a_connection_whose_flush_was_lost(conn: Connection) -> None:
     """The sweep assumes that a handshake is over 10 s after the connection."""
     create_agent(conn)
-    connections.open_connection(conn, FakeGateway(), "a1", "c1", handshake=Handshake(), origin=Origin())
+    connections.open_connection(conn, "a1", "c1", handshake=Handshake(), origin=Origin())
     put(conn, "k1")
     conn.execute("update agents set connected_at = now() - interval '11 seconds'")
 

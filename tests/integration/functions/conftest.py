@@ -56,6 +56,9 @@ def run(database_url: str, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("TOKEN_SECRET", TOKEN_SECRET)
     monkeypatch.setenv("ADMIN_PASSWORD", "correct horse")
     monkeypatch.setenv("FLUSH_FUNCTION", "FlushFunction")
+    monkeypatch.setenv("WEBHOOK_FUNCTION", "WebhookFunction")
+    monkeypatch.setenv("DELIVER_WEBHOOKS_FUNCTION", "DeliverWebhooksFunction")
+    monkeypatch.setenv("WEBHOOK_KEY", "8" * 64)
     # Nothing listens there: no invocation leaves the test.
     monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", "http://127.0.0.1:9")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):

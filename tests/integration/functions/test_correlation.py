@@ -27,6 +27,9 @@ def test_the_trace_of_a_request_reaches_the_agent_and_everything_that_was_writte
 
     stored = conn.execute("select correlation_id from agent_commands").fetchall()
 
+    told = ask(run, "events", "GET", "/api/v1/events?after=start&types=command.accepted")[1]["events"]
+
+    assert [event["correlationId"] for event in told] == [TRACE]
     assert answered["headers"][correlation.HEADER] == TRACE
     assert command["correlationId"] == refused["correlationId"] == TRACE
     assert stored == [(TRACE,)]

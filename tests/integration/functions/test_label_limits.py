@@ -71,7 +71,7 @@ def test_lists_contain_only_what_the_labels_allow(run: Run) -> None:
 
 
 def test_an_admin_of_one_region_creates_agents_of_that_region_only(run: Run) -> None:
-    """Such an admin cannot create enrolment tokens, read the audit log, or change operators."""
+    """Such an admin cannot create enrolment tokens, read the audit log, run the loss check, or change operators."""
     new = {"agentId": "x", "platform": "p"}
     operator = {"password": "x" * 12, "role": "admin"}
 
@@ -80,6 +80,7 @@ def test_an_admin_of_one_region_creates_agents_of_that_region_only(run: Run) -> 
     assert ask(run, "agents", "POST", "/api/v1/agents", {**new, "labels": {**EU, "tier": "1"}}, labels=EU)[0] == 201
     assert ask(run, "agents", "POST", "/api/v1/enrolment-tokens", {"prefix": "x"}, labels=EU)[0] == 403
     assert ask(run, "operators", "GET", "/api/v1/audit", labels=EU)[0] == 403
+    assert ask(run, "operators", "GET", "/api/v1/loss-check", labels=EU)[0] == 403
     assert ask(run, "operators", "PUT", "/api/v1/operators/me", operator, labels=EU)[0] == 403
 
 

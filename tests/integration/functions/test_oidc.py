@@ -126,3 +126,12 @@ def test_what_an_operator_of_the_issuer_makes_ends_with_their_token(
     assert status == 201
     assert conn.execute("select expires_at < now() + interval '11 minutes' from enrolment_tokens").fetchone() == (True,)
     assert token[0] == 409
+
+
+def test_an_operator_of_the_issuer_makes_no_webhook(run: Run, signed: SignedWith) -> None:
+    """A webhook has the rights that its operator has at each delivery; theirs are known only from their token."""
+    admin = as_bearer(signed(role="admin"))
+
+    status, _ = ask(run, "webhooks", "POST", "/api/v1/webhooks", {"url": "https://a.example/"}, role=None, **admin)
+
+    assert status == 409

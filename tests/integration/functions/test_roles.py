@@ -11,17 +11,30 @@ READERS = [
     ("agents", "GET", "/api/v1/agents"),
     ("commands", "GET", LIST),
     ("sessions", "GET", "/api/v1/sessions"),
+    ("events", "GET", "/api/v1/events"),
     ("operators", "GET", "/api/v1/tokens"),
+    ("agents", "GET", "/api/v1/agents/none/why"),
+    ("commands", "GET", "/api/v1/overview"),
 ]
 SENDERS = [
     ("commands", "POST", "/api/v1/agents/none/commands"),
     ("commands", "POST", "/api/v1/commands/none/cancel"),
     ("commands", "POST", "/api/v1/commands/none/redrive"),
+    ("commands", "POST", "/api/v1/commands/cancel"),
+    ("commands", "POST", "/api/v1/commands/redrive"),
     ("sessions", "DELETE", "/api/v1/sessions/none"),
     ("sessions", "POST", "/api/v1/sessions/none/wake"),
 ]
+BODIES: dict[tuple[str, str], Any] = {
+    ("PATCH", "webhooks/none"): {},
+    ("POST", "agents/none/commands"): {"action": "noop"},
+    ("POST", "commands/cancel"): {"filter": {"agentId": "none"}},
+    ("POST", "commands/redrive"): {"filter": {"agentId": "none"}},
+    ("PATCH", "agents/none"): {"region": "r"},
+}
 ADMINS = [
     ("agents", "DELETE", "/api/v1/agents/none"),
+    ("agents", "PATCH", "/api/v1/agents/none"),
     ("agents", "POST", "/api/v1/agents/none/approve"),
     ("agents", "GET", "/api/v1/agents/none/keys"),
     ("agents", "POST", "/api/v1/agents/none/keys"),
@@ -29,6 +42,14 @@ ADMINS = [
     ("operators", "GET", "/api/v1/operators"),
     ("operators", "DELETE", "/api/v1/operators/none"),
     ("operators", "GET", "/api/v1/audit"),
+    ("webhooks", "GET", "/api/v1/webhooks"),
+    ("webhooks", "GET", "/api/v1/webhooks/none"),
+    ("webhooks", "PATCH", "/api/v1/webhooks/none"),
+    ("webhooks", "DELETE", "/api/v1/webhooks/none"),
+    ("webhooks", "POST", "/api/v1/webhooks/none/secret"),
+    ("webhooks", "POST", "/api/v1/webhooks/none/test"),
+    ("webhooks", "GET", "/api/v1/webhooks/none/deliveries"),
+    ("operators", "GET", "/api/v1/loss-check"),
 ]
 
 
@@ -38,7 +59,7 @@ ADMINS = [
 )
 def test_each_route_requires_its_role(run: Run, needed: Role, function: str, method: str, path: str) -> None:
     """401 without an operator, 403 for a lower role, and something else for those who may."""
-    body = {"action": "noop"} if path.endswith("/commands") and method == "POST" else None
+    body = BODIES.get((method, path.removeprefix("/api/v1/")))
 
     answers = {role: ask(run, function, method, path, body, role=role)[0] for role in (None, *Role)}
 

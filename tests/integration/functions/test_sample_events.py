@@ -9,6 +9,8 @@ import pytest
 from dispatcher.platform import functions
 from tests.integration.functions.events import Run
 
+REFUSED = {"status": None, "error": "its address is not public", "milliseconds": 0, "retry_after": None}
+
 
 @pytest.mark.usefixtures("agent")
 @pytest.mark.parametrize(
@@ -17,7 +19,11 @@ from tests.integration.functions.events import Run
         ("commands", {"statusCode": 202}),
         ("sessions", {"statusCode": 201}),
         ("agents", {"statusCode": 200}),
+        ("events", {"statusCode": 200}),
         ("operators", {"statusCode": 200}),
+        ("webhooks", {"statusCode": 201}),
+        ("deliver_webhooks", {"webhook_messages": 0, "disabled_webhooks": 0}),
+        ("webhook", {"outcomes": [REFUSED]}),
         ("pages", {"statusCode": 200}),
         ("authorize_agent", {"principalId": "k8s-dev-1"}),
         ("connect", {"statusCode": 200}),
@@ -28,6 +34,7 @@ from tests.integration.functions.events import Run
         ("flush", {"sent": 0, "claimed": 0}),
         ("sweeper", {"loaded": 0, "failed_passes": 0}),
         ("audit", {"lost_commands": 0, "stuck_commands": 0}),
+        ("publisher", {"events_published": 0}),
         ("migrate", {"applied": []}),
         ("release_check", {"functions": functions.schema()}),
         ("release_gate", {"status": "Succeeded"}),
@@ -42,7 +49,10 @@ def test_a_function_answers_its_sample_event(
         monkeypatch.setattr(f"dispatcher.{outside}", Mock())
     monkeypatch.setattr("dispatcher.platform.releases.decide", Mock(return_value="Succeeded"))
     monkeypatch.setenv("RELEASE_CHECK_FUNCTION", "release-check")
+    resolve = Mock(return_value=["127.0.0.1"])
+    monkeypatch.setattr("dispatcher.webhooks.receiver_connection.Internet.resolve", resolve)
 
+    monkeypatch.setenv("EVENT_BUS_NAME", "fleet")
     answer = run(function)
 
     assert {name: answer[name] for name in expected} == expected

@@ -4,6 +4,7 @@ import os
 import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -13,6 +14,8 @@ from psycopg import sql
 from dispatcher.commands.delivery import deliver
 from dispatcher.commands.loss_check import check_for_loss
 from dispatcher.commands.sweep import sweep
+from dispatcher.errors import UnknownFeedCursor
+from dispatcher.events import feed
 from dispatcher.platform.database import Connection, open_connection
 from dispatcher.platform.gateway import Posted
 from dispatcher.platform.migrations import migrate
@@ -38,6 +41,7 @@ def test_a_dispatcher_continues_after_a_dump_is_restored_over_its_database(
         with open_connection(restored) as other:
             migrate(other)
             put(other, "after the backup")
+        backed_up = feed.newest(conn)
         subprocess.run([binaries / "pg_dump", "-Fc", "-f", dump, "-d", database_url], check=True)
         into = ["--clean", "--if-exists", "--no-owner", "--exit-on-error", "-d", restored]
         subprocess.run([binaries / "pg_restore", *into, dump], check=True)
@@ -53,6 +57,10 @@ def test_a_dispatcher_continues_after_a_dump_is_restored_over_its_database(
             order = other.execute("select command_id from agent_commands order by seq").fetchall()
             assert order == [("k1",), ("k2",), ("k3",)]
             assert check_for_loss(other).clean
+            # Whoever follows the change feed goes on, unless they have read what the backup does not have.
+            assert "k3" in {event.command_id for event in feed.read(other, after=backed_up, limit=9).events}
+            with pytest.raises(UnknownFeedCursor):
+                feed.read(other, after=replace(backed_up, number=backed_up.number + 1), limit=9)
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 other.execute("delete from audit_log")
     finally:

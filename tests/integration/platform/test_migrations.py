@@ -40,7 +40,12 @@ def test_a_migration_sets_the_timeouts_of_the_role(conn: Connection, server: str
         row = conn.execute("select rolconfig from pg_roles where rolname = current_user").fetchone()
 
     assert row is not None
-    assert {"lock_timeout=5s", "statement_timeout=30s", "idle_in_transaction_session_timeout=30s"} <= set(row[0] or [])
+    assert {
+        "lock_timeout=5s",
+        "statement_timeout=30s",
+        "idle_in_transaction_session_timeout=30s",
+        "client_connection_check_interval=1s",
+    } <= set(row[0] or [])
 
 
 def test_the_role_of_the_functions_can_change_rows_and_nothing_else(

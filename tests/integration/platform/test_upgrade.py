@@ -5,6 +5,8 @@ from importlib import resources
 import pytest
 
 from dispatcher.access import api_tokens
+from dispatcher.commands import command_lists, overview
+from dispatcher.commands.command_lists import Filter
 from dispatcher.commands.loss_check import check_for_loss
 from dispatcher.platform.database import Connection
 from dispatcher.platform.migrations import REWORDED, migrate
@@ -62,6 +64,20 @@ def test_operators_and_tokens_of_before_the_upgrade_stay_valid(earlier_database:
 
     tokens = api_tokens.list_valid(earlier_database, "eve", after=0, limit=10)
     assert [token.name for token in tokens] == ["ci"]
+
+
+def test_commands_of_before_the_upgrade_are_listed_and_counted(earlier_database: Connection) -> None:
+    """The lists and the overview have tables of their own, which start with what there is."""
+    create_agent(earlier_database)
+    put(earlier_database, "k1", action="deploy", created_at="2026-01-02", submitted_by="eve")
+    put(earlier_database, "k2", action="deploy", created_at="2026-01-01", status="completed")
+
+    migrate(earlier_database)
+
+    found = command_lists.find(earlier_database, scope=None, wanted=Filter(action="deploy"), limit=5)
+    assert found.ids == ["k1", "k2"]
+    counted = overview.read(earlier_database, None).commands
+    assert {status: number for status, number in counted.items() if number} == {"pending": 1, "completed": 1}
 
 
 def test_a_file_that_was_changed_after_it_had_been_applied_stops_the_migration(earlier_database: Connection) -> None:

@@ -13,6 +13,7 @@ from local.options import OptionError, Options
     [
         *(("DISPATCHER_PORT", value) for value in ("http", "-1", "65536", "8000.0", "\N{SUPERSCRIPT TWO}")),
         *(("DISPATCHER_SWEEP_SECONDS", value) for value in ("often", "0", "-3", "inf", "nan")),
+        *(("DISPATCHER_WEBHOOKS_PRIVATE", value) for value in ("true", "yes", "2")),
         *(("DISPATCHER_HOSTS", value) for value in ("http://a.example", "a.example:80", "*")),
     ],
 )
@@ -29,6 +30,13 @@ def test_an_empty_variable_is_unset() -> None:
     assert Options.read(dict.fromkeys(names, "")) == Options.read({})
     assert Options.read({}).port == 8000
     assert Options.read({}).home == Path.cwd() / ".dispatcher"
+
+
+def test_private_webhooks_are_switched_on_with_1() -> None:
+    """And are off otherwise."""
+    assert Options.read({"DISPATCHER_WEBHOOKS_PRIVATE": "1"}).webhooks_private
+    assert not Options.read({"DISPATCHER_WEBHOOKS_PRIVATE": "0"}).webhooks_private
+    assert not Options.read({}).webhooks_private
 
 
 def test_further_hosts_are_a_list() -> None:

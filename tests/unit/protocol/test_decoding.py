@@ -103,6 +103,7 @@ def test_documents_that_are_joined_by_a_newline_are_all_read() -> None:
         ({}, "the agent gave no reason"),
         (None, "the agent gave no reason"),
         ("a\0b", "a\ufffdb"),
+        ("a\ud800b", "a\ufffdb"),
     ],
 )
 @pytest.mark.parametrize("shape", ["failed", "command_error", "command_response", "reports"])

@@ -1,8 +1,13 @@
 -- Record a connection as the agent's current one; no row if the agent may not have any.  What was sent over an older connection
 -- and not acknowledged returns to the queue.  A worker that posts to the older connection loses its lease.
+-- The last attempt of a command stays `sent` for as long as such a worker may still find that it did not arrive, so that it does
+-- not count: for 20 s from the claim (see POSTING_SECONDS in commands/delivery.py).
+-- `p_patience` is how many seconds the caller waits: a handshake that was answered in the meantime must not replace the connection
+-- that the agent has.
 -- Without a mode the platform decides: docker-agents never acknowledge.
 create function {f}.connect(
-    p_agent_id text, p_connection_id text, p_key_id text, p_source_ip text, p_mode text, p_window integer)
+    p_agent_id text, p_connection_id text, p_key_id text, p_source_ip text, p_mode text, p_window integer,
+    p_patience double precision)
 returns table (epoch bigint, mode text, superseded text[])
 language plpgsql
 set plan_cache_mode = force_generic_plan
@@ -57,6 +62,9 @@ begin
     if not found then
         return;
     end if;
+    if clock_timestamp() > statement_timestamp() + p_patience * interval '1 second' then
+        raise exception 'the handshake has been answered already' using errcode = 'query_canceled';
+    end if;
     -- These ended long ago, for the gateway closes each connection after 2 h.
     delete from agent_connections k where k.agent_id = p_agent_id and k.connected_at < now() - interval '3 hours';
     older := array(
@@ -71,16 +79,28 @@ begin
     values (p_connection_id, p_agent_id, agent.epoch, p_source_ip, p_key_id::uuid)
     on conflict (connection_id) do update set epoch = excluded.epoch;
     select
-        array_agg(s.command_id) as ids,
-        array_agg(s.moves) as seen,
-        array_agg('attempt ' || s.attempt || ' was not acknowledged before the agent reconnected') as causes
+        array_agg(s.command_id) filter (where not last.may_be_posted) as ids,
+        array_agg(s.moves) filter (where not last.may_be_posted) as seen,
+        array_agg('attempt ' || s.attempt || ' was not acknowledged before the agent reconnected')
+            filter (where not last.may_be_posted) as causes,
+        array_agg(s.command_id) filter (where last.may_be_posted) as last_ids
     into unanswered
     from agent_commands s
+    cross join lateral (select
+        s.attempt = s.max_attempts
+        and s.cancel_requested_at is null
+        and s.sent_at > clock_timestamp() - interval '20 seconds' as may_be_posted) as last
     where s.agent_id = p_agent_id
       and s.status = 'sent'
       and (s.epoch is null or s.epoch < agent.epoch);
     if unanswered.ids is not null then
         perform {f}.end_attempts(unanswered.ids, unanswered.seen, unanswered.causes, true);
+    end if;
+    if unanswered.last_ids is not null then
+        update agent_commands s
+        set ack_deadline = least(s.ack_deadline, s.sent_at + interval '20 seconds')
+        where s.command_id = any(unanswered.last_ids)
+          and s.status = 'sent';
     end if;
     return query select agent.epoch, agent.dialect, older;
 end $$;

@@ -32,29 +32,43 @@ class Opened:
         return cls(epoch=epoch, mode=DeliveryMode(mode), superseded=tuple(superseded))
 
 
-_CONNECT = call("select * from {f}.connect(%s, %s, %s, %s, %s, %s)")
+_CONNECT = call("select * from {f}.connect(%s, %s, %s, %s, %s, %s, %s)")
+
+PATIENCE_SECONDS = 5.0
+"""How long a caller that does not say otherwise waits for the record of a connection."""
 
 
 def open_connection(
-    conn: Connection, gateway: Gateway, agent_id: str, connection_id: str, *, handshake: Handshake, origin: Origin
+    conn: Connection,
+    agent_id: str,
+    connection_id: str,
+    *,
+    handshake: Handshake,
+    origin: Origin,
+    patience: float = PATIENCE_SECONDS,
 ) -> Opened | None:
-    """Record a new connection and close the older ones; None if the agent may not connect.
+    """Record a new connection; None if the agent may not connect.
 
-    Commands that were sent over an older connection and not acknowledged return to the queue, in order.
+    Commands that were sent over an older connection and not acknowledged return to the queue, in order.  After `patience`
+    seconds nothing is recorded any more.
     """
     opened = fetch_one(
         conn,
         Opened.from_row,
         _CONNECT,
-        (agent_id, connection_id, origin.key_id, origin.source_ip, handshake.mode, handshake.window),
+        (agent_id, connection_id, origin.key_id, origin.source_ip, handshake.mode, handshake.window, patience),
     )
     if opened is None:
         logger.warning("Connection refused", extra={"agent_id": agent_id})
         return None
     logger.info("Agent connected", extra={"agent_id": agent_id, "epoch": opened.epoch, "connection_id": connection_id})
-    for superseded in opened.superseded:
-        gateway.close(superseded)
     return opened
+
+
+def close_superseded(gateway: Gateway, opened: Opened) -> None:
+    """Close the older connections of an agent, when the new one is recorded."""
+    for connection_id in opened.superseded:
+        gateway.close(connection_id)
 
 
 def is_current(conn: Connection, agent_id: str, epoch: int) -> bool:
@@ -62,6 +76,12 @@ def is_current(conn: Connection, agent_id: str, epoch: int) -> bool:
     row = conn.execute(
         "select 1 from agents where agent_id = %s and epoch = %s and connection_id is not null", (agent_id, epoch)
     ).fetchone()
+    return row is not None
+
+
+def is_live(conn: Connection, agent_id: str, epoch: int) -> bool:
+    """Tell whether this epoch is the agent's last, and its handshake is known to be over."""
+    row = conn.execute("select 1 from agents where agent_id = %s and epoch = %s and live", (agent_id, epoch)).fetchone()
     return row is not None
 
 

@@ -45,6 +45,8 @@ class Registration:
     region: str | None
     capacity: Any
     metadata: Any
+    facts: dict[str, Any] | None = None
+    """None: it says nothing about them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +107,7 @@ def register(conn: Connection, key: str, registration: Registration, source_ip: 
                 region = coalesce(%s, a.region),
                 capacity = %s,
                 metadata = %s,
+                facts = coalesce(%s, a.facts),
                 registered_at = now()
             where a.agent_id = %s
               and a.deleted_at is null
@@ -115,6 +118,7 @@ def register(conn: Connection, key: str, registration: Registration, source_ip: 
                 registration.region,
                 Jsonb(registration.capacity, dumps=dumps),
                 Jsonb(registration.metadata, dumps=dumps),
+                None if registration.facts is None else Jsonb(registration.facts, dumps=dumps),
                 registration.agent_id,
             ),
         )

@@ -242,4 +242,4 @@ def require_own_labels(labels: dict[str, str], by: Operator) -> None:
     missing = {name: value for name, value in (by.scope or {}).items() if labels.get(name) != value}
     if missing:
         names = ", ".join(f"{name}={value}" for name, value in missing.items())
-        raise NotAllowed(f"New agents must carry your labels; missing: {names}.", missingLabels=missing)
+        raise NotAllowed(f"The agent must carry your labels; missing: {names}.", missingLabels=missing)

@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable
 
+from dispatcher.agents.registry import OFFLINE_HEARTBEATS
+from dispatcher.platform import settings
 from dispatcher.platform.database import Connection
 from dispatcher.platform.gateway import Gateway
 from dispatcher.platform.observability import logger
@@ -43,6 +45,53 @@ def drop_idle(conn: Connection, gateway: Gateway, limit: int, has_time: Callable
             gateway.close(connection_id)
         logger.warning("Connection idle", extra={"agent_id": agent_id, "connection_id": connection_id})
     return len(dropped)
+
+
+def tell_silence(conn: Connection, limit: int) -> int:
+    """Write an event for each connected agent that has become offline by its silence, or is heard again; return how many.
+
+    The first one is `offline` and the second one `connected`, so that the last event tells the agent's presence.
+    """
+    silent_after = OFFLINE_HEARTBEATS * settings.heartbeat_seconds()
+    return conn.execute(
+        """
+        with silent as materialized (
+            select a.agent_id, a.incarnation
+            from agents a
+            where a.connection_id is not null
+              and a.last_seen_at < now() - %(silent_after)s * interval '1 second'
+              and (
+                select e.type
+                from agent_events e
+                where e.agent_id = a.agent_id
+                order by e.number desc
+                limit 1) is distinct from 'offline'
+            limit %(limit)s
+        ), heard as materialized (
+            select a.agent_id, a.incarnation
+            from agent_events o
+            join agents a on a.agent_id = o.agent_id
+            where o.type = 'offline'
+              and o.at > now() - %(idle)s * interval '1 second' - interval '5 minutes'  -- then it was dropped
+              and a.connection_id is not null
+              and a.last_seen_at >= now() - %(silent_after)s * interval '1 second'
+              and o.number = (
+                select e.number
+                from agent_events e
+                where e.agent_id = a.agent_id
+                order by e.number desc
+                limit 1)
+        ), told as (
+            select agent_id, incarnation, 'offline' as type, 'silent for ' || %(silent_after)s || ' seconds' as cause
+            from silent
+            union all
+            select agent_id, incarnation, 'connected', 'heard again'
+            from heard
+        )
+        select agent_event(agent_id, incarnation, type, cause) from told
+        """,
+        {"silent_after": silent_after, "idle": IDLE_SECONDS, "limit": limit},
+    ).rowcount
 
 
 def move_old(conn: Connection, gateway: Gateway, limit: int, has_time: Callable[[], bool]) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from psycopg.types.json import Jsonb
 
@@ -13,7 +13,7 @@ from dispatcher.access.scopes import AGENT_IN_SCOPE, Scope, as_parameter
 from dispatcher.agents import connections
 from dispatcher.errors import UnknownAgent
 from dispatcher.platform import settings
-from dispatcher.platform.database import Connection, fetch_all, fetch_one
+from dispatcher.platform.database import Connection, fetch_one
 from dispatcher.platform.gateway import Gateway
 
 
@@ -25,6 +25,7 @@ class Agent:
     platform: str
     region: str | None
     labels: dict[str, Any]
+    facts: dict[str, Any]
     capacity: Any
     metadata: Any
     approval: str
@@ -34,6 +35,10 @@ class Agent:
     connected_at: datetime | None
     last_seen_at: datetime | None
     active_sessions: int | None
+    pending_count: int = 0
+    """How many commands wait for it, up to COUNTED."""
+    oldest_pending_at: datetime | None = None
+    """When the oldest of them was accepted."""
 
     @classmethod
     def from_row(cls, *, silent: float | None, mute: bool, **columns: Any) -> "Agent":
@@ -41,10 +46,40 @@ class Agent:
         return cls(presence=presence_of(silent, mute=mute), **columns)
 
 
-COLUMNS = """a.agent_id, a.platform, a.region, a.labels, a.capacity, a.metadata, a.approval, a.created_at, a.registered_at,
+COUNTED = 200
+"""The most pending commands that are counted for an agent: the first ones in the order of delivery."""
+COLUMNS = """a.agent_id, a.platform, a.region, a.labels, a.facts, a.capacity, a.metadata, a.approval, a.created_at,
+    a.registered_at,
     case when a.connection_id is not null then extract(epoch from now() - a.last_seen_at)::float8 end as silent,
     not a.spoke and a.mute_connections >= 2 as mute,
     a.connected_at, a.last_seen_at, a.active_sessions"""
+
+WAITING_COLUMNS = "waiting.pending_count, waiting.oldest_pending_at"
+WAITING = f"""cross join lateral (
+        select count(*)::integer as pending_count, min(w.created_at) as oldest_pending_at
+        from (
+            select q.created_at
+            from agent_commands q
+            where q.agent_id = a.agent_id
+              and q.status = 'pending'
+            order by q.priority desc, q.seq
+            limit {COUNTED}) as w) as waiting"""
+OFFLINE_HEARTBEATS = 5
+"""An agent that has been silent for so many heartbeats is offline."""
+Presence = Literal["online", "degraded", "offline"]
+
+
+def presence_sql(presence: Presence) -> str:
+    """Return the condition that an agent under the alias `a` has this presence (see `presence_of`)."""
+    heartbeat = settings.heartbeat_seconds()
+    away = f"a.connection_id is null or a.last_seen_at < now() - {OFFLINE_HEARTBEATS * heartbeat} * interval '1 second'"
+    worse = f"a.last_seen_at < now() - {2.5 * heartbeat} * interval '1 second'"
+    worse += " or (not a.spoke and a.mute_connections >= 2)"
+    return {
+        "offline": f"coalesce({away}, true)",
+        "degraded": f"not coalesce({away}, true) and ({worse})",
+        "online": f"not coalesce({away} or {worse}, true)",
+    }[presence]
 
 
 def presence_of(silent: float | None, *, mute: bool) -> str:
@@ -54,7 +89,7 @@ def presence_of(silent: float | None, *, mute: bool) -> str:
     for up to five heartbeats, or mute: it executes commands and says nothing.
     """
     heartbeat = settings.heartbeat_seconds()
-    if silent is None or silent > 5 * heartbeat:
+    if silent is None or silent > OFFLINE_HEARTBEATS * heartbeat:
         return "offline"
     return "degraded" if mute or silent > 2.5 * heartbeat else "online"
 
@@ -85,6 +120,7 @@ def insert(
             approval = excluded.approval,
             capacity = null,
             metadata = null,
+            facts = '{{}}',
             active_sessions = null,
             created_at = now(),
             registered_at = null,
@@ -116,35 +152,18 @@ def find(conn: Connection, agent_id: str, scope: Scope) -> Agent:
         conn,
         Agent.from_row,
         f"""
-        select {COLUMNS}
+        select {COLUMNS}, {WAITING_COLUMNS}
         from agents a
+        {WAITING}
         where a.agent_id = %(agent_id)s
           and a.deleted_at is null
           and {AGENT_IN_SCOPE}
-        """,
+        """.encode(),
         {"agent_id": agent_id, "scope": as_parameter(scope)},
     )
     if agent is None:
         raise UnknownAgent(f"There is no agent {agent_id!r}.", agentId=agent_id)
     return agent
-
-
-def list_page(conn: Connection, *, scope: Scope, after: str | None, limit: int) -> list[Agent]:
-    """Read a page of agents, ordered by id, with an id above `after`."""
-    return fetch_all(
-        conn,
-        Agent.from_row,
-        f"""
-        select {COLUMNS}
-        from agents a
-        where a.deleted_at is null
-          and (%(after)s::text is null or a.agent_id > %(after)s)
-          and {AGENT_IN_SCOPE}
-        order by a.agent_id
-        limit %(limit)s
-        """,
-        {"scope": as_parameter(scope), "after": after, "limit": limit},
-    )
 
 
 def set_approval(conn: Connection, gateway: Gateway, agent_id: str, approval: str, by: Operator) -> Agent:
@@ -194,7 +213,7 @@ def delete(conn: Connection, gateway: Gateway, agent_id: str, by: Operator) -> N
                 ack_deadline = null,
                 execution_deadline = null,
                 stop_wanted = false,
-                error_message = 'its agent was deleted',
+                error_message = concat_ws('; the agent reported: ', 'its agent was deleted', agent_error),
                 cause = 'its agent was deleted by ' || %(username)s
             where command_id = any(array(
                 select command_id from pending

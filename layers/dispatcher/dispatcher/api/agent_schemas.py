@@ -3,11 +3,25 @@
 from datetime import datetime
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
+from dispatcher.agents.changes import AgentPatch
 from dispatcher.agents.enrolment import NewAgent, Registered, Registration
-from dispatcher.api.schema_base import AgentId, Document, Id, Labels, Name, Request, Said, Shown, Word
+from dispatcher.agents.registry import COUNTED
+from dispatcher.api.schema_base import (
+    AgentId,
+    Document,
+    Id,
+    Labels,
+    LabelValue,
+    Name,
+    Request,
+    Said,
+    Shown,
+    Word,
+    bounded,
+)
 
 
 class AgentRequest(Request):
@@ -23,6 +37,22 @@ class AgentRequest(Request):
         return NewAgent(agent_id=self.agent_id, platform=self.platform, region=self.region, labels=self.labels)
 
 
+class AgentPatchRequest(Request):
+    """A JSON Merge Patch (RFC 7396) of an agent; a label that is null is removed."""
+
+    labels: Annotated[dict[Word, LabelValue | None], Field(max_length=64)] | None = None
+    region: Word | None = None
+
+    def to_patch(self) -> AgentPatch:
+        """Return what changes."""
+        named = self.model_fields_set
+        return AgentPatch(
+            labels=self.labels if "labels" in named else {},
+            region=self.region,
+            changes_region="region" in named,
+        )
+
+
 class AgentDocument(Document):
     """An agent and its presence."""
 
@@ -30,6 +60,7 @@ class AgentDocument(Document):
     platform: str
     region: str | None
     labels: dict[str, Any]
+    facts: dict[str, Any]
     capacity: Shown
     metadata: Shown
     approval: str
@@ -39,6 +70,8 @@ class AgentDocument(Document):
     connected_at: datetime | None
     last_seen_at: datetime | None
     active_sessions: int | None
+    pending_count: Annotated[int, Field(description=f"How many commands wait for it, up to {COUNTED}.")]
+    oldest_pending_at: Annotated[datetime | None, Field(description="When the oldest of these was accepted.")]
 
 
 class NewAgentDocument(AgentDocument):
@@ -52,6 +85,15 @@ class AgentPage(Document):
 
     agents: list[AgentDocument]
     next_cursor: str | None
+
+
+class AgentWhyDocument(Document):
+    """The one reason why an agent has nothing delivered."""
+
+    agent_id: str
+    reason: str
+    sentence: str
+    unblock: str | None
 
 
 class KeyDocument(Document):
@@ -85,6 +127,7 @@ class RegisterRequest(BaseModel):
     region: Annotated[str, StringConstraints(max_length=128)] | None = None
     capacity: Said = None
     metadata: Said = None
+    facts: Annotated[dict[str, Any], AfterValidator(bounded)] | None = None
 
     def to_registration(self) -> Registration:
         """Return the registration."""
@@ -94,6 +137,7 @@ class RegisterRequest(BaseModel):
             region=self.region,
             capacity=self.capacity,
             metadata=self.metadata,
+            facts=self.facts,
         )
 
 

@@ -1,12 +1,37 @@
 """Bodies about commands."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import FailFast, Field, RootModel
+from pydantic import BeforeValidator, FailFast, Field, RootModel, Strict
 
-from dispatcher.api.schema_base import WHOLE, Document, Moment, Name, Request, Shown, ShownText, Word
+from dispatcher.agents import selectors
+from dispatcher.api.schema_base import (
+    WHOLE,
+    Document,
+    Moment,
+    Name,
+    Request,
+    SelectorText,
+    Shown,
+    ShownText,
+    Word,
+)
+from dispatcher.commands.bulk import BulkDeed
+from dispatcher.commands.command_lists import Filter
+from dispatcher.commands.lifecycle import Status
 from dispatcher.commands.submission import NewCommand
+
+
+def _parts(value: object) -> object:
+    return value.split(",") if isinstance(value, str) else value
+
+
+Statuses = Annotated[
+    list[Annotated[Status, Strict(strict=False)]], BeforeValidator(_parts), Field(min_length=1, max_length=len(Status))
+]
+"""Statuses, as a list or joined by commas."""
 
 
 class SubmitRequest(Request):
@@ -72,6 +97,68 @@ class RedriveRequest(Request):
         None,
         description="Expires if it is not delivered so long after acceptance; default: as long as the old command.",
     )
+
+
+class FilterRequest(Request):
+    """Which commands are meant: as the parameters of the list."""
+
+    agent_id: str | None = None
+    session_id: str | None = None
+    status: Statuses | None = Field(None, description="One or more, as a list or as a,b.")
+    action: str | None = None
+    submitted_by: str | None = None
+    since: Moment | None = None
+    until: Moment | None = None
+    selector: SelectorText | None = None
+
+    def to_filter(self) -> Filter:
+        """Return the filter."""
+        return filter_of(
+            agent_id=self.agent_id,
+            session_id=self.session_id,
+            statuses=self.status,
+            action=self.action,
+            submitted_by=self.submitted_by,
+            since=self.since,
+            until=self.until,
+            selector=self.selector,
+        )
+
+
+def filter_of(*, statuses: Collection[Status] | None, selector: str | None, **columns: Any) -> Filter:
+    """Make a filter of what a caller gave."""
+    return Filter(
+        statuses=frozenset(statuses) if statuses else None,
+        selector=selectors.parse(selector) if selector is not None else None,
+        **columns,
+    )
+
+
+class BulkRequest(Request):
+    """What is to be done to all commands that a filter means."""
+
+    filter: FilterRequest
+    expected_count: Annotated[int, Field(ge=0), WHOLE] | None = Field(
+        None, description="How many commands must match; otherwise nothing is done (409)."
+    )
+    dry_run: bool = Field(default=False, description="Only count; nothing is done.")
+    reason: Annotated[str, Field(max_length=1000)] | None = Field(None, description="Kept in the audit log.")
+
+    def to_deed(self) -> BulkDeed:
+        """Return what is to be done."""
+        return BulkDeed(
+            wanted=self.filter.to_filter(),
+            expected=self.expected_count,
+            dry_run=self.dry_run,
+            reason=self.reason,
+        )
+
+
+class BulkDocument(Document):
+    """How many commands match, and how many were changed."""
+
+    matched: int
+    changed: int
 
 
 class ListedCommandDocument(Document):
@@ -161,3 +248,34 @@ class WhyDocument(Document):
     status: str
     reason: str
     sentence: str
+    unblock: str | None
+
+
+class MinuteDocument(Document):
+    """What happened in one minute."""
+
+    minute: datetime
+    accepted: int
+    sent: int
+    completed: int
+    failed: int
+
+
+class PresenceDocument(Document):
+    """Agents by presence."""
+
+    online: int = 0
+    degraded: int = 0
+    offline: int = 0
+
+
+class OverviewDocument(Document):
+    """Figures of the agents and commands that the operator may see."""
+
+    at: datetime
+    agents: PresenceDocument
+    commands: dict[str, int]
+    oldest_due_seconds: float
+    dead_last_24h: Annotated[int, Field(serialization_alias="deadLast24h")]
+    series: list[MinuteDocument]
+    latency: dict[str, dict[str, float | None]]

@@ -2,12 +2,16 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from dispatcher.errors import InvalidRequest
 
 T = TypeVar("T")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 PAGE_MOST = 200
 PAGE_BYTES = 1_000_000
@@ -33,6 +37,22 @@ def decode_number(cursor: str) -> int:
     if not (position.isascii() and position.isdecimal() and len(position) <= 18):  # noqa: PLR2004 - a bigint's digits
         raise InvalidRequest("This cursor does not come from this list.")
     return int(position)
+
+
+def encode_moment(moment: datetime, number: int) -> str:
+    """Return the position of a moment and a number, for `encode`."""
+    return f"{(moment - _EPOCH) // timedelta(microseconds=1)}.{number}"
+
+
+def decode_moment(cursor: str) -> tuple[datetime, int]:
+    """Return the moment and the number in a cursor; raises InvalidRequest."""
+    match = re.fullmatch(r"([0-9]{1,18})\.([0-9]{1,18})", decode(cursor), re.ASCII)
+    try:
+        if match:
+            return _EPOCH + timedelta(microseconds=int(match[1])), int(match[2])
+    except OverflowError:
+        pass
+    raise InvalidRequest("This cursor does not come from this list.")
 
 
 def next_cursor(page: Sequence[T], limit: int, position: Callable[[T], str | int]) -> str | None:

@@ -68,7 +68,7 @@ def admit(event: dict[str, Any]) -> Incoming:
     if event.get("body"):
         has_body = method in _BODY_METHODS
         if has_body:
-            _require_json(headers.get("content-type"))
+            _require_json(headers.get("content-type"), patches=method == "PATCH")
         text = _text_of(event, BODY_BYTES.get(template, ORDINARY_BODY_BYTES)) if has_body else None
         event = event | {"body": text, "isBase64Encoded": False}
     names = zip(template.split("/"), path.split("/"), strict=True) if "{" in template else ()
@@ -99,9 +99,10 @@ def _template_of(path: str, method: str) -> str:
     return found.template
 
 
-def _require_json(content_type: str | None) -> None:
+def _require_json(content_type: str | None, *, patches: bool) -> None:
     media_type, _, parameters = (content_type or "application/json").partition(";")
-    if media_type.strip().lower() != "application/json":
+    is_patch = patches and media_type.strip().lower() == "application/merge-patch+json"
+    if not is_patch and media_type.strip().lower() != "application/json":
         raise UnsupportedMediaType("Send JSON, with the header `Content-Type: application/json`.")
     for parameter in parameters.lower().split(";"):
         name, _, value = parameter.partition("=")

@@ -1,4 +1,4 @@
-"""Bodies about operators, log-ins, API tokens and the audit log."""
+"""Bodies about operators, log-ins, API tokens, the audit log and the loss check."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -107,3 +107,19 @@ class AuditPage(Document):
 
     entries: list[AuditEntryDocument]
     next_cursor: str | None
+
+
+class FindingDocument(Document):
+    """One invariant, and the commands that break it."""
+
+    check: str
+    offenders: int
+    some: list[str]
+
+
+class LossReportDocument(Document):
+    """What the loss check found: clean if no invariant is broken."""
+
+    clean: bool
+    findings: list[FindingDocument]
+    figures: dict[str, float]

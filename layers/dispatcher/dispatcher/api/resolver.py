@@ -18,7 +18,7 @@ from dispatcher.api.cursors import PAGE_BYTES, PAGE_MOST
 from dispatcher.api.incoming import Incoming
 from dispatcher.api.operations import Operation
 from dispatcher.api.problems import problem_of
-from dispatcher.api.schema_base import render
+from dispatcher.api.schema_base import SelectorText, render
 from dispatcher.errors import NotAllowed, NotFound
 from dispatcher.platform import correlation, edge
 from dispatcher.platform.json_text import dumps
@@ -39,6 +39,11 @@ IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", min_lengt
 Limit = Annotated[int, Query(ge=1, le=PAGE_MOST)]
 """The most entries of a page."""
 Cursor = Annotated[str | None, Query(pattern="^[A-Za-z0-9_-]{2,}$", description="The nextCursor of the page before.")]
+
+Selecting = Annotated[
+    SelectorText | None, Query(description="A label selector as Kubernetes writes it: env=prod,tier in (a,b),!canary.")
+]
+"""Which agents are meant, by their labels."""
 
 
 class Api(APIGatewayHttpResolver):
@@ -128,6 +133,8 @@ class Api(APIGatewayHttpResolver):
         return edge.headers_of(self._event)
 
 
+ON_FULL_PAGE = -1
+"""The next page begins after the last row, if there are as many rows as the limit."""
 _BRACES = str.maketrans("<>", "{}")
 
 
@@ -149,28 +156,27 @@ def answer_page(
     *,
     limit: int,
     position: Callable[[T], str | int],
-    more: bool | None = None,
+    following: str | int | None = ON_FULL_PAGE,
     exclude: set[str] | None = None,
 ) -> Response[Any]:
     """Answer with a page of a list, and the cursor of the next page.
 
-    The page ends before PAGE_BYTES are exceeded, or with its first row.  `more` tells whether rows follow the last one;
-    None: they do if there are as many as the limit.
+    The page ends before PAGE_BYTES are exceeded, or with its first row.  `following` is where the next page begins, None if
+    this is the last one; without it, the position of the last row if there are as many rows as the limit.
     """
+    if following == ON_FULL_PAGE:
+        following = position(rows[-1]) if len(rows) == limit else None
     items: list[str] = []
     size = 0
     for row in rows:
         item = render(document(row), exclude=exclude)
         size += len(item) if item.isascii() else len(item.encode())
         if items and size > PAGE_BYTES:
-            more = True
+            following = position(rows[len(items) - 1])
             break
         items.append(item)
-    if len(rows) == limit if more is None else more:
-        following = f'"{cursors.encode(position(rows[len(items) - 1]))}"'
-    else:
-        following = "null"
-    body = f'{{"{plural}":[{",".join(items)}],"nextCursor":{following}}}'
+    cursor = "null" if following is None else f'"{cursors.encode(following)}"'
+    body = f'{{"{plural}":[{",".join(items)}],"nextCursor":{cursor}}}'
     return Response(status_code=HTTPStatus.OK, content_type="application/json", body=body)
 
 

@@ -18,6 +18,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from dispatcher.agents import selectors
 from dispatcher.platform.json_text import as_object, dumps, is_array
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/-]*$")]
@@ -31,8 +32,9 @@ Word = Annotated[
     ),
 ]
 """A text of one line: no control characters, which a terminal might obey, and no space at its ends."""
+LabelValue = Annotated[str, StringConstraints(max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 Labels = Annotated[
-    dict[Word, Annotated[str, StringConstraints(max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]],
+    dict[Word, LabelValue],
     Field(max_length=64, json_schema_extra={"additionalProperties": False}),
 ]
 """The labels of an agent, or those that limit an operator."""
@@ -91,6 +93,10 @@ AgentId = Annotated[IdPrefix, AfterValidator(_not_reserved)]
 """The id of an agent: it is a segment of a path."""
 
 
+SelectorText = Annotated[str, AfterValidator(selectors.checked)]
+"""A label selector as Kubernetes writes it."""
+
+
 def _whole(value: object) -> object:
     # In JSON 1.0 and 1e0 are the integer 1.  A number with an exponent is bounded before it is written out.
     if isinstance(value, float) and value.is_integer():
@@ -123,14 +129,15 @@ Moment = Annotated[
 """A moment of RFC 3339 with its time zone."""
 
 
-def _bounded(value: Any) -> Any:
+def bounded(value: Any) -> Any:
+    """Return the value; raises ValueError if it takes more than SAID_BYTES as JSON."""
     size = len(dumps(value).encode())
     if size > SAID_BYTES:
         raise ValueError(f"it takes {size:,} bytes as JSON; at most {SAID_BYTES:,} are kept")
     return value
 
 
-Said = Annotated[Any, AfterValidator(_bounded)]
+Said = Annotated[Any, AfterValidator(bounded)]
 """Any JSON that an agent says of itself."""
 
 
@@ -165,3 +172,5 @@ class HealthDocument(Document):
 
     status: Literal["ok"]
     oldest_due_seconds: float
+    feed_lag_seconds: float
+    """How long the oldest event has waited for a transaction that began before it."""

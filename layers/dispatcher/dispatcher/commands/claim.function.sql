@@ -26,7 +26,8 @@ begin
     where a.agent_id = p_agent_id
       and {f}.can_be_posted(a)
     for no key update;
-    if not found then
+    -- Whoever has waited for a lock as long as this may have given up: what it claimed would not be posted.
+    if not found or clock_timestamp() > statement_timestamp() + interval '3 seconds' then
         return;
     end if;
     begin

@@ -79,7 +79,8 @@ _CLAIM = call("select * from {f}.claim(%s, %s)")
 _GO_LIVE = call("select * from {f}.go_live(%s, %s, %s)")
 _RELEASE = call(
     "select * from {f}.release(%(agent_id)s, %(token)s, %(connection_id)s, %(epoch)s, %(outcome)s, %(taken)s::text[],"
-    " %(taken_moves)s::int[], %(unsent)s::text[], %(unsent_moves)s::int[], %(cause)s, %(told)s::text[], %(again)s)"
+    " %(taken_moves)s::int[], %(unsendable)s::text[], %(unsendable_moves)s::int[], %(unsendable_causes)s::text[],"
+    " %(unsent)s::text[], %(unsent_moves)s::int[], %(cause)s, %(told)s::text[], %(again)s)"
 )
 # The agents are few beside the commands, and for each one index says whether something is due.
 _DUE_AGENTS = call(
@@ -182,8 +183,6 @@ def release(conn: Connection, claim: Claim, outcome: Outcome, *, look_again: boo
     """
     # The first ack deadline is right already, but for agents that never acknowledge.
     longer = [command for command in outcome.taken if claim.mode is DeliveryMode.UNACKNOWLEDGED or command.attempt > 1]
-    for command, reason in outcome.unsendable:
-        _set_aside(conn, command, reason)
     begun = time.monotonic()
     rows = conn.execute(
         _RELEASE,
@@ -195,6 +194,9 @@ def release(conn: Connection, claim: Claim, outcome: Outcome, *, look_again: boo
             "outcome": outcome.posted,
             "taken": [command.command_id for command in longer],
             "taken_moves": [command.moves for command in longer],
+            "unsendable": [command.command_id for command, _ in outcome.unsendable],
+            "unsendable_moves": [command.moves for command, _ in outcome.unsendable],
+            "unsendable_causes": [reason for _, reason in outcome.unsendable],
             "unsent": [command.command_id for command in outcome.unsent],
             "unsent_moves": [command.moves for command in outcome.unsent],
             "cause": outcome.unsent_cause,
@@ -203,24 +205,6 @@ def release(conn: Connection, claim: Claim, outcome: Outcome, *, look_again: boo
         },
     ).fetchall()
     return claim_of(claim.agent_id, claim.token, begun, rows)
-
-
-def _set_aside(conn: Connection, command: ClaimedCommand, reason: str) -> None:
-    conn.execute(
-        """
-        update agent_commands
-        set status = 'failed',
-            moves = moves + 1,
-            error_message = %(reason)s,
-            cause = %(reason)s,
-            completed_at = clock_timestamp(),
-            ack_deadline = null
-        where command_id = %(command_id)s
-          and moves = %(moves)s
-          and status = 'sent'
-        """,
-        {"reason": reason, "command_id": command.command_id, "moves": command.moves},
-    )
 
 
 def due_agents(conn: Connection, limit: int, shard: Shard = ALL) -> list[DueAgent]:

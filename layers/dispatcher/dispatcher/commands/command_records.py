@@ -1,11 +1,13 @@
 """Commands as they are stored: read one, a page of them, or a command's history."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, LiteralString
+from typing import Any
 
 from dispatcher.access.scopes import OWNER_IN_SCOPE, Scope, as_parameter
+from dispatcher.commands import command_lists
+from dispatcher.commands.command_lists import Filter, Position
 from dispatcher.commands.lifecycle import Status
 from dispatcher.errors import UnknownCommand
 from dispatcher.platform.database import Connection, fetch_all, fetch_one
@@ -60,20 +62,11 @@ class HistoryEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
-    """Which commands a list shows; None: any."""
-
-    agent_id: str | None = None
-    session_id: str | None = None
-    statuses: frozenset[Status] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Commands, newest first, and whether more of them follow."""
+    """Commands, newest first, and where the next page begins; None: nothing follows."""
 
     commands: list[Command]
-    more: bool
+    next: Position | None
 
 
 LARGE_COLUMNS = ("payload", "result", "progress")
@@ -105,29 +98,26 @@ def list_page(
     *,
     scope: Scope,
     wanted: Filter,
-    before: int | None = None,
+    before: Position | None = None,
     limit: int,
     most_bytes: int,
     include: Collection[str] = (),
 ) -> Page:
-    """Read a page of commands, newest first, with a sequence number below `before`.
+    """Read a page of commands, newest first, that were accepted before the position `before`.
 
-    It ends at `limit` commands, or before about `most_bytes`, but never before its first command.  Of LARGE_COLUMNS, those
-    that are not in `include` are None.
+    It ends at `limit` commands, or before about `most_bytes`, but never before its first command; or earlier, even without a
+    command, where no index fits the filter and reading on would take long.  Of LARGE_COLUMNS, those that are not in `include`
+    are None.
     """
+    found = command_lists.find(conn, scope=scope, wanted=wanted, before=before, limit=limit)
     payload = "payload" if "payload" in include else "null::jsonb as payload"
     result = "result" if "result" in include else "null::jsonb as result"
     progress = "progress" if "progress" in include else "null::jsonb as progress"
-    rows = fetch_all(
+    commands = fetch_all(
         conn,
-        _listed,
+        Command.from_row,
         f"""
-        with matching as (
-            {_matching(wanted)}
-        ), numbered as (
-            select command_id, row_number() over (order by seq desc) as place
-            from matching
-        ), measured as (
+        with measured as (
             select
                 m.place,
                 c.*,
@@ -139,75 +129,40 @@ def list_page(
                     + coalesce(octet_length(result::text), 0)
                     + coalesce(octet_length(progress::text), 0)
                 ) over (order by m.place) as bytes
-            from numbered m
+            from unnest(%(ids)s::text[]) with ordinality as m (command_id, place)
             join (select {_LIGHT_COLUMNS}, {payload}, {result}, {progress} from agent_commands) c using (command_id)
-            where m.place <= %(limit)s
         )
-        select {COLUMNS}, exists (select from numbered n where n.place > m.place) as more
+        select {COLUMNS}
         from measured m
         where bytes <= %(most_bytes)s
            or place = 1
         order by place
         """,
-        {
-            "scope": as_parameter(scope),
-            "agent_id": wanted.agent_id,
-            "session_id": wanted.session_id,
-            "statuses": None if wanted.statuses is None else sorted(wanted.statuses),
-            "before": before,
-            "limit": limit,
-            "row_bytes": ROW_BYTES,
-            "most_bytes": most_bytes,
-        },
+        {"ids": found.ids, "row_bytes": ROW_BYTES, "most_bytes": most_bytes},
     )
-    return Page(commands=[command for command, _ in rows], more=bool(rows) and rows[-1][1])
+    # A command that was deleted meanwhile is left out.
+    was_cut = bool(commands) and commands[-1].command_id != found.ids[-1]
+    return Page(commands=commands, next=position_of(commands[-1]) if was_cut else found.next)
 
 
-def _listed(*, more: bool, **columns: Any) -> tuple[Command, bool]:
-    return Command.from_row(**columns), more
+def read_light(conn: Connection, ids: Sequence[str]) -> list[Command]:
+    """Read commands without LARGE_COLUMNS, in the order of acceptance."""
+    return fetch_all(
+        conn,
+        Command.from_row,
+        f"""
+        select {_LIGHT_COLUMNS}, null as payload, null as result, null as progress
+        from agent_commands
+        where command_id = any(%s)
+        order by seq
+        """,
+        (list(ids),),
+    )
 
 
-def _matching(wanted: Filter) -> LiteralString:
-    """Return the statement for the newest commands that a list shows, and one more, by the index that fits the filter."""
-    if wanted == Filter():
-        return f"""
-            select command_id, seq
-            from command_list c
-            where {OWNER_IN_SCOPE}
-              and (%(before)s::bigint is null or seq < %(before)s)
-            order by seq desc
-            limit %(limit)s + 1
-            """
-    if wanted.agent_id is None and wanted.session_id is None:
-        # Each status has its own part of the index, in order.
-        return f"""
-            select newest.command_id, newest.seq
-            from unnest(%(statuses)s::text[]) as asked (status)
-            cross join lateral (
-                select command_id, seq
-                from commands_by_own_index c
-                where {OWNER_IN_SCOPE}
-                  and listed_status = asked.status
-                  and (%(before)s::bigint is null or seq < %(before)s)
-                order by seq desc
-                limit %(limit)s + 1) as newest
-            order by newest.seq desc
-            limit %(limit)s + 1
-            """
-    return f"""
-            select c.command_id, c.seq
-            from command_list c
-            -- One look-up for each row of the list, whatever the statistics say: hence the offset.
-            cross join lateral (
-                select status from agent_commands now where now.command_id = c.command_id offset 0) as now
-            where {OWNER_IN_SCOPE}
-              and (%(agent_id)s::text is null or c.agent_id = %(agent_id)s)
-              and (%(session_id)s::text is null or c.session_id = %(session_id)s)
-              and (%(statuses)s::text[] is null or now.status = any(%(statuses)s))
-              and (%(before)s::bigint is null or c.seq < %(before)s)
-            order by c.seq desc
-            limit %(limit)s + 1
-            """
+def position_of(command: Command) -> Position:
+    """Return the place of a command in the lists."""
+    return Position(at=command.created_at, seq=command.seq)
 
 
 def history(

@@ -1,14 +1,23 @@
 """One message of an agent, from its arrival to what the agent gets in return."""
 
-from dispatcher.commands import late_reports, reports
-from dispatcher.commands.delivery import Deadline, deliver_at_once
+from collections.abc import Callable
+from typing import TypeVar
+
+import psycopg
+
+from dispatcher.commands import flush, late_reports, reports
+from dispatcher.commands.delivery import Deadline, deliver
+from dispatcher.commands.flush import FlushRequest
 from dispatcher.commands.late_reports import KEEP_SECONDS, Kept
 from dispatcher.commands.reports import Received, SessionObserver
 from dispatcher.platform import database, settings
+from dispatcher.platform.database import Connection
 from dispatcher.platform.gateway import Gateway
 from dispatcher.platform.observability import logger
 from dispatcher.protocol.frames import received_message
 from dispatcher.protocol.said import Said
+
+T = TypeVar("T")
 
 TRY_SECONDS = 6.0
 """How long one more try may take: a log-in with an old password and one with a new one, or a wait for a lock."""
@@ -54,11 +63,34 @@ def answer(said: Said, received: Received, gateway: Gateway, deadline: Deadline)
         logger.warning("Message refused", extra=fields)
         gateway.close(said.connection_id)
         return
-    for message_id in received.confirm:
-        gateway.post(said.connection_id, received_message(message_id))
-    if received.claim is not None:
-        with database.connect() as conn:
-            deliver_at_once(conn, gateway, said.agent_id, deadline, claim=received.claim)
+    if received.confirm and received.unwelcomed is not None:
+        # The first message to an agent is its welcome; this one has spoken before it.
+        request = FlushRequest(
+            agent_id=said.agent_id, connection_id=said.connection_id, epoch=received.unwelcomed, welcome=True
+        )
+        if not _after_commit(said, lambda conn: flush.welcome(conn, gateway, request)):
+            return
+        _confirm(said, received, gateway)
+        _after_commit(said, lambda conn: flush.deliver_to_reached(conn, gateway, request, deadline))
+    else:
+        _confirm(said, received, gateway)
+        if received.claim is not None:
+            _after_commit(said, lambda conn: deliver(conn, gateway, said.agent_id, deadline, claim=received.claim))
     if received.too_many:
         logger.warning("Rate exceeded", extra=fields | {"rate": settings.agent_rate()})
         gateway.close(said.connection_id)
+
+
+def _confirm(said: Said, received: Received, gateway: Gateway) -> None:
+    for message_id in received.confirm:
+        gateway.post(said.connection_id, received_message(message_id))
+
+
+def _after_commit(said: Said, work: Callable[[Connection], T]) -> T | None:
+    """Do what the database may interrupt: what was said is committed, and the sweep does the rest."""
+    try:
+        with database.connect() as conn:
+            return work(conn)
+    except psycopg.Error as error:
+        logger.warning("Delivery postponed", extra={"agent_id": said.agent_id, "reason": type(error).__name__})
+        return None

@@ -83,7 +83,7 @@ def end_orphans(conn: Connection, limit: int) -> int:
         set status = 'cancelled',
             moves = c.moves + 1,
             completed_at = clock_timestamp(),
-            error_message = 'its agent was deleted',
+            error_message = concat_ws('; the agent reported: ', 'its agent was deleted', c.agent_error),
             cause = 'its agent was deleted'
         where c.command_id = any(array(select command_id from orphans))
         """,

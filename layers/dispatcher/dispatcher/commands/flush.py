@@ -18,6 +18,8 @@ from dispatcher.protocol.frames import welcome_message
 
 LIVE_PATIENCE_SECONDS = 15.0
 """How long flush waits for the end of a handshake; an agent gives up after 10 s."""
+FLUSH_PATIENCE_SECONDS = 1.0
+"""How long an answer to an agent waits for flush to post the welcome."""
 FIRST_LOOK_SECONDS = 0.02
 LAST_LOOK_SECONDS = 0.5
 
@@ -86,12 +88,17 @@ def flush(conn: Connection, gateway: Gateway, request: FlushRequest, deadline: D
     """Wait until the connection is live, then deliver the agent's queue; do nothing where a newer connection exists."""
     end = time.monotonic() + min(LIVE_PATIENCE_SECONDS, deadline() / 2)
     pause = FIRST_LOOK_SECONDS
-    while not _is_reached(gateway, request):
+    while not _is_welcomed(conn, request) and not _is_reached(gateway, request):
         if time.monotonic() > end or not connections.is_current(conn, request.agent_id, request.epoch):
             logger.info("Flush found no connection", extra={"agent_id": request.agent_id, "epoch": request.epoch})
             return Delivered()
         time.sleep(pause)
         pause = min(2 * pause, LAST_LOOK_SECONDS)
+    return deliver_to_reached(conn, gateway, request, deadline)
+
+
+def deliver_to_reached(conn: Connection, gateway: Gateway, request: FlushRequest, deadline: Deadline) -> Delivered:
+    """Record that the handshake is over, and deliver the agent's queue."""
     claim = claims.claim_live(conn, request.agent_id, request.epoch)
     return Delivered() if claim is None else deliver(conn, gateway, request.agent_id, deadline, claim=claim)
 
@@ -105,6 +112,21 @@ def flush_agents(conn: Connection, gateway: Gateway, agent_ids: Sequence[str], d
         delivered = deliver(conn, gateway, agent_id, deadline)
         sent, claimed = sent + delivered.sent, claimed + delivered.claimed
     return Delivered(sent=sent, claimed=claimed)
+
+
+def welcome(conn: Connection, gateway: Gateway, request: FlushRequest) -> bool:
+    """Make sure that an agent that speaks at once gets its welcome before an answer: post it where flush is slow or lost."""
+    end = time.monotonic() + FLUSH_PATIENCE_SECONDS
+    while not _is_welcomed(conn, request):
+        if time.monotonic() > end:
+            return _is_reached(gateway, request)
+        time.sleep(FIRST_LOOK_SECONDS)
+    return True
+
+
+def _is_welcomed(conn: Connection, request: FlushRequest) -> bool:
+    """Tell whether the agent has its welcome."""
+    return request.welcome and connections.is_live(conn, request.agent_id, request.epoch)
 
 
 def _is_reached(gateway: Gateway, request: FlushRequest) -> bool:

@@ -97,7 +97,7 @@ _NEWEST: LiteralString = """
             cross join lateral (select * from agent_commands c where c.command_id = newest.command_id offset 0) as c
             """
 
-HEALTH = ("oldest_due_seconds",)
+HEALTH = ("oldest_due_seconds", "feed_lag_seconds")
 """The figures that each sweep records."""
 
 CHECKS: Mapping[str, LiteralString] = {
@@ -239,5 +239,49 @@ FIGURES: Mapping[str, LiteralString] = {
             order by c.priority desc, c.seq
             limit 1) as oldest
         where a.connection_id is not null
+        """,
+    # How long the oldest event has waited for transactions that began before it (I20); more than seconds: one of them is stuck.
+    "feed_lag_seconds": """
+        select coalesce(extract(epoch from now() - min(waiting.at)), 0)::float8
+        from (
+            (
+                select at
+                from command_history
+                where position >= feed_horizon()
+                order by position, history_id
+                limit 1
+            )
+            union all
+            (
+                select at
+                from agent_events
+                where position >= feed_horizon()
+                order by position, number
+                limit 1
+            )
+        ) as waiting
+        """,
+    # How old the oldest event is that a sink has not passed on; a sink that was switched off does not count.
+    "sink_lag_seconds": """
+        select coalesce(extract(epoch from now() - min(next.at)), 0)::float8
+        from sinks s
+        cross join lateral (
+            (
+                select h.at
+                from command_history h
+                where (h.position, h.history_id) > (s.position, s.number)
+                order by h.position, h.history_id
+                limit 1
+            )
+            union all
+            (
+                select e.at
+                from agent_events e
+                where (e.position, e.number) > (s.position, s.number)
+                order by e.position, e.number
+                limit 1
+            )
+        ) as next
+        where s.ran_at > now() - interval '10 minutes'
         """,
 }

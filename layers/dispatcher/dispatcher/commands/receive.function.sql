@@ -2,10 +2,12 @@
 --   refused: the message does not count, because the agent was rejected or deleted, or its key revoked.  It is the only row.
 --   admitted: `attempt` is how many commands moved
 --   too_many: the agent exceeds its rate of messages a minute; the message counts all the same
+--   unwelcomed: this is the agent's current connection, with its `epoch`, and its welcome has not been posted yet
 --   unmoved: a report that moved nothing; `frame` is the status of the command, null if it is not this agent's
 --   command, stop: see `claim`; without a token nothing is claimed
+-- `p_said_at`: when the gateway received it, in milliseconds since 1970; null: now.
 create function {f}.receive(
-    p_agent_id text, p_connection_id text, p_key_id text, p_event text, p_rate integer, p_heartbeat boolean,
+    p_agent_id text, p_connection_id text, p_key_id text, p_event text, p_said_at bigint, p_rate integer, p_heartbeat boolean,
     p_capacity jsonb, p_sessions integer, p_reports jsonb, p_token uuid)
 returns table (
     kind text, connection_id text, epoch bigint, mode text, refusals integer,
@@ -109,7 +111,7 @@ begin
         end if;
         if not answers_again then
             moved := {f}.settle(
-                p_agent_id, agent.incarnation, said_over, last_round, rounds, kinds, ids, attempts, vals, errors, acked);
+                p_agent_id, agent.incarnation, said_over, least(coalesce(to_timestamp(p_said_at / 1000.0), now()), now()), last_round, rounds, kinds, ids, attempts, vals, errors, acked);
         end if;
         if cardinality(moved) < cardinality(ids) and not answers_again then
             return query
@@ -123,6 +125,12 @@ begin
             where said.kind not in ('answer', 'answer_failed')
               and said.command_id <> all(moved);
         end if;
+    end if;
+    if current and agent.dialect = 'batching' and not agent.live then
+        kind := 'unwelcomed';
+        epoch := agent.epoch;
+        return next;
+        epoch := null;
     end if;
     kind := 'admitted';
     attempt := cardinality(moved);

@@ -50,6 +50,7 @@ end $$;
 
 -- Give a claim back after its posts, and look once more: whoever found the lease taken relies on it.
 --   taken: commands that the gateway took; their ack deadline becomes what it is for this attempt
+--   unsendable: commands that can never be sent; they have failed
 --   unsent: commands that surely did not reach the agent
 --   told: commands that the agent was told to stop
 --   outcome: 'taken', 'gone' (the connection does not exist any more), 'refused' or 'unknown' (the whole queue waits, so that
@@ -57,6 +58,7 @@ end $$;
 create function {f}.release(
     p_agent_id text, p_token uuid, p_connection_id text, p_epoch bigint, outcome text,
     taken_ids text[], taken_moves integer[],
+    unsendable_ids text[], unsendable_moves integer[], unsendable_causes text[],
     unsent_ids text[], unsent_moves integer[], unsent_cause text,
     told_ids text[], look_again boolean)
 returns table (
@@ -91,11 +93,27 @@ begin
         where a.agent_id = p_agent_id
           and c.command_id = posted.command_id
           and c.moves = posted.moves
+          and c.epoch = a.epoch  -- over an older connection it keeps the deadline that `connect` gave it
+          and c.status = 'sent';
+    end if;
+    if cardinality(unsendable_ids) > 0 then
+        update agent_commands c
+        set status = 'failed',
+            moves = c.moves + 1,
+            error_message = concat_ws('; the agent reported: ', too_large.cause, c.agent_error),
+            cause = too_large.cause,
+            completed_at = clock_timestamp(),
+            ack_deadline = null
+        from unnest(unsendable_ids, unsendable_moves, unsendable_causes) as too_large (command_id, moves, cause)
+        where c.command_id = too_large.command_id
+          and c.moves = too_large.moves
           and c.status = 'sent';
     end if;
     if cardinality(unsent_ids) > 0 then
         perform {f}.end_attempts(
             unsent_ids, unsent_moves, array_fill(unsent_cause, array[cardinality(unsent_ids)]), false);
+    end if;
+    if cardinality(unsent_ids || unsendable_ids) > 0 then
         -- An agent that got nothing is not mute.
         update agents a
         set commanded_at = null

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from dispatcher.agents import facts
 from dispatcher.commands import claims
 from dispatcher.commands.claims import Claim, claim_of, new_token
 from dispatcher.platform import settings
@@ -18,6 +19,7 @@ from dispatcher.protocol.decoding import (
     Cancelled,
     Completed,
     Confirm,
+    Facts,
     Failed,
     Heartbeat,
     Progress,
@@ -33,8 +35,8 @@ from dispatcher.protocol.said import Said
 class SessionObserver(Protocol):
     """Gets what agents say about sessions (see `sessions`)."""
 
-    def reported(self, conn: Connection, agent_id: str, status: SessionStatus) -> None:
-        """Take note: the agent reported a session's state."""
+    def reported(self, conn: Connection, agent_id: str, status: SessionStatus, said_at: int | None) -> None:
+        """Take note: the agent reported a session's state at this time (see `Said`)."""
         ...
 
 
@@ -52,6 +54,8 @@ class Received:
     """It was a heartbeat.  The queue has seldom moved then, but one more look finds what was missed."""
     claim: Claim | None = None
     """What was claimed for the agent."""
+    unwelcomed: int | None = None
+    """The epoch of the agent's connection, if its welcome has not been posted yet."""
     confirm: Sequence[str] = ()
     """The ids of messages that the agent wants to have confirmed."""
 
@@ -59,7 +63,7 @@ class Received:
 LOGGED = 5
 """The most lines that one message of an agent adds to the log for one kind of trouble."""
 
-_RECEIVE = call("select * from {f}.receive(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)")
+_RECEIVE = call("select * from {f}.receive(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)")
 _RESUME = call("select {f}.resume(%s, %s, %s::text[], %s::int[])")
 
 
@@ -80,6 +84,7 @@ def receive(conn: Connection, said: Said, observer: SessionObserver, *, claim: b
             said.connection_id,
             said.key_id,
             said.event_id,
+            said.said_at,
             settings.agent_rate(),
             heartbeat is not None,
             heartbeat and (None if heartbeat.capacity is None else dumps(heartbeat.capacity)),
@@ -96,18 +101,21 @@ def receive(conn: Connection, said: Said, observer: SessionObserver, *, claim: b
     claimed = claim_of(said.agent_id, token, begun, rows)
     for message in messages:
         if isinstance(message, SessionStatus):
-            observer.reported(conn, said.agent_id, message)
+            observer.reported(conn, said.agent_id, message, said.said_at)
         elif isinstance(message, Resume):
             resumed = _resume(conn, said, message)
             moved += resumed
             if resumed and claim and claimed is None:  # a lost command may be pending again
                 claimed = claims.claim(conn, said.agent_id)
+        elif isinstance(message, Facts):
+            facts.take(conn, said.agent_id, said.connection_id, message.facts)
     return Received(
         counts=True,
         too_many="too_many" in kinds,
         moved=moved,
         alive=heartbeat is not None,
         claim=claimed,
+        unwelcomed=next((row[2] for row in rows if row[0] == "unwelcomed"), None),
         confirm=[each.message_id for each in messages if isinstance(each, Confirm)],
     )
 

@@ -9,11 +9,11 @@
 -- A report of an older attempt does not count for the last one.  The number in a report identifies the attempt.  An agent of
 -- protocol 1 sends no number, so the epoch of its connection decides: it must not be older than the last attempt's.
 -- An end that the service only guessed is replaced by the agent's own result.
+-- Progress only moves forward: what was said before `p_said_at` may be settled after it.
 -- A command of an earlier agent of the same id is another agent's command.
 create function {f}.settle(
-    p_agent_id text, p_incarnation bigint, p_epoch bigint, last_round integer, rounds integer[], kinds text[], ids text[],
-    attempts integer[], vals jsonb[],
-    errors text[], acked boolean[])
+    p_agent_id text, p_incarnation bigint, p_epoch bigint, p_said_at timestamptz, last_round integer, rounds integer[],
+    kinds text[], ids text[], attempts integer[], vals jsonb[], errors text[], acked boolean[])
 returns text[]
 language plpgsql
 as $$
@@ -24,7 +24,8 @@ begin
     if kinds && array['answer', 'answer_failed'] then
         for i in 1 .. cardinality(kinds) loop
             if kinds[i] in ('answer', 'answer_failed') then
-                ids[i] := {f}.command_of_session(p_agent_id, p_incarnation, p_epoch, ids[i], ids[1 : i - 1]);
+                ids[i] := {f}.command_of_session(
+                    p_agent_id, p_incarnation, p_epoch, ids[i], vals[i] ->> 'status', ids[1 : i - 1]);
                 kinds[i] := case kinds[i] when 'answer' then 'complete' else 'failed' end;
             end if;
         end loop;
@@ -57,6 +58,7 @@ begin
             with settled as (
                 update agent_commands c
                 set progress = said.value,
+                    said_at = p_said_at,
                     execution_deadline = clock_timestamp() + c.execution_timeout * interval '1 second'
                 from unnest(rounds, kinds, ids, attempts, vals) as said (round, kind, command_id, attempt, value)
                 where said.round = step
@@ -65,6 +67,7 @@ begin
                   and c.agent_id = p_agent_id
                   and (c.incarnation is null or c.incarnation = p_incarnation)
                   and c.status = 'acknowledged'
+                  and (c.said_at is null or c.said_at <= p_said_at)
                   and case when said.attempt is null then c.epoch <= p_epoch else c.attempt = said.attempt end
                 returning c.command_id
             )
@@ -137,6 +140,7 @@ begin
                         when said.acked and c.status in ('pending', 'sent') then clock_timestamp() else c.acknowledged_at
                     end,
                     completed_at = clock_timestamp(),
+                    said_at = p_said_at,
                     ack_deadline = null,
                     execution_deadline = null,
                     stop_wanted = false,
@@ -172,6 +176,7 @@ begin
                         when said.acked and c.status in ('pending', 'sent') then clock_timestamp() else c.acknowledged_at
                     end,
                     completed_at = clock_timestamp(),
+                    said_at = p_said_at,
                     ack_deadline = null,
                     execution_deadline = null,
                     stop_wanted = false,
@@ -198,8 +203,9 @@ end $$;
 -- The command that an answer with only a session belongs to: the first that was sent, of the session, or the only one in flight.
 -- A command that was sent only over newer connections does not count.  A connection that is forgotten already (no epoch) was the
 -- agent's last one if the agent has none now, and an older one otherwise.
+-- An agent that executed a command twice answers twice: see `answers_again`.
 create function {f}.command_of_session(
-    p_agent_id text, p_incarnation bigint, p_epoch bigint, session text, taken text[]) returns text
+    p_agent_id text, p_incarnation bigint, p_epoch bigint, session text, state text, taken text[]) returns text
 language plpgsql
 as $$
 declare
@@ -218,6 +224,7 @@ begin
       and l.session_id = session
       and c.status in ('sent', 'acknowledged', 'timed_out', 'dead', 'expired')
       and c.attempt > 0
+      and not {f}.answers_again(c, state)
       and c.command_id <> all(array_remove(taken, null))
       and exists (
         select from command_history h where h.command_id = c.command_id and h.to_status = 'sent' and h.epoch <= newest)
@@ -234,8 +241,26 @@ begin
               and c.epoch <= newest
             limit 2);
         if cardinality(others) = 1 and others[1] <> all(array_remove(taken, null)) then
-            select c.command_id into found from agent_commands c where c.command_id = others[1] and c.session_id is null;
+            select c.command_id into found
+            from agent_commands c
+            where c.command_id = others[1]
+              and c.session_id is null;
         end if;
     end if;
     return found;
 end $$;
+
+-- Whether this state of the session is no answer to a command, but the second answer to an earlier one that was sent twice: a
+-- session that runs is no answer to a stop.
+create function {f}.answers_again(c agent_commands, state text) returns boolean language sql stable as $$
+    select coalesce(session_goal(c.action) <> state, false) and exists (
+        select
+        from command_list l
+        cross join lateral (select * from agent_commands e where e.command_id = l.command_id offset 0) as e
+        where l.session_id = c.session_id
+          and l.seq < c.seq
+          and e.agent_id = c.agent_id
+          and e.status = 'completed'
+          and e.attempt > 1
+          and session_goal(e.action) = state)
+$$;

@@ -151,7 +151,14 @@ def redrive(
     command = command_records.find(conn, command_id, by.scope)
     if command.status not in ENDED - {Status.COMPLETED}:
         raise Conflict(f"The command is {command.status}; only one that ended without success can be redriven.")
-    again = NewCommand(
+    new = again(command, idempotency_key=idempotency_key, ttl_seconds=ttl_seconds)
+    (accepted,) = submit(conn, [new], by)
+    return accepted
+
+
+def again(command: Command, *, idempotency_key: str | None = None, ttl_seconds: int | None = None) -> NewCommand:
+    """Return what is submitted when a command is redriven."""
+    return NewCommand(
         agent_id=command.agent_id,
         action=command.action,
         session_id=command.session_id,
@@ -162,8 +169,6 @@ def redrive(
         idempotency_key=idempotency_key,
         redrive_of=command.command_id,
     )
-    (accepted,) = submit(conn, [again], by)
-    return accepted
 
 
 def _span(command: Command) -> int | None:

@@ -10,6 +10,7 @@ create function {f}.submit(
 returns table (outcome text, number bigint, command agent_commands)
 language plpgsql
 set plan_cache_mode = force_generic_plan
+set lock_timeout = '2s'  -- the caller gets its 503 in time, also after a second try
 as $$
 #variable_conflict use_column
 declare

@@ -10,10 +10,11 @@ import psycopg
 
 from dispatcher.access import login_budgets
 from dispatcher.agents import presence
-from dispatcher.commands import claims, deadlines, loss_check, redelivery
+from dispatcher.commands import claims, deadlines, loss_check, overview, redelivery
 from dispatcher.commands.claims import ALL, DueAgent, Shard
 from dispatcher.commands.delivery import POST_SECONDS, RELEASE_SECONDS, Deadline, Delivered, deliver
 from dispatcher.commands.flush import FlushRequest, invoke_flush
+from dispatcher.events import feed
 from dispatcher.platform import settings
 from dispatcher.platform.database import Connection
 from dispatcher.platform.gateway import Gateway
@@ -40,6 +41,8 @@ class Swept:
     timed_out: int = 0
     absent: int = 0
     """Idle connections that were dropped."""
+    silent: int = 0
+    """Agents that became offline by their silence, or were heard again."""
     moved: int = 0
     """Old connections that were closed before the gateway cuts them."""
     loaded: int = 0
@@ -70,17 +73,21 @@ def sweep(
     passes.run("cancel for deleted agents", lambda: _repeat(partial(deadlines.end_orphans, conn), deadline), 0)
     has_time = partial(_has_time, deadline)
     dropped = passes.run("drop idle connections", lambda: presence.drop_idle(conn, gateway, BATCH, has_time), 0)
+    silent = passes.run("tell silence", lambda: presence.tell_silence(conn, BATCH), 0)
     delivery = _deliver_due(conn, gateway, passes, shard, hand_over)
     days = settings.retention_days()
     pruned = passes.run("prune", lambda: _repeat(partial(deadlines.prune, conn, days), deadline), 0)
+    passes.run("prune events", lambda: _repeat(partial(feed.prune, conn, days), deadline), 0)
     passes.run("prune log-ins", lambda: _repeat(partial(login_budgets.prune, conn), deadline), 0)
     passes.run("record figures", lambda: loss_check.record_figures(conn), None)
+    passes.run("refresh overviews", lambda: overview.refresh_asked(conn), None)
     moved = passes.run("move old connections", lambda: presence.move_old(conn, gateway, BATCH, has_time), 0)
     return Swept(
         expired=expired,
         released=released,
         timed_out=timed_out,
         absent=dropped,
+        silent=silent,
         moved=moved,
         loaded=delivery.loaded,
         sent=delivery.sent,

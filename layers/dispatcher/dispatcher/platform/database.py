@@ -84,7 +84,7 @@ def connect() -> Generator[Connection]:
 
     A connection that the server has ended is noticed without a statement: there is something to read on its socket.  One that
     was idle for long is tested, because an environment can be thawed with a dead socket.  A connection to a read-only server is
-    not kept: after a failover the old writer is one.
+    not kept: after a failover the old writer is one.  Nor is one whose statement was given up: closed, it ends the statement.
     """
     global _kept, _used_at  # noqa: PLW0603 - one connection an execution environment is what Lambda's model asks for
     if _kept is not None and not _alive(_kept):
@@ -94,7 +94,7 @@ def connect() -> Generator[Connection]:
         _kept = _open()
     try:
         yield _kept
-    except psycopg.errors.ReadOnlySqlTransaction:
+    except (psycopg.errors.ReadOnlySqlTransaction, TimeUpError):
         _kept.close()
         raise
     finally:

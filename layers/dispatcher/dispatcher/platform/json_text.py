@@ -18,6 +18,7 @@ MAX_DEPTH = 64
 READABLE_DEPTH = 200
 """Levels of nesting in an answer; pydantic's serializer refuses 255."""
 _ODD = re.compile("[\0\ud800-\udfff]|NaN|Infinity")
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 PLAIN_DEPTH = 32
 """Levels of nesting up to which a message is known to be storable without a look at each value."""
@@ -177,7 +178,7 @@ def _is_shallow(text: str) -> bool:
 
 def _storable(value: Any) -> Any:
     if isinstance(value, str):
-        return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode() if not _clean(value) else value
+        return value if _clean(value) else _UNSTORABLE.sub("\ufffd", value)
     if isinstance(value, dict):
         members = cast("dict[str, Any]", value)
         return {_storable(key): _storable(item) for key, item in members.items()}

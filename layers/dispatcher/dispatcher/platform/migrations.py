@@ -20,6 +20,8 @@ ROLE_SETTINGS = {
     "lock_timeout": "5s",
     "statement_timeout": "30s",
     "idle_in_transaction_session_timeout": "30s",
+    # A statement ends with its client: a function that was killed must not hold locks, nor claim what nobody will post.
+    "client_connection_check_interval": "1s",
     "timezone": "UTC",
     # A plan uses an index although the statistics, which may be older than an outage, say that a table is empty.
     "enable_seqscan": "off",
@@ -56,6 +58,8 @@ def migrate(conn: Connection) -> list[str]:
             elif not _is_same(file, applied[file.name]):
                 raise RuntimeError(f"The schema file {file.name} was changed after it had been applied.")
         functions.create(conn)
+        # This database may have been restored into another server, where transactions are counted anew.
+        conn.execute("select feed_begin_life() from feed where origin <> feed_origin()")
         _set_timeouts(conn, sql.SQL("current_user"))
         return new
     finally:
@@ -88,7 +92,7 @@ def grant_to(conn: Connection, role: str) -> None:
             "grant usage on all sequences in schema public to {}",
             # The trigger of the audit log refuses this as well.
             "revoke update, delete on audit_log from {}",
-            "revoke insert, update, delete on schema_migrations, engine_schemas from {}",
+            "revoke insert, update, delete on schema_migrations, engine_schemas, feed_lives from {}",
         ):
             conn.execute(sql.SQL(statement).format(name))
         for (schema,) in conn.execute("select name from engine_schemas").fetchall():

@@ -94,6 +94,20 @@ def lambda_url() -> str:
     )
 
 
+def event_bus() -> str:
+    """Return the name of the EventBridge bus that gets the events."""
+    return _required("EVENT_BUS_NAME")
+
+
+def events_url() -> str:
+    """Return the URL of EventBridge's API, from the variables that boto3 reads; an emulator sets the second one."""
+    return (
+        os.environ.get("AWS_ENDPOINT_URL_EVENTBRIDGE")
+        or os.environ.get("AWS_ENDPOINT_URL")
+        or f"https://events.{os.environ.get('AWS_REGION', 'us-east-1')}.amazonaws.com"
+    )
+
+
 def flush_function() -> str:
     """Return the name of the function `flush`, for its asynchronous invocation."""
     return _required("FLUSH_FUNCTION")
@@ -102,6 +116,26 @@ def flush_function() -> str:
 def release_check_function() -> str:
     """Return the name of the function `release_check`."""
     return _required("RELEASE_CHECK_FUNCTION")
+
+
+def webhook_function() -> str:
+    """Return the name of the function `webhook`, which sends to receivers."""
+    return _required("WEBHOOK_FUNCTION")
+
+
+def deliver_webhooks_function() -> str:
+    """Return the name of the function `deliver_webhooks`, for its asynchronous invocation."""
+    return _required("DELIVER_WEBHOOKS_FUNCTION")
+
+
+def webhook_key() -> str:
+    """Return the key from which the secrets of webhooks are computed."""
+    return os.environ.get("WEBHOOK_KEY") or _secret("WEBHOOK_KEY_ARN")
+
+
+def webhooks_private() -> bool:
+    """Tell whether webhooks may lead to private addresses, and use http; on one machine only."""
+    return os.environ.get("WEBHOOKS_PRIVATE") == "1"
 
 
 def queue_limit() -> int:
@@ -132,6 +166,11 @@ def sweep_shards() -> int:
 def late_reports_queue() -> str | None:
     """Return the URL of the queue that keeps reports while the database cannot be reached; None if there is none."""
     return os.environ.get("LATE_REPORTS_QUEUE_URL") or None
+
+
+def event_waiters() -> int:
+    """Return how many requests may wait for events at a time."""
+    return int(os.environ.get("EVENT_WAITERS") or 5)
 
 
 def retention_days() -> int:

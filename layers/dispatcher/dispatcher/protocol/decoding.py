@@ -16,6 +16,10 @@ MESSAGE_ID_MOST = 64
 """The longest id of a message that is to be confirmed, in characters."""
 
 
+FACTS_BYTES = 16 * 1024
+"""The most that an agent may say of itself, as JSON."""
+
+
 class BadFrame(Exception):
     """An agent sent a message, or a part of one, that cannot be understood."""
 
@@ -104,8 +108,15 @@ class Resume:
     running: tuple[tuple[str, int | None], ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What the agent says of itself; it replaces what it said before."""
+
+    facts: dict[str, Any]
+
+
 Report = Ack | Progress | Completed | Failed | Cancelled | SessionAnswer
-AgentMessage = Report | SessionStatus | Heartbeat | Confirm | Resume
+AgentMessage = Report | SessionStatus | Heartbeat | Confirm | Resume | Facts
 
 
 def text_of(event: Mapping[str, Any]) -> str:
@@ -234,6 +245,15 @@ def _cancelled(fields: Mapping[str, Any]) -> Cancelled:
     return Cancelled(command_id=_text(fields, "commandId"), attempt=_attempt(fields))
 
 
+def _facts(fields: Mapping[str, Any]) -> Facts:
+    facts = as_object(fields.get("facts"))
+    if facts is None:
+        raise BadFrame("facts is not an object")
+    if len(dumps(facts).encode()) > FACTS_BYTES:
+        raise BadFrame(f"facts take more than {FACTS_BYTES} bytes")
+    return Facts(facts=facts)
+
+
 def _session_answer(fields: Mapping[str, Any]) -> SessionAnswer:
     return SessionAnswer(
         session_id=_text(fields, "sessionId"),
@@ -266,6 +286,7 @@ _MESSAGES: dict[str, Callable[[Mapping[str, Any]], AgentMessage]] = {
     "command_response": _session_answer,
     "status": _session_status,
     "vnc_ready": _session_status,
+    "facts": _facts,
     "heartbeat": _heartbeat,
     "pong": _heartbeat,
     "shutdown_ack": _heartbeat,

@@ -18,6 +18,8 @@ class Said:
     """None: an older version of the authorizer did not name the key."""
     event_id: str | None = None
     """Tells two equal messages apart, and is the same if one is handled twice."""
+    said_at: int | None = None
+    """When the gateway received it, in milliseconds since 1970; None: now."""
 
     @classmethod
     def from_event(cls, event: Mapping[str, Any]) -> "Said":
@@ -30,6 +32,7 @@ class Said:
             text=text_of(event),
             key_id=authorizer.get("keyId"),
             event_id=request["requestId"],
+            said_at=request.get("requestTimeEpoch"),
         )
 
     def as_document(self) -> dict[str, Any]:

@@ -129,12 +129,18 @@ def choose_agent(conn: Connection, scope: Scope) -> str | None:
     return row[0] if row else None
 
 
-def set_state(conn: Connection, agent_id: str, name: str, state: str | None, details: Any = None) -> bool:
+def set_state(
+    conn: Connection, agent_id: str, name: str, state: str | None, details: Any = None, *, said_at: int | None = None
+) -> bool:
     """Store what an agent says about one of its sessions; None: it says nothing new.  False: it has no such session.
 
-    Details are merged.  How sessions follow their commands is in schema/0006.
+    Details are merged.  What was said before (`said_at`, see `Said`) the state that is stored puts nothing back.  How sessions
+    follow their commands is in schema/0006 and 0010.
     """
-    row = conn.execute("select session_reported(%s, %s, %s, %s)", (agent_id, name, state, _jsonb(details))).fetchone()
+    row = conn.execute(
+        "select session_reported(%s, %s, %s, %s, least(to_timestamp(%s / 1000.0), now()))",
+        (agent_id, name, state, _jsonb(details), said_at),
+    ).fetchone()
     return bool(row and row[0])
 
 
@@ -164,10 +170,10 @@ def end_without_agent(conn: Connection, name: str) -> Session | None:
 class SessionStates:
     """Keeps sessions up to date with what agents report about them (a `SessionObserver`)."""
 
-    def reported(self, conn: Connection, agent_id: str, status: SessionStatus) -> None:
+    def reported(self, conn: Connection, agent_id: str, status: SessionStatus, said_at: int | None) -> None:
         """Store the agent's report about one of its own sessions."""
         state = status.state if status.state in REPORTED_STATES else None
-        if not set_state(conn, agent_id, status.session_id, state, status.details):
+        if not set_state(conn, agent_id, status.session_id, state, status.details, said_at=said_at):
             logger.warning(
                 "Status of no session of this agent", extra={"agent_id": agent_id, "session_id": status.session_id}
             )

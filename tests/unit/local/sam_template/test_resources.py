@@ -242,7 +242,11 @@ def test_the_products_template_is_understood() -> None:
     assert deployment.websocket_authorizer == Authorizer(
         function="AuthorizeAgentFunction", identity_sources=("route.request.querystring.agent_id",)
     )
-    assert [schedule.function for schedule in deployment.schedules] == ["SweeperFunction", "AuditFunction"]
+    assert [schedule.function for schedule in deployment.schedules] == [
+        "SweeperFunction",
+        "AuditFunction",
+        "DeliverWebhooksFunction",
+    ]
     assert deployment.functions["ConnectFunction"].environment["FLUSH_FUNCTION"].endswith(":FlushFunction:live")
     assert deployment.functions["SweeperFunction"].environment["CONNECTIONS_URL"] == "http://127.0.0.1:8000"
     assert deployment.functions["SweeperFunction"].layers == (ROOT / "layers/dispatcher",)

@@ -1,0 +1,546 @@
+"""The commands of one agent, without I/O: which are stored, acknowledged, executed, reported, and when.
+
+A command waits in memory until its turn comes.  Then it is stored, acknowledged and executed, in this order.  Commands of one
+session have their turn one after another, and so have the commands without a session.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum, auto
+from typing import Literal, Protocol
+
+from .messages import CancelRequest, Delivery, Report
+from .writes import Accept, Attempt, Begin, Confirm, End, Forget, Outcome, Probe, StoredCommand, Write
+
+REMEMBERED = 1000
+"""How many confirmed ends are kept, for commands that are delivered again."""
+REMEMBERED_BYTES = 16 * 1024 * 1024
+HELD_FROM_ATTEMPT = 3
+HELD_AFTER_SECONDS = 240.0
+"""A command that waits at this attempt, or for so long, is acknowledged before its turn, so that its attempts are not used up:
+the service waits five minutes for an ack while its agent is busy."""
+PROGRESS_SECONDS = 1.0
+"""The least time between two reports of progress of one command."""
+AGAIN_SECONDS = 30.0
+"""After so long without a confirmation reports are said again over the same connection."""
+STORAGE_PAUSES = (1.0, 60.0)
+"""Pauses between two attempts to write a state file that failed: the first, and the longest."""
+INTERRUPTED = "interrupted: the agent ended while it executed this command, which may be half done"
+
+
+class Clock(Protocol):
+    """The time; a test has its own."""
+
+    def monotonic(self) -> float:
+        """Return seconds that only grow."""
+        ...
+
+    def now(self) -> datetime:
+        """Return the moment, with its time zone."""
+        ...
+
+
+class Catalogue(Protocol):
+    """The actions that the agent knows."""
+
+    def knows(self, action: object) -> bool:
+        """Tell whether there is a handler."""
+        ...
+
+    def is_concurrent(self, action: object) -> bool:
+        """Tell whether the action depends on no order."""
+        ...
+
+    def is_idempotent(self, action: object) -> bool:
+        """Tell whether the action may be executed again after it was interrupted."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Run the handler; `resumed`: it ran before, until the agent ended."""
+
+    delivery: Delivery
+    resumed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """Ask the handler to stop."""
+
+    command_id: str
+
+
+class _Phase(Enum):
+    WAITING = auto()  # in memory only; the service knows that it is not acknowledged
+    ACCEPTING = auto()  # being stored
+    ACCEPTED = auto()
+    BEGINNING = auto()  # being stored
+    RUNNING = auto()
+    ENDING = auto()  # being stored
+    UNSAVED = auto()  # has ended, but could not be stored
+    LEFT = auto()  # stopped with the agent; the next process resumes it
+
+
+_NOT_OURS = {_Phase.WAITING, _Phase.ACCEPTING}
+_BUSY = {_Phase.ACCEPTING, _Phase.BEGINNING, _Phase.RUNNING}
+
+
+@dataclass(slots=True)
+class _Active:
+    delivery: Delivery
+    phase: _Phase = _Phase.WAITING
+    acknowledged: int = 0
+    outcome: Outcome | None = None
+    resumed: bool = False
+    held: bool = False
+    waited: bool = False
+    not_before: float = 0.0
+    alive_at: float = 0.0
+    deadline: float = 0.0
+    stop: Literal["cancel", "timeout", "shutdown"] | None = None
+    progress: str | None = None
+    progress_at: float = 0.0
+
+
+@dataclass(slots=True)
+class _Ended:
+    delivery: Delivery
+    outcome: Outcome
+    ended_at: float
+    confirmed: bool = False
+
+
+@dataclass(slots=True)
+class _Said:
+    reports: list[Report]
+    again_at: float
+
+
+@dataclass(slots=True)
+class Work:
+    """The state of all commands; what is to be stored, said and run collects in `writes`, `effects` and the reports."""
+
+    catalogue: Catalogue
+    window: int
+    clock: Clock
+    writes: list[Write] = field(default_factory=list[Write])
+    effects: list[Start | Stop] = field(default_factory=list[Start | Stop])
+    connected: bool = False
+    draining: bool = False
+    trouble: str | None = None
+    """Why the state file cannot be written."""
+    _active: dict[str, _Active] = field(default_factory=dict[str, _Active])
+    _ended: dict[str, _Ended] = field(default_factory=dict[str, _Ended])
+    _bytes: int = 0
+    _reports: list[Report] = field(default_factory=list[Report])
+    _said: dict[str, _Said] = field(default_factory=dict[str, _Said])
+    _probe_at: float = 0.0
+    _pause: float = 0.0
+
+    def load(self, stored: Iterable[StoredCommand]) -> None:
+        """Take over what an earlier process left.
+
+        A command that was executed then is executed again if its handler allows it; if not, it ends as interrupted.
+        """
+        for each in stored:
+            delivery = each.delivery
+            if each.state == "ended" and each.outcome is not None:
+                self._remember(delivery, each.outcome, confirmed=each.confirmed)
+                continue
+            record = self._active[delivery.command_id] = _Active(delivery, _Phase.ACCEPTED)
+            record.resumed = each.state == "running"
+            record.alive_at = self.clock.monotonic() + delivery.execution_seconds / 3
+            if not self.catalogue.knows(delivery.action):
+                self._finish(record, _failed(f"unknown action: {delivery.action}"))
+            elif record.resumed and not self.catalogue.is_idempotent(delivery.action):
+                self._finish(record, _failed(INTERRUPTED))
+
+    # ── What comes from the service ────────────────────────────────────────────────────────────────────────────
+
+    def receive(self, delivery: Delivery) -> None:
+        """Take a delivery: a new command, or one that is known already."""
+        ended = self._ended.get(delivery.command_id)
+        record = self._active.get(delivery.command_id)
+        if self.trouble is not None or (self.draining and record is None and ended is None):
+            return  # it is not acknowledged, so the service keeps it
+        if ended is not None:
+            self._deliver_again(ended, delivery)
+        elif record is None:
+            self._add(_Active(delivery, alive_at=self.clock.monotonic() + HELD_AFTER_SECONDS))
+        elif delivery.attempt >= record.delivery.attempt:
+            self._update(record, delivery)
+        self.schedule()
+
+    def _add(self, record: _Active) -> None:
+        delivery = record.delivery
+        self._active[delivery.command_id] = record
+        if not self.catalogue.knows(delivery.action):
+            self._finish(record, _failed(f"unknown action: {delivery.action}"))
+        elif not delivery.payload:
+            self._finish(record, _failed("the payload is nested too deeply"))
+        elif delivery.deliver_by is not None and delivery.deliver_by <= self.clock.now():
+            self._finish(record, _failed("delivered too late"))
+
+    def _update(self, record: _Active, delivery: Delivery) -> None:
+        record.delivery = record.delivery.with_attempt(delivery.attempt)
+        match record.phase:
+            case _Phase.WAITING if delivery.attempt >= HELD_FROM_ATTEMPT:
+                self._hold(record)
+            case _Phase.ACCEPTED | _Phase.BEGINNING | _Phase.RUNNING:
+                self.writes.append(Attempt(command_id=delivery.command_id, attempt=delivery.attempt))
+            case _:
+                pass
+
+    def _deliver_again(self, ended: _Ended, delivery: Delivery) -> None:
+        newer = delivery.attempt > ended.delivery.attempt
+        if ended.outcome.retryable and newer:
+            if not self.draining:
+                self._drop_end(delivery.command_id)
+                not_before = ended.ended_at + ended.outcome.retry_after
+                alive_at = self.clock.monotonic() + HELD_AFTER_SECONDS
+                self._add(_Active(delivery, not_before=not_before, alive_at=alive_at))
+            return
+        self._drop_end(delivery.command_id)
+        record = _Active(ended.delivery.with_attempt(max(delivery.attempt, ended.delivery.attempt)))
+        self._active[delivery.command_id] = record
+        self._finish(record, ended.outcome)
+
+    def cancel(self, request: CancelRequest) -> None:
+        """Stop a command, or see that it never begins."""
+        record = self._active.get(request.command_id)
+        if record is None or record.stop is not None:
+            return
+        match record.phase:
+            case _Phase.WAITING | _Phase.ACCEPTED:
+                self._finish(record, Outcome(kind="cancelled"))
+                self.schedule()
+            case _Phase.ACCEPTING | _Phase.BEGINNING:
+                record.stop = "cancel"
+            case _Phase.RUNNING:
+                record.stop = "cancel"
+                self.effects.append(Stop(command_id=request.command_id))
+            case _:
+                pass
+
+    def received(self, message_id: str) -> None:
+        """Take the confirmation of a message of reports."""
+        said = self._said.pop(message_id, None)
+        confirmed: list[str] = []
+        for report in said.reports if said else []:
+            ended = self._ended.get(report.command_id)
+            if report.is_end and ended and not ended.confirmed and ended.delivery.attempt == report.attempt:
+                ended.confirmed = True
+                confirmed.append(report.command_id)
+        if confirmed:
+            self.writes.append(Confirm(command_ids=tuple(confirmed)))
+            self._forget()
+
+    def connect(self) -> list[tuple[str, int]]:
+        """Begin a connection: return what this agent owns, and say again each end that is not confirmed."""
+        self.connected = True
+        self._said.clear()
+        self._drop_waiting()  # what was not acknowledged is the service's again: its operator may have cancelled it
+        owned = [record for record in self._active.values() if record.phase not in _NOT_OURS]
+        unconfirmed = [ended for ended in self._ended.values() if not ended.confirmed]
+        for record in owned:
+            record.acknowledged = record.delivery.attempt  # what is named has its ack
+        self._reports = [_end_report(ended) for ended in unconfirmed]
+        deliveries = [record.delivery for record in owned] + [ended.delivery for ended in unconfirmed]
+        return [(delivery.command_id, delivery.attempt) for delivery in deliveries]
+
+    def disconnect(self) -> None:
+        """End a connection: nothing begins before the next one."""
+        self.connected = False
+        self._said.clear()
+        self._reports.clear()
+
+    def _drop_waiting(self) -> None:
+        for command_id in [key for key, record in self._active.items() if record.phase is _Phase.WAITING]:
+            del self._active[command_id]
+
+    # ── What comes from the handlers ───────────────────────────────────────────────────────────────────────────
+
+    def progress(self, command_id: str, body: str) -> None:
+        """Take progress of a running command; the last one replaces one that was not said yet."""
+        record = self._active.get(command_id)
+        if record is not None and record.phase is _Phase.RUNNING:
+            record.progress = body
+            record.deadline = self.clock.monotonic() + record.delivery.execution_seconds
+
+    def ended(self, command_id: str, outcome: Outcome) -> None:
+        """Take the outcome of a handler."""
+        record = self._active.get(command_id)
+        if record is None or record.phase is not _Phase.RUNNING:
+            return
+        if outcome.kind == "stopped":
+            if record.stop == "shutdown" and self.catalogue.is_idempotent(record.delivery.action):
+                record.phase = _Phase.LEFT
+                return
+            outcome = _stopped(record)
+        if record.progress is not None and self.connected:
+            self._reports.append(_progress_report(record))  # the last progress comes before the end
+            record.progress = None
+        self._finish(record, outcome)
+        self.schedule()
+
+    # ── What comes from the storage ────────────────────────────────────────────────────────────────────────────
+
+    def stored(self, writes: Sequence[Write]) -> None:
+        """Go on after a commit."""
+        for write in writes:
+            match write:
+                case Accept():
+                    self._accepted(self._active[write.delivery.command_id])
+                case Attempt():
+                    self._acknowledge(self._active.get(write.command_id))
+                case Begin():
+                    self._begun(self._active[write.command_id])
+                case End():
+                    self._saved(self._active.pop(write.delivery.command_id))
+                case Probe():
+                    self.trouble, self._pause = None, 0.0
+                case Confirm() | Forget():
+                    pass
+        self.schedule()
+
+    def not_stored(self, writes: Sequence[Write], reason: str) -> None:
+        """Go back after a failed commit; nothing of it may be said to the service."""
+        for write in writes:
+            match write:
+                case Accept():
+                    self._active.pop(write.delivery.command_id, None)
+                case Begin():
+                    self._active[write.command_id].phase = _Phase.ACCEPTED
+                case End():
+                    self._active[write.delivery.command_id].phase = _Phase.UNSAVED
+                case _:
+                    pass
+        self.trouble = reason
+        first, longest = STORAGE_PAUSES
+        self._pause = min(max(first, self._pause * 2), longest)
+        self._probe_at = self.clock.monotonic() + self._pause
+        self._drop_waiting()
+
+    def _accepted(self, record: _Active) -> None:
+        record.phase = _Phase.ACCEPTED
+        record.alive_at = self.clock.monotonic() + record.delivery.execution_seconds / 3
+        if record.stop == "cancel":
+            self._finish(record, Outcome(kind="cancelled"))
+        else:
+            self._acknowledge(record)
+
+    def _begun(self, record: _Active) -> None:
+        if record.stop == "cancel":
+            self._finish(record, Outcome(kind="cancelled"))
+            return
+        record.phase = _Phase.RUNNING
+        record.deadline = self.clock.monotonic() + record.delivery.execution_seconds
+        if record.waited or record.resumed:
+            # The service counts the execution timeout from the ack, or from the last progress.
+            record.progress = '{"waiting": null}'
+        self.effects.append(Start(delivery=record.delivery, resumed=record.resumed))
+
+    def _saved(self, record: _Active) -> None:
+        assert record.outcome is not None  # noqa: S101 - an end has an outcome
+        self._remember(record.delivery, record.outcome)
+        if self.connected:
+            if record.outcome.kind != "cancelled":
+                self._acknowledge(record)
+            self._reports.append(_end_report(self._ended[record.delivery.command_id]))
+
+    def _acknowledge(self, record: _Active | None) -> None:
+        if record is None or not self.connected or record.acknowledged == record.delivery.attempt:
+            return
+        delivery = record.delivery
+        record.acknowledged = delivery.attempt
+        self._reports.append(Report(kind="ack", command_id=delivery.command_id, attempt=delivery.attempt))
+
+    # ── Turns and time ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def schedule(self) -> None:
+        """Begin what has its turn: in order within a lane, and as many at a time as the window allows."""
+        if not self.connected or self.draining or self.trouble is not None:
+            return
+        now = self.clock.monotonic()
+        running = [record for record in self._active.values() if record.phase in _BUSY and not record.held]
+        lanes = {self._lane(record) for record in running}
+        room = self.window - len(running)
+        for record in list(self._active.values()):
+            lane = self._lane(record)
+            if room <= 0:
+                return
+            if record.phase not in {_Phase.WAITING, _Phase.ACCEPTED} or lane in lanes:
+                continue
+            if record.phase is _Phase.ACCEPTED and record.not_before > now:
+                continue  # it comes later: what is behind it goes on
+            lanes.add(lane)
+            if record.phase is _Phase.WAITING:
+                record.held = record.waited = record.not_before > now
+                self._accept(record)
+            else:
+                record.held = False
+                record.phase = _Phase.BEGINNING
+                self.writes.append(Begin(command_id=record.delivery.command_id))
+            room -= 1
+
+    def _lane(self, record: _Active) -> object:
+        if self.catalogue.is_concurrent(record.delivery.action):
+            return record.delivery.command_id, "alone"
+        return record.delivery.session_id
+
+    def tick(self) -> None:
+        """Do what is due."""
+        now = self.clock.monotonic()
+        if self.trouble is not None and now >= self._probe_at:
+            self._probe_at = now + STORAGE_PAUSES[1]
+            self.writes.append(Probe())
+            for record in self._active.values():
+                if record.phase is _Phase.UNSAVED:
+                    self._finish(record, record.outcome or _failed(INTERRUPTED))
+        for record in self._active.values():
+            if record.phase is _Phase.RUNNING and record.stop is None and now >= record.deadline:
+                record.stop = "timeout"
+                self.effects.append(Stop(command_id=record.delivery.command_id))
+            elif record.phase is _Phase.ACCEPTED and now >= record.alive_at:
+                record.alive_at = now + record.delivery.execution_seconds / 3
+                record.progress = '{"waiting": "for its turn at the agent"}'
+            elif record.phase is _Phase.WAITING and now >= record.alive_at and self.trouble is None:
+                self._hold(record)
+        for message_id in [key for key, said in self._said.items() if now >= said.again_at]:
+            self._reports += [report for report in self._said.pop(message_id).reports if report.kind != "progress"]
+        self.schedule()
+
+    def next_due(self) -> float | None:
+        """Return when `tick` has something to do, as seconds of the clock."""
+        due = [said.again_at for said in self._said.values()]
+        if self.trouble is not None:
+            due.append(self._probe_at)
+        for record in self._active.values():
+            if record.phase is _Phase.RUNNING and record.stop is None:
+                due.append(record.deadline)
+            elif record.phase is _Phase.WAITING:
+                due.append(record.alive_at)
+            elif record.phase is _Phase.ACCEPTED:
+                due.append(record.alive_at)
+                if record.not_before > self.clock.monotonic():
+                    due.append(record.not_before)
+            if record.progress is not None and self.connected:
+                due.append(record.progress_at)
+        return min(due, default=None)
+
+    def next_reports(self) -> list[Report]:
+        """Return what is to be said now."""
+        now = self.clock.monotonic()
+        progress = [
+            _progress_report(record)
+            for record in self._active.values()
+            if record.progress is not None
+            and record.progress_at <= now
+            and record.phase in {_Phase.ACCEPTED, _Phase.RUNNING}
+        ]
+        return [*self._reports, *progress] if self.connected else []
+
+    def say(self, reports: Sequence[Report], message_id: str) -> None:
+        """Note that these, the first of `next_reports`, are in a message that is being sent."""
+        now = self.clock.monotonic()
+        queued = min(len(reports), len(self._reports))
+        self._reports = self._reports[queued:]
+        for report in reports[queued:]:
+            record = self._active[report.command_id]
+            record.progress, record.progress_at = None, now + PROGRESS_SECONDS
+        kept = [report for report in reports if report.kind != "progress"]
+        if kept:
+            self._said[message_id] = _Said(kept, now + AGAIN_SECONDS)
+
+    # ── The end of the agent ───────────────────────────────────────────────────────────────────────────────────
+
+    def drain(self) -> None:
+        """Begin nothing more; what was not acknowledged stays with the service."""
+        self.draining = True
+        self._drop_waiting()
+
+    def stop_all(self) -> None:
+        """Ask everything that runs to stop, because the agent ends."""
+        for record in self._active.values():
+            if record.phase is _Phase.RUNNING and record.stop is None:
+                record.stop = "shutdown"
+                self.effects.append(Stop(command_id=record.delivery.command_id))
+
+    def running(self) -> int:
+        """Return how many commands are executed or about to be stored."""
+        return sum(record.phase in {*_BUSY, _Phase.ENDING} for record in self._active.values())
+
+    def is_quiet(self) -> bool:
+        """Tell whether nothing is unacknowledged or unconfirmed: a good moment to change the connection."""
+        undecided = {_Phase.WAITING, _Phase.ACCEPTING, _Phase.ENDING}
+        return not self._said and not self._reports and not any(r.phase in undecided for r in self._active.values())
+
+    # ── Records ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _hold(self, record: _Active) -> None:
+        """Acknowledge a command before its turn."""
+        record.held = record.waited = True
+        self._accept(record)
+
+    def _accept(self, record: _Active) -> None:
+        record.phase = _Phase.ACCEPTING
+        self.writes.append(Accept(delivery=record.delivery))
+
+    def _finish(self, record: _Active, outcome: Outcome) -> None:
+        record.phase, record.outcome = _Phase.ENDING, outcome
+        self.writes.append(End(delivery=record.delivery.without_payload(), outcome=outcome))
+
+    def _remember(self, delivery: Delivery, outcome: Outcome, *, confirmed: bool = False) -> None:
+        self._ended[delivery.command_id] = _Ended(
+            delivery.without_payload(), outcome, self.clock.monotonic(), confirmed
+        )
+        self._bytes += len(outcome.body or "")
+
+    def _drop_end(self, command_id: str) -> None:
+        self._bytes -= len(self._ended.pop(command_id).outcome.body or "")
+
+    def _forget(self) -> None:
+        forgotten: list[str] = []
+        for command_id, ended in list(self._ended.items()):
+            if len(self._ended) <= REMEMBERED and self._bytes <= REMEMBERED_BYTES:
+                break
+            if ended.confirmed:
+                self._drop_end(command_id)
+                forgotten.append(command_id)
+        if forgotten:
+            self.writes.append(Forget(command_ids=tuple(forgotten)))
+
+
+def _progress_report(record: _Active) -> Report:
+    delivery = record.delivery
+    return Report(kind="progress", command_id=delivery.command_id, attempt=delivery.attempt, body=record.progress)
+
+
+def _failed(reason: str) -> Outcome:
+    return Outcome(kind="failed", body=json.dumps(reason))
+
+
+def _stopped(record: _Active) -> Outcome:
+    match record.stop:
+        case "cancel":
+            return Outcome(kind="cancelled")
+        case "timeout":
+            return _failed(f"stopped after its execution timeout of {record.delivery.execution_seconds:g} s")
+        case "shutdown":
+            return _failed("interrupted: the agent was stopped while it executed this command, which may be half done")
+        case None:
+            return _failed("the handler cancelled itself")
+
+
+def _end_report(ended: _Ended) -> Report:
+    outcome = ended.outcome
+    return Report(
+        kind=outcome.kind,
+        command_id=ended.delivery.command_id,
+        attempt=ended.delivery.attempt,
+        body=outcome.body,
+        retryable=outcome.retryable,
+    )

@@ -1,0 +1,128 @@
+"""Log in and out, and choose between services."""
+
+import os
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+import typer
+
+from command_dispatcher.cli.asking import ask, secret
+from command_dispatcher.cli.contexts import Context, Contexts
+from command_dispatcher.cli.options import Format, Output
+from command_dispatcher.cli.output import Column, show_items
+from command_dispatcher.cli.stopping import Exit, Stop, say, usage
+
+app = typer.Typer(help="Choose between services: one context for each.", no_args_is_help=True)
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def login(
+    url: Annotated[str | None, typer.Option("--url", help="The URL of the service; default: DISPATCHER_URL.")] = None,
+    username: Annotated[str | None, typer.Option("--username", "-u", help="Your name there.")] = None,
+    context: Annotated[
+        str | None, typer.Option("--context", help="A name for this service; default: its host.")
+    ] = None,
+    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from stdin.")] = False,
+    token_stdin: Annotated[bool, typer.Option("--token-stdin", help="Read an API token from stdin instead.")] = False,
+) -> None:
+    """Log in to a service and keep the token in a file that only you can read.
+
+    [dim]dispatcher login --url https://dispatcher.example.com --username ada[/]
+    """
+    from command_dispatcher.cli.errors import explained
+    from command_dispatcher.client import Client, DispatcherError
+    from command_dispatcher.client.core import base_url
+
+    try:
+        address = base_url(url or os.environ.get("DISPATCHER_URL") or ask("URL of the service", "--url"))
+    except ValueError as error:
+        raise usage(str(error)) from None
+    parts = urlsplit(address)
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        say("warning: over http the password and the token can be read on the way; use https")
+    name = context or parts.netloc
+    try:
+        if token_stdin:
+            token, known_as = secret("API token", from_stdin=True, option="--token-stdin"), username
+            with Client(address, token) as client:
+                next(iter(client.agents.list(limit=1).pages()))
+        else:
+            known_as = username or ask("Username", "--username")
+            password = secret("Password", from_stdin=password_stdin, option="--password-stdin")
+            with Client(address, "") as client:
+                token = client.log_in(username=known_as, password=password).token
+    except DispatcherError as error:
+        stop = explained(error, address, None)
+        raise Stop(stop.code, str(stop), *(hint for hint in stop.hints if "login" not in hint)) from None
+    Contexts().save(Context(name=name, url=address, username=known_as), token)
+    say(f"Logged in at {address}; this is now the context {name}.")
+    if os.environ.get("DISPATCHER_URL", address).rstrip("/") != address:
+        say("warning: DISPATCHER_URL names another service and goes before the context; unset it")
+
+
+def logout(
+    context: Annotated[str | None, typer.Option("--context", help="Default: the current context.")] = None,
+) -> None:
+    """Delete the token of a context; the token itself stays valid until it expires."""
+    contexts = Contexts()
+    name = context or contexts.current
+    if name is None:
+        raise Stop(Exit.NOT_FOUND, "There is no context.")
+    contexts.get(name)
+    contexts.forget_token(name)
+    say(f"The token of {name} is deleted.")
+
+
+@app.command("list")
+def list_contexts(output: Output = Format.TABLE) -> None:
+    """List the contexts; the current one has a star."""
+    contexts = Contexts()
+    items = [
+        {
+            "name": known.name,
+            "url": known.url,
+            "username": known.username,
+            "current": known.name == contexts.current,
+            "loggedIn": contexts.token(known.name) is not None,
+        }
+        for known in contexts.all()
+    ]
+    columns = (
+        Column("", lambda item: "*" if item["current"] else ""),
+        Column("CONTEXT", lambda item: str(item["name"]), is_id=True),
+        Column("URL", lambda item: str(item["url"])),
+        Column("USERNAME", lambda item: str(item["username"] or "")),
+        Column("LOGGED IN", lambda item: "yes" if item["loggedIn"] else "no"),
+    )
+    show_items(items, columns, output, whole={"contexts": items})
+    if os.environ.get("DISPATCHER_URL"):
+        say(f"DISPATCHER_URL goes before the contexts: {os.environ['DISPATCHER_URL']}")
+    elif not items:
+        say("There are none.  next: dispatcher login --url https://dispatcher.example.com")
+
+
+@app.command("use")
+def use(name: str) -> None:
+    """Use a context from now on."""
+    Contexts().use(name)
+    say(f"The context is now {name}.")
+
+
+@app.command("delete")
+def delete(name: str) -> None:
+    """Delete a context and its token."""
+    Contexts().delete(name)
+    say(f"The context {name} is deleted.")
+
+
+def completion(shell: Literal["bash", "zsh", "fish"]) -> None:
+    """Print the script that completes commands in a shell.
+
+    [dim]bash: dispatcher completion bash > ~/.local/share/bash-completion/completions/dispatcher[/]
+    """
+    from command_dispatcher.cli.app import build
+
+    # The shells' own way in, which Typer answers.
+    os.environ["_DISPATCHER_COMPLETE"] = f"source_{shell}"
+    build()(args=[], prog_name="dispatcher")

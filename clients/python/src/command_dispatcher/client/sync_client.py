@@ -1,0 +1,139 @@
+"""The client for programs without asyncio."""
+
+import os
+import time
+from collections.abc import Iterator
+from typing import Any, Self, Unpack
+
+from command_dispatcher.client import models
+from command_dispatcher.client.core import UNSET, Request, Retries, new_key
+from command_dispatcher.client.errors import GaveUpWaiting
+from command_dispatcher.client.options import SendOptions
+from command_dispatcher.client.settings import TIMEOUT
+from command_dispatcher.client.sync_operations import Operations
+from command_dispatcher.client.sync_transport import Transport
+from command_dispatcher.client.waiting import ENDED, TRANSIENT, OnFailure, pauses, result_of
+
+
+class Sent:
+    """A command that the service has accepted."""
+
+    def __init__(self, client: "Client", accepted: models.CommandInfo, idempotency_key: str) -> None:
+        self._client = client
+        self.accepted = accepted
+        """The command as it was when it was accepted."""
+        self.idempotency_key = idempotency_key
+
+    @property
+    def id(self) -> str:
+        """The command's id."""
+        return self.accepted.command_id
+
+    def state(self) -> models.CommandInfo:
+        """Read the command as it is now."""
+        return self._client.commands.get(self.id)
+
+    def why(self) -> models.Why:
+        """Ask for the one reason why the command is where it is."""
+        return self._client.commands.why(self.id)
+
+    def cancel(self) -> models.CommandInfo:
+        """Cancel it, or ask its agent to stop it."""
+        return self._client.commands.cancel(self.id)
+
+    def wait(self, timeout: float | None = None) -> models.CommandInfo:
+        """Wait until the command has ended, well or not, and return it; raises GaveUpWaiting after `timeout` seconds."""
+        return self._client.wait(self.id, timeout)
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the command's result; raises CommandFailed, or GaveUpWaiting after `timeout` seconds."""
+        return result_of(self.wait(timeout))
+
+
+class Client(Operations):
+    """An operator at one service: `client.send("edge-1", "restart", {"now": True}).wait()`.
+
+    `client.agents`, `client.commands` and the others have every operation of the API.  GETs and submissions are repeated
+    after a transient failure: a submission has an idempotency key, so it has one effect.  One client may serve many threads.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        timeout: float = TIMEOUT,
+        retries: Retries | None = None,
+    ) -> None:
+        """`url` and `token` are those of DISPATCHER_URL and DISPATCHER_TOKEN unless given; `timeout` in seconds."""
+        address = url or os.environ.get("DISPATCHER_URL")
+        if not address:
+            raise ValueError("give the URL of the service, or set DISPATCHER_URL")
+        self._connection = Transport(
+            address, token or os.environ.get("DISPATCHER_TOKEN"), timeout=timeout, retries=retries or Retries()
+        )
+        super().__init__(self._connection)
+
+    def send(
+        self,
+        agent_id: str,
+        action: str,
+        payload: Any = UNSET,
+        *,
+        idempotency_key: str | None = None,
+        **options: Unpack[SendOptions],
+    ) -> Sent:
+        """Submit a command; `options` are those of SendOptions, such as ttl_seconds=60.
+
+        A key is made unless one is given; the same key with the same command gives the same command again.
+        """
+        key = idempotency_key or new_key()
+        accepted = self.commands.submit(agent_id, action=action, payload=payload, idempotency_key=key, **options)
+        return Sent(self, accepted, key)
+
+    def wait(self, command_id: str, timeout: float | None = None) -> models.CommandInfo:
+        """Wait until a command has ended; raises GaveUpWaiting after `timeout` seconds."""
+        for command in self.watch(command_id, timeout):
+            if command.status in ENDED:
+                return command
+        raise GaveUpWaiting(f"command {command_id} has not ended within {timeout:g} seconds")
+
+    def watch(
+        self, command_id: str, timeout: float | None = None, *, on_failure: OnFailure | None = None
+    ) -> Iterator[models.CommandInfo]:
+        """Yield a command each time that it is read, until it has ended or `timeout` seconds have passed.
+
+        With `on_failure`, transient failures are passed to it, and the command is asked for again.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for seconds in pauses():
+            left = seconds
+            try:
+                command = self.commands.get(command_id)
+            except TRANSIENT as failure:
+                if on_failure is None:
+                    raise
+                on_failure(failure)
+            else:
+                yield command
+                if command.status in ENDED:
+                    return
+            if deadline is not None:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return
+            time.sleep(min(seconds, left))
+
+    def call(self, sent: Request, timeout: float | None = None) -> Any:
+        """Send any request and return the decoded answer, for what the other methods do not cover."""
+        return self._connection.run(sent, timeout)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

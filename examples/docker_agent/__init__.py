@@ -1,0 +1,1 @@
+"""An agent for the containers of one machine."""

@@ -1,0 +1,1 @@
+"""An agent for the deployments of one namespace."""

@@ -1,0 +1,23 @@
+"""Publisher: puts the events of the change feed on an EventBridge bus.  Runs each minute, if there is a bus."""
+
+from dataclasses import asdict
+from typing import Any
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from dispatcher.events.publisher import publish
+from dispatcher.platform import database
+from dispatcher.platform.event_bus import EventBridge
+from dispatcher.platform.observability import deadline_of, logger, metrics
+
+
+@logger.inject_lambda_context
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
+    """Publish what there is; two runs at the same time do no harm."""
+    del event
+    with database.connect() as conn:
+        published = asdict(publish(conn, EventBridge.from_environment(), deadline=deadline_of(context)))
+    for name, count in published.items():
+        metrics.add_metric(name=name, unit="Count", value=count)
+    return published

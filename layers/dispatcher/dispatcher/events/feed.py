@@ -1,0 +1,285 @@
+"""The change feed: every event of commands and agents, once, and those of one command or agent in their order.
+
+Events are stored with a position (schema 0008).  A page ends below the position of the oldest transaction that still writes,
+so whoever goes on after the last event of a page misses none, whichever transaction commits when.
+"""
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any
+
+from psycopg.rows import dict_row
+
+from dispatcher.access.scopes import OWNER_IN_SCOPE, Scope, as_parameter
+from dispatcher.agents.selectors import Selector
+from dispatcher.errors import EventsGone, InvalidRequest, UnknownFeedCursor
+from dispatcher.platform.database import Connection
+from dispatcher.platform.functions import call
+from dispatcher.platform.statements import statement
+
+
+class EventType(StrEnum):
+    """What happened.  Each transition of a command is one event."""
+
+    ACCEPTED = "command.accepted"
+    SENT = "command.sent"
+    ACKNOWLEDGED = "command.acknowledged"
+    PENDING = "command.pending"
+    """It returned to the queue."""
+    COMPLETED = "command.completed"
+    FAILED = "command.failed"
+    EXPIRED = "command.expired"
+    CANCELLED = "command.cancelled"
+    DEAD = "command.dead"
+    TIMED_OUT = "command.timed_out"
+    AGENT_CREATED = "agent.created"
+    AGENT_DELETED = "agent.deleted"
+    AGENT_APPROVED = "agent.approved"
+    AGENT_REJECTED = "agent.rejected"
+    AGENT_CONNECTED = "agent.connected"
+    AGENT_DISCONNECTED = "agent.disconnected"
+    AGENT_OFFLINE = "agent.offline"
+    """It is connected, and has been silent for five heartbeats."""
+
+
+SCANNED = 2000
+"""The most events that one page looks at for those that a filter wants."""
+CAUSE_CHARACTERS = 500
+_HAS_MORE = call("select {f}.has_more(%s, %s)")
+_CURSOR = re.compile(rb"([0-9a-f]{1,32})\.([0-9]{1,18})\.([0-9]{1,18})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened; it holds no payload."""
+
+    id: str
+    type: str
+    at: datetime
+    agent_id: str
+    command_id: str | None
+    action: str | None
+    status: str | None
+    attempt: int | None
+    cause: str | None
+    correlation_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cursor:
+    """A place in the feed: after this event.  As text it is opaque."""
+
+    life: str
+    """It changes when the database is restored."""
+    position: int
+    number: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Cursor":
+        """Read a cursor's text; raises InvalidRequest."""
+        try:
+            decoded = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        except (binascii.Error, ValueError):
+            decoded = b""
+        match = _CURSOR.fullmatch(decoded)
+        if match is None:
+            raise InvalidRequest("This cursor does not come from the feed.")
+        return cls(life=match[1].decode(), position=int(match[2]), number=int(match[3]))
+
+    def __str__(self) -> str:
+        text = f"{self.life}.{self.position}.{self.number}"
+        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventFilter:
+    """Which events are wanted; None: any."""
+
+    types: frozenset[str] | None = None
+    agent_id: str | None = None
+    selector: Selector | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Events in their order, and where the next page begins."""
+
+    events: list[Event]
+    after: Cursor
+    """It also passes the events that the filter did not want."""
+    more: bool
+    """Whether more events are known after it; the filter may want none of them."""
+    places: list[Cursor]
+    """The place after each event."""
+
+
+ANY = EventFilter()
+
+
+def read(conn: Connection, *, after: Cursor, limit: int, filter: EventFilter = ANY, labels: Scope = None) -> Page:  # noqa: A002
+    """Read at most `limit` events after a place, of those that the labels show.
+
+    Looks at SCANNED events at most.  Raises EventsGone if events after this place have been deleted, and UnknownFeedCursor for
+    a place of another database or of a time that a restore has undone.
+    """
+    wanted = (
+        filter.types is not None or filter.agent_id is not None or filter.selector is not None or labels is not None
+    )
+    scan = SCANNED if wanted else limit
+    parameters: dict[str, Any] = {
+        "life": after.life,
+        "position": after.position,
+        "number": after.number,
+        "types": list(EventType if filter.types is None else filter.types),
+        "agent_id": filter.agent_id,
+        "scope": as_parameter(labels),
+        "scan": scan,
+        "limit": limit,
+    }
+    selected = "true"
+    if filter.selector is not None:
+        selected = _SELECTED.replace("{condition}", filter.selector.condition)
+        parameters |= filter.selector.parameters
+    with conn.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(_page(selected), parameters).fetchall()
+    first, life = rows[0], rows[0]["life"]
+    known = after.life == life or (first["of_earlier_life"] and not first["after_earlier_life"])
+    if not known or first["ahead"]:
+        raise UnknownFeedCursor("This cursor does not come from this feed, or the database was restored since.")
+    if first["events_gone"]:
+        raise EventsGone("Events after this cursor have been deleted, because they are older than the retention time.")
+    found = [row for row in rows if row["number"] is not None]
+    position, number = after.position, after.number
+    if len(found) == limit:
+        position, number = found[-1]["position"], found[-1]["number"]
+    elif first["scanned"]:
+        position, number = first["last_position"], first["last_number"]
+    return Page(
+        events=[_event(life, row) for row in found],
+        after=Cursor(life=life, position=position, number=number),
+        more=len(found) == limit or first["scanned"] == scan,
+        places=[Cursor(life=life, position=row["position"], number=row["number"]) for row in found],
+    )
+
+
+def newest(conn: Connection) -> Cursor:
+    """Return the place after the last event that can be read: what is written from now on comes after it."""
+    return _cursor(
+        conn,
+        """
+        select f.life, coalesce(last.position, f.pruned_position), coalesce(last.number, f.pruned_number)
+        from feed f
+        left join lateral (
+            select position, number
+            from (
+                (
+                    select h.position, h.history_id as number
+                    from command_history h
+                    where h.position < feed_horizon()
+                    order by h.position desc, h.history_id desc
+                    limit 1
+                )
+                union all
+                (
+                    select e.position, e.number
+                    from agent_events e
+                    where e.position < feed_horizon()
+                    order by e.position desc, e.number desc
+                    limit 1
+                )
+            ) as events
+            order by position desc, number desc
+            limit 1) as last on (last.position, last.number) > (f.pruned_position, f.pruned_number)
+        """,
+    )
+
+
+def oldest(conn: Connection) -> Cursor:
+    """Return the place before the oldest events that are kept: nothing after it has been deleted."""
+    return _cursor(conn, "select life, pruned_position, pruned_number from feed")
+
+
+def has_more(conn: Connection, after: Cursor) -> bool:
+    """Tell whether there are events after a place, whatever they are; cheap."""
+    row = conn.execute(_HAS_MORE, (after.position, after.number)).fetchone()
+    return row is not None and row[0]
+
+
+def prune(conn: Connection, retention_days: int, limit: int) -> int:
+    """Delete events of agents that are older than `retention_days`; return how many.
+
+    Events of commands are their history, which is deleted with them.
+    """
+    return conn.execute(
+        """
+        delete from agent_events
+        where (position, number) in (
+            select position, number
+            from (
+                select position, number, at
+                from agent_events
+                order by position, number
+                limit %(limit)s) as oldest
+            where at < now() - %(days)s * interval '1 day')
+        """,
+        {"days": retention_days, "limit": limit},
+    ).rowcount
+
+
+def as_json(event: Event) -> dict[str, Any]:
+    """Return an event as consumers get it; what does not apply is left out."""
+    members = {
+        "id": event.id,
+        "type": event.type,
+        "at": event.at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        "agentId": event.agent_id,
+        "commandId": event.command_id,
+        "action": event.action,
+        "status": event.status,
+        "attempt": event.attempt,
+        "cause": event.cause,
+        "correlationId": event.correlation_id,
+    }
+    return {name: value for name, value in members.items() if value is not None}
+
+
+_SELECTED = """exists (
+        select
+        from agents a
+        where a.agent_id = c.agent_id
+          and (c.incarnation is null or c.incarnation = a.incarnation)
+          and {condition})"""
+
+
+@lru_cache(maxsize=64)
+def _page(selected: str) -> bytes:
+    return statement(__package__, "page", in_scope=OWNER_IN_SCOPE, selected=selected)
+
+
+def _cursor(conn: Connection, query: Any) -> Cursor:
+    row = conn.execute(query).fetchone()
+    if row is None:
+        raise RuntimeError("the table feed has no row")
+    life, position, number = row
+    return Cursor(life=life, position=position, number=number)
+
+
+def _event(life: str, row: dict[str, Any]) -> Event:
+    cause: str | None = row["cause"]
+    return Event(
+        id=f"{life}-{row['number']}",
+        type=row["type"],
+        at=row["at"],
+        agent_id=row["agent_id"],
+        command_id=row["command_id"],
+        action=row["action"],
+        status=row["status"],
+        attempt=row["attempt"],
+        cause=cause and cause[:CAUSE_CHARACTERS],
+        correlation_id=row["correlation_id"],
+    )

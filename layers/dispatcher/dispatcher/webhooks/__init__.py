@@ -1,0 +1,1 @@
+"""Webhooks: tell other programs of events by signed HTTPS requests, in order, until they have answered."""
