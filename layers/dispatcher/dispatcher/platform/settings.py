@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Collection
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from dispatcher.errors import Misconfigured
 from dispatcher.platform import rds
@@ -179,7 +179,7 @@ def retention_days() -> int:
 
 
 def _secret(variable: str, *, fresh: bool = False) -> str:
-    return str(_secrets().get(_required(variable), max_age=300, force_fetch=fresh))
+    return cast("str", _secrets().get(_required(variable), max_age=300, force_fetch=fresh))
 
 
 @cache
