@@ -34,7 +34,7 @@ def shell(tmp_path: Path, dispatcher: Dispatcher) -> dict[str, str]:
         "HOME": str(tmp_path),
         "PYTHONPATH": str(ROOT / "clients/python/src"),
         "DISPATCHER_URL": dispatcher.url,
-        "DISPATCHER_TOKEN": dispatcher.client().token,
+        "DISPATCHER_TOKEN": str(dispatcher.client().token),
     }
 
 

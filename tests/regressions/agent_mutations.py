@@ -18,8 +18,8 @@ MUTATIONS = (
         name="agent-loses-a-result-that-is-not-stored",
         puts_back="A result that finds the disk full is never said.",
         stands_for=(),
-        find="if record.phase is _Phase.UNSAVED:",
-        replace="if record.phase is _Phase.LEFT:",
+        find="if record.phase is Phase.UNSAVED:",
+        replace="if record.phase is Phase.LEFT:",
         caught_by="test_a_result_that_finds_the_disk_full_is_kept_and_said_later",
     ),
     Mutation(

@@ -15,9 +15,9 @@ from . import logs
 from .errors import AgentError
 from .execution import Executions, logger
 from .handlers import Handler, Handlers
+from .records import Start
 from .service_thread import ServiceThread
 from .settings import DRAIN_SECONDS, FACTS_BYTES, WINDOW, Settings, facts_of
-from .work import Start
 
 _STUCK_SECONDS = 5.0
 """How long the process may need for its end after the agent has ended, before it is ended with an exit code of 1."""

@@ -21,7 +21,8 @@ from .messages import (
     encode_reports,
     encode_resume,
 )
-from .work import Catalogue, Clock, Start, Stop, Work
+from .records import Catalogue, Clock, Start, Stop
+from .work import Work
 from .writes import Outcome, StoredCommand, Write
 
 STOP_SECONDS = 5.0

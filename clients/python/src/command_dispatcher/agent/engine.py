@@ -7,7 +7,7 @@ from typing import Protocol
 from .core import Core, Effect
 from .errors import StorageFailed
 from .link import Close, Failure, Open
-from .work import Start, Stop
+from .records import Start, Stop
 from .writes import Outcome, Storage, Write
 
 logger = logging.getLogger("command_dispatcher.agent")

@@ -12,9 +12,9 @@ from .core import Core, SystemClock
 from .credentials import Credentials
 from .engine import Engine, Runner
 from .network import WebSockets
+from .records import Catalogue
 from .settings import Settings
 from .storage import SqliteStorage
-from .work import Catalogue
 from .writes import Outcome
 
 

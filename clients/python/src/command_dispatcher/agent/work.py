@@ -4,14 +4,27 @@ A command waits in memory until its turn comes.  Then it is stored, acknowledged
 session have their turn one after another, and so have the commands without a session.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from enum import Enum, auto
-from typing import Literal, Protocol
 
 from .messages import CancelRequest, Delivery, Report
+from .records import (
+    BUSY,
+    INTERRUPTED,
+    NOT_OURS,
+    Active,
+    Catalogue,
+    Clock,
+    Ended,
+    Phase,
+    Said,
+    Start,
+    Stop,
+    end_report,
+    failed,
+    progress_report,
+    stopped,
+)
 from .writes import Accept, Attempt, Begin, Confirm, End, Forget, Outcome, Probe, StoredCommand, Write
 
 REMEMBERED = 1000
@@ -23,100 +36,10 @@ HELD_AFTER_SECONDS = 240.0
 the service waits five minutes for an ack while its agent is busy."""
 PROGRESS_SECONDS = 1.0
 """The least time between two reports of progress of one command."""
-AGAIN_SECONDS = 30.0
-"""After so long without a confirmation reports are said again over the same connection."""
+AGAIN_SECONDS = (30.0, 600.0)
+"""After so long without a confirmation reports are said again over the same connection: first, and at most."""
 STORAGE_PAUSES = (1.0, 60.0)
 """Pauses between two attempts to write a state file that failed: the first, and the longest."""
-INTERRUPTED = "interrupted: the agent ended while it executed this command, which may be half done"
-
-
-class Clock(Protocol):
-    """The time; a test has its own."""
-
-    def monotonic(self) -> float:
-        """Return seconds that only grow."""
-        ...
-
-    def now(self) -> datetime:
-        """Return the moment, with its time zone."""
-        ...
-
-
-class Catalogue(Protocol):
-    """The actions that the agent knows."""
-
-    def knows(self, action: object) -> bool:
-        """Tell whether there is a handler."""
-        ...
-
-    def is_concurrent(self, action: object) -> bool:
-        """Tell whether the action depends on no order."""
-        ...
-
-    def is_idempotent(self, action: object) -> bool:
-        """Tell whether the action may be executed again after it was interrupted."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
-    """Run the handler; `resumed`: it ran before, until the agent ended."""
-
-    delivery: Delivery
-    resumed: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stop:
-    """Ask the handler to stop."""
-
-    command_id: str
-
-
-class _Phase(Enum):
-    WAITING = auto()  # in memory only; the service knows that it is not acknowledged
-    ACCEPTING = auto()  # being stored
-    ACCEPTED = auto()
-    BEGINNING = auto()  # being stored
-    RUNNING = auto()
-    ENDING = auto()  # being stored
-    UNSAVED = auto()  # has ended, but could not be stored
-    LEFT = auto()  # stopped with the agent; the next process resumes it
-
-
-_NOT_OURS = {_Phase.WAITING, _Phase.ACCEPTING}
-_BUSY = {_Phase.ACCEPTING, _Phase.BEGINNING, _Phase.RUNNING}
-
-
-@dataclass(slots=True)
-class _Active:
-    delivery: Delivery
-    phase: _Phase = _Phase.WAITING
-    acknowledged: int = 0
-    outcome: Outcome | None = None
-    resumed: bool = False
-    held: bool = False
-    waited: bool = False
-    not_before: float = 0.0
-    alive_at: float = 0.0
-    deadline: float = 0.0
-    stop: Literal["cancel", "timeout", "shutdown"] | None = None
-    progress: str | None = None
-    progress_at: float = 0.0
-
-
-@dataclass(slots=True)
-class _Ended:
-    delivery: Delivery
-    outcome: Outcome
-    ended_at: float
-    confirmed: bool = False
-
-
-@dataclass(slots=True)
-class _Said:
-    reports: list[Report]
-    again_at: float
 
 
 @dataclass(slots=True)
@@ -132,11 +55,12 @@ class Work:
     draining: bool = False
     trouble: str | None = None
     """Why the state file cannot be written."""
-    _active: dict[str, _Active] = field(default_factory=dict[str, _Active])
-    _ended: dict[str, _Ended] = field(default_factory=dict[str, _Ended])
+    _active: dict[str, Active] = field(default_factory=dict[str, Active])
+    _ended: dict[str, Ended] = field(default_factory=dict[str, Ended])
     _bytes: int = 0
     _reports: list[Report] = field(default_factory=list[Report])
-    _said: dict[str, _Said] = field(default_factory=dict[str, _Said])
+    _said: dict[str, Said] = field(default_factory=dict[str, Said])
+    _again: float = AGAIN_SECONDS[0]
     _probe_at: float = 0.0
     _pause: float = 0.0
 
@@ -150,13 +74,13 @@ class Work:
             if each.state == "ended" and each.outcome is not None:
                 self._remember(delivery, each.outcome, confirmed=each.confirmed)
                 continue
-            record = self._active[delivery.command_id] = _Active(delivery, _Phase.ACCEPTED)
+            record = self._active[delivery.command_id] = Active(delivery, Phase.ACCEPTED)
             record.resumed = each.state == "running"
             record.alive_at = self.clock.monotonic() + delivery.execution_seconds / 3
             if not self.catalogue.knows(delivery.action):
-                self._finish(record, _failed(f"unknown action: {delivery.action}"))
+                self._finish(record, failed(f"unknown action: {delivery.action}"))
             elif record.resumed and not self.catalogue.is_idempotent(delivery.action):
-                self._finish(record, _failed(INTERRUPTED))
+                self._finish(record, failed(INTERRUPTED))
 
     # ── What comes from the service ────────────────────────────────────────────────────────────────────────────
 
@@ -169,42 +93,42 @@ class Work:
         if ended is not None:
             self._deliver_again(ended, delivery)
         elif record is None:
-            self._add(_Active(delivery, alive_at=self.clock.monotonic() + HELD_AFTER_SECONDS))
+            self._add(Active(delivery, alive_at=self.clock.monotonic() + HELD_AFTER_SECONDS))
         elif delivery.attempt >= record.delivery.attempt:
             self._update(record, delivery)
         self.schedule()
 
-    def _add(self, record: _Active) -> None:
+    def _add(self, record: Active) -> None:
         delivery = record.delivery
         self._active[delivery.command_id] = record
         if not self.catalogue.knows(delivery.action):
-            self._finish(record, _failed(f"unknown action: {delivery.action}"))
+            self._finish(record, failed(f"unknown action: {delivery.action}"))
         elif not delivery.payload:
-            self._finish(record, _failed("the payload is nested too deeply"))
+            self._finish(record, failed("the payload is nested too deeply"))
         elif delivery.deliver_by is not None and delivery.deliver_by <= self.clock.now():
-            self._finish(record, _failed("delivered too late"))
+            self._finish(record, failed("delivered too late"))
 
-    def _update(self, record: _Active, delivery: Delivery) -> None:
+    def _update(self, record: Active, delivery: Delivery) -> None:
         record.delivery = record.delivery.with_attempt(delivery.attempt)
         match record.phase:
-            case _Phase.WAITING if delivery.attempt >= HELD_FROM_ATTEMPT:
+            case Phase.WAITING if delivery.attempt >= HELD_FROM_ATTEMPT:
                 self._hold(record)
-            case _Phase.ACCEPTED | _Phase.BEGINNING | _Phase.RUNNING:
+            case Phase.ACCEPTED | Phase.BEGINNING | Phase.RUNNING:
                 self.writes.append(Attempt(command_id=delivery.command_id, attempt=delivery.attempt))
             case _:
                 pass
 
-    def _deliver_again(self, ended: _Ended, delivery: Delivery) -> None:
+    def _deliver_again(self, ended: Ended, delivery: Delivery) -> None:
         newer = delivery.attempt > ended.delivery.attempt
         if ended.outcome.retryable and newer:
             if not self.draining:
                 self._drop_end(delivery.command_id)
                 not_before = ended.ended_at + ended.outcome.retry_after
                 alive_at = self.clock.monotonic() + HELD_AFTER_SECONDS
-                self._add(_Active(delivery, not_before=not_before, alive_at=alive_at))
+                self._add(Active(delivery, not_before=not_before, alive_at=alive_at))
             return
         self._drop_end(delivery.command_id)
-        record = _Active(ended.delivery.with_attempt(max(delivery.attempt, ended.delivery.attempt)))
+        record = Active(ended.delivery.with_attempt(max(delivery.attempt, ended.delivery.attempt)))
         self._active[delivery.command_id] = record
         self._finish(record, ended.outcome)
 
@@ -214,12 +138,12 @@ class Work:
         if record is None or record.stop is not None:
             return
         match record.phase:
-            case _Phase.WAITING | _Phase.ACCEPTED:
+            case Phase.WAITING | Phase.ACCEPTED:
                 self._finish(record, Outcome(kind="cancelled"))
                 self.schedule()
-            case _Phase.ACCEPTING | _Phase.BEGINNING:
+            case Phase.ACCEPTING | Phase.BEGINNING:
                 record.stop = "cancel"
-            case _Phase.RUNNING:
+            case Phase.RUNNING:
                 record.stop = "cancel"
                 self.effects.append(Stop(command_id=request.command_id))
             case _:
@@ -228,6 +152,7 @@ class Work:
     def received(self, message_id: str) -> None:
         """Take the confirmation of a message of reports."""
         said = self._said.pop(message_id, None)
+        self._again = AGAIN_SECONDS[0]
         confirmed: list[str] = []
         for report in said.reports if said else []:
             ended = self._ended.get(report.command_id)
@@ -243,11 +168,11 @@ class Work:
         self.connected = True
         self._said.clear()
         self._drop_waiting()  # what was not acknowledged is the service's again: its operator may have cancelled it
-        owned = [record for record in self._active.values() if record.phase not in _NOT_OURS]
+        owned = [record for record in self._active.values() if record.phase not in NOT_OURS]
         unconfirmed = [ended for ended in self._ended.values() if not ended.confirmed]
         for record in owned:
             record.acknowledged = record.delivery.attempt  # what is named has its ack
-        self._reports = [_end_report(ended) for ended in unconfirmed]
+        self._reports = [end_report(ended) for ended in unconfirmed]
         deliveries = [record.delivery for record in owned] + [ended.delivery for ended in unconfirmed]
         return [(delivery.command_id, delivery.attempt) for delivery in deliveries]
 
@@ -258,7 +183,7 @@ class Work:
         self._reports.clear()
 
     def _drop_waiting(self) -> None:
-        for command_id in [key for key, record in self._active.items() if record.phase is _Phase.WAITING]:
+        for command_id in [key for key, record in self._active.items() if record.phase is Phase.WAITING]:
             del self._active[command_id]
 
     # ── What comes from the handlers ───────────────────────────────────────────────────────────────────────────
@@ -266,22 +191,22 @@ class Work:
     def progress(self, command_id: str, body: str) -> None:
         """Take progress of a running command; the last one replaces one that was not said yet."""
         record = self._active.get(command_id)
-        if record is not None and record.phase is _Phase.RUNNING:
+        if record is not None and record.phase is Phase.RUNNING:
             record.progress = body
             record.deadline = self.clock.monotonic() + record.delivery.execution_seconds
 
     def ended(self, command_id: str, outcome: Outcome) -> None:
         """Take the outcome of a handler."""
         record = self._active.get(command_id)
-        if record is None or record.phase is not _Phase.RUNNING:
+        if record is None or record.phase is not Phase.RUNNING:
             return
         if outcome.kind == "stopped":
             if record.stop == "shutdown" and self.catalogue.is_idempotent(record.delivery.action):
-                record.phase = _Phase.LEFT
+                record.phase = Phase.LEFT
                 return
-            outcome = _stopped(record)
+            outcome = stopped(record)
         if record.progress is not None and self.connected:
-            self._reports.append(_progress_report(record))  # the last progress comes before the end
+            self._reports.append(progress_report(record))  # the last progress comes before the end
             record.progress = None
         self._finish(record, outcome)
         self.schedule()
@@ -313,9 +238,9 @@ class Work:
                 case Accept():
                     self._active.pop(write.delivery.command_id, None)
                 case Begin():
-                    self._active[write.command_id].phase = _Phase.ACCEPTED
+                    self._active[write.command_id].phase = Phase.ACCEPTED
                 case End():
-                    self._active[write.delivery.command_id].phase = _Phase.UNSAVED
+                    self._active[write.delivery.command_id].phase = Phase.UNSAVED
                 case _:
                     pass
         self.trouble = reason
@@ -324,34 +249,34 @@ class Work:
         self._probe_at = self.clock.monotonic() + self._pause
         self._drop_waiting()
 
-    def _accepted(self, record: _Active) -> None:
-        record.phase = _Phase.ACCEPTED
+    def _accepted(self, record: Active) -> None:
+        record.phase = Phase.ACCEPTED
         record.alive_at = self.clock.monotonic() + record.delivery.execution_seconds / 3
         if record.stop == "cancel":
             self._finish(record, Outcome(kind="cancelled"))
         else:
             self._acknowledge(record)
 
-    def _begun(self, record: _Active) -> None:
+    def _begun(self, record: Active) -> None:
         if record.stop == "cancel":
             self._finish(record, Outcome(kind="cancelled"))
             return
-        record.phase = _Phase.RUNNING
+        record.phase = Phase.RUNNING
         record.deadline = self.clock.monotonic() + record.delivery.execution_seconds
         if record.waited or record.resumed:
             # The service counts the execution timeout from the ack, or from the last progress.
             record.progress = '{"waiting": null}'
         self.effects.append(Start(delivery=record.delivery, resumed=record.resumed))
 
-    def _saved(self, record: _Active) -> None:
+    def _saved(self, record: Active) -> None:
         assert record.outcome is not None  # noqa: S101 - an end has an outcome
         self._remember(record.delivery, record.outcome)
         if self.connected:
             if record.outcome.kind != "cancelled":
                 self._acknowledge(record)
-            self._reports.append(_end_report(self._ended[record.delivery.command_id]))
+            self._reports.append(end_report(self._ended[record.delivery.command_id]))
 
-    def _acknowledge(self, record: _Active | None) -> None:
+    def _acknowledge(self, record: Active | None) -> None:
         if record is None or not self.connected or record.acknowledged == record.delivery.attempt:
             return
         delivery = record.delivery
@@ -365,28 +290,28 @@ class Work:
         if not self.connected or self.draining or self.trouble is not None:
             return
         now = self.clock.monotonic()
-        running = [record for record in self._active.values() if record.phase in _BUSY and not record.held]
+        running = [record for record in self._active.values() if record.phase in BUSY and not record.held]
         lanes = {self._lane(record) for record in running}
         room = self.window - len(running)
         for record in list(self._active.values()):
             lane = self._lane(record)
             if room <= 0:
                 return
-            if record.phase not in {_Phase.WAITING, _Phase.ACCEPTED} or lane in lanes:
+            if record.phase not in {Phase.WAITING, Phase.ACCEPTED} or lane in lanes:
                 continue
-            if record.phase is _Phase.ACCEPTED and record.not_before > now:
+            if record.phase is Phase.ACCEPTED and record.not_before > now:
                 continue  # it comes later: what is behind it goes on
             lanes.add(lane)
-            if record.phase is _Phase.WAITING:
+            if record.phase is Phase.WAITING:
                 record.held = record.waited = record.not_before > now
                 self._accept(record)
             else:
                 record.held = False
-                record.phase = _Phase.BEGINNING
+                record.phase = Phase.BEGINNING
                 self.writes.append(Begin(command_id=record.delivery.command_id))
             room -= 1
 
-    def _lane(self, record: _Active) -> object:
+    def _lane(self, record: Active) -> object:
         if self.catalogue.is_concurrent(record.delivery.action):
             return record.delivery.command_id, "alone"
         return record.delivery.session_id
@@ -398,18 +323,21 @@ class Work:
             self._probe_at = now + STORAGE_PAUSES[1]
             self.writes.append(Probe())
             for record in self._active.values():
-                if record.phase is _Phase.UNSAVED:
-                    self._finish(record, record.outcome or _failed(INTERRUPTED))
+                if record.phase is Phase.UNSAVED:
+                    self._finish(record, record.outcome or failed(INTERRUPTED))
         for record in self._active.values():
-            if record.phase is _Phase.RUNNING and record.stop is None and now >= record.deadline:
+            if record.phase is Phase.RUNNING and record.stop is None and now >= record.deadline:
                 record.stop = "timeout"
                 self.effects.append(Stop(command_id=record.delivery.command_id))
-            elif record.phase is _Phase.ACCEPTED and now >= record.alive_at:
+            elif record.phase is Phase.ACCEPTED and now >= record.alive_at:
                 record.alive_at = now + record.delivery.execution_seconds / 3
                 record.progress = '{"waiting": "for its turn at the agent"}'
-            elif record.phase is _Phase.WAITING and now >= record.alive_at and self.trouble is None:
+            elif record.phase is Phase.WAITING and now >= record.alive_at and self.trouble is None:
                 self._hold(record)
-        for message_id in [key for key, said in self._said.items() if now >= said.again_at]:
+        unanswered = [key for key, said in self._said.items() if now >= said.again_at]
+        if unanswered:
+            self._again = min(self._again * 2, AGAIN_SECONDS[1])
+        for message_id in unanswered:
             self._reports += [report for report in self._said.pop(message_id).reports if report.kind != "progress"]
         self.schedule()
 
@@ -419,11 +347,11 @@ class Work:
         if self.trouble is not None:
             due.append(self._probe_at)
         for record in self._active.values():
-            if record.phase is _Phase.RUNNING and record.stop is None:
+            if record.phase is Phase.RUNNING and record.stop is None:
                 due.append(record.deadline)
-            elif record.phase is _Phase.WAITING:
+            elif record.phase is Phase.WAITING:
                 due.append(record.alive_at)
-            elif record.phase is _Phase.ACCEPTED:
+            elif record.phase is Phase.ACCEPTED:
                 due.append(record.alive_at)
                 if record.not_before > self.clock.monotonic():
                     due.append(record.not_before)
@@ -435,11 +363,11 @@ class Work:
         """Return what is to be said now."""
         now = self.clock.monotonic()
         progress = [
-            _progress_report(record)
+            progress_report(record)
             for record in self._active.values()
             if record.progress is not None
             and record.progress_at <= now
-            and record.phase in {_Phase.ACCEPTED, _Phase.RUNNING}
+            and record.phase in {Phase.ACCEPTED, Phase.RUNNING}
         ]
         return [*self._reports, *progress] if self.connected else []
 
@@ -453,7 +381,7 @@ class Work:
             record.progress, record.progress_at = None, now + PROGRESS_SECONDS
         kept = [report for report in reports if report.kind != "progress"]
         if kept:
-            self._said[message_id] = _Said(kept, now + AGAIN_SECONDS)
+            self._said[message_id] = Said(kept, now + self._again)
 
     # ── The end of the agent ───────────────────────────────────────────────────────────────────────────────────
 
@@ -465,38 +393,36 @@ class Work:
     def stop_all(self) -> None:
         """Ask everything that runs to stop, because the agent ends."""
         for record in self._active.values():
-            if record.phase is _Phase.RUNNING and record.stop is None:
+            if record.phase is Phase.RUNNING and record.stop is None:
                 record.stop = "shutdown"
                 self.effects.append(Stop(command_id=record.delivery.command_id))
 
     def running(self) -> int:
         """Return how many commands are executed or about to be stored."""
-        return sum(record.phase in {*_BUSY, _Phase.ENDING} for record in self._active.values())
+        return sum(record.phase in {*BUSY, Phase.ENDING} for record in self._active.values())
 
     def is_quiet(self) -> bool:
         """Tell whether nothing is unacknowledged or unconfirmed: a good moment to change the connection."""
-        undecided = {_Phase.WAITING, _Phase.ACCEPTING, _Phase.ENDING}
+        undecided = {Phase.WAITING, Phase.ACCEPTING, Phase.ENDING}
         return not self._said and not self._reports and not any(r.phase in undecided for r in self._active.values())
 
     # ── Records ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _hold(self, record: _Active) -> None:
+    def _hold(self, record: Active) -> None:
         """Acknowledge a command before its turn."""
         record.held = record.waited = True
         self._accept(record)
 
-    def _accept(self, record: _Active) -> None:
-        record.phase = _Phase.ACCEPTING
+    def _accept(self, record: Active) -> None:
+        record.phase = Phase.ACCEPTING
         self.writes.append(Accept(delivery=record.delivery))
 
-    def _finish(self, record: _Active, outcome: Outcome) -> None:
-        record.phase, record.outcome = _Phase.ENDING, outcome
+    def _finish(self, record: Active, outcome: Outcome) -> None:
+        record.phase, record.outcome = Phase.ENDING, outcome
         self.writes.append(End(delivery=record.delivery.without_payload(), outcome=outcome))
 
     def _remember(self, delivery: Delivery, outcome: Outcome, *, confirmed: bool = False) -> None:
-        self._ended[delivery.command_id] = _Ended(
-            delivery.without_payload(), outcome, self.clock.monotonic(), confirmed
-        )
+        self._ended[delivery.command_id] = Ended(delivery.without_payload(), outcome, self.clock.monotonic(), confirmed)
         self._bytes += len(outcome.body or "")
 
     def _drop_end(self, command_id: str) -> None:
@@ -512,35 +438,3 @@ class Work:
                 forgotten.append(command_id)
         if forgotten:
             self.writes.append(Forget(command_ids=tuple(forgotten)))
-
-
-def _progress_report(record: _Active) -> Report:
-    delivery = record.delivery
-    return Report(kind="progress", command_id=delivery.command_id, attempt=delivery.attempt, body=record.progress)
-
-
-def _failed(reason: str) -> Outcome:
-    return Outcome(kind="failed", body=json.dumps(reason))
-
-
-def _stopped(record: _Active) -> Outcome:
-    match record.stop:
-        case "cancel":
-            return Outcome(kind="cancelled")
-        case "timeout":
-            return _failed(f"stopped after its execution timeout of {record.delivery.execution_seconds:g} s")
-        case "shutdown":
-            return _failed("interrupted: the agent was stopped while it executed this command, which may be half done")
-        case None:
-            return _failed("the handler cancelled itself")
-
-
-def _end_report(ended: _Ended) -> Report:
-    outcome = ended.outcome
-    return Report(
-        kind=outcome.kind,
-        command_id=ended.delivery.command_id,
-        attempt=ended.delivery.attempt,
-        body=outcome.body,
-        retryable=outcome.retryable,
-    )

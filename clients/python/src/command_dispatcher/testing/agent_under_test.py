@@ -9,7 +9,7 @@ from command_dispatcher.agent.core import Core
 from command_dispatcher.agent.engine import Engine
 from command_dispatcher.agent.execution import Executions
 from command_dispatcher.agent.link import Failure
-from command_dispatcher.agent.work import Start
+from command_dispatcher.agent.records import Start
 from command_dispatcher.agent.writes import Outcome, Storage
 
 from .clock import Clock
