@@ -20,19 +20,31 @@ OF_DEPLOYMENTS = {"MigrateFunction", "DeployFunction", "ReleaseCheckFunction", "
 Command = tuple[str, ...]
 
 
-def serving() -> list[str]:
-    """Return the ends of the names of the functions that serve."""
-    functions = {
-        name: each["Properties"]["FunctionName"]["Fn::Sub"].removeprefix("${AWS::StackName}-")
-        for name, each in read(TEMPLATE)["Resources"].items()
-        if each["Type"] == "AWS::Serverless::Function"
-    }
-    return [name for logical, name in functions.items() if logical not in OF_DEPLOYMENTS]
+def serving(*, event_bus: bool = False) -> dict[str, int | None]:
+    """Return the ends of the names of the functions that serve, each with its own number of reserved instances.
+
+    None: FunctionConcurrency is its number, 0: it has none.  `event_bus`: the stack has the function `publisher` too.
+    """
+    found: dict[str, int | None] = {}
+    for logical, each in read(TEMPLATE)["Resources"].items():
+        if each["Type"] != "AWS::Serverless::Function" or logical in OF_DEPLOYMENTS:
+            continue
+        if "Condition" in each and not event_bus:
+            continue
+        name: str = each["Properties"]["FunctionName"]["Fn::Sub"].removeprefix("${AWS::StackName}-")
+        match each["Properties"].get("ReservedConcurrentExecutions"):
+            case {"Fn::If": ["HasConcurrency", int(number), _]}:
+                found[name] = number
+            case {"Ref": "AWS::NoValue"}:
+                found[name] = 0
+            case _:
+                found[name] = None
+    return found
 
 
-def stop(stack: str) -> Iterator[Command]:
+def stop(stack: str, *, event_bus: bool = False) -> Iterator[Command]:
     """Yield what keeps every function that serves from running: agents and operators are refused, and try again."""
-    for name in serving():
+    for name in serving(event_bus=event_bus):
         yield (
             *("aws", "lambda", "put-function-concurrency", "--function-name", f"{stack}-{name}"),
             *("--reserved-concurrent-executions", "0"),
@@ -66,19 +78,17 @@ def _of(stack: str, member: str) -> str:
     return f"$(aws rds describe-db-clusters --db-cluster-identifier {stack} --query '{query}' --output text)"
 
 
-def start(stack: str, concurrency: int) -> Iterator[Command]:
+def start(stack: str, concurrency: int, *, event_bus: bool = False) -> Iterator[Command]:
     """Yield what migrates the restored rows, and lets the functions run again."""
     yield ("aws", "lambda", "invoke", "--function-name", f"{stack}-migrate", "/dev/stdout")
-    for name in serving():
-        limit = {"sweeper": 10, "audit": 2}.get(name, concurrency)
-        yield (
-            (
-                *("aws", "lambda", "put-function-concurrency", "--function-name", f"{stack}-{name}"),
-                *("--reserved-concurrent-executions", str(limit)),
-            )
-            if concurrency
-            else ("aws", "lambda", "delete-function-concurrency", "--function-name", f"{stack}-{name}")
-        )
+    for name, own in serving(event_bus=event_bus).items():
+        function = ("--function-name", f"{stack}-{name}")
+        limit = (concurrency if own is None else own) if concurrency else 0
+        if limit:
+            number = ("--reserved-concurrent-executions", str(limit))
+            yield ("aws", "lambda", "put-function-concurrency", *function, *number)
+        else:
+            yield ("aws", "lambda", "delete-function-concurrency", *function)
     yield ("aws", "lambda", "invoke", "--function-name", f"{stack}-audit:live", "/dev/stdout")
 
 
@@ -101,10 +111,11 @@ def main() -> int:
     parser.add_argument("stack")
     parser.add_argument("--to", required=True, help="the moment to restore, as 2026-11-26T03:00:00Z")
     parser.add_argument("--concurrency", type=int, default=0, help="FunctionConcurrency of the stack")
+    parser.add_argument("--event-bus", action="store_true", help="the stack has EventBusName")
     parser.add_argument("--run", choices=["before", "after"], help="run the commands before or after the copy")
     given = parser.parse_args()
-    before = [*stop(given.stack), *restore(given.stack, given.to)]
-    after = list(start(given.stack, given.concurrency))
+    before = [*stop(given.stack, event_bus=given.event_bus), *restore(given.stack, given.to)]
+    after = list(start(given.stack, given.concurrency, event_bus=given.event_bus))
     if given.run:
         for command in before if given.run == "before" else after:
             sys.stdout.write(f"{shown(command)}\n")

@@ -1,5 +1,7 @@
 """The commands of a restore, in their order."""
 
+from pathlib import Path
+
 from local.tools.restore import copy, restore, serving, shown, start, stop
 
 
@@ -12,8 +14,20 @@ def test_nothing_serves_while_the_rows_are_replaced() -> None:
     assert "acd-migrate" not in stopped
     assert began[4] == "acd-migrate"
     assert [command[4] for command in started] == stopped
-    assert {command[4]: command[6] for command in started}["acd-sweeper"] == "10"
+    limits = {command[4]: command[6] for command in started if command[2] == "put-function-concurrency"}
+    assert (limits["acd-commands"], limits["acd-sweeper"]) == ("50", "10")
+    assert "acd-webhook" not in limits
+    assert "acd-publisher" in [command[4] for command in stop("acd", event_bus=True)]
     assert audited[4] == "acd-audit:live"
+
+
+def test_the_documents_say_how_much_concurrency_prod_reserves(root: Path) -> None:
+    """With 100 that AWS keeps unreserved."""
+    own = serving(event_bus=True)
+    ordinary, fixed = list(own.values()).count(None), sum(number or 0 for number in own.values())
+
+    text = " ".join((root / "docs/deploy.md").read_text().split())
+    assert f"reserves {ordinary} × 50 and {fixed} more, so it needs {ordinary * 50 + fixed + 100}." in text
 
 
 def test_a_stack_without_a_limit_gets_none() -> None:
