@@ -7,6 +7,9 @@ FOLDER ?=
 N ?= 1000
 SEED ?= 1
 AGENT ?=
+URL ?=
+WS_URL ?=
+CONFIG ?= default
 # Rows of the bench, comma-separated; all of them without it.
 ROWS ?=
 # Processes that run tests at the same time; auto: one for each core.
@@ -31,7 +34,7 @@ DATABASE_TESTS := $(addprefix tests/integration/,commands agents access sessions
 export PYTHONPATH := $(CURDIR):$(CURDIR)/$(LAYER):$(CURDIR)/clients/python/src
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo audit streamspace templates test test-postgres test-console console-libraries check build policy costs certificates security faults mutations nightly conformance bench generated localstack lock clean
+.PHONY: help up demo audit streamspace templates test test-postgres test-console console-libraries check build policy smoke migrate deploy costs certificates security faults mutations nightly conformance bench generated localstack lock clean
 
 help: ## list the targets
 	@echo "usage: make <what>"
@@ -98,6 +101,17 @@ build: $(VENV)/.dev $(SAM)/.sam ## validate the template, build it for AWS with 
 policy: $(VENV)/.dev $(POLICY)/.policy ## check the template for security with checkov; .checkov.yaml gives a reason for each exception
 	@$(RUN) -m tests.template.transform .aws-sam/transformed
 	$(POLICY)/bin/checkov --config-file .checkov.yaml --directory .aws-sam/transformed
+
+smoke: $(VENV)/.local ## prove that a deployment works: URL=https://... and, without an edge, WS_URL=wss://... (DISPATCHER_ADMIN_PASSWORD)
+	@$(RUN) -m local.tools.smoke "$(URL)" $(WS_URL) $(ARGS)
+
+migrate: $(VENV)/.local ## apply the schema from this shell, for what takes longer than a function may (DATABASE_URL, DATABASE_ROLE)
+	@$(RUN) -m local.tools.migrate
+
+deploy: $(SAM)/.sam ## deploy what make build built, as a new release: CONFIG=prod for the parameters of prod (ARGS for sam deploy)
+	SAM_CLI_TELEMETRY=0 $(SAM)/bin/sam deploy --config-env $(CONFIG) \
+		--parameter-overrides $$($(PYTHON) -m local.tools.release $(CONFIG)) \
+		$(if $(SIGNING_PROFILE),--signing-profiles $$($(PYTHON) -m local.tools.release $(CONFIG) --signed $(SIGNING_PROFILE))) $(ARGS)
 
 costs: $(VENV)/.local ## estimate what a deployment costs: ARGS="--agents 1000 --commands 1000000"
 	@$(RUN) -m local.tools.costs $(ARGS)

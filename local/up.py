@@ -31,6 +31,7 @@ from local.apigateway.listener import Gateway
 from local.apigateway.queues import Queues
 from local.console import Console, LogFile, printable
 from local.lambda_runtime.runtime import Runtime
+from local.metrics import Metrics
 from local.options import OptionError, Options
 from local.postgres import server as postgres
 from local.postgres.unprivileged import UnprivilegedError
@@ -108,7 +109,7 @@ async def _run(console: Console, began: float) -> None:
             server = await asyncio.to_thread(stack.enter_context, database)
         log = LogFile(options.home / "logs" / "dispatcher.log", console.line)
         stack.callback(log.close)
-        up = _Up(options=options, url=url, server=server, console=console, log=log)
+        up = _Up(options=options, url=url, server=server, console=console, log=log, metrics=Metrics())
         deployment = Deployment.load(TEMPLATE, parameters={**given, "ConnectionsUrl": url}, url=url)
         runtime = Runtime(
             deployment.with_variables({name: up.environment(name) for name in deployment.functions}),
@@ -155,6 +156,7 @@ class _Up:
     server: postgres.Server
     console: Console
     log: LogFile
+    metrics: Metrics
 
     def environment(self, function: str) -> dict[str, str]:
         """Return the variables that a function gets beside the template's, and keep their secrets in the home.
@@ -187,6 +189,7 @@ class _Up:
     def event(self, function: str, line: str) -> None:
         """Handle a line of a function's log."""
         self.log.write(line)
+        self.metrics.take(function, line)
         self.console.event(function, line)
 
     async def serve(self, runtime: Runtime, queues: Queues, listener: socket.socket, began: float) -> None:
@@ -198,7 +201,7 @@ class _Up:
                 raise MigrationError(f"{MIGRATE} failed: {why}\nNext: see above, or {self.log.path}.")
         sweep = self.options.sweep_seconds
         periods = {"SweeperFunction": sweep} if sweep else None
-        gateway = Gateway(runtime, periods=periods, queues=queues, hosts=self.options.hosts)
+        gateway = Gateway(runtime, periods=periods, queues=queues, hosts=self.options.hosts, metrics=self.metrics)
         await gateway.serve(listener, ready=lambda: self._welcome(began))
 
     async def watch(self) -> None:

@@ -26,6 +26,9 @@ class FakeGateway:
             self.frames.append((connection_id, frame))
         return posted
 
+    def obstacle(self) -> None:
+        """Nothing keeps a caller from this gateway."""
+
     def is_live(self, connection_id: str) -> bool:
         """Return True for every connection that was not closed."""
         return connection_id not in self.closed

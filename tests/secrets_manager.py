@@ -5,8 +5,9 @@ from contextlib import contextmanager
 
 import boto3
 import pytest
-from aws_lambda_powertools.utilities.parameters import secrets
 from moto import mock_aws
+
+from dispatcher.platform import settings
 
 REGION = "eu-central-1"
 
@@ -17,7 +18,7 @@ def secrets_manager(monkeypatch: pytest.MonkeyPatch) -> Generator["SecretsManage
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     with mock_aws():
         # The provider of an earlier test keeps the values that it read, and a client of the earlier simulation.
-        monkeypatch.setattr(secrets, "DEFAULT_PROVIDERS", {})
+        settings._secrets.cache_clear()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         yield SecretsManager()
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from dispatcher.commands.latencies import sample as latencies_of
 from dispatcher.commands.loss_check import check_for_loss
 from dispatcher.platform import database
 from dispatcher.platform.observability import logger, metrics
@@ -16,6 +17,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, float]:
     del event, context
     with database.connect() as conn:
         report = check_for_loss(conn)
+        latencies = latencies_of(conn)
     for finding in report.findings:
         if finding.offenders:
             logger.error(
@@ -25,4 +27,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, float]:
     figures = {finding.check: float(finding.offenders) for finding in report.findings} | dict(report.figures)
     for name, value in figures.items():
         metrics.add_metric(name=name, unit="Seconds" if name.endswith("_seconds") else "Count", value=value)
+    for name, seconds in latencies.items():
+        for value in seconds:
+            metrics.add_metric(name=name, unit="Seconds", value=value)
     return figures

@@ -8,7 +8,7 @@ from dispatcher.agents import connections
 from dispatcher.agents.connections import Origin
 from dispatcher.commands.flush import FlushRequest, invoke_flush
 from dispatcher.errors import InvalidRequest
-from dispatcher.platform import database, edge
+from dispatcher.platform import correlation, database, edge
 from dispatcher.platform.gateway import ApiGateway
 from dispatcher.platform.observability import deadline_of, logger
 from dispatcher.protocol.handshake import DeliveryMode, Handshake
@@ -23,6 +23,7 @@ SAFETY_SECONDS = 0.2
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     """Answer a $connect event; any status but 200 refuses the handshake."""
+    correlation.begin(edge.headers_of(event))
     request = event["requestContext"]
     if "postponed" in request["authorizer"]:
         return {"statusCode": 503}  # the database could not say who this is; the agent comes again

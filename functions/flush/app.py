@@ -6,7 +6,7 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from dispatcher.commands.flush import FlushRequest, flush, flush_agents
-from dispatcher.platform import database
+from dispatcher.platform import correlation, database
 from dispatcher.platform.gateway import ApiGateway
 from dispatcher.platform.observability import deadline_of, logger
 
@@ -14,6 +14,7 @@ from dispatcher.platform.observability import deadline_of, logger
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     """Take {agentId, connectionId, epoch, welcome}, or {agentIds}; return how many commands were claimed and sent."""
+    correlation.resume(event.get("correlationId"))
     gateway, deadline = ApiGateway.from_environment(), deadline_of(context)
     with database.connect() as conn:
         if "agentIds" in event:

@@ -6,6 +6,9 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from starlette.responses import Response
+
+from local import metrics
 from local.apigateway import events
 from local.apigateway.aws_api import AwsApi
 from local.apigateway.http_api import HttpApi
@@ -19,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from starlette.requests import Request
-    from starlette.responses import Response
 
     from local.lambda_runtime.runtime import Runtime
+    from local.metrics import Metrics
     from local.sam_template.resources import Schedule
 
 _CLOSE_SECONDS = 1.5  # for closing the sockets, and for $disconnect of each connection
@@ -34,7 +37,8 @@ class Gateway:
     `periods` replaces the seconds between a function's scheduled invocations, `idle_seconds` and `lifetime_seconds` are
     how long a WebSocket stays open, `head_seconds` is how long a client may take to send a request's head, `kept_seconds`
     how long a connection stays open without a request, `websocket_path` is where agents connect beside `/<stage>`, `queues`
-    are the queues of the deployment (in memory, if None is given), `hosts` further names under which clients may reach it.
+    are the queues of the deployment (in memory, if None is given), `hosts` further names under which clients may reach it,
+    `metrics` what it serves at /metrics.
     The caller closes the runtime after serve() has returned.
     """
 
@@ -50,6 +54,7 @@ class Gateway:
         websocket_path: str = "/api/v1/agents/connect",
         queues: Queues | None = None,
         hosts: Sequence[str] = (),
+        metrics: Metrics | None = None,
     ) -> None:
         self._deployment = runtime.deployment
         self._runtime = runtime
@@ -61,6 +66,7 @@ class Gateway:
         self._websocket_paths = (websocket_path, f"/{runtime.deployment.websocket_stage}")
         self._queues = queues or Queues(runtime)
         self._hosts = hosts
+        self._metrics = metrics
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -89,6 +95,8 @@ class Gateway:
             refused = hosts.refusal_of(request.scope)
             if refused is not None:
                 return refused
+            if self._metrics is not None and request.scope["path"] == metrics.PATH:
+                return Response(self._metrics.text(), media_type=metrics.CONTENT_TYPE)
             return await (aws_api if aws_api.owns(request.scope["path"]) else http_api).answer(request)
 
         server = Server(

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,19 +21,33 @@ import psycopg
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.panel import Panel
 
-from local.demo.scenario import Scenario, StepFailed, console, show, step
+from local.demo.scenario import Scenario, StepFailed, console, expect, show, step
 from local.http_client import Client, Refused
-from local.localstack import edge_proxy, emulator, fitting, handshakes, sam
+from local.localstack import edge_proxy, emulator, fitting, sam
 from local.localstack.emulator import Emulator, EmulatorError
 from local.localstack.fitting import UnfitError
 from local.localstack.sam import Sam, SamError
 from local.localstack.stack import Account, Stack, StackError
 from local.postgres import server as postgres
+from local.tools import smoke
+from local.tools.smoke import CheckFailed, Deployment
 
 ROOT = Path(__file__).resolve().parents[2]
 SWEEP_SECONDS = 90.0
 """One minute of the schedule, 10 s until the emulator checks it, and a start of the function."""
-FAILURES = (StepFailed, Refused, EmulatorError, UnfitError, SamError, StackError, ClientError, BotoCoreError)
+COLD_SECONDS = 120.0
+"""How long a handshake or an answer may take while functions start."""
+FAILURES = (
+    StepFailed,
+    CheckFailed,
+    Refused,
+    EmulatorError,
+    UnfitError,
+    SamError,
+    StackError,
+    ClientError,
+    BotoCoreError,
+)
 INTRODUCTION = """\
 The template is built and deployed with the SAM CLI, as on AWS.  The emulator on LocalStack's port runs its
 functions, with agents on real WebSockets and a schedule that fires each minute.  docs/local-aws.md says what
@@ -70,8 +84,9 @@ def _run(running: Emulator, folder: Path) -> None:
             url = cleanup.enter_context(edge_proxy.opened(deployed.origins))
             conn = cleanup.enter_context(psycopg.connect(database_url, autocommit=True))
             client = _logged_in(deployed.stack, url)
-            step("handshakes", "Refused and accepted connections, and one command")
-            handshakes.run(client)
+            # First, because each function of an emulator takes seconds to start, longer than an agent waits.
+            step("smoke", "What `make smoke` checks on every deployment")
+            smoke.run(Deployment(client=client, sockets=smoke.sockets_of(url), patience=COLD_SECONDS), show)
             Scenario(
                 client=client,
                 conn=conn,
@@ -80,6 +95,9 @@ def _run(running: Emulator, folder: Path) -> None:
                 patience=30.0,
                 sweep_patience=SWEEP_SECONDS,
             ).run()
+            # Last, because its error is in the log that the scenario searches.
+            step("release", "A deployment that is refused changes nothing")
+            _refused(deployed, client)
 
 
 @contextlib.contextmanager
@@ -115,6 +133,8 @@ class Deployed:
     stack: Stack
     origins: edge_proxy.Origins
     since: float
+    deploy: Callable[[Mapping[str, str]], None]
+    """Deploys again with other settings, under the name of the last release."""
 
 
 @contextlib.contextmanager
@@ -132,15 +152,40 @@ def _deployed(account: Account, running: Emulator, built: Path, database_url: st
         show("Secrets Manager has the database's address")
         cleanup.callback(_deleted, stack)  # also the remains of a failed deployment
         with _timed("created"):
-            cli.deploy(built, {"DatabaseSecretArn": secret})
+            cli.deploy(fitting.as_release(built, "1"), {"DatabaseSecretArn": secret, "Release": "1"})
         with _timed("migrated"):
             stack.invoke("MigrateFunction")
         gateway = f"{running.url}/_aws/execute-api"
         sockets = f"{gateway}/{stack.resource('WebSocketApi')}/live"
         with _timed("updated with the address of its @connections"):
-            cli.deploy(built, {"DatabaseSecretArn": secret, "ConnectionsUrl": sockets})
+            settings = {"DatabaseSecretArn": secret, "ConnectionsUrl": sockets, "Release": "2"}
+            template = fitting.as_release(built, "2")
+            cli.deploy(template, settings)
         origins = edge_proxy.Origins(http=f"{gateway}/{stack.resource('HttpApi')}/$default", sockets=sockets)
-        yield Deployed(stack=stack, origins=origins, since=time.time())
+        yield Deployed(
+            stack=stack,
+            origins=origins,
+            since=time.time(),
+            deploy=lambda changed: cli.deploy(template, {**settings, **changed}),
+        )
+
+
+def _refused(deployed: Deployed, client: Client) -> None:
+    """Deploy a setting without a new release: it is refused and rolled back, and what served before serves on."""
+    before = deployed.stack.versions()
+    expect(
+        set(before.values()) == {"2"},
+        f"each alias serves the second version; they serve {sorted(set(before.values()))}",
+    )
+    show(f"{len(before)} aliases serve the versions of the second release")
+    with _timed("refused and rolled back"), contextlib.suppress(SamError):
+        deployed.deploy({"QueueLimit": "7"})
+    reasons = deployed.stack.reasons()
+    expect(
+        any("no function would get it" in reason for reason in reasons), f"the deployment says why it failed: {reasons}"
+    )
+    expect(deployed.stack.versions() == before, "the aliases serve the same versions")
+    expect(client.get("/healthz")["status"] == "ok", "the service answers")
 
 
 def _deleted(stack: Stack) -> None:

@@ -39,6 +39,19 @@ def lay_out(root: Path, folder: Path, *, architecture: str, runtime: str) -> Pat
     return template
 
 
+def as_release(template: Path, name: str) -> Path:
+    """Write a built template beside itself with `name` as the default of Release; return the new one.
+
+    AWS gives SAM's transform the values of parameters; ministack does not, and would publish no new versions.
+    """
+    text, found = re.subn(r"(\n  Release:\n(?:    .*\n)*?    Default: ).*", rf"\1'{name}'", template.read_text())
+    if not found:
+        raise UnfitError("The built template has no parameter Release.")
+    named = template.with_name(f"release-{name}.yaml")
+    named.write_text(text)
+    return named
+
+
 def architecture() -> str:
     """Return Lambda's name of this machine's processor; raises UnfitError if there are no wheels for it."""
     machine = platform.machine().lower()

@@ -98,6 +98,28 @@ class Stack:
             raise StackError(f"{logical} failed: {text}")
         return json.loads(text or "null")
 
+    def reasons(self) -> list[str]:
+        """Return why resources failed in the deployments of this stack, newest first."""
+        client = self.account.client("cloudformation")
+        pages = client.get_paginator("describe_stack_events").paginate(StackName=self.name)
+        events = [event for page in pages for event in page["StackEvents"]]
+        return [
+            event.get("ResourceStatusReason", "")
+            for event in events
+            if event.get("ResourceStatus", "").endswith("FAILED")
+        ]
+
+    def versions(self) -> dict[str, str]:
+        """Return the version that each function's alias `live` serves, by the function's name in the template."""
+        client = self.account.client("lambda")
+        return {
+            logical.removesuffix("Aliaslive"): client.get_alias(FunctionName=name.split(":")[-2], Name="live")[
+                "FunctionVersion"
+            ]
+            for logical, name in self.resources.items()
+            if logical.endswith("Aliaslive")
+        }
+
     def log_groups(self) -> set[str]:
         """Return the names of the log groups of the template's functions."""
         client = self.account.client("lambda")

@@ -81,6 +81,7 @@ class Resolver:
             "Fn::Equals": lambda pair: self.resolve(pair[0]) == self.resolve(pair[1]),
             "Fn::Not": lambda only: not self.resolve(only[0]),
             "Fn::Or": lambda any_of: any(self.resolve(item) for item in any_of),
+            "Fn::And": lambda all_of: all(self.resolve(item) for item in all_of),
             "Fn::Join": lambda pair: str(self.resolve(pair[0])).join(map(str, self.resolve(pair[1]))),
             "Fn::Split": lambda pair: str(self.resolve(pair[1])).split(str(self.resolve(pair[0]))),
             "Fn::Select": lambda pair: self.resolve(pair[1])[int(self.resolve(pair[0]))],
@@ -124,6 +125,9 @@ class Resolver:
             if self._kind(name) == QUEUE:
                 return f"{self._url}/{self._account}/{self.queue_name(name)}"
             return name  # on one machine a resource's logical id is its name
+        function, _, attribute = name.partition(".")
+        if attribute == "Alias" and function in self._resources:
+            return f"{self._get_att([function, 'Arn'])}:{self._alias(function)}"
         raise TemplateError(f"the template has neither a parameter nor a resource {name}")
 
     def _get_att(self, path: list[str]) -> str:
@@ -137,6 +141,14 @@ class Resolver:
                 return f"arn:aws:sqs:{self._region}:{self._account}:{self.queue_name(name)}"
             case _:
                 return f"{name}.{attribute}"
+
+    def _alias(self, function: str) -> str:
+        """Return the name of the alias that SAM would make for a function; raises TemplateError if it makes none."""
+        properties: Mapping[str, Any] = self._resources[function].get("Properties") or {}
+        alias = properties.get("AutoPublishAlias")
+        if not alias:
+            raise TemplateError(f"function {function} has no alias")
+        return str(self.resolve(alias))
 
     def _kind(self, name: str) -> str:
         return str(self._resources[name].get("Type"))

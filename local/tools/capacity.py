@@ -6,7 +6,9 @@ from local.tools.costs import FUNCTION_MS, HEARTBEAT_MS, HEARTBEAT_SECONDS, SOCK
 
 # ── AWS's default quotas of an account in a region ───────────────────────────────────────────────────────────────────────
 GATEWAY_REQUESTS = 10_000  # a second, HTTP and WebSocket and @connections together
+GATEWAY_REQUESTS_SMALL = 2_500  # in 13 regions, such as eu-south-1, af-south-1 and ap-east-1
 NEW_SOCKETS = 500  # a second
+IAM_LOGINS = 200  # a second, for each database cluster
 CONCURRENCY = 1_000  # functions at a time; a new account may have 10
 STAGE_RATE = 1_000  # RequestRate, this template's own
 ACU_CONNECTIONS = 2_000  # Aurora Serverless v2 from 8 ACU of maximum upwards; less below
@@ -46,14 +48,18 @@ def loads(agents: int) -> list[Load]:
     busy = beats * HEARTBEAT_MS / 1000 + (commands * COMMAND_REQUESTS + reconnects * 5) * FUNCTION_MS / 1000
     requests = beats + commands * COMMAND_REQUESTS + reconnects * 2
     updates = beats + commands * COMMAND_UPDATES
+    storm = min(agents / 60, NEW_SOCKETS)
     rate = "a second"
     return [
         Load("Messages at this stage's throttle", beats + commands * 2, STAGE_RATE, rate, "RequestRate, RequestBurst"),
         Load("Requests of the account at the gateway", requests, GATEWAY_REQUESTS, rate, "a quota; rarer heartbeats"),
+        Load("The same, in 13 smaller regions", requests, GATEWAY_REQUESTS_SMALL, rate, "a quota; rarer heartbeats"),
         Load("New sockets, all day", reconnects, NEW_SOCKETS, rate, "a quota"),
         Load("New sockets, all agents within a minute", agents / 60, NEW_SOCKETS, rate, "jitter at the agents"),
         Load("Functions at a time", busy, CONCURRENCY, "", "a quota, FunctionConcurrency"),
+        # Each new socket starts an authorizer, a connect and a flush, until there are as many as work at the same time.
+        Load("Log-ins with IAM, in that minute", storm * 3, IAM_LOGINS, rate, "DatabaseProxy, FunctionConcurrency"),
         Load("Database connections", busy, ACU_CONNECTIONS, "", "DatabaseProxy"),
         Load("Updates of the database", updates, UPDATES, rate, "DatabaseMaxCapacity; protocol 2"),
-        Load("Agents that a sweep probes", agents, SWEEP_PROBES * SWEEP_SECONDS, "", "sharded sweeps"),
+        Load("Agents that a sweep probes", agents, SWEEP_PROBES * SWEEP_SECONDS, "", "SweepShards"),
     ]

@@ -29,16 +29,18 @@ GB_SECOND = 0.0000133334  # arm64
 ACU_HOUR = 0.12
 DATABASE_GB = 0.10
 DATABASE_IO = 0.20 / MILLION
+BACKUP_GB = 0.021  # beyond the size of the database
 PROXY_ACU_HOUR = 0.015  # eight units at least
 SECRET = 0.40
 ALARM = 0.10
 METRIC = 0.30
 DASHBOARD = 3.00
 LOG_GB = 0.50
-TRACE = 5.00 / MILLION
 NAT_HOUR = 0.045
 ENDPOINT_HOUR = 0.01  # an interface endpoint, in one zone
 CLOUDFRONT_REQUEST = 1.00 / MILLION  # per HTTPS request; a WebSocket is one
+CLOUDFRONT_GB = 0.085  # out to viewers; what comes in is billed with 0.02
+CLOUDFRONT_GB_IN = 0.02
 
 # ── The parts of this service, and the assumed load ──────────────────────────────────────────────────────────────────────
 MEMORY_GB = 0.5
@@ -48,11 +50,14 @@ CONNECT_FUNCTIONS = 4  # authorizer, connect, flush, disconnect
 HEARTBEAT_MS = 15.0
 FUNCTION_MS = 40.0
 SWEEP_SECONDS, SWEEP_GB = 0.5, 1.0
-LOG_BYTES = 400.0  # an invocation: START, END, REPORT, and now and then a line
-TRACED = 0.05
-ALARMS, METRICS, SECRETS = 61, 28, 4
+LOG_BYTES = 60.0  # an invocation: a line now and then; START, END and REPORT are switched off
+COLD = 0.005  # of the invocations start an environment; its start is billed
+INIT_MS = 700.0
+BEAT_BYTES, BEAT_BYTES_BACK = 150.0, 10.0  # a heartbeat with its frame, and what TCP and TLS say back
+ALARMS, METRICS, SECRETS = 61, 38, 4
 IO_PER_COMMAND = 12.0  # inserts and updates of the command and its history, and their part of the log
 STORED_GB = 10.0
+BACKED_UP_GB = 20.0  # what changed within a week, beyond the size of the database
 
 
 class Item(NamedTuple):
@@ -63,9 +68,9 @@ class Item(NamedTuple):
 
 
 def invocations(count: float, milliseconds: float, gigabytes: float = MEMORY_GB) -> float:
-    """Return the cost of a number of invocations: requests, time, logs and traces."""
-    time = count * milliseconds / 1000 * gigabytes * GB_SECOND
-    return count * INVOCATION + time + count * LOG_BYTES / 1e9 * LOG_GB + count * TRACED * TRACE
+    """Return the cost of a number of invocations: requests, time with the starts of environments, logs."""
+    time = count * (milliseconds + COLD * INIT_MS) / 1000 * gigabytes * GB_SECOND
+    return count * INVOCATION + time + count * LOG_BYTES / 1e9 * LOG_GB
 
 
 def standing(*, min_acu: float = 0.5, replica: bool = False, proxy: bool = False) -> list[Item]:
@@ -74,6 +79,7 @@ def standing(*, min_acu: float = 0.5, replica: bool = False, proxy: bool = False
     items = [
         Item(f"Aurora, {min_acu:g} ACU on {on}", min_acu * instances * ACU_HOUR * HOURS),
         Item(f"Storage, {STORED_GB:g} GB", STORED_GB * DATABASE_GB),
+        Item(f"Backups, {BACKED_UP_GB:g} GB", BACKED_UP_GB * BACKUP_GB),
         Item(f"{ALARMS} alarms, {METRICS} metrics, a dashboard", ALARMS * ALARM + METRICS * METRIC + DASHBOARD),
         Item(f"{SECRETS} secrets", SECRETS * SECRET),
         Item(
@@ -87,15 +93,19 @@ def standing(*, min_acu: float = 0.5, replica: bool = False, proxy: bool = False
     return items
 
 
-def agent_month(*, gateway_heartbeats: bool = False) -> list[Item]:
-    """Return the cost of an agent that is connected all month and receives no command."""
-    beats, sockets = SECONDS / HEARTBEAT_SECONDS, SECONDS / SOCKET_SECONDS
+def agent_month(*, gateway_heartbeats: bool = False, period: float = HEARTBEAT_SECONDS) -> list[Item]:
+    """Return the cost of an agent that is connected all month, sends a heartbeat each `period` seconds, and gets no command."""
+    beats, sockets = SECONDS / period, SECONDS / SOCKET_SECONDS
     return [
         Item("Being connected", MINUTES * SOCKET_MINUTE),
         Item("Heartbeats, as messages", beats * SOCKET_MESSAGE),
         Item(
             "Heartbeats, as invocations",
             0.0 if gateway_heartbeats else invocations(beats, HEARTBEAT_MS) + beats * DATABASE_IO,
+        ),
+        Item(
+            "Heartbeats, through the edge",
+            beats * (BEAT_BYTES * CLOUDFRONT_GB_IN + BEAT_BYTES_BACK * CLOUDFRONT_GB) / 1e9,
         ),
         Item(
             "Reconnecting every two hours",
@@ -137,10 +147,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="what a deployment costs a month, from list prices")
     parser.add_argument("--agents", type=int, default=1000)
     parser.add_argument("--commands", type=int, default=1_000_000, help="a month")
+    parser.add_argument("--heartbeat", type=float, default=HEARTBEAT_SECONDS, help="seconds between two heartbeats")
     given = parser.parse_args()
     parts = (
         ("An idle stack", standing(), 1.0),
-        (f"{given.agents:,} agents", agent_month(), float(given.agents)),
+        (f"{given.agents:,} agents", agent_month(period=given.heartbeat), float(given.agents)),
         (f"{given.commands:,} commands", million_commands(), given.commands / MILLION),
     )
     table = Table("USD a month", "", box=None, padding=(0, 2, 0, 0), header_style="dim")

@@ -5,6 +5,8 @@ from local.tools import costs
 from local.tools.costs import Item, total
 
 SIZES = (1_000, 100_000, 1_000_000)
+PERIODS = (30, 60, 120, 240)
+"""Seconds; 240 is the most that HeartbeatSeconds takes."""
 
 
 def render() -> str:
@@ -24,7 +26,8 @@ def render() -> str:
         "",
         f"**Assumed**, and not measured on AWS: a heartbeat takes a function {costs.HEARTBEAT_MS:g} ms and everything",
         f"else {costs.FUNCTION_MS:g} ms, with {costs.MEMORY_GB:g} GB; an invocation logs {costs.LOG_BYTES:g} bytes;",
-        f"{costs.TRACED:.0%} are traced; a command takes {costs.IO_PER_COMMAND:g} I/Os.",
+        f"{costs.COLD:.1%} of them start an environment, in {costs.INIT_MS:g} ms; a command takes",
+        f"{costs.IO_PER_COMMAND:g} I/Os.",
         "",
         "## An idle stack",
         *_table(fixed, "USD a month"),
@@ -37,9 +40,15 @@ def render() -> str:
         "## An agent, connected all month",
         *_table(costs.agent_month(), "USD a month", digits=4),
         "",
-        "Heartbeats are most of it. If the gateway answered them itself, an agent would cost",
-        f"{total(costs.agent_month(gateway_heartbeats=True)):.4f}. With one every five minutes instead of every 30 s it",
-        f"would cost {_slow():.4f}.",
+        "Heartbeats are most of it. `HeartbeatSeconds` sets their period, and presence follows it. The last column is a route",
+        "with a MOCK integration, which answers without a function and stores nothing:",
+        "",
+        "| a heartbeat each | USD a month | if the gateway answered |",
+        "|---|---|---|",
+        *(f"| {period} s | {_agent(period):.4f} | {_agent(period, answered=True):.4f} |" for period in PERIODS),
+        "",
+        "With a period of four minutes such a route would save less than a cent for each agent and month, and the service",
+        "would no longer know who is online. So there is none.",
         "",
         "## A million commands",
         *_table(costs.million_commands(), "USD"),
@@ -56,11 +65,8 @@ def render() -> str:
     return "\n".join(lines)
 
 
-def _slow() -> float:
-    beats = costs.SECONDS / 300
-    connected, _, _, reconnecting = costs.agent_month()
-    each = costs.SOCKET_MESSAGE + costs.DATABASE_IO
-    return connected.usd + reconnecting.usd + beats * each + costs.invocations(beats, costs.HEARTBEAT_MS)
+def _agent(period: float, *, answered: bool = False) -> float:
+    return total(costs.agent_month(gateway_heartbeats=answered, period=period))
 
 
 def _table(items: list[Item], head: str, *, digits: int = 2, summed: bool = True) -> list[str]:

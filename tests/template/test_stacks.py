@@ -5,6 +5,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from dispatcher.commands import latencies
 from dispatcher.commands.loss_check import CHECKS, FIGURES
 from dispatcher.commands.sweep import Swept
 from dispatcher.webhooks.webhook_queue import Figures
@@ -52,10 +55,13 @@ def test_both_apis_are_throttled_and_answer_over_ipv6(template: Template) -> Non
 
 def test_the_access_log_is_one_line_of_json_without_request_data() -> None:
     """No query, no header, no body: tokens and keys travel there."""
-    written = read(ROOT / "template.yaml")["Resources"]["HttpStage"]["Properties"]["AccessLogSettings"]["Format"]
+    resources = read(ROOT / "template.yaml")["Resources"]
+    http = resources["HttpStage"]["Properties"]["AccessLogSettings"]["Format"]
+    sockets = resources["WebSocketApi"]["Properties"]["AccessLogSettings"]["Fn::If"][1]["Format"]
 
-    assert set(json.loads(written)) >= {"requestId", "route", "status"}
-    assert not re.search(r"\$context\.(path|.*header|.*[Qq]uery)", written)
+    for written in (http, sockets):
+        assert set(json.loads(written)) >= {"requestId", "route", "status"}
+        assert not re.search(r"\$context\.(path|.*header|.*[Qq]uery)", written)
 
 
 def test_only_the_agents_websocket_has_an_authorizer(template: Template) -> None:
@@ -98,6 +104,7 @@ def test_the_database_outlives_its_stack_and_is_reached_only_with_tls(stacks: di
     cluster = stacks["database"].resources["Cluster"]
     assert (cluster["DeletionPolicy"], cluster["UpdateReplacePolicy"]) == ("Snapshot", "Snapshot")
     properties = cluster["Properties"]
+    assert properties["DeleteAutomatedBackups"] is False
     assert properties["StorageEncrypted"] is True
     assert properties["EnableIAMDatabaseAuthentication"] is True
     assert properties["ManageMasterUserPassword"] is True
@@ -107,6 +114,53 @@ def test_the_database_outlives_its_stack_and_is_reached_only_with_tls(stacks: di
     for instance in stacks["database"].of_type("AWS::RDS::DBInstance").values():
         assert instance["PubliclyAccessible"] is False
     assert stacks["database"].resources["DatabaseProxy"]["Properties"]["RequireTLS"] is True
+
+
+def test_a_copy_of_the_backup_leaves_the_region_if_it_is_wanted(
+    template: Template, stacks: dict[str, Template]
+) -> None:
+    """Each day, for as long as the parameter says; a vault outlives its stack."""
+    assert template.resources["Backup"]["Condition"] == "HasBackupCopy"
+    [rule] = stacks["backup"].resources["Plan"]["Properties"]["BackupPlan"]["BackupPlanRule"]
+    [copied] = rule["CopyActions"]
+    assert copied["DestinationBackupVaultArn"] == {"Ref": "CopyVaultArn"}
+    assert stacks["backup"].resources["Vault"]["DeletionPolicy"] == "Retain"
+    vault = "arn:aws:backup:eu-west-1:123456789012:backup-vault:copies"
+    assert not conditions()["HasBackupCopy"]
+    assert conditions(BackupCopyVaultArn=vault)["HasBackupCopy"]
+    assert not conditions(BackupCopyVaultArn=vault, ConnectionsUrl="http://127.0.0.1:4566")["HasBackupCopy"]
+
+
+def test_a_database_of_a_snapshot_takes_its_names_from_the_snapshot(stacks: dict[str, Template]) -> None:
+    """CloudFormation refuses a snapshot together with a name or an owner."""
+    cluster = stacks["database"].resources["Cluster"]["Properties"]
+
+    for name in ("DatabaseName", "MasterUsername"):
+        assert cluster[name]["Fn::If"][:2] == ["HasSnapshot", {"Ref": "AWS::NoValue"}]
+    assert cluster["SnapshotIdentifier"]["Fn::If"] == ["HasSnapshot", {"Ref": "Snapshot"}, {"Ref": "AWS::NoValue"}]
+
+
+@pytest.mark.parametrize("policy", ["stack", "database"])
+def test_a_stack_policy_protects_what_holds_data(template: Template, stacks: dict[str, Template], policy: str) -> None:
+    """Every resource that it names exists; a policy with a wrong name would protect nothing."""
+    written = json.loads((ROOT / f"stacks/policies/{policy}.json").read_text())
+    resources = template.resources if policy == "stack" else stacks["database"].resources
+    named = [name.removeprefix("LogicalResourceId/") for name in written["Statement"][1]["Resource"]]
+
+    assert set(named) <= set(resources)
+    assert written["Statement"][1]["Action"] == ["Update:Delete", "Update:Replace"]
+    assert {"stack": "Database", "database": "Cluster"}[policy] in named
+
+
+@pytest.mark.parametrize(
+    ("version", "fits"), [("17", True), ("18", True), ("17.7", True), ("14", False), ("17.", False)]
+)
+def test_the_database_has_a_major_version_and_perhaps_a_minor_one(version: str, fits: bool) -> None:  # noqa: FBT001
+    """AWS withdraws minor versions, so the default is a major one; the family of its parameters has the major one."""
+    parameter = read(ROOT / "template.yaml")["Parameters"]["DatabaseEngineVersion"]
+
+    assert bool(re.fullmatch(parameter["AllowedPattern"], version)) is fits
+    assert re.fullmatch(parameter["AllowedPattern"], parameter["Default"])
 
 
 def test_the_edge_serves_both_apis_under_one_host(stacks: dict[str, Template]) -> None:
@@ -138,16 +192,26 @@ def test_the_edge_serves_both_apis_under_one_host(stacks: dict[str, Template]) -
         assert "resolve:secretsmanager" in flat(origin["OriginCustomHeaders"])
 
 
+def alarms_of(stacks: dict[str, Template]) -> dict[str, dict[str, Any]]:
+    """Return every alarm of the stacks, by name."""
+    return {
+        name: alarm
+        for stack in ("monitoring", "release_alarms")
+        for name, alarm in stacks[stack].of_type("AWS::CloudWatch::Alarm").items()
+    }
+
+
 def test_every_function_has_its_alarms_and_every_alarm_notifies(
     template: Template, stacks: dict[str, Template]
 ) -> None:
     """Errors and throttles; a new function needs them too."""
-    alarms = stacks["monitoring"].of_type("AWS::CloudWatch::Alarm")
+    alarms = alarms_of(stacks)
     names = {
         name: function["FunctionName"]["Fn::Sub"].replace("${AWS::StackName}", "${Name}")
         for name, function in template.functions.items()
     }
-    deployed = {"MigrateFunction", "DeployFunction"}  # their failures are visible at the deployment
+    # Their failures are visible at the deployment.
+    deployed = {"MigrateFunction", "DeployFunction", "ReleaseCheckFunction", "ReleaseGateFunction"}
     for metric in ("Errors", "Throttles"):
         watched = {
             alarm["Dimensions"][0]["Value"]["Fn::Sub"]
@@ -155,12 +219,14 @@ def test_every_function_has_its_alarms_and_every_alarm_notifies(
             if alarm["Namespace"] == "AWS/Lambda" and alarm["MetricName"] == metric
         }
         assert watched == {value for name, value in names.items() if name not in deployed}
-    assert all(alarm["AlarmActions"] == [{"Ref": "Alarms"}] for alarm in alarms.values())
+    for alarm in alarms.values():
+        assert alarm["AlarmActions"] in ([{"Ref": "Pages"}], [{"Ref": "Tickets"}])
+        assert alarm["OKActions"] == alarm["AlarmActions"]
 
 
 def test_the_alarms_and_the_dashboard_use_metrics_that_are_published(stacks: dict[str, Template]) -> None:
     """An alarm for a metric with a wrong name would never ring."""
-    published = {*CHECKS, *FIGURES, *Swept.__dataclass_fields__}
+    published = {*CHECKS, *FIGURES, *Swept.__dataclass_fields__, *latencies.METRICS}
     published |= {*Figures.__dataclass_fields__, *Ran.__dataclass_fields__}
     monitoring = stacks["monitoring"]
     asked = {
@@ -172,15 +238,41 @@ def test_the_alarms_and_the_dashboard_use_metrics_that_are_published(stacks: dic
     shown: set[str] = set()
     for widget in body["widgets"]:
         namespace = ""
-        for metric in widget["properties"]["metrics"]:
+        for metric in widget["properties"].get("metrics", []):
             if isinstance(metric[0], str):
                 namespace = metric[0] if metric[0] != "." else namespace
                 if namespace == "AgentCommandDispatcher":
                     shown.add(metric[1])
     assert asked <= published
     assert shown <= published
-    assert {"lost_commands", "stuck_commands", "dead_commands", "oldest_due_seconds", "failed_passes"} <= asked
-    assert {"disabled_webhooks", "webhook_lag_seconds"} <= asked
+    assert {"newly_disabled_webhooks", "webhook_lag_seconds"} <= asked
+    assert {"lost_commands", "stuck_commands", "newly_dead_commands", "oldest_due_seconds", "failed_passes"} <= asked
+
+
+def test_each_alarm_names_a_page_of_the_runbook_that_exists(stacks: dict[str, Template]) -> None:
+    """Who is woken reads the alarm's text first."""
+    headings = re.findall(r"^## (.+)$", (ROOT / "docs/runbooks.md").read_text(), re.MULTILINE)
+    anchors = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    named = {
+        alarm["AlarmDescription"].rpartition("Runbook: docs/runbooks.md#")[2] for alarm in alarms_of(stacks).values()
+    }
+
+    assert named == anchors
+
+
+def test_an_alarm_pages_only_for_what_cannot_wait(stacks: dict[str, Template]) -> None:
+    """The table of the runbook has the same severities."""
+    paging = {name for name, alarm in alarms_of(stacks).items() if alarm["AlarmActions"] == [{"Ref": "Pages"}]}
+    table = re.findall(r"^\| `(\w+)` \| page \|", (ROOT / "docs/runbooks.md").read_text(), re.MULTILINE)
+
+    assert sorted(table) == sorted(paging)
+
+
+def test_every_alarm_can_ring_twice(stacks: dict[str, Template]) -> None:
+    """A level that stays up after its cause has ended hides the next cause: those metrics count what is new."""
+    levels = {"dead_commands", "mute_agents", "disabled_webhooks", "ApproximateNumberOfMessagesVisible"}
+
+    assert not levels & {alarm["MetricName"] for alarm in alarms_of(stacks).values()}
 
 
 def test_two_stacks_fit_into_one_account(template: Template, stacks: dict[str, Template]) -> None:

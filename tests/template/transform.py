@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -20,14 +21,17 @@ from local.sam_template.intrinsics import read
 TEMPLATE = Path(__file__).resolve().parents[2] / "template.yaml"
 
 
-def transformed() -> dict[str, Any]:
-    """Return the template as CloudFormation gets it; raises InvalidDocumentException with SAM's findings."""
+def transformed(parameters: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return the template as CloudFormation gets it; raises InvalidDocumentException with SAM's findings.
+
+    SAM's transform reads some parameters; those that are not given have their defaults.
+    """
     os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")  # the translator needs a region, and sends nothing there
     template = _with_packaged_code(read(TEMPLATE))
     # The list of managed policies would come over the network; the template uses none.
     policies = Mock(spec=ManagedPolicyLoader)
     policies.load.return_value = {}
-    resources: dict[str, Any] = transform(template, {}, policies)
+    resources: dict[str, Any] = transform(template, dict(parameters or {}), policies)
     return resources
 
 

@@ -8,7 +8,7 @@ import pytest
 from pytest_httpserver import HTTPServer
 
 from dispatcher.commands.flush import FlushRequest, invoke_flush, invoke_flush_of
-from dispatcher.platform import lambda_api
+from dispatcher.platform import correlation, lambda_api
 
 REQUEST = FlushRequest(agent_id="a1", connection_id="c1", epoch=1, welcome=True)
 PATH = "/2015-03-31/functions/acd-flush/invocations"
@@ -54,12 +54,16 @@ def test_flush_is_invoked_asynchronously_with_its_event(
     httpserver.expect_request(PATH, method="POST").respond_with_data(status=202)
     monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", httpserver.url_for(""))
 
+    trace = {"correlationId": correlation.begin()}
     invoke_flush(REQUEST)
     invoke_flush_of(["a1", "a2"])
 
     requests = [request for request, _ in httpserver.log]
     assert refusals(caplog) == []
-    assert [json.loads(request.data) for request in requests] == [REQUEST.as_event(), {"agentIds": ["a1", "a2"]}]
+    assert [json.loads(request.data) for request in requests] == [
+        REQUEST.as_event() | trace,
+        {"agentIds": ["a1", "a2"]} | trace,
+    ]
     assert {request.headers["X-Amz-Invocation-Type"] for request in requests} == {"Event"}
     assert all("/lambda/aws4_request" in request.headers["Authorization"] for request in requests)
 

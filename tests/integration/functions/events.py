@@ -21,6 +21,9 @@ LIST = "/api/v1/commands"
 LOGIN = "/api/v1/auth/login"
 REGISTER = "/api/v1/agents/register"
 TOKEN_SECRET = "7" * 64
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+"""The trace of every request: so equal requests have equal answers."""
+TRACEPARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 CALLER = "caller of the test"
 """The member of an event that names its operator, until `run` replaces it by a token."""
 Run = Callable[..., Any]
@@ -64,7 +67,7 @@ def request(
         "rawPath": path,
         "rawQueryString": query,
         "queryStringParameters": dict(pair.split("=", 1) for pair in query.split("&")) if query else None,
-        "headers": {"content-type": "application/json"}
+        "headers": {"content-type": "application/json", "traceparent": TRACEPARENT}
         | {name.lower().replace("_", "-"): text for name, text in headers.items()},
         "requestContext": context,
         "body": raw if raw is not None else None if body is None else json.dumps(body),

@@ -105,6 +105,7 @@ def test_a_command_one_byte_larger_than_a_frame_is_refused_and_one_that_fits_is_
         "sessionId": None,
         "payload": {"x": ""},
         "executionTimeoutSeconds": one["executionTimeoutSeconds"],
+        "traceparent": f"00-{one['correlationId']}-{'0' * 16}-01",
     }
     room = MESSAGE_BYTES - ENVELOPE_BYTES - len(json.dumps(entry))
 

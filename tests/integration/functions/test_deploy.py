@@ -72,7 +72,7 @@ def test_a_deployment_migrates_and_reports(run: Run, cloud: Cloud, request_type:
     assert cloud.invoked == 1
     [report] = cloud.reports
     assert report["Status"] == "SUCCESS"
-    assert report["PhysicalResourceId"] == "migration"
+    assert report["PhysicalResourceId"].startswith("migration-")
     assert report["StackId"] == "arn:stack"
     assert report["RequestId"] == "request-1"
     assert report["LogicalResourceId"] == "Migration"
@@ -139,6 +139,37 @@ def test_a_lambda_that_cannot_be_reached_fails_the_deployment(
     run("deploy", cloud.event("Create"))
 
     assert [report["Status"] for report in cloud.reports] == ["FAILED"]
+
+
+@pytest.mark.parametrize("member", ["Layer", "Settings"])
+def test_new_code_under_the_name_of_the_last_release_fails_the_deployment(run: Run, cloud: Cloud, member: str) -> None:
+    """SAM would publish no version, and the old code and settings would serve on without a word."""
+    event = cloud.event("Update")
+    event["ResourceProperties"] |= {"Release": "7", member: "new"}
+    event["OldResourceProperties"] = {"Release": "7", member: "old"}
+
+    run("deploy", event)
+    run("deploy", event | {"OldResourceProperties": {"Release": "6", member: "old"}})
+    run("deploy", event | {"OldResourceProperties": {member: "old"}})  # a stack of before releases had names
+
+    assert [report["Status"] for report in cloud.reports] == ["FAILED", "SUCCESS", "SUCCESS"]
+    assert f"{member} changed" in cloud.reports[0]["Reason"]
+    assert cloud.invoked == 2
+
+
+def test_the_rollback_of_a_refused_deployment_is_not_refused(run: Run, cloud: Cloud) -> None:
+    """CloudFormation updates the resource back, with the properties exchanged: it names what was deployed last by its id."""
+    old, new = {"Release": "7", "Settings": ["1"]}, {"Release": "7", "Settings": ["2"]}
+    function = cloud.event("Update")["ResourceProperties"]
+    run("deploy", cloud.event("Create") | {"ResourceProperties": function | old})
+    deployed = {"PhysicalResourceId": cloud.reports[0]["PhysicalResourceId"]}
+
+    event = cloud.event("Update") | deployed
+    run("deploy", event | {"ResourceProperties": function | new, "OldResourceProperties": function | old})
+    run("deploy", event | {"ResourceProperties": function | old, "OldResourceProperties": function | new})
+
+    assert [report["Status"] for report in cloud.reports] == ["SUCCESS", "FAILED", "SUCCESS"]
+    assert {report["PhysicalResourceId"] for report in cloud.reports} == {deployed["PhysicalResourceId"]}
 
 
 def test_deleting_a_stack_deletes_no_data(run: Run, cloud: Cloud) -> None:

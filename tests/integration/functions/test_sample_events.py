@@ -6,6 +6,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from dispatcher.platform import functions
 from tests.integration.functions.events import Run
 
 REFUSED = {"status": None, "error": "its address is not public", "milliseconds": 0, "retry_after": None}
@@ -35,7 +36,9 @@ REFUSED = {"status": None, "error": "its address is not public", "milliseconds":
         ("audit", {"lost_commands": 0, "stuck_commands": 0}),
         ("publisher", {"events_published": 0}),
         ("migrate", {"applied": []}),
-        ("deploy", {"Status": "SUCCESS", "PhysicalResourceId": "migration"}),
+        ("release_check", {"functions": functions.schema()}),
+        ("release_gate", {"status": "Succeeded"}),
+        ("deploy", {"Status": "SUCCESS", "LogicalResourceId": "Migration"}),
     ],
 )
 def test_a_function_answers_its_sample_event(
@@ -44,6 +47,8 @@ def test_a_function_answers_its_sample_event(
     """A newcomer tries the samples first."""
     for outside in ("commands.flush.invoke_flush", "platform.deployment.run_migration", "platform.deployment.put"):
         monkeypatch.setattr(f"dispatcher.{outside}", Mock())
+    monkeypatch.setattr("dispatcher.platform.releases.decide", Mock(return_value="Succeeded"))
+    monkeypatch.setenv("RELEASE_CHECK_FUNCTION", "release-check")
     resolve = Mock(return_value=["127.0.0.1"])
     monkeypatch.setattr("dispatcher.webhooks.receiver_connection.Internet.resolve", resolve)
 

@@ -2,6 +2,8 @@
 
 import os
 import subprocess
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +13,11 @@ from psycopg import sql
 
 from dispatcher.commands.delivery import deliver
 from dispatcher.commands.loss_check import check_for_loss
+from dispatcher.commands.sweep import sweep
 from dispatcher.errors import UnknownFeedCursor
 from dispatcher.events import feed
 from dispatcher.platform.database import Connection, open_connection
+from dispatcher.platform.gateway import Posted
 from dispatcher.platform.migrations import migrate
 from local.postgres.server import find_binaries
 from tests.fakes import FakeGateway, plenty
@@ -61,3 +65,46 @@ def test_a_dispatcher_continues_after_a_dump_is_restored_over_its_database(
                 other.execute("delete from audit_log")
     finally:
         conn.execute(sql.SQL("drop database if exists {} with (force)").format(name))
+
+
+@contextmanager
+def another_region(conn: Connection, database_url: str) -> Generator[str]:
+    """Make an empty database for what is restored, and return its URL."""
+    url = f"{database_url}_restored"
+    name = sql.Identifier(url.rpartition("/")[2])
+    conn.execute(sql.SQL("create database {}").format(name))
+    try:
+        yield url
+    finally:
+        conn.execute(sql.SQL("drop database if exists {} with (force)").format(name))
+
+
+def test_a_lost_region_goes_on_in_another_one_from_the_last_copy(
+    conn: Connection, database_url: str, tmp_path: Path
+) -> None:
+    """Agents reconnect: what was under way when the copy was made comes again, and what was accepted later is lost."""
+    binaries, dump = find_binaries(), tmp_path / "dump"
+    if "PG_BIN" in os.environ and not (binaries / "pg_dump").exists():
+        pytest.skip(f"{binaries} has no pg_dump")
+    create_agent(conn)
+    connect(conn)
+    put(conn, "under way")
+    put(conn, "waiting")
+    deliver(conn, FakeGateway(), "a1", plenty)
+    subprocess.run([binaries / "pg_dump", "-Fc", "-f", dump, "-d", database_url], check=True)
+    put(conn, "after the copy")
+
+    with another_region(conn, database_url) as url:
+        subprocess.run([binaries / "pg_restore", "--no-owner", "--exit-on-error", "-d", url, dump], check=True)
+        with open_connection(url) as region:
+            assert migrate(region) == []
+            assert statuses(region) == {"under way": "sent", "waiting": "pending"}
+            old = FakeGateway(outcomes=[Posted.GONE])
+            region.execute("update agent_commands set ack_deadline = now() - interval '1 second'")
+            sweep(region, old, deadline=plenty)
+            connect(region, connection_id="c2")
+            gateway = FakeGateway()
+            deliver(region, gateway, "a1", plenty)
+            assert gateway.command_ids == ["under way"]
+            assert gateway.connection_ids == ["c2"]
+            assert check_for_loss(region).clean

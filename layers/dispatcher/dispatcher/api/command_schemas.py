@@ -184,6 +184,7 @@ class ListedCommandDocument(Document):
     cause: ShownText
     submitted_by: str | None
     redrive_of: str | None
+    correlation_id: str | None
 
 
 class CommandDocument(ListedCommandDocument):

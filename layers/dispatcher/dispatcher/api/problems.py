@@ -6,6 +6,7 @@ import psycopg
 from aws_lambda_powertools.event_handler import Response
 
 from dispatcher.errors import DispatcherError, InvalidRequest, Unavailable, Unprocessable
+from dispatcher.platform import correlation
 from dispatcher.platform.database import INTERRUPTIONS, UNREACHABLE
 from dispatcher.platform.json_text import dumps
 from dispatcher.platform.observability import logger
@@ -34,7 +35,7 @@ def problem_of(error: Exception) -> Response[str]:
     return Response(
         status_code=known.status,
         content_type=CONTENT_TYPE,
-        body=dumps(known.as_problem()),
+        body=dumps({**known.as_problem(), "correlationId": correlation.current()}),
         headers=dict(known.headers),
     )
 

@@ -22,7 +22,7 @@ from dispatcher.api.operations import Operation
 from dispatcher.api.problems import malformed, problem_of
 from dispatcher.api.schema_base import SelectorText, render
 from dispatcher.errors import NotAllowed, NotFound
-from dispatcher.platform import edge
+from dispatcher.platform import correlation, edge
 from dispatcher.platform.json_text import dumps, storable
 from dispatcher.platform.observability import deadline_of
 
@@ -67,6 +67,7 @@ class Api(APIGatewayHttpResolver):
 
     def answer(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         """Answer one HTTP event."""
+        correlation_id = correlation.begin(edge.headers_of(event))
         try:
             response = self._respond(incoming.admit(event), context)
         except Exception as error:  # noqa: BLE001 - problem_of logs what it does not know
@@ -79,7 +80,7 @@ class Api(APIGatewayHttpResolver):
             body = ""
         return {
             "statusCode": int(response.status_code),
-            "headers": SECURITY_HEADERS | response.headers,
+            "headers": SECURITY_HEADERS | {correlation.HEADER: correlation_id} | response.headers,
             "body": base64.b64encode(body).decode() if isinstance(body, bytes) else body,
             "isBase64Encoded": binary,
         }

@@ -54,6 +54,17 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """The agents that one of several sweeps looks at: those whose id has this number as the rest of its hash."""
+
+    number: int
+    of: int
+
+
+ALL = Shard(number=0, of=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DueAgent:
     """A connected agent with something to post: commands, requests to stop, or a welcome."""
 
@@ -74,7 +85,8 @@ _RELEASE = call(
 # The agents are few beside the commands, and for each one index says whether something is due.
 _DUE_AGENTS = call(
     "select a.agent_id, a.connection_id, a.epoch, a.live, a.dialect from agents a"
-    " where a.connection_id is not null and ({f}.needs_welcome(a) or {f}.can_be_posted(a) and {f}.has_work(a)) limit %s"
+    " where a.connection_id is not null and ({f}.needs_welcome(a) or {f}.can_be_posted(a) and {f}.has_work(a))"
+    " and (%(of)s = 1 or (hashtextextended(a.agent_id, 0) & 1073741823) %% %(of)s = %(number)s) limit %(limit)s"
 )
 
 
@@ -195,9 +207,9 @@ def release(conn: Connection, claim: Claim, outcome: Outcome, *, look_again: boo
     return claim_of(claim.agent_id, claim.token, begun, rows)
 
 
-def due_agents(conn: Connection, limit: int) -> list[DueAgent]:
-    """Find connected agents that have something to post, or no welcome yet, and no worker that delivers to them.
+def due_agents(conn: Connection, limit: int, shard: Shard = ALL) -> list[DueAgent]:
+    """Find connected agents of a shard that have something to post, or no welcome yet, and no worker that delivers to them.
 
     The statement probes the queue of each connected agent; commands for offline agents cost nothing.
     """
-    return fetch_all(conn, DueAgent, _DUE_AGENTS, (limit,))
+    return fetch_all(conn, DueAgent, _DUE_AGENTS, {"limit": limit, "of": shard.of, "number": shard.number})

@@ -41,6 +41,7 @@ class Command:
     cause: str
     submitted_by: str | None
     redrive_of: str | None
+    correlation_id: str | None
 
     @classmethod
     def from_row(cls, *, status: str, **columns: Any) -> "Command":
@@ -73,7 +74,7 @@ LARGE_COLUMNS = ("payload", "result", "progress")
 
 _LIGHT_COLUMNS = """command_id, agent_id, session_id, action, status, error_message, created_at, sent_at, acknowledged_at,
     completed_at, seq, priority, not_before, deliver_by, execution_timeout, max_attempts, attempt, cancel_requested_at, cause,
-    submitted_by, redrive_of"""
+    submitted_by, redrive_of, correlation_id"""
 COLUMNS = f"{_LIGHT_COLUMNS}, payload, result, progress"
 ROW_BYTES = 1000
 """About what the columns of a command take in an answer that are not measured."""

@@ -10,7 +10,7 @@ from dispatcher.agents import connections, presence
 from dispatcher.commands import claims
 from dispatcher.commands.delivery import POST_SECONDS, Deadline, Delivered, deliver
 from dispatcher.commands.submission import AcceptedEntry
-from dispatcher.platform import lambda_api, settings
+from dispatcher.platform import correlation, lambda_api, settings
 from dispatcher.platform.database import Connection
 from dispatcher.platform.gateway import Gateway, Posted
 from dispatcher.platform.observability import logger
@@ -68,6 +68,7 @@ def invoke_flush_of(agent_ids: Sequence[str]) -> None:
 
 
 def _invoke(event: dict[str, Any], agent_id: str) -> None:
+    event = {**event, "correlationId": correlation.current()}
     reason = lambda_api.invoke_event(settings.flush_function(), json.dumps(event).encode())
     if reason is not None:
         logger.warning("Flush not invoked", extra={"agent_id": agent_id, "reason": reason})

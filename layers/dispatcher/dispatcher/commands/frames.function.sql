@@ -17,22 +17,28 @@ create function {f}.entry_of(
         'payload', coalesce(payload, '{}'), 'executionTimeoutSeconds', execution_timeout)
 $$;
 
--- The entry of a command.  With its time limit, if it has one: the gateway may hold a message back.
+-- The entry of a command.  With its time limit, if it has one: the gateway may hold a message back.  With its trace, if it has
+-- one; each attempt is a step of it.
 create function {f}.entry(c agent_commands) returns text language sql stable as $$
-    select case
-        when c.deliver_by is null
-        then {f}.entry_of(c.command_id, c.attempt, c.action, c.session_id, c.payload, c.execution_timeout)
-        else {f}.entry_of(c.command_id, c.attempt, c.action, c.session_id, c.payload, c.execution_timeout)
-            || jsonb_build_object('deliverBy', to_char(c.deliver_by at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'))
-    end::text
+    select (
+        {f}.entry_of(c.command_id, c.attempt, c.action, c.session_id, c.payload, c.execution_timeout)
+        || case
+            when c.deliver_by is null then '{}'
+            else jsonb_build_object('deliverBy', to_char(c.deliver_by at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'))
+        end
+        || case
+            when c.correlation_id is null then '{}'
+            else jsonb_build_object('traceparent',
+                '00-' || c.correlation_id || '-' || left(md5(c.command_id || c.attempt), 16) || '-01')
+        end)::text
 $$;
 
 -- The bytes that a command takes of a message, in the protocol that takes more: an entry of a batch is the longer text.  Our ids
--- have 36 characters, and a time limit takes 50.
+-- have 36 characters, a time limit takes 50, and a trace 74.
 create function {f}.bytes(
     action text, session_id text, payload jsonb, execution_timeout integer, max_attempts integer, has_limit boolean
 ) returns integer language sql stable as $$
     select octet_length({f}.entry_of(repeat('x', 36), coalesce(max_attempts, 10), action, session_id, payload,
             coalesce(execution_timeout, 600))::text)
-        + case when has_limit then 50 else 0 end
+        + 74 + case when has_limit then 50 else 0 end
 $$;

@@ -199,6 +199,10 @@ FIGURES: Mapping[str, LiteralString] = {
     "dead_commands": """
         select count(*) from agent_commands where status = 'dead' and completed_at > now() - interval '1 day'
         """,
+    # Since the last check, and a little more: an alarm on this rings again for the next one.
+    "newly_dead_commands": """
+        select count(*) from agent_commands where status = 'dead' and completed_at > now() - interval '6 minutes'
+        """,
     # A post that the gateway refuses costs no attempt, so that nothing but this shows how long it has been going on.
     "refused_agents": "select count(*) from agents where refusals > 0 and connection_id is not null",
     "longest_refused_seconds": """
@@ -213,6 +217,14 @@ FIGURES: Mapping[str, LiteralString] = {
         where connection_id is not null
           and not spoke
           and (mute_connections >= 2 or commanded_at < now() - interval '2 minutes')
+        """,
+    "newly_mute_agents": """
+        select count(*)
+        from agents
+        where connection_id is not null
+          and not spoke
+          and (mute_connections >= 2 and connected_at > now() - interval '6 minutes'
+            or commanded_at between now() - interval '8 minutes' and now() - interval '2 minutes')
         """,
     "connected_agents": "select count(*) from agents where connection_id is not null",
     "oldest_due_seconds": """

@@ -25,7 +25,7 @@ from dispatcher.errors import (
     UnknownAgent,
     Unprocessable,
 )
-from dispatcher.platform import settings
+from dispatcher.platform import correlation, settings
 from dispatcher.platform.database import Connection, fetch_one
 from dispatcher.platform.functions import call
 from dispatcher.platform.json_text import dumps
@@ -262,6 +262,7 @@ def _document(new: Sequence[NewCommand], reason: str | None) -> Jsonb:
         [
             {
                 "agent_id": each.agent_id,
+                "correlation_id": correlation.current(),
                 "action": each.action,
                 "payload": each.payload,
                 "session_id": each.session_id,

@@ -158,12 +158,12 @@ begin
     -- `moves` says that every column has its value: see agent_commands_admit.
     insert into agent_commands as c (
         moves, agent_id, incarnation, action, payload, session_id, priority, not_before, deliver_by, execution_timeout,
-        max_attempts, redeliver_after_ack, submitted_by, idempotency_key, request_hash, redrive_of)
+        max_attempts, redeliver_after_ack, submitted_by, idempotency_key, request_hash, redrive_of, correlation_id)
     values (
         0, agent.agent_id, agent.incarnation, new.action, new.payload, new.session_id, coalesce(new.priority, 0),
         new.not_before, greatest(now(), new.not_before) + seconds * interval '1 second',
         coalesce(new.execution_timeout, 600), coalesce(new.max_attempts, 10), coalesce(new.redeliver_after_ack, false),
-        username, key, hash, new.redrive_of)
+        username, key, hash, new.redrive_of, new.correlation_id)
     on conflict (submitted_by, idempotency_key) do nothing
     returning c.* into command;
     if not found then
@@ -204,11 +204,12 @@ begin
             n.execution_timeout,
             n.max_attempts,
             n.redeliver_after_ack,
-            n.redrive_of
+            n.redrive_of,
+            n.correlation_id
         from rows from (jsonb_to_recordset(commands) as (
             agent_id text, action text, payload jsonb, session_id text, priority smallint, not_before timestamptz,
             ttl_seconds integer, execution_timeout integer, max_attempts integer, redeliver_after_ack boolean,
-            redrive_of text)) with ordinality as n
+            redrive_of text, correlation_id text)) with ordinality as n
         left join agent_commands o on o.command_id = n.redrive_of
     ), queues as materialized (
         select q.agent_id, {f}.waiting(q.agent_id, count(*), queue) as waiting
@@ -242,7 +243,7 @@ begin
     ), added as (
         insert into agent_commands as c (
             moves, agent_id, incarnation, action, payload, session_id, priority, not_before, deliver_by, execution_timeout,
-            max_attempts, redeliver_after_ack, submitted_by, idempotency_key, request_hash, redrive_of)
+            max_attempts, redeliver_after_ack, submitted_by, idempotency_key, request_hash, redrive_of, correlation_id)
         select
             0,
             j.agent_id,
@@ -259,7 +260,8 @@ begin
             username,
             case when j.place = 1 then key else key || e'\x1f' || (j.place - 1) end,
             hash,
-            j.redrive_of
+            j.redrive_of,
+            j.correlation_id
         from judged j
         where not exists (select from refused)
         order by j.place

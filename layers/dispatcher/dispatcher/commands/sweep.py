@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ import psycopg
 from dispatcher.access import login_budgets
 from dispatcher.agents import presence
 from dispatcher.commands import claims, deadlines, loss_check, overview, redelivery
-from dispatcher.commands.claims import DueAgent
+from dispatcher.commands.claims import ALL, DueAgent, Shard
 from dispatcher.commands.delivery import POST_SECONDS, RELEASE_SECONDS, Deadline, Delivered, deliver
 from dispatcher.commands.flush import FlushRequest, invoke_flush
 from dispatcher.events import feed
@@ -60,8 +60,12 @@ def sweep(
     *,
     deadline: Deadline,
     hand_over: Callable[[FlushRequest], None] = invoke_flush,
+    shard: Shard = ALL,
 ) -> Swept:
-    """Run every pass, each bounded and independent: a pass that fails is logged, and the others go on."""
+    """Run every pass, each bounded and independent: a pass that fails is logged, and the others go on.
+
+    `shard` are the agents that it delivers to; `sweep_shard` delivers to the others.
+    """
     passes = _Passes(deadline)
     expired = passes.run("expire", lambda: _repeat(partial(deadlines.expire, conn), deadline), 0)
     released = passes.run("release", lambda: _repeat(partial(redelivery.return_unacknowledged, conn), deadline), 0)
@@ -70,12 +74,53 @@ def sweep(
     has_time = partial(_has_time, deadline)
     dropped = passes.run("drop idle connections", lambda: presence.drop_idle(conn, gateway, BATCH, has_time), 0)
     silent = passes.run("tell silence", lambda: presence.tell_silence(conn, BATCH), 0)
-    due = passes.run("find due agents", lambda: claims.due_agents(conn, BATCH), list[DueAgent]())
+    delivery = _deliver_due(conn, gateway, passes, shard, hand_over)
+    days = settings.retention_days()
+    pruned = passes.run("prune", lambda: _repeat(partial(deadlines.prune, conn, days), deadline), 0)
+    passes.run("prune events", lambda: _repeat(partial(feed.prune, conn, days), deadline), 0)
+    passes.run("prune log-ins", lambda: _repeat(partial(login_budgets.prune, conn), deadline), 0)
+    passes.run("record figures", lambda: loss_check.record_figures(conn), None)
+    passes.run("refresh overviews", lambda: overview.refresh_asked(conn), None)
+    moved = passes.run("move old connections", lambda: presence.move_old(conn, gateway, BATCH, has_time), 0)
+    return Swept(
+        expired=expired,
+        released=released,
+        timed_out=timed_out,
+        absent=dropped,
+        silent=silent,
+        moved=moved,
+        loaded=delivery.loaded,
+        sent=delivery.sent,
+        handed_over=delivery.handed_over,
+        pruned=pruned,
+        failed_passes=passes.failed,
+    )
+
+
+def sweep_shard(
+    conn: Connection,
+    gateway: Gateway,
+    shard: Shard,
+    *,
+    deadline: Deadline,
+    hand_over: Callable[[FlushRequest], None] = invoke_flush,
+) -> Swept:
+    """Deliver what is due for the agents of one shard, beside a sweep that has another one."""
+    passes = _Passes(deadline)
+    delivery = _deliver_due(conn, gateway, passes, shard, hand_over)
+    return replace(delivery, failed_passes=passes.failed)
+
+
+def _deliver_due(
+    conn: Connection, gateway: Gateway, passes: "_Passes", shard: Shard, hand_over: Callable[[FlushRequest], None]
+) -> Swept:
+    due = passes.run("find due agents", lambda: claims.due_agents(conn, BATCH, shard), list[DueAgent]())
     # An agent of protocol 2 whose flush was lost has had no welcome yet.
     unwelcomed = [agent for agent in due if not agent.live and agent.dialect == DeliveryMode.BATCHING]
     ready = [agent for agent in due if agent not in unwelcomed]
     delivered: list[Delivered] = []
     left = deque(ready)
+    deadline, has_time = passes.deadline, partial(_has_time, passes.deadline)
     slow_after = deadline() - INLINE_SECONDS
     while left and len(delivered) < INLINE and deadline() > slow_after:
         work = partial(deliver, conn, gateway, left.popleft().agent_id, deadline)
@@ -97,26 +142,7 @@ def sweep(
     logger.info(
         f"Loaded {loaded} pending commands", extra={"agents": len(due), "sent": sent, "handed_over": handed_over}
     )
-    days = settings.retention_days()
-    pruned = passes.run("prune", lambda: _repeat(partial(deadlines.prune, conn, days), deadline), 0)
-    passes.run("prune events", lambda: _repeat(partial(feed.prune, conn, days), deadline), 0)
-    passes.run("prune log-ins", lambda: _repeat(partial(login_budgets.prune, conn), deadline), 0)
-    passes.run("record figures", lambda: loss_check.record_figures(conn), None)
-    passes.run("refresh overviews", lambda: overview.refresh_asked(conn), None)
-    moved = passes.run("move old connections", lambda: presence.move_old(conn, gateway, BATCH, has_time), 0)
-    return Swept(
-        expired=expired,
-        released=released,
-        timed_out=timed_out,
-        absent=dropped,
-        silent=silent,
-        moved=moved,
-        loaded=loaded,
-        sent=sent,
-        handed_over=handed_over,
-        pruned=pruned,
-        failed_passes=passes.failed,
-    )
+    return Swept(loaded=loaded, sent=sent, handed_over=handed_over)
 
 
 def _has_time(deadline: Deadline) -> bool:
@@ -129,11 +155,11 @@ class _Passes:
 
     def __init__(self, deadline: Deadline) -> None:
         self.failed = 0
-        self._deadline = deadline
+        self.deadline = deadline
 
     def run(self, name: str, work: Callable[[], T], otherwise: T) -> T:
         """Run one pass; return `otherwise` if it fails or no time is left."""
-        if self._deadline() < RELEASE_SECONDS:
+        if self.deadline() < RELEASE_SECONDS:
             return otherwise
         try:
             return work()

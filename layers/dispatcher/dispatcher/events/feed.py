@@ -306,5 +306,5 @@ def _event(life: str, row: dict[str, Any]) -> Event:
         status=row["status"],
         attempt=row["attempt"],
         cause=cause and cause[:CAUSE_CHARACTERS],
-        correlation_id=None,
+        correlation_id=row["correlation_id"],
     )

@@ -35,7 +35,8 @@ with scanned as materialized (
     order by position, number
     limit %(scan)s
 ), matching as (
-    select s.position, s.number, s.at, s.type, c.agent_id, s.command_id, c.action, s.status, s.attempt, s.cause
+    select s.position, s.number, s.at, s.type, c.agent_id, s.command_id, c.action, s.status, s.attempt, s.cause,
+        c.correlation_id
     from scanned s
     -- One look-up for each event, whatever the statistics say: hence the offset.
     left join lateral (
@@ -43,7 +44,8 @@ with scanned as materialized (
     cross join lateral (select
         coalesce(s.agent_id, k.agent_id) as agent_id,
         case when s.agent_id is null then k.incarnation else s.incarnation end as incarnation,
-        left(k.action, 256) as action) as c
+        left(k.action, 256) as action,
+        k.correlation_id) as c
     where s.type = any(%(types)s)
       and c.agent_id is not null
       and (%(agent_id)s::text is null or c.agent_id = %(agent_id)s)

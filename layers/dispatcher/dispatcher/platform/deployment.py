@@ -1,5 +1,6 @@
 """The custom resource of a deployment: it migrates the schema and reports to CloudFormation."""
 
+import hashlib
 import json
 import time
 import urllib.request
@@ -25,11 +26,16 @@ WAKING_PAUSES = (5, 10, 20, 25)
 """Seconds between the tries until the function is ready."""
 T = TypeVar("T")
 PHYSICAL_ID = "migration"
-"""Constant: there is one schema, so an update never replaces the resource, and CloudFormation never deletes an old one."""
+"""The beginning of the resource's id, which names what was deployed last.  CloudFormation deletes the resource with the id of
+before; to delete does nothing."""
 
 
 class MigrationFailed(DispatcherError):
     """The schema could not be migrated."""
+
+
+class ReleaseNotNamed(DispatcherError):
+    """New code or settings need a new name of the release."""
 
 
 def answer(event: dict[str, Any]) -> dict[str, str]:
@@ -47,12 +53,37 @@ def answer(event: dict[str, Any]) -> dict[str, str]:
     }
     if event["RequestType"] != "Delete":
         try:
-            run_migration(event["ResourceProperties"]["Function"])
+            properties = event["ResourceProperties"]
+            if event.get("PhysicalResourceId") != identity(properties):  # else a rollback to what was deployed last
+                check_name(properties, event.get("OldResourceProperties", {}))
+            run_migration(properties["Function"])
+            report["PhysicalResourceId"] = identity(properties)
         except Exception as error:  # noqa: BLE001 - without a report the stack waits until it times out
             logger.exception("Migration failed")
             report |= {"Status": "FAILED", "Reason": f"{str(error)[:REASON_MOST]}; the log has more"}
     put(event["ResponseURL"], report)
     return report
+
+
+def identity(properties: dict[str, Any]) -> str:
+    """Return the id of the resource that has these properties."""
+    deployed = [properties.get(name) for name in ("Release", "Layer", "Settings")]
+    return f"{PHYSICAL_ID}-{hashlib.sha256(json.dumps(deployed).encode()).hexdigest()[:16]}"
+
+
+def check_name(properties: dict[str, Any], before: dict[str, Any]) -> None:
+    """Refuse new code or settings under the name of the last release: functions would not get them.
+
+    Raises ReleaseNotNamed.  A stack that had no releases before has another `Release` now.
+    """
+    if before.get("Release") != properties.get("Release"):
+        return
+    changed = [name for name in ("Layer", "Settings") if before.get(name) != properties.get(name)]
+    if changed:
+        raise ReleaseNotNamed(
+            f"{' and '.join(changed)} changed, and Release is still {properties.get('Release')!r}: no function would get it."
+            "  Next: deploy with another value of Release, as `make deploy` does."
+        )
 
 
 def run_migration(function: str) -> None:

@@ -59,6 +59,15 @@ def create(conn: Connection) -> bool:
     return name not in known
 
 
+def are_there(conn: Connection) -> bool:
+    """Tell whether the functions of this code are in the database, and this role may call them."""
+    row = conn.execute(
+        "select coalesce((select has_schema_privilege(oid, 'usage') from pg_namespace where nspname = %s), false)",
+        (schema(),),
+    ).fetchone()
+    return row is not None and row[0]
+
+
 def _texts() -> list[str]:
     return [file.read_text() for file in sorted(_files(resources.files("dispatcher")), key=lambda file: file.name)]
 

@@ -78,12 +78,23 @@ class ApiGateway:
         except (NotSentError, NoAnswerError):
             return False
 
+    def obstacle(self) -> str | None:
+        """Tell why this API cannot be used; None: it can.  It asks for a connection that does not exist."""
+        try:
+            status = self._http.request("GET", _path(_NO_CONNECTION)).status
+        except (NotSentError, NoAnswerError) as error:
+            return f"no answer ({error})"
+        return None if status in _SAYS_THERE_IS_NONE else f"HTTP {status}"
+
     def close(self, connection_id: str) -> None:
         """Close the connection if it exists; best effort: the gateway closes each connection after 2 h at the latest."""
         with contextlib.suppress(NotSentError, NoAnswerError):
             self._http.request("DELETE", _path(connection_id))
 
 
+_NO_CONNECTION = "AAAAAAAAAAAAAAA="
+"""An id like API Gateway's, of no connection."""
+_SAYS_THERE_IS_NONE = (HTTPStatus.GONE, HTTPStatus.NOT_FOUND, HTTPStatus.BAD_REQUEST)
 _POSTED: dict[int, Posted] = {
     HTTPStatus.GONE: Posted.GONE,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: Posted.TOO_LARGE,

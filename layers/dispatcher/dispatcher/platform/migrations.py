@@ -1,14 +1,14 @@
 """The schema: numbered .sql files, each applied once, and the functions of this release."""
 
-import hashlib
 import time
-from importlib import resources
+from functools import partial
 
 from psycopg import sql
 
 from dispatcher.errors import Unavailable
-from dispatcher.platform import functions
+from dispatcher.platform import functions, schema_files
 from dispatcher.platform.database import Connection
+from dispatcher.platform.schema_files import SchemaFile
 
 # The number has no meaning, but it must never change: the holder of this lock applies the files.
 LOCK = 7_305_211_904
@@ -37,7 +37,7 @@ REWORDED = {
 
 
 def migrate(conn: Connection) -> list[str]:
-    """Apply each schema file that is not applied yet, in a transaction of its own; return the names of the new ones.
+    """Apply each schema file that is not applied yet, and record it; return the names of the new ones.
 
     Needs a direct connection, not one through a proxy.  Raises Unavailable if another migration has been running for two
     minutes, and RuntimeError if a file was changed after it had been applied.
@@ -49,21 +49,14 @@ def migrate(conn: Connection) -> list[str]:
             "create table if not exists schema_migrations"
             " (name text primary key, checksum text not null, applied_at timestamptz not null default now())"
         )
-        applied: dict[str, str] = dict(conn.execute("select name, checksum from schema_migrations").fetchall())
+        applied = _applied(conn)
         new: list[str] = []
-        for name, text in _files():
-            checksum = hashlib.sha256(text).hexdigest()
-            if name not in applied:
-                with conn.transaction():
-                    conn.execute(text)
-                    # The old checksum of a reworded file, so that older code still accepts this database.
-                    conn.execute(
-                        "insert into schema_migrations (name, checksum) values (%s, %s)",
-                        (name, REWORDED.get(name, checksum)),
-                    )
-                new.append(name)
-            elif applied[name] not in {checksum, REWORDED.get(name)}:
-                raise RuntimeError(f"The schema file {name} was changed after it had been applied.")
+        for file in schema_files.packaged():
+            if file.name not in applied:
+                schema_files.apply(conn, file, partial(_record, conn, file))
+                new.append(file.name)
+            elif not _is_same(file, applied[file.name]):
+                raise RuntimeError(f"The schema file {file.name} was changed after it had been applied.")
         functions.create(conn)
         # This database may have been restored into another server, where transactions are counted anew.
         conn.execute("select feed_begin_life() from feed where origin <> feed_origin()")
@@ -72,6 +65,13 @@ def migrate(conn: Connection) -> list[str]:
     finally:
         conn.execute("select pg_advisory_unlock(%s)", (LOCK,))
         conn.execute("reset statement_timeout")
+
+
+def missing(conn: Connection) -> list[str]:
+    """Return the schema files of this code that are not applied, or were applied with another text."""
+    applied = _applied(conn)
+    files = schema_files.packaged()
+    return [file.name for file in files if file.name not in applied or not _is_same(file, applied[file.name])]
 
 
 def grant_to(conn: Connection, role: str) -> None:
@@ -117,6 +117,17 @@ def _lock(conn: Connection) -> None:
         time.sleep(0.1)
 
 
-def _files() -> list[tuple[str, bytes]]:
-    folder = resources.files("dispatcher") / "schema"
-    return sorted((file.name, file.read_bytes()) for file in folder.iterdir() if file.name.endswith(".sql"))
+def _applied(conn: Connection) -> dict[str, str]:
+    return dict(conn.execute("select name, checksum from schema_migrations").fetchall())
+
+
+def _is_same(file: SchemaFile, checksum: str) -> bool:
+    return checksum in {file.checksum, REWORDED.get(file.name)}
+
+
+def _record(conn: Connection, file: SchemaFile) -> None:
+    # The old checksum of a reworded file, so that older code still accepts this database.
+    conn.execute(
+        "insert into schema_migrations (name, checksum) values (%s, %s)",
+        (file.name, REWORDED.get(file.name, file.checksum)),
+    )

@@ -3,9 +3,17 @@
 import json
 import os
 from collections.abc import Collection
+from functools import cache
+from typing import TYPE_CHECKING, cast
 
 from dispatcher.errors import Misconfigured
 from dispatcher.platform import rds
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.parameters import SecretsProvider
+
+SECRET_SECONDS = 1
+"""How long Secrets Manager may take to be reached, and to answer; there are two tries."""
 
 
 def database_url(*, fresh: bool = False) -> str:
@@ -105,6 +113,11 @@ def flush_function() -> str:
     return _required("FLUSH_FUNCTION")
 
 
+def release_check_function() -> str:
+    """Return the name of the function `release_check`."""
+    return _required("RELEASE_CHECK_FUNCTION")
+
+
 def webhook_function() -> str:
     """Return the name of the function `webhook`, which sends to receivers."""
     return _required("WEBHOOK_FUNCTION")
@@ -145,6 +158,11 @@ def heartbeat_seconds() -> int:
     return int(os.environ.get("HEARTBEAT_SECONDS") or 30)
 
 
+def sweep_shards() -> int:
+    """Return among how many sweeps the agents are divided."""
+    return int(os.environ.get("SWEEP_SHARDS") or 1)
+
+
 def late_reports_queue() -> str | None:
     """Return the URL of the queue that keeps reports while the database cannot be reached; None if there is none."""
     return os.environ.get("LATE_REPORTS_QUEUE_URL") or None
@@ -161,9 +179,18 @@ def retention_days() -> int:
 
 
 def _secret(variable: str, *, fresh: bool = False) -> str:
-    from aws_lambda_powertools.utilities import parameters  # noqa: PLC0415 - it loads boto3, which most functions never need
+    return cast("str", _secrets().get(_required(variable), max_age=300, force_fetch=fresh))
 
-    return str(parameters.get_secret(_required(variable), max_age=300, force_fetch=fresh))
+
+@cache
+def _secrets() -> "SecretsProvider":
+    # They load boto3, which most functions never need.
+    from aws_lambda_powertools.utilities.parameters import SecretsProvider  # noqa: PLC0415
+    from botocore.config import Config  # noqa: PLC0415
+
+    # botocore waits for a minute by default, and an agent for its handshake only ten seconds.
+    config = Config(connect_timeout=SECRET_SECONDS, read_timeout=SECRET_SECONDS, retries={"total_max_attempts": 2})
+    return SecretsProvider(boto_config=config)
 
 
 def _required(variable: str) -> str:

@@ -66,6 +66,8 @@ class Figures:
 
     disabled_webhooks: int = 0
     """Those that the service has disabled."""
+    newly_disabled_webhooks: int = 0
+    """Those that it has disabled within two minutes: an alarm on this rings again for the next one."""
     webhook_lag_seconds: float = 0.0
     """How long the oldest event has waited."""
 
@@ -243,6 +245,8 @@ def figures(conn: Connection) -> Figures:
         """
         select
             count(*) filter (where disabled_cause <> 'operator') as disabled_webhooks,
+            count(*) filter (where disabled_cause <> 'operator' and disabled_at > now() - interval '2 minutes')
+                as newly_disabled_webhooks,
             coalesce(extract(epoch from max(now() - waiting_since) filter (where disabled_at is null)), 0)::float8
                 as webhook_lag_seconds
         from webhooks

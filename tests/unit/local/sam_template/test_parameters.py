@@ -36,7 +36,7 @@ def test_a_set_variable_is_used_and_an_empty_one_is_not() -> None:
         ("QUEUE_LIMIT", "many", "a whole number from 1"),
         ("QUEUE_LIMIT", "0", "a whole number from 1"),
         ("RETENTION_DAYS", "1.5", "a whole number from 1"),
-        ("LOG_LEVEL", "LOUD", "one of DEBUG, INFO, WARNING, ERROR"),
+        ("LOG_LEVEL", "LOUD", "one of DEBUG, INFO, WARN, ERROR"),
     ],
 )
 def test_a_bad_value_is_reported_with_the_expected_form(name: str, value: str, wanted: str) -> None:

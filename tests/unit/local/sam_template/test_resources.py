@@ -247,7 +247,7 @@ def test_the_products_template_is_understood() -> None:
         "AuditFunction",
         "DeliverWebhooksFunction",
     ]
-    assert deployment.functions["ConnectFunction"].environment["FLUSH_FUNCTION"] == "FlushFunction"
+    assert deployment.functions["ConnectFunction"].environment["FLUSH_FUNCTION"].endswith(":FlushFunction:live")
     assert deployment.functions["SweeperFunction"].environment["CONNECTIONS_URL"] == "http://127.0.0.1:8000"
     assert deployment.functions["SweeperFunction"].layers == (ROOT / "layers/dispatcher",)
     [queue] = deployment.queues

@@ -4,6 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from dispatcher.commands import latencies
+from dispatcher.commands.loss_check import CHECKS, FIGURES
+from dispatcher.commands.sweep import Swept
+from dispatcher.webhooks.webhook_queue import Figures
+from dispatcher.webhooks.webhook_run import Ran
 from local.sam_template.intrinsics import read
 from local.tools import capacity as load
 from local.tools import costs
@@ -12,7 +17,7 @@ from local.tools.costs import total
 
 def test_an_agents_minutes_and_messages_are_billed_as_the_gateway_counts_them() -> None:
     """43,800 minutes and 87,600 heartbeats a month."""
-    connected, messages, _, _ = costs.agent_month()
+    connected, messages, *_ = costs.agent_month()
 
     assert connected.usd == pytest.approx(43_800 * 0.25e-6)
     assert messages.usd == pytest.approx(87_600 * 1e-6)
@@ -36,11 +41,15 @@ def test_a_replica_doubles_the_database_and_a_proxy_has_a_minimum() -> None:
 
 
 def test_the_bill_counts_what_the_template_has(root: Path) -> None:
-    """Alarms, and the memory of a function."""
-    monitoring = read(root / "stacks/monitoring.yaml")["Resources"].values()
+    """Alarms, metrics, and the memory of a function."""
+    stacks = [read(root / f"stacks/{name}.yaml")["Resources"] for name in ("monitoring", "release_alarms")]
+    monitoring = [resource for stack in stacks for resource in stack.values()]
     function = read(root / "template.yaml")["Globals"]["Function"]
 
     assert sum(resource["Type"] == "AWS::CloudWatch::Alarm" for resource in monitoring) == costs.ALARMS
+    published = {*CHECKS, *FIGURES, *Swept.__dataclass_fields__, *latencies.METRICS}
+    published |= {*Figures.__dataclass_fields__, *Ran.__dataclass_fields__}
+    assert len(published) == costs.METRICS
     assert function["MemorySize"] == costs.MEMORY_GB * 1024
 
 

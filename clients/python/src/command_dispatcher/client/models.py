@@ -108,6 +108,7 @@ class CommandInfo(Model):
     cause: str
     submitted_by: str | None
     redrive_of: str | None
+    correlation_id: str | None
     payload: Any
     result: Any
     progress: Any
@@ -206,6 +207,7 @@ class CommandItem(Model):
     cause: str
     submitted_by: str | None
     redrive_of: str | None
+    correlation_id: str | None
     payload: Any = None
     result: Any = None
     progress: Any = None

@@ -1,0 +1,82 @@
+"""One correlation id from the request of an operator to the agent that executes the command."""
+
+import json
+from typing import Any
+
+import pytest
+
+from dispatcher.commands import flush
+from dispatcher.platform import correlation, lambda_api
+from dispatcher.platform.database import Connection
+from dispatcher.protocol.handshake import DeliveryMode
+from tests.fakes import FakeGateway
+from tests.integration.functions.events import AGENT, COMMANDS, LIST, TRACE, Run, ask, request
+from tests.rows import connect
+
+pytestmark = pytest.mark.usefixtures("agent")
+
+
+def test_the_trace_of_a_request_reaches_the_agent_and_everything_that_was_written(
+    run: Run, gateway: FakeGateway, conn: Connection
+) -> None:
+    """The answer, a problem, the command and the agent's message have the caller's trace id; each attempt is a step of it."""
+    connect(conn, AGENT, mode=DeliveryMode.BATCHING, window=9)
+    answered = run("commands", request("POST", COMMANDS, {"action": "noop"}))
+    command = json.loads(answered["body"])
+    refused = ask(run, "commands", "GET", "/api/v1/commands/none")[1]
+
+    stored = conn.execute("select correlation_id from agent_commands").fetchall()
+
+    told = ask(run, "events", "GET", "/api/v1/events?after=start&types=command.accepted")[1]["events"]
+
+    assert [event["correlationId"] for event in told] == [TRACE]
+    assert answered["headers"][correlation.HEADER] == TRACE
+    assert command["correlationId"] == refused["correlationId"] == TRACE
+    assert stored == [(TRACE,)]
+    posted = [entry for message in gateway.messages for entry in message["commands"]]
+    assert [entry["traceparent"][:36] for entry in posted] == [f"00-{TRACE}-"]
+
+
+def test_agents_of_the_first_protocol_get_the_message_that_they_know(
+    run: Run, gateway: FakeGateway, conn: Connection
+) -> None:
+    """StreamSpace's agents drop what they do not expect."""
+    connect(conn, AGENT)
+    ask(run, "commands", "POST", COMMANDS, {"action": "noop"})
+
+    [message] = gateway.messages
+    assert set(message["payload"]) == {"commandId", "action", "payload"}
+    assert "traceparent" not in json.dumps(message)
+
+
+def test_a_request_without_a_trace_begins_one(run: Run, conn: Connection) -> None:
+    """So does one whose trace is no trace; a list is one trace."""
+    event = request("POST", LIST, [{"agentId": AGENT, "action": "a"}, {"agentId": AGENT, "action": "b"}])
+    for wrong in ("", "00-zz-zz-01", f"00-{'0' * 32}-00f067aa0ba902b7-01"):
+        event["headers"]["traceparent"] = wrong
+        assert run("commands", event)["statusCode"] == 202
+
+    ids = [row[0] for row in conn.execute("select correlation_id from agent_commands order by seq").fetchall()]
+    assert len(ids) == 6
+    assert len(set(ids)) == 3
+    assert all(len(each) == 32 and each != "0" * 32 for each in ids)
+
+
+def test_flush_goes_on_with_the_trace_of_who_invoked_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its log lines have the same id as those of the request."""
+    events: list[dict[str, Any]] = []
+    monkeypatch.setenv("FLUSH_FUNCTION", "flush")
+
+    def accept(_function: str, payload: bytes) -> None:
+        events.append(json.loads(payload))
+
+    monkeypatch.setattr(lambda_api, "invoke_event", accept)
+    begun = correlation.resume("a" * 32)
+    flush.invoke_flush(flush.FlushRequest(agent_id=AGENT, connection_id="c1", epoch=1))
+    correlation.resume("b" * 32)
+    run("flush", events[0])
+
+    assert events[0]["correlationId"] == begun
+    assert correlation.current() == begun
+    run("flush", {key: value for key, value in events[0].items() if key != "correlationId"})
+    assert correlation.current() not in {None, begun}
