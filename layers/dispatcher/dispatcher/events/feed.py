@@ -173,7 +173,7 @@ def of_agent(conn: Connection, agent_id: str, *, before: int | None, limit: int)
         rows = cursor.execute(
             """
             select f.life, e.number, e.at, 'agent.' || e.type as type, e.agent_id, e.cause,
-                null as command_id, null as action, null as status, null as attempt
+                null as command_id, null as action, null as status, null as attempt, null as correlation_id
             from agent_events e
             join agents a on a.agent_id = e.agent_id and a.incarnation = e.incarnation
             cross join feed f
