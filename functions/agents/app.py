@@ -33,8 +33,10 @@ from dispatcher.api.enrolment_schemas import (
     EnrolmentTokenRequest,
     NewEnrolmentTokenDocument,
 )
+from dispatcher.api.event_schemas import AgentEventPage
 from dispatcher.api.resolver import Api, Cursor, Limit, Selecting, answer_page, answer_with, no_content
 from dispatcher.commands import agent_explanation
+from dispatcher.events import feed
 from dispatcher.platform import database
 from dispatcher.platform.gateway import ApiGateway
 from dispatcher.platform.observability import logger
@@ -145,6 +147,21 @@ def read_why(agent_id: str) -> AgentWhyDocument:
     scope = api.operator_with(Role.READER).scope
     with database.connect() as conn:
         return AgentWhyDocument.model_validate(agent_explanation.explain(conn, agent_id, scope))
+
+
+@api.get("/api/v1/agents/<agent_id>/events")
+def list_events(agent_id: str, limit: Limit = 50, cursor: Cursor = None) -> Response[AgentEventPage]:
+    """Read when an agent connected, disconnected, was approved and so on, newest first; not the events of its commands."""
+    scope = api.operator_with(Role.READER).scope
+    before = cursors.decode_number(cursor) if cursor else None
+    with database.connect() as conn:
+        registry.find(conn, agent_id, scope)
+        page = feed.of_agent(conn, agent_id, before=before, limit=limit)
+    body: Any = {
+        "events": [feed.as_json(event) for event in page],
+        "nextCursor": cursors.next_cursor(page, limit, feed.number_of),
+    }
+    return Response(status_code=HTTPStatus.OK, content_type="application/json", body=body)
 
 
 @api.post("/api/v1/agents/<agent_id>/approve")

@@ -8,7 +8,7 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher.access import api_tokens, audit_log, login, operators
+from dispatcher.access import api_tokens, audit_log, authentication, browser_sessions, login, operators
 from dispatcher.access.roles import Role
 from dispatcher.api import cursors
 from dispatcher.api.operator_schemas import (
@@ -23,6 +23,7 @@ from dispatcher.api.operator_schemas import (
     OperatorDocument,
     OperatorPage,
     OperatorRequest,
+    OwnSessionDocument,
     TokenDocument,
 )
 from dispatcher.api.resolver import Api, Cursor, Limit, answer_with, no_content
@@ -31,7 +32,8 @@ from dispatcher.platform import database
 from dispatcher.platform.observability import logger
 
 LOGIN = "/api/v1/auth/login"
-api = Api(public=frozenset({f"POST {LOGIN}"}))
+SESSION = "/api/v1/auth/session"
+api = Api(public=frozenset({f"POST {LOGIN}", f"POST {SESSION}"}))
 
 
 @api.post(LOGIN)
@@ -40,6 +42,35 @@ def log_in(request: Annotated[LoginRequest, Body()]) -> TokenDocument:
     username, password, source_ip = request.username, request.password, api.source_ip
     token = database.persistently(lambda conn: login.log_in(conn, username, password, source_ip))
     return TokenDocument.model_validate(token)
+
+
+@api.post(SESSION)
+def start_session(request: Annotated[LoginRequest, Body()]) -> Response[OwnSessionDocument]:
+    """Log in a browser: the session is in a cookie that scripts cannot read."""
+    browser_sessions.require_own_page(api.headers)
+    username, password, source_ip, seconds = request.username, request.password, api.source_ip, login.SESSION_SECONDS
+    token = database.persistently(lambda conn: login.log_in(conn, username, password, source_ip, seconds=seconds)).token
+    document = OwnSessionDocument.of(authentication.operator_of(f"Bearer {token}", source_ip), token)
+    answer = answer_with(HTTPStatus.OK, document)
+    answer.headers["Set-Cookie"] = browser_sessions.cookie(token, seconds, api.headers)
+    return answer
+
+
+@api.get(SESSION)
+def read_session() -> OwnSessionDocument:
+    """Read who you are: your role and your label limit."""
+    return OwnSessionDocument.of(api.operator_with(Role.READER), api.token)
+
+
+@api.delete(SESSION, status_code=HTTPStatus.NO_CONTENT)
+def end_session() -> Response[None]:
+    """Log out: the token of this log-in is refused from now on."""
+    by = api.operator_with(Role.READER)
+    with database.connect() as conn:
+        login.log_out(conn, api.token, by)
+    answer = no_content()
+    answer.headers["Set-Cookie"] = browser_sessions.cookie("", 0, api.headers)
+    return answer
 
 
 @api.get("/api/v1/operators")

@@ -1,11 +1,11 @@
-"""Pages: health, the OpenAPI document and its page; a problem document for every unknown path."""
+"""Pages: the operators' page, health, the OpenAPI document and its page; a problem document for every unknown path."""
 
 from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher.api import pages
+from dispatcher.api import console, pages
 from dispatcher.api.resolver import Api
 from dispatcher.api.schema_base import HealthDocument
 from dispatcher.commands import loss_check
@@ -25,8 +25,44 @@ def health() -> HealthDocument:
 
 @api.get("/", include_in_schema=False)
 def root() -> Response[str]:
-    """Redirect to the documentation."""
-    return Response(status_code=302, headers={"Location": "/docs"}, body="")
+    """Redirect to the operators' page."""
+    return Response(status_code=302, headers={"Location": "/console/"}, body="")
+
+
+@api.get("/console", include_in_schema=False)
+def console_without_slash() -> Response[str]:
+    """Redirect to the operators' page."""
+    return root()
+
+
+@api.get("/console/", include_in_schema=False)
+def overview() -> Response[bytes | str]:
+    """Serve the operators' page."""
+    return console.page(api.headers)
+
+
+@api.get("/console/<page>", include_in_schema=False)
+def page(page: str) -> Response[bytes | str]:
+    """Serve the operators' page, which shows a list."""
+    return console.page(api.headers, page)
+
+
+@api.get("/console/<page>/<item>", include_in_schema=False)
+def item(page: str, item: str) -> Response[bytes | str]:  # noqa: ARG001 - the page's script reads it from the address
+    """Serve the operators' page, which shows one agent, command or webhook."""
+    return console.page(api.headers, page, item=True)
+
+
+@api.get("/console/static/<version>/<name>", include_in_schema=False)
+def console_file(version: str, name: str) -> Response[bytes | str]:
+    """Serve a file of the operators' page."""
+    return console.file(version, name, api.headers)
+
+
+@api.get("/console/static/<version>/<folder>/<name>", include_in_schema=False)
+def console_file_in_folder(version: str, folder: str, name: str) -> Response[bytes | str]:
+    """Serve a file of the operators' page."""
+    return console.file(version, f"{folder}/{name}", api.headers)
 
 
 @api.get("/openapi.json", include_in_schema=False)

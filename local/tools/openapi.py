@@ -23,6 +23,7 @@ TAGS = {
 }
 """The tag of each function's operations, and what it is about."""
 PUBLIC = frozenset({"/healthz", "/api/v1/auth/login", "/api/v1/agents/register"})
+PUBLIC_OPERATIONS = frozenset({("post", "/api/v1/auth/session")})
 PROBLEM = {
     "type": "object",
     "description": "A problem document (RFC 9457).",
@@ -52,7 +53,7 @@ def document() -> dict[str, Any]:
             for method, operation in operations.items():
                 operation.update(_said_of(function, path, method, operation["operationId"]))
                 operation["tags"] = [TAGS[name][0]]
-                _complete(operation, is_public=path in PUBLIC)
+                _complete(operation, is_public=path in PUBLIC or (method, path) in PUBLIC_OPERATIONS)
         paths |= part["paths"]
         schemas |= part.get("components", {}).get("schemas", {})
     for unused in ("HTTPValidationError", "ResponseValidationError", "ValidationError"):

@@ -6,7 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-EXCLUDED = {("post", "/api/v1/agents/register"): "agents register themselves, with their own key"}
+EXCLUDED = {
+    ("post", "/api/v1/agents/register"): "agents register themselves, with their own key",
+    ("post", "/api/v1/auth/session"): "it gives a cookie to a browser",
+    ("get", "/api/v1/auth/session"): "the operators' page asks who is logged in",
+    ("delete", "/api/v1/auth/session"): "the operators' page logs out",
+}
 """Operations that are not for operators, each with its reason."""
 NAMES = {
     ("get", "/healthz"): "health",

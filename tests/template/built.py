@@ -22,6 +22,8 @@ UNZIPPED_MOST = 250 * 1024 * 1024
 NEEDED = (
     "dispatcher/platform/rds.pem",
     "dispatcher/api/openapi.json",
+    "dispatcher/console/index.html",
+    "dispatcher/console/vendor/lit.js",
     "dispatcher/schema/0001_dispatcher.sql",
     "psycopg_binary/pq*.so",
     "cryptography/hazmat/bindings/_rust*.so",

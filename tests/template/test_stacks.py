@@ -164,15 +164,18 @@ def test_the_database_has_a_major_version_and_perhaps_a_minor_one(version: str, 
 
 
 def test_the_edge_serves_both_apis_under_one_host(stacks: dict[str, Template]) -> None:
-    """The connect path leads to the WebSocket API; nothing is cached; every origin gets the secret, over HTTPS only."""
+    """The connect path leads to the WebSocket API; only the page's files are cached; origins get the secret, over HTTPS."""
     settings = stacks["front_door"].resources["Distribution"]["Properties"]["DistributionConfig"]
-    [sockets] = settings["CacheBehaviors"]
+    [sockets, files] = settings["CacheBehaviors"]
     assert (sockets["PathPattern"], sockets["TargetOriginId"]) == ("*/api/v1/agents/connect", "sockets")
     for behaviour in (settings["DefaultCacheBehavior"], sockets):
         assert behaviour["ViewerProtocolPolicy"] == "https-only"
         assert behaviour["CachePolicyId"] == "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
         assert behaviour["OriginRequestPolicyId"] == "b689b0a8-53d0-40ab-baf2-68738e2966ac"
         assert "POST" in behaviour["AllowedMethods"]
+    # Their addresses change with their contents.
+    assert (files["PathPattern"], files["TargetOriginId"]) == ("/console/static/*", "http")
+    assert files["CachePolicyId"] == "658327ea-f89d-4fab-a63d-7e88639e58f6"
     uncached = {answer["ErrorCode"] for answer in settings["CustomErrorResponses"] if answer["ErrorCachingMinTTL"] == 0}
     assert uncached == {
         404,

@@ -114,6 +114,17 @@ class NotAllowed(DispatcherError):
     slug = "not-allowed"
 
 
+class ForeignRequest(DispatcherError):
+    """The request does not come from the service's own page.
+
+    A browser's session counts only for requests of /console/ that show its csrfToken.  Programs send `Authorization: Bearer
+    <token>`.
+    """
+
+    status = 403
+    slug = "foreign-request"
+
+
 class AgentRejected(DispatcherError):
     """The agent was rejected by an operator.
 

@@ -242,3 +242,22 @@ def test_more_than_one_request_may_change_is_refused_with_the_count(
     assert (status, problem["matched"]) == (422, 3)
     assert "narrow it" in problem["detail"]
     assert conn.execute("select count(*) from agent_commands where status = 'pending'").fetchone() == (3,)
+
+
+def test_the_events_of_an_agent_are_its_own_and_not_those_of_an_earlier_one(run: Run) -> None:
+    """Newest first, page by page; what happened to its commands is not among them."""
+    last: dict[str, Any] = {}
+    first: dict[str, Any] = {}
+    for _ in range(2):  # the second one is another agent of the same id
+        ask(run, "agents", "POST", "/api/v1/agents", {"agentId": "a9", "platform": "linux"})
+        ask(run, "commands", "POST", "/api/v1/agents/a9/commands", {"action": "noop"})
+        ask(run, "agents", "POST", "/api/v1/agents/a9/reject")
+        ask(run, "agents", "POST", "/api/v1/agents/a9/approve")
+        last = ask(run, "agents", "GET", "/api/v1/agents/a9/events?limit=2")[1]
+        first = ask(run, "agents", "GET", f"/api/v1/agents/a9/events?limit=2&cursor={last['nextCursor']}")[1]
+        ask(run, "agents", "DELETE", "/api/v1/agents/a9")
+
+    assert [event["type"] for event in last["events"]] == ["agent.approved", "agent.rejected"]
+    assert [event["type"] for event in first["events"]] == ["agent.created"]
+    assert first["nextCursor"] is None
+    assert ask(run, "agents", "GET", "/api/v1/agents/a9/events")[0] == 404

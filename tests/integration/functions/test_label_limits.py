@@ -30,6 +30,7 @@ def fleet(run: Run, conn: Connection) -> None:
     [
         ("agents", "GET", "/api/v1/agents/us-1", None),
         ("agents", "DELETE", "/api/v1/agents/us-1", None),
+        ("agents", "GET", "/api/v1/agents/us-1/events", None),
         ("agents", "POST", "/api/v1/agents/us-1/reject", None),
         ("agents", "GET", "/api/v1/agents/us-1/keys", None),
         ("agents", "POST", "/api/v1/agents/us-1/keys", None),

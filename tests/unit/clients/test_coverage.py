@@ -17,6 +17,7 @@ from local.tools import cli_reference
 from local.tools.openapi_methods import EXCLUDED
 
 NOT_AT_THE_COMMAND_LINE = {
+    "agents.events": "it is for the timeline of the operators' page; the feed has the same events",
     "commands.submit": "send, which also takes files, builds the request itself",
     "commands.submit_many": "send",
     "health": "check says more",

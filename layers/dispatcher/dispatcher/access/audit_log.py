@@ -13,11 +13,12 @@ from dispatcher.platform.json_text import dumps, storable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """Who acts, from which address, and with which API token (None: without one)."""
+    """Who acts, from which address, with which API token (None: without one), and why, if they said it."""
 
     name: str
     source_ip: str | None = None
     token_id: UUID | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,8 @@ def record(
 
     `action` is a value that callers of GET /api/v1/audit compare with: never change one.
     """
+    if actor.reason is not None:
+        detail = {**(detail or {}), "reason": actor.reason}
     conn.execute(
         """
         insert into audit_log (actor, source_ip, token_id, action, agent_id, command_id, detail)

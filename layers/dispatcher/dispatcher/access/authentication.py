@@ -41,16 +41,19 @@ def operator_of(authorization: str | None, source_ip: str) -> Operator:
 def _by_login(conn: Connection, claims: Claims, source_ip: str) -> Operator:
     row = conn.execute(
         """
-        select role, labels, disabled_at is not null, valid_after > to_timestamp(%s)
-        from operators
-        where username = %s
+        select o.role, o.labels, o.disabled_at is not null, o.valid_after > to_timestamp(%(issued_at)s),
+            exists (select from ended_log_ins e where e.username = o.username and e.issued_at = %(issued_at)s)
+        from operators o
+        where o.username = %(username)s
         """,
-        (claims.issued_at, claims.username),
+        {"issued_at": claims.issued_at, "username": claims.username},
     ).fetchone()
     if row is None or row[2]:
         raise NotAuthenticated("This operator was disabled.")
-    role, labels, _, ended = row
+    role, labels, _, changed, ended = row
     if ended:
+        raise NotAuthenticated("You have logged out; log in again.")
+    if changed:
         raise NotAuthenticated("Your password or your rights were changed; log in again.")
     credential = Credential(issued_at=claims.issued_at)
     return Operator(username=claims.username, role=Role(role), scope=labels, source_ip=source_ip, credential=credential)

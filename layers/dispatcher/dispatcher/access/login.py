@@ -11,12 +11,15 @@ import jwt
 from dispatcher.access import audit_log, credentials, login_budgets, operators
 from dispatcher.access.audit_log import Actor
 from dispatcher.access.operators import Account
-from dispatcher.errors import NotAuthenticated
+from dispatcher.access.roles import Operator
+from dispatcher.errors import NotAllowed, NotAuthenticated
 from dispatcher.platform import settings
 from dispatcher.platform.database import Connection
 from dispatcher.platform.observability import logger
 
 TOKEN_SECONDS = 3600
+SESSION_SECONDS = 8 * 3600
+"""How long a browser stays logged in: a shift.  Unlike a token, its session cannot be copied by a script."""
 ISSUER = "agent-command-dispatcher"
 ALGORITHM = "HS256"
 LAST_SECOND = 32_503_680_000
@@ -41,8 +44,8 @@ class Claims:
     expires_at: float
 
 
-def log_in(conn: Connection, username: str, password: str, source_ip: str) -> Token:
-    """Exchange a password for a token.
+def log_in(conn: Connection, username: str, password: str, source_ip: str, *, seconds: int = TOKEN_SECONDS) -> Token:
+    """Exchange a password for a token that is valid for so many seconds.
 
     Raises the same NotAuthenticated for a wrong name and a wrong password, and TooManyAttempts if a budget is used up.
     """
@@ -55,11 +58,33 @@ def log_in(conn: Connection, username: str, password: str, source_ip: str) -> To
         if account is not None and issued is not None:
             login_budgets.record_success(conn, reserved)
             audit_log.record(conn, Actor(name=account.username, source_ip=source_ip), "log in")
-            return _token(account.username, issued)
+            return _token(account.username, issued, seconds)
         login_budgets.record_failure(conn, reserved)
         _record_refusal(conn, account.username if account else "", source_ip)
     logger.warning("Log-in refused", extra={"operator": username[:_LOGGED_CHARACTERS], "source_ip": source_ip})
     raise NotAuthenticated("The username or the password is wrong.")
+
+
+def log_out(conn: Connection, token: str, by: Operator) -> None:
+    """End the log-in that gave this token: the token is refused from the commit on.
+
+    Raises NotAllowed for a token that no log-in here gave.
+    """
+    try:
+        claims = claims_of(token)
+    except NotAuthenticated:
+        raise NotAllowed("Only a log-in ends here; DELETE /api/v1/tokens/{id} revokes an API token.") from None
+    with conn.transaction():
+        conn.execute("delete from ended_log_ins where expires_at < now()")
+        conn.execute(
+            """
+            insert into ended_log_ins (username, issued_at, expires_at)
+            values (%s, %s, to_timestamp(%s))
+            on conflict do nothing
+            """,
+            (claims.username, claims.issued_at, claims.expires_at),
+        )
+        audit_log.record(conn, by.actor, "log out")
 
 
 def claims_of(token: str) -> Claims:
@@ -113,8 +138,8 @@ def _issue_moment(conn: Connection, account: Account | None) -> float | None:
     return row[0] if row else None
 
 
-def _token(username: str, issued: float) -> Token:
-    expires = issued + TOKEN_SECONDS
+def _token(username: str, issued: float, seconds: int) -> Token:
+    expires = issued + seconds
     claims = {"iss": ISSUER, "sub": username, "iat": issued, "exp": expires}
     return Token(
         token=jwt.encode(claims, settings.token_secret(), algorithm=ALGORITHM),

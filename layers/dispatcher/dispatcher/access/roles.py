@@ -48,6 +48,8 @@ class Operator:
     scope: Scope = None
     source_ip: str | None = None
     credential: Credential | None = None
+    reason: str | None = None
+    """Why the operator does this, for the audit log."""
 
     @property
     def token_id(self) -> UUID | None:
@@ -57,7 +59,7 @@ class Operator:
     @property
     def actor(self) -> Actor:
         """The operator as the audit log names them."""
-        return Actor(name=self.username, source_ip=self.source_ip, token_id=self.token_id)
+        return Actor(name=self.username, source_ip=self.source_ip, token_id=self.token_id, reason=self.reason)
 
     def require(self, needed: Role) -> None:
         """Raise NotAllowed for an operator of a lower role."""

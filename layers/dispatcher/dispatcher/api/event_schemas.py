@@ -33,6 +33,13 @@ class EventDocument(Document):
     correlation_id: Annotated[str, Absent] = ""
 
 
+class AgentEventPage(Document):
+    """Events of one agent, newest first."""
+
+    events: list[EventDocument]
+    next_cursor: str | None
+
+
 class EventPage(Document):
     """Events in their order."""
 

@@ -1,12 +1,13 @@
 """Bodies about operators, log-ins, API tokens, the audit log and the loss check."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, StringConstraints
 
+from dispatcher.access import browser_sessions
 from dispatcher.access.operators import NewOperator
-from dispatcher.access.roles import Role
+from dispatcher.access.roles import Operator, Role
 from dispatcher.api.schema_base import WHOLE, Document, Id, Labels, Request, RoleName, Word
 
 
@@ -26,6 +27,27 @@ class TokenDocument(Document):
 
     token: str
     expires_at: datetime
+
+
+class OwnSessionDocument(Document):
+    """Who the caller is."""
+
+    username: str
+    role: str
+    labels: dict[str, Any] | None
+    csrf_token: str
+    """For the header X-CSRF-Token of requests that change something, if a cookie authenticates them."""
+
+    @classmethod
+    def of(cls, operator: Operator, token: str) -> Self:
+        """Return the document of an operator who showed this token."""
+        labels = None if operator.scope is None else dict(operator.scope)
+        return cls(
+            username=operator.username,
+            role=operator.role,
+            labels=labels,
+            csrf_token=browser_sessions.csrf_token(token),
+        )
 
 
 class OperatorRequest(Request):

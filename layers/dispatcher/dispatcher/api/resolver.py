@@ -2,26 +2,28 @@
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from http import HTTPStatus
 from typing import Annotated, Any, TypeVar, cast
+from urllib.parse import unquote
 
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.event_handler.openapi.params import Header, Query
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel
 
-from dispatcher.access import authentication
+from dispatcher.access import authentication, browser_sessions
 from dispatcher.access.roles import Operator, Role
 from dispatcher.api import cursors, incoming
 from dispatcher.api.cursors import PAGE_BYTES, PAGE_MOST
 from dispatcher.api.incoming import Incoming
 from dispatcher.api.operations import Operation
-from dispatcher.api.problems import problem_of
+from dispatcher.api.problems import malformed, problem_of
 from dispatcher.api.schema_base import SelectorText, render
 from dispatcher.errors import NotAllowed, NotFound
 from dispatcher.platform import correlation, edge
-from dispatcher.platform.json_text import dumps
+from dispatcher.platform.json_text import dumps, storable
 from dispatcher.platform.observability import deadline_of
 
 T = TypeVar("T")
@@ -33,6 +35,10 @@ SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 """For browsers: an answer is data, and nobody keeps it.  A route that serves a page gives its own policy."""
+
+REASON_HEADER = "audit-reason"
+REASON_CHARACTERS = 1000
+"""Why an operator does something: kept in the audit log's entry of the action."""
 
 IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=256)]
 """The key under which a request may be repeated without a second effect."""
@@ -57,6 +63,7 @@ class Api(APIGatewayHttpResolver):
         super().__init__(enable_validation=True)
         self._public = public
         self._event: Mapping[str, Any] = {}
+        self._authorization: str | None = None
 
     def answer(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         """Answer one HTTP event."""
@@ -88,8 +95,11 @@ class Api(APIGatewayHttpResolver):
         self._event, self.lambda_context = request.event, context
         if self._public is not None and f"{request.method} {request.template}" not in self._public:
             # Before the route: whoever is not known learns nothing about the body or the path.
-            authorization = edge.headers_of(request.event).get("authorization")
-            self.context["operator"] = authentication.operator_of(authorization, _source_ip_of(request.event))
+            headers = edge.headers_of(request.event)
+            self._authorization = browser_sessions.authorization_of(request.event, headers, request.method)
+            operator = authentication.operator_of(self._authorization, _source_ip_of(request.event))
+            reason = _reason_of(headers)
+            self.context["operator"] = replace(operator, reason=reason) if reason else operator
         operation = self.operations.get((request.method, request.template))
         if operation is None:
             raise NotFound("There is nothing at this path.")
@@ -126,6 +136,11 @@ class Api(APIGatewayHttpResolver):
     def source_ip(self) -> str:
         """The address of the caller."""
         return _source_ip_of(self._event)
+
+    @property
+    def token(self) -> str:
+        """The token that authenticated the caller, from the header or the cookie."""
+        return (self._authorization or "").partition(" ")[2].strip()
 
     @property
     def headers(self) -> dict[str, str]:
@@ -183,6 +198,15 @@ def answer_page(
 def no_content() -> Response[None]:
     """Answer 204."""
     return Response(status_code=HTTPStatus.NO_CONTENT)
+
+
+def _reason_of(headers: Mapping[str, str]) -> str | None:
+    """Read the header Audit-Reason: a percent-encoded text."""
+    reason = unquote(headers.get(REASON_HEADER, "")).strip()
+    if len(reason) > REASON_CHARACTERS or reason != storable(reason):
+        said = f"A text of at most {REASON_CHARACTERS} characters, percent-encoded, without U+0000"
+        raise malformed([{"at": f"header/{REASON_HEADER}", "is": said}])
+    return reason or None
 
 
 def _source_ip_of(event: Mapping[str, Any]) -> str:

@@ -243,7 +243,7 @@ def _raise(row: tuple[Any, ...], new: Sequence[NewCommand], parameters: dict[str
 
 def _parameters(new: Sequence[NewCommand], key: str | None, by: Operator) -> dict[str, Any]:
     return {
-        "commands": _document(new),
+        "commands": _document(new, by.reason),
         "username": by.username,
         "actor": by.actor.name,
         "source_ip": by.actor.source_ip,
@@ -257,7 +257,7 @@ def _parameters(new: Sequence[NewCommand], key: str | None, by: Operator) -> dic
     }
 
 
-def _document(new: Sequence[NewCommand]) -> Jsonb:
+def _document(new: Sequence[NewCommand], reason: str | None) -> Jsonb:
     return Jsonb(
         [
             {
@@ -273,6 +273,7 @@ def _document(new: Sequence[NewCommand]) -> Jsonb:
                 "max_attempts": each.max_attempts,
                 "redeliver_after_ack": each.redeliver_after_ack,
                 "redrive_of": each.redrive_of,
+                **({"reason": reason} if reason else {}),
             }
             for each in new
         ],

@@ -172,7 +172,8 @@ begin
     insert into audit_log (actor, source_ip, action, agent_id, command_id, detail)
     values (
         submit_one.actor, submit_one.source_ip, 'submit command', command.agent_id, command.command_id,
-        jsonb_build_object('action', command.action, 'redriveOf', command.redrive_of));
+        jsonb_build_object('action', command.action, 'redriveOf', command.redrive_of)
+            || jsonb_strip_nulls(jsonb_build_object('reason', asked -> 'reason')));
     outcome := 'accepted';
     return next;
 end $$;
@@ -270,6 +271,7 @@ begin
         insert into audit_log (actor, source_ip, action, agent_id, command_id, detail)
         select submit_list.actor, submit_list.source_ip, 'submit command', c.agent_id, c.command_id,
             jsonb_build_object('action', c.action, 'redriveOf', c.redrive_of)
+                || jsonb_strip_nulls(jsonb_build_object('reason', commands -> 0 -> 'reason'))
         from added c
     )
     select 'accepted', null::bigint, c::agent_commands from added c

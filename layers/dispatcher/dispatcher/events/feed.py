@@ -167,6 +167,31 @@ def read(conn: Connection, *, after: Cursor, limit: int, filter: EventFilter = A
     )
 
 
+def of_agent(conn: Connection, agent_id: str, *, before: int | None, limit: int) -> list[Event]:
+    """Read the events of an agent itself, newest first, with a number below `before`; not those of its commands."""
+    with conn.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(
+            """
+            select f.life, e.number, e.at, 'agent.' || e.type as type, e.agent_id, e.cause,
+                null as command_id, null as action, null as status, null as attempt, null as correlation_id
+            from agent_events e
+            join agents a on a.agent_id = e.agent_id and a.incarnation = e.incarnation
+            cross join feed f
+            where e.agent_id = %(agent_id)s
+              and (%(before)s::bigint is null or e.number < %(before)s)
+            order by e.number desc
+            limit %(limit)s
+            """,
+            {"agent_id": agent_id, "before": before, "limit": limit},
+        ).fetchall()
+    return [_event(row["life"], row) for row in rows]
+
+
+def number_of(event: Event) -> int:
+    """Return the number of an event: events have one count."""
+    return int(event.id.rpartition("-")[2])
+
+
 def newest(conn: Connection) -> Cursor:
     """Return the place after the last event that can be read: what is written from now on comes after it."""
     return _cursor(

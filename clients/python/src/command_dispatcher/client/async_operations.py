@@ -86,6 +86,14 @@ class AsyncAgents(AsyncGroup):
         """Approve an agent."""
         return models.AgentInfo.of(await self._run(request("POST", "/api/v1/agents/{}/approve", agent_id)))
 
+    def events(self, agent_id: str, *, limit: int | None = None, cursor: str | None = None) -> AsyncPages[models.Event]:
+        """Read when an agent connected, disconnected, was approved and so on, newest first; not the events of its commands."""
+        return self._pages(
+            "events",
+            models.Event.of,
+            request("GET", "/api/v1/agents/{}/events", agent_id, query={"limit": limit, "cursor": cursor}),
+        )
+
     def keys(self, agent_id: str, *, limit: int | None = None, cursor: str | None = None) -> AsyncPages[models.Key]:
         """List an agent's valid keys, without the keys themselves."""
         return self._pages(

@@ -115,6 +115,24 @@ class CommandInfo(Model):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Event(Model):
+    """Something that happened to a command or an agent.  What does not apply is left out; there may be more fields later."""
+
+    id: str
+    """The same whenever this event is read or sent again."""
+    type: str
+    at: datetime
+    """When it was written, by the database's clock."""
+    agent_id: str
+    command_id: str | None = None
+    action: str | None = None
+    status: str | None = None
+    attempt: int | None = None
+    cause: str | None = None
+    correlation_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Key(Model):
     """One of an agent's keys, without the key."""
 
@@ -272,24 +290,6 @@ class NewEnrolmentToken(Model):
     created_at: datetime
     expires_at: datetime
     token: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event(Model):
-    """Something that happened to a command or an agent.  What does not apply is left out; there may be more fields later."""
-
-    id: str
-    """The same whenever this event is read or sent again."""
-    type: str
-    at: datetime
-    """When it was written, by the database's clock."""
-    agent_id: str
-    command_id: str | None = None
-    action: str | None = None
-    status: str | None = None
-    attempt: int | None = None
-    cause: str | None = None
-    correlation_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,114 @@
+// Dialogs: every action is confirmed in one, with its reason; what goes wrong is said in it.
+import { html, nothing, render } from "./vendor/lit.js";
+import { copy, problemView } from "./parts.js";
+
+/**
+ * @typedef {object} Action
+ * @property {string} title what is about to happen
+ * @property {unknown} [text] what it means
+ * @property {string} confirm the word on the button
+ * @property {boolean} [danger] it cannot be undone
+ * @property {boolean} [plain] it asks for no reason
+ * @property {unknown} [fields] further fields of the form
+ * @property {(reason: string, form: FormData) => Promise<unknown>} run does it; a Problem is shown, and the dialog stays
+ */
+
+/**
+ * Asks, and does it.
+ * @param {Action} action
+ * @returns {Promise<boolean>} whether it was done
+ */
+export function act(action) {
+  return open(action.title, (close, redraw, state) => {
+    const submit = async (/** @type {SubmitEvent} */ event) => {
+      event.preventDefault();
+      if (state.busy) return;
+      const form = new FormData(/** @type {HTMLFormElement} */ (event.target));
+      state.busy = true;
+      state.problem = null;
+      redraw();
+      try {
+        await action.run(String(form.get("reason") ?? "").trim(), form);
+        close(true);
+      } catch (problem) {
+        state.problem = problem;
+      }
+      state.busy = false;
+      redraw();
+    };
+    return html`<form @submit=${submit} aria-busy=${state.busy}>
+      <div>${action.text ?? nothing}</div>
+      ${action.fields ?? nothing}
+      ${action.plain
+        ? nothing
+        : html`<label>Reason, for the audit log <input name="reason" maxlength="1000" autocomplete="off" autofocus /></label>`}
+      ${state.problem ? problemView(state.problem) : nothing}
+      <div class="buttons">
+        <button type="button" @click=${() => close(false)}>Back</button>
+        <button class=${action.danger ? "danger" : "primary"} ?disabled=${state.busy}>
+          ${state.busy ? "Working…" : action.confirm}
+        </button>
+      </div>
+    </form>`;
+  });
+}
+
+/**
+ * Asks, does it, reads the page again, and tells what has been done.
+ * @param {Shell} shell
+ * @param {Action} action
+ * @param {string} text
+ */
+export async function perform(shell, action, text) {
+  if (!(await act(action))) return;
+  await shell.reload();
+  shell.tell(text);
+}
+
+/**
+ * Shows a secret, which nobody can read again.
+ * @param {string} title
+ * @param {string} secret
+ */
+export function showSecret(title, secret) {
+  return open(title, (close, redraw, state) => {
+    const take = () => copy(secret).then(() => { state.done = true; redraw(); });
+    return html`<p>Save it now: it is shown once.</p>
+      <pre class="secret" tabindex="0">${secret}</pre>
+      <p role="status">${state.done ? "Copied." : ""}</p>
+      <div class="buttons">
+        <button @click=${take} autofocus>Copy</button><button class="primary" @click=${() => close(true)}>I have saved it</button>
+      </div>`;
+  });
+}
+
+/**
+ * Opens a dialog; Escape closes it, and the focus returns to where it was.
+ * @param {string} title
+ * @param {(close: (done: boolean) => void, redraw: () => void, state: Record<string, any>) => unknown} content
+ * @returns {Promise<boolean>}
+ */
+export function open(title, content) {
+  const before = /** @type {HTMLElement | null} */ (document.activeElement);
+  const dialog = document.createElement("dialog");
+  dialog.setAttribute("aria-labelledby", "dialog-title");
+  const state = /** @type {Record<string, any>} */ ({ busy: false, problem: null });
+  return new Promise((resolve) => {
+    let done = false;
+    const close = (/** @type {boolean} */ result) => {
+      done = result;
+      dialog.close();
+    };
+    const redraw = () => {
+      if (dialog.isConnected) render(html`<h2 id="dialog-title">${title}</h2>${content(close, redraw, state)}`, dialog);
+    };
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      if (before?.isConnected) before.focus();
+      resolve(done);
+    });
+    document.body.append(dialog);
+    redraw();
+    dialog.showModal();
+  });
+}

@@ -1,0 +1,333 @@
+"""Each action of the page: what it does, and that it is in the audit log with its reason."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+from pytest_httpserver import HTTPServer
+
+from local.http_client import Client, Refused
+from tests.console.fill import let_agents_wait
+from tests.console.screen import Screen
+from tests.e2e.dispatcher_process import PASSWORD, Dispatcher
+
+REASON = "ticket 17: “über” & <b>"
+Submit = Callable[..., str]
+
+
+@pytest.fixture
+def submit(client: Client) -> Submit:
+    """Submit a command; return its id."""
+
+    def post(agent_id: str, action: str = "restart", **more: Any) -> str:
+        command_id: str = client.post(f"/api/v1/agents/{agent_id}/commands", {"action": action, **more})["commandId"]
+        return command_id
+
+    return post
+
+
+@pytest.fixture
+def logged(client: Client) -> Callable[[str], dict[str, Any]]:
+    """Return the newest entry of the audit log for an action, which has the reason of this test."""
+
+    def newest(action: str) -> dict[str, Any]:
+        entries = client.get("/api/v1/audit?limit=20")["entries"]
+        entry: dict[str, Any] = next(entry for entry in entries if entry["action"] == action)
+        assert entry["detail"]["reason"] == REASON
+        return entry
+
+    return newest
+
+
+def test_an_agent_is_created_approved_rejected_and_deleted(
+    visit: Callable[..., Screen], client: Client, logged: Callable[[str], dict[str, Any]]
+) -> None:
+    """Its key is shown once."""
+    screen = visit("/console/agents")
+
+    screen.button("Create an agent").click()
+    screen.confirm("Create", REASON, Id="made-here", Labels="env=test, zone=eu-1")
+    assert len(screen.secret()) == 64
+    expect(screen.page.get_by_role("heading", level=1)).to_have_text("made-here")
+    assert client.get("/api/v1/agents/made-here")["labels"] == {"env": "test", "zone": "eu-1"}
+    assert logged("provide agent")["agentId"] == "made-here"
+    screen.button("Reject this agent").click()
+    screen.confirm("Reject", REASON)
+    screen.see("made-here is rejected.")
+    assert logged("agent rejected")["agentId"] == "made-here"
+    screen.button("Approve this agent").click()
+    screen.confirm("Approve", REASON)
+    screen.see("made-here is approved.")
+    assert logged("agent approved")["agentId"] == "made-here"
+    screen.button("Delete this agent").click()
+    screen.confirm("Delete", REASON)
+    expect(screen.page.get_by_role("heading", level=1)).to_have_text("Agents")
+    assert logged("delete agent")["agentId"] == "made-here"
+
+
+def test_all_agents_that_wait_are_approved_at_once(
+    visit: Callable[..., Screen], client: Client, logged: Callable[[str], dict[str, Any]]
+) -> None:
+    """They enrolled with a token that needs an approval."""
+    ids = let_agents_wait(client, 3)
+    screen = visit(f"/console/agents?approval=pending&search={ids[0][:-2]}")
+
+    screen.button("Approve all that wait here…").click()
+    screen.confirm("Approve 3 agents", REASON)
+    screen.see("3 agents are approved.")
+
+    assert [client.get(f"/api/v1/agents/{agent_id}")["approval"] for agent_id in ids] == ["approved"] * 3
+    assert logged("agent approved")["agentId"] in ids
+
+
+def test_labels_are_edited_where_they_are_shown(
+    visit: Callable[..., Screen], new_agent: Callable[..., str], client: Client, logged: Callable[[str], dict[str, Any]]
+) -> None:
+    """A line that is no label is said in the dialog, which stays."""
+    agent_id = new_agent(env="test", old="yes")
+    screen = visit(f"/console/agents?search={agent_id}")
+
+    screen.page.get_by_role("button", name=f"Edit the labels of {agent_id}").click()
+    field = screen.page.get_by_role("dialog").get_by_role("textbox", name="One label a line")
+    field.fill("env")
+    screen.page.get_by_role("dialog").get_by_role("button", name="Save").click()
+    expect(screen.page.get_by_role("alert")).to_contain_text("“env” is no label")
+    field.fill("env=prod\nzone=eu-1")
+    screen.confirm("Save", REASON)
+
+    screen.see("zone=eu-1")
+    assert client.get(f"/api/v1/agents/{agent_id}")["labels"] == {"env": "prod", "zone": "eu-1"}
+    assert logged("change agent")["agentId"] == agent_id
+
+
+def test_a_key_is_rotated(
+    visit: Callable[..., Screen], new_agent: Callable[..., str], client: Client, logged: Callable[[str], dict[str, Any]]
+) -> None:
+    """The new key is shown once, then the old one is revoked."""
+    agent_id = new_agent()
+    (old,) = client.get(f"/api/v1/agents/{agent_id}/keys")["keys"]
+    screen = visit(f"/console/agents/{agent_id}")
+
+    screen.button("Give it a new key").click()
+    screen.confirm("Make a key", REASON)
+    assert len(screen.secret()) == 64
+    screen.see(f"{agent_id} has a new key.")
+    assert logged("issue key")["agentId"] == agent_id
+    screen.row(old["keyId"]).get_by_role("button", name="Revoke").click()
+    screen.confirm("Revoke", REASON)
+
+    expect(screen.row(old["keyId"])).to_have_count(0)
+    assert logged("revoke key")["agentId"] == agent_id
+
+
+def test_a_command_is_cancelled_and_redriven(
+    visit: Callable[..., Screen],
+    new_agent: Callable[..., str],
+    submit: Submit,
+    client: Client,
+    logged: Callable[[str], dict[str, Any]],
+) -> None:
+    """Why it waits and what would unblock it are shown; the redriven command names the old one."""
+    command_id = submit(new_agent(), payload={"service": "web"})
+    screen = visit(f"/console/commands/{command_id}")
+    screen.see("To unblock it:")
+
+    screen.button("Cancel this command").click()
+    screen.confirm("Cancel the command", REASON)
+    screen.see("The command is cancelled.")
+    assert logged("cancel command")["commandId"] == command_id
+    screen.button("Redrive this command").click()
+    screen.confirm("Redrive", REASON)
+    screen.see("This is the new command")
+
+    made = screen.page.get_by_role("heading", level=1).inner_text()
+    assert client.get(f"/api/v1/commands/{made}")["redriveOf"] == command_id
+    assert logged("submit command")["commandId"] == made
+
+
+def test_a_command_is_copied_for_a_shell(
+    visit: Callable[..., Screen], new_agent: Callable[..., str], submit: Submit
+) -> None:
+    """The lines can be pasted: quotes in the payload stay quotes."""
+    agent_id = new_agent()
+    command_id = submit(agent_id, "say", payload={"text": "it's"})
+    screen = visit(f"/console/commands/{command_id}", permissions=["clipboard-read", "clipboard-write"])
+
+    screen.button("Copy as dispatcher").click()
+    screen.see("Copied: Copy as dispatcher.")
+
+    copied = screen.page.evaluate("navigator.clipboard.readText()")
+    assert copied == f"""dispatcher send {agent_id} say --payload '{{"text":"it'\\''s"}}'"""
+
+
+def test_all_that_match_are_cancelled_and_redriven_after_the_service_counted_them(
+    visit: Callable[..., Screen],
+    new_agent: Callable[..., str],
+    submit: Submit,
+    client: Client,
+    logged: Callable[[str], dict[str, Any]],
+) -> None:
+    """If one more matches meanwhile, nothing is done, and the dialog says so."""
+    agent_id = new_agent()
+    for _ in range(60):
+        submit(agent_id, "bulk")
+    screen = visit(f"/console/commands?agentId={agent_id}&status=pending")
+    dialog = screen.page.get_by_role("dialog")
+
+    screen.button("Cancel all that match…").click()
+    expect(dialog.get_by_role("heading")).to_have_text("Cancel 60 commands?")
+    submit(agent_id, "one-more")
+    dialog.get_by_role("button", name="Cancel 60").click()
+    expect(dialog.get_by_role("alert")).to_be_visible()
+    screen.page.keyboard.press("Escape")
+    screen.button("Cancel all that match…").click()
+    screen.confirm("Cancel 61", REASON)
+    screen.see("61 commands are cancelled")
+    logged("cancel commands")
+    screen.open(f"/console/commands?agentId={agent_id}&status=cancelled&action=bulk")
+    screen.button("Redrive all that match…").click()
+    screen.confirm("Redrive 60", REASON)
+    screen.see("60 commands are submitted again.")
+
+    logged("redrive commands")
+    assert client.get(f"/api/v1/agents/{agent_id}")["pendingCount"] == 60
+
+
+def test_a_command_is_sent_to_one_agent_and_to_all_with_a_label(
+    visit: Callable[..., Screen], new_agent: Callable[..., str], client: Client, logged: Callable[[str], dict[str, Any]]
+) -> None:
+    """JSON is checked as it is typed, and whom it reaches is shown before."""
+    agents = [new_agent(fleet="send") for _ in range(3)]
+    screen = visit(f"/console/send?agentId={agents[0]}")
+    send = screen.button("Send…")
+
+    screen.page.get_by_label("Action").fill("restart")
+    screen.page.get_by_label("Payload").fill('{"service": ')
+    screen.see("This is no JSON")
+    expect(send).to_be_disabled()
+    screen.page.get_by_label("Payload").fill('{"service": "web"}')
+    screen.see("It reaches 1 agent; 1 offline, for which it waits.")
+    send.click()
+    screen.confirm("Send", REASON)
+    screen.see("Accepted:")
+    assert logged("submit command")["agentId"] == agents[0]
+    screen.page.get_by_label("Or all with these labels").fill("fleet=send")
+    screen.page.get_by_label("Or all with these labels").press("Tab")
+    screen.see("It reaches 3 agents; 3 offline")
+    send.click()
+    screen.confirm("Send to 3 agents", REASON)
+    screen.see("Accepted: 3 commands.")
+
+    assert [client.get(f"/api/v1/agents/{agent_id}")["pendingCount"] for agent_id in agents] == [2, 1, 1]
+
+
+def test_a_bad_selector_is_said_where_it_is_written(visit: Callable[..., Screen]) -> None:
+    """The message names the place, and the page stays as it is."""
+    screen = visit("/console/send?selector=env%3D%3D%3Dprod")
+
+    expect(screen.page.get_by_role("alert")).to_contain_text("selector")
+    expect(screen.button("Send…")).to_be_disabled()
+
+
+def test_operators_and_tokens_are_managed(
+    visit: Callable[..., Screen], dispatcher: Dispatcher, logged: Callable[[str], dict[str, Any]]
+) -> None:
+    """A created operator can log in until disabled; tokens are shown once, listed and revoked."""
+    screen = visit("/console/operators")
+
+    screen.button("Create an operator").click()
+    screen.confirm("Create", REASON, Username="night-shift", Password=PASSWORD * 2, Only_agents="env=prod")
+    screen.see("The operator is created.")
+    assert logged("put operator")["detail"]["labels"] == {"env": "prod"}
+    Client.log_in(dispatcher.url, "night-shift", PASSWORD * 2)
+    screen.row("night-shift").get_by_role("button", name="Disable").click()
+    screen.confirm("Disable", REASON)
+    screen.see("night-shift is disabled.")
+    logged("disable operator")
+    with pytest.raises(Refused):
+        Client.log_in(dispatcher.url, "night-shift", PASSWORD * 2)
+
+    screen.button("Create an API token").click()
+    screen.confirm("Create", REASON, Name="nightly")
+    token = screen.secret()
+    assert Client(url=dispatcher.url, token=token).get("/api/v1/auth/session")["username"] == "admin"
+    screen.row("nightly").get_by_role("button", name="Revoke").click()
+    screen.confirm("Revoke", REASON)
+    screen.see("nightly is revoked.")
+    logged("revoke token")
+
+    screen.button("Create an enrolment token").click()
+    screen.confirm("Create", REASON, Beginning="gate-", Uses="5")
+    assert len(screen.secret()) == 64
+    screen.row("gate-…").get_by_role("button", name="Revoke").click()
+    screen.confirm("Revoke", REASON)
+    screen.see("The enrolment token is revoked.")
+    expect(screen.row("gate-…")).to_have_count(0)
+    logged("revoke enrolment token")
+
+
+def test_a_session_is_stopped(
+    visit: Callable[..., Screen], new_agent: Callable[..., str], dispatcher: Dispatcher, client: Client
+) -> None:
+    """The stop is a command for its agent."""
+    agent_id = new_agent()
+    with dispatcher.database() as conn:
+        conn.execute(
+            """
+            insert into sessions (name, agent_id, owner, template, resources, persistent_home, state)
+            values ('alice-1', %s, 'alice', 'firefox', '{}', false, 'running')
+            """,
+            (agent_id,),
+        )
+    screen = visit("/console/sessions")
+
+    screen.row("alice-1").get_by_role("button", name="Stop").click()
+    screen.confirm("Stop", REASON)
+    screen.see("The agent of alice-1 is asked to stop it.")
+
+    (command,) = client.get(f"/api/v1/commands?agentId={agent_id}&include=payload")["commands"]
+    assert "alice-1" in json.dumps(command["payload"])
+
+
+def test_a_webhook_is_created_tested_and_deleted(
+    visit: Callable[..., Screen], httpserver: HTTPServer, logged: Callable[[str], dict[str, Any]]
+) -> None:
+    """What came of the test is shown, and each try is listed."""
+    httpserver.expect_request("/hook").respond_with_data("thank you", status=503)
+    screen = visit("/console/webhooks")
+
+    screen.button("Create a webhook").click()
+    screen.confirm("Create", REASON, URL=httpserver.url_for("/hook"), Types="command.dead")
+    assert screen.secret().startswith("whsec_")
+    expect(screen.page.get_by_role("heading", level=1)).to_have_text("Webhook")
+    screen.button("Send a test").click()
+    screen.confirm("Send a test", REASON)
+    screen.see("The test failed")
+    expect(screen.row("webhook.test")).to_contain_text("failed")
+    screen.button("Make a new secret").click()
+    screen.confirm("Make a secret", REASON)
+    assert screen.secret().startswith("whsec_")
+    screen.button("Disable").click()
+    screen.confirm("Disable", REASON)
+    screen.see("The webhook is disabled.")
+    screen.button("Delete").click()
+    screen.confirm("Delete", REASON)
+
+    expect(screen.page.get_by_role("heading", level=1)).to_have_text("Webhooks")
+    assert httpserver.log
+    logged("delete webhook")
+
+
+def test_the_audit_log_shows_who_did_what_and_why(
+    visit: Callable[..., Screen], new_agent: Callable[..., str], client: Client
+) -> None:
+    """It is filtered by the agent in the address."""
+    agent_id = new_agent()
+    client.post(f"/api/v1/agents/{agent_id}/approve", None, audit_reason="known%20machine")
+
+    screen = visit(f"/console/audit?agentId={agent_id}")
+
+    expect(screen.row("agent approved")).to_contain_text("known machine")
+    expect(screen.row("provide agent")).to_have_count(1)

@@ -1,0 +1,64 @@
+"""Who may see the page: log-in, log-out, and rights that end."""
+
+from collections.abc import Callable
+
+from playwright.sync_api import BrowserContext, expect
+
+from local.http_client import Client
+from tests.console.screen import Screen
+from tests.e2e.dispatcher_process import PASSWORD, Dispatcher
+
+
+def test_the_root_leads_to_the_form_and_the_form_to_the_overview(
+    new_context: Callable[..., BrowserContext], dispatcher: Dispatcher
+) -> None:
+    """A wrong password is said in the form, and the right one shows the page."""
+    page = new_context().new_page()
+
+    page.goto(dispatcher.url)
+    page.get_by_label("Username").fill("admin")
+    page.get_by_label("Password").fill("wrong")
+    page.get_by_label("Password").press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("The username or the password is wrong.")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_label("Password").press("Enter")
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
+    assert page.url == f"{dispatcher.url}/console/"
+
+
+def test_no_script_can_read_the_session_and_a_log_out_ends_it_at_once(
+    visit: Callable[..., Screen], new_context: Callable[..., BrowserContext], dispatcher: Dispatcher
+) -> None:
+    """A copy of the cookie is worth nothing after the log-out."""
+    screen = visit()
+    (cookie,) = screen.page.context.cookies()
+    assert cookie.get("httpOnly")
+    assert cookie.get("sameSite") == "Strict"
+    assert screen.page.evaluate("document.cookie") == ""
+    assert cookie.get("value", "") not in screen.page.evaluate("JSON.stringify({...localStorage, ...sessionStorage})")
+
+    screen.page.get_by_role("button", name="Log out").click()
+    expect(screen.page.get_by_label("Username")).to_be_visible()
+
+    copy = new_context()
+    copy.add_cookies([{"name": cookie.get("name", ""), "value": cookie.get("value", ""), "url": dispatcher.url}])
+    assert copy.request.get(f"{dispatcher.url}/api/v1/agents").status == 401
+
+
+def test_rights_that_are_taken_away_end_the_session_and_a_new_log_in_goes_on_at_the_same_page(
+    visit: Callable[..., Screen], new_operator: Callable[..., str], client: Client
+) -> None:
+    """The form is shown, and says why; the address stays."""
+    name = new_operator("sender")
+    screen = visit("/console/commands?status=dead", username=name, password=PASSWORD * 2)
+
+    client.call("PUT", f"/api/v1/operators/{name}", {"password": PASSWORD * 3, "role": "reader", "labels": None})
+    expect(screen.page.get_by_role("alert")).to_contain_text("Your session has ended")
+    screen.page.get_by_label("Username").fill(name)
+    screen.page.get_by_label("Password").fill(PASSWORD * 3)
+    screen.page.get_by_role("button", name="Log in").click()
+
+    screen.ready()
+    assert screen.page.url.endswith("/console/commands?status=dead")
+    expect(screen.page.locator("header .role")).to_have_text("reader")
