@@ -21,7 +21,7 @@ LIST = "/api/v1/commands"
 LOGIN = "/api/v1/auth/login"
 REGISTER = "/api/v1/agents/register"
 TOKEN_SECRET = "7" * 64
-TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"  # pragma: allowlist secret
 """The trace of every request: so equal requests have equal answers."""
 TRACEPARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 CALLER = "caller of the test"

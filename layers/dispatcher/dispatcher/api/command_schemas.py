@@ -184,7 +184,7 @@ class ListedCommandDocument(Document):
     cause: ShownText
     submitted_by: str | None
     redrive_of: str | None
-    correlation_id: str | None
+    correlation_id: str | None = None
 
 
 class CommandDocument(ListedCommandDocument):

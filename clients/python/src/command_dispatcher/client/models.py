@@ -108,7 +108,7 @@ class CommandInfo(Model):
     cause: str
     submitted_by: str | None
     redrive_of: str | None
-    correlation_id: str | None
+    correlation_id: str | None = None
     payload: Any
     result: Any
     progress: Any
@@ -207,7 +207,7 @@ class CommandItem(Model):
     cause: str
     submitted_by: str | None
     redrive_of: str | None
-    correlation_id: str | None
+    correlation_id: str | None = None
     payload: Any = None
     result: Any = None
     progress: Any = None
