@@ -6,7 +6,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from dispatcher.commands.latencies import sample as latencies_of
 from dispatcher.commands.loss_check import check_for_loss
-from dispatcher.platform import database
+from dispatcher.platform import correlation, database
 from dispatcher.platform.observability import logger, metrics
 
 
@@ -15,6 +15,7 @@ from dispatcher.platform.observability import logger, metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, float]:
     """Check once and return the metrics; `lost_commands` and the other counts of broken invariants must be 0."""
     del event, context
+    correlation.begin()
     with database.connect() as conn:
         report = check_for_loss(conn)
         latencies = latencies_of(conn)

@@ -5,7 +5,7 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from dispatcher.agents import enrolment
-from dispatcher.platform import database, edge
+from dispatcher.platform import correlation, database, edge
 from dispatcher.platform.observability import deadline_of, logger
 
 ANSWER_SECONDS = 1.0
@@ -19,6 +19,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     While the database cannot be reached, the context names no agent: then `connect` answers 503, which an authorizer cannot.
     """
     headers = edge.headers_of(event)
+    correlation.begin(headers)
     query: dict[str, str] = event.get("queryStringParameters") or {}
     agent_id = query.get("agent_id", "")
     key = headers.get("x-agent-api-key") if edge.came_through(headers) else None

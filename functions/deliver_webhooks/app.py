@@ -5,7 +5,7 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher.platform import database, settings
+from dispatcher.platform import correlation, database, settings
 from dispatcher.platform.observability import deadline_of, logger, metrics
 from dispatcher.webhooks import webhook_queue
 from dispatcher.webhooks.webhook_run import run
@@ -16,6 +16,7 @@ from dispatcher.webhooks.webhook_run import run
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, float]:
     """Deliver until the time is up; two runs at the same time do no harm."""
     del event
+    correlation.begin()
     with database.connect() as conn:
         ran = asdict(run(conn, settings.webhook_key(), deadline=deadline_of(context)))
         figures = ran | asdict(webhook_queue.figures(conn))

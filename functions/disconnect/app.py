@@ -5,7 +5,7 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from dispatcher.agents import connections
-from dispatcher.platform import database
+from dispatcher.platform import correlation, database
 from dispatcher.platform.observability import logger
 
 
@@ -13,6 +13,7 @@ from dispatcher.platform.observability import logger
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     """Answer a $disconnect event, which may come late, twice or never."""
     del context
+    correlation.begin()
     request = event["requestContext"]
     agent_id, connection_id = request["authorizer"]["agentId"], request["connectionId"]
     database.persistently(lambda conn: connections.forget(conn, agent_id, connection_id))

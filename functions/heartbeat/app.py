@@ -5,6 +5,7 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from dispatcher.commands import conversation
+from dispatcher.platform import correlation
 from dispatcher.platform.gateway import ApiGateway
 from dispatcher.platform.observability import deadline_of, logger
 from dispatcher.protocol.said import Said
@@ -14,6 +15,7 @@ from dispatcher.sessions.session_records import SessionStates
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     """Answer an event of the route `heartbeat`."""
+    correlation.begin()
     gateway = ApiGateway.from_environment()
     conversation.handle(Said.from_event(event), None, gateway, SessionStates(), deadline_of(context))
     return {"statusCode": 200}

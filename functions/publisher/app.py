@@ -6,7 +6,7 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from dispatcher.events.publisher import publish
-from dispatcher.platform import database
+from dispatcher.platform import correlation, database
 from dispatcher.platform.event_bus import EventBridge
 from dispatcher.platform.observability import deadline_of, logger, metrics
 
@@ -16,6 +16,7 @@ from dispatcher.platform.observability import deadline_of, logger, metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     """Publish what there is; two runs at the same time do no harm."""
     del event
+    correlation.begin()
     with database.connect() as conn:
         published = asdict(publish(conn, EventBridge.from_environment(), deadline=deadline_of(context)))
     for name, count in published.items():

@@ -5,7 +5,7 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher.platform import settings
+from dispatcher.platform import correlation, settings
 from dispatcher.platform.observability import logger
 from dispatcher.webhooks.invocation import Batch
 from dispatcher.webhooks.receiver_connection import Internet
@@ -14,8 +14,9 @@ from dispatcher.webhooks.sending import send
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Take {webhookId, url, messages}; return the outcomes of the messages that were tried, in order."""
+    """Take {webhookId, url, messages, correlationId}; return the outcomes of the messages that were tried, in order."""
     del context
+    correlation.resume(event.get("correlationId"))
     batch = Batch.from_event(event)
     outcomes = send(batch.url, batch.messages, Internet(), private=settings.webhooks_private())
     return {"outcomes": [asdict(outcome) for outcome in outcomes]}

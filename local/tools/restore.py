@@ -1,6 +1,6 @@
 """Restore the database of a deployment on AWS: the commands of docs/deploy.md, in their order.
 
-    python -m local.tools.restore STACK --to 2026-11-26T03:00:00Z [--run]
+    python -m local.tools.restore STACK --to 2026-11-26T03:00:00Z [--concurrency 50] [--event-bus] [--run before|after]
 
 It prints the commands of the AWS CLI; `--run` runs them one after another and stops at the first that fails.  The copy of the
 rows between the two clusters happens in their network, so the last step before the functions start again is printed only.

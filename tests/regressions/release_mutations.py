@@ -59,4 +59,20 @@ MUTATIONS = (
         replace="correlation.resume(None)",
         caught_by="test_flush_goes_on_with_the_trace_of_who_invoked_it",
     ),
+    Mutation(
+        name="events-without-a-trace",
+        puts_back="An event does not name the request that caused it.",
+        stands_for=(),
+        find='correlation_id=row["correlation_id"]',
+        replace="correlation_id=None",
+        caught_by="test_whoever_is_told_of_an_event_gets_the_trace_of_its_command",
+    ),
+    Mutation(
+        name="disabled-webhooks-ring-once",
+        puts_back="A webhook that stays disabled hides the next one from the alarm.",
+        stands_for=(),
+        find="disabled_cause <> 'operator' and disabled_at > now() - interval '2 minutes'",
+        replace="disabled_cause <> 'operator'",
+        caught_by="test_410_disables_a_webhook_at_once",
+    ),
 )

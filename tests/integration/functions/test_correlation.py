@@ -1,19 +1,37 @@
 """One correlation id from the request of an operator to the agent that executes the command."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from dispatcher.commands import flush
+from dispatcher.events.publisher import publish
 from dispatcher.platform import correlation, lambda_api
 from dispatcher.platform.database import Connection
+from dispatcher.platform.event_bus import Entry
 from dispatcher.protocol.handshake import DeliveryMode
-from tests.fakes import FakeGateway
+from dispatcher.webhooks.invocation import Batch, invoke_webhook
+from tests.fakes import FakeGateway, plenty
 from tests.integration.functions.events import AGENT, COMMANDS, LIST, TRACE, Run, ask, request
+from tests.integration.webhooks.deliveries import create_admin, deliver, tell
+from tests.integration.webhooks.receivers import receiver
 from tests.rows import connect
 
 pytestmark = pytest.mark.usefixtures("agent")
+
+
+class Taking:
+    """An event bus that takes everything."""
+
+    def __init__(self) -> None:
+        self.taken: list[Entry] = []
+
+    def put(self, entries: Sequence[Entry]) -> list[str | None]:
+        """Take the entries."""
+        self.taken += entries
+        return [None] * len(entries)
 
 
 def test_the_trace_of_a_request_reaches_the_agent_and_everything_that_was_written(
@@ -35,6 +53,24 @@ def test_the_trace_of_a_request_reaches_the_agent_and_everything_that_was_writte
     assert stored == [(TRACE,)]
     posted = [entry for message in gateway.messages for entry in message["commands"]]
     assert [entry["traceparent"][:36] for entry in posted] == [f"00-{TRACE}-"]
+
+
+def test_whoever_is_told_of_an_event_gets_the_trace_of_its_command(run: Run, conn: Connection) -> None:
+    """An event on the bus and the body of a webhook have the id that the request had; an agent's own event has none."""
+    bus = Taking()
+    create_admin(conn, "ada")
+    with receiver() as to:
+        tell(conn, to)
+        publish(conn, bus, deadline=plenty)
+        ask(run, "commands", "POST", COMMANDS, {"action": "noop"})
+        connect(conn, AGENT)
+        deliver(conn)
+        publish(conn, bus, deadline=plenty)
+        sent = [json.loads(each.body)["data"] for each in to.received]
+
+    for events in (sent, [entry.detail for entry in bus.taken]):
+        ids = {event["type"]: event.get("correlationId") for event in events}
+        assert ids == {"command.accepted": TRACE, "agent.connected": None}
 
 
 def test_agents_of_the_first_protocol_get_the_message_that_they_know(
@@ -60,6 +96,26 @@ def test_a_request_without_a_trace_begins_one(run: Run, conn: Connection) -> Non
     assert len(ids) == 6
     assert len(set(ids)) == 3
     assert all(len(each) == 32 and each != "0" * 32 for each in ids)
+
+
+def test_the_sender_of_webhooks_goes_on_with_the_trace_of_who_invoked_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a failed test call is found under the id of the request that asked for it."""
+    events: list[dict[str, Any]] = []
+    monkeypatch.setenv("WEBHOOK_FUNCTION", "webhook")
+
+    def answer(_function: str, payload: bytes, _seconds: float) -> dict[str, Any]:
+        events.append(json.loads(payload))
+        return {"outcomes": []}
+
+    monkeypatch.setattr(lambda_api, "invoke_and_wait", answer)
+    begun = correlation.resume("a" * 32)
+    invoke_webhook(Batch(webhook_id="w1", url="https://example.com", messages=[]), seconds=1)
+    correlation.resume("b" * 32)
+    run("webhook", events[0])
+
+    assert correlation.current() == begun
 
 
 def test_flush_goes_on_with_the_trace_of_who_invoked_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

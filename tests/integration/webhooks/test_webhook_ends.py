@@ -35,7 +35,11 @@ def test_410_disables_a_webhook_at_once(conn: Connection, start: Any) -> None:
     assert conn.execute("select detail ->> 'cause' from audit_log where action = 'disable webhook'").fetchone() == (
         "gone",
     )
-    assert webhook_queue.figures(conn).disabled_webhooks == 1
+    figures = webhook_queue.figures(conn)
+    assert (figures.disabled_webhooks, figures.newly_disabled_webhooks) == (1, 1)
+    conn.execute("update webhooks set disabled_at = now() - interval '2 minutes'")
+    figures = webhook_queue.figures(conn)
+    assert (figures.disabled_webhooks, figures.newly_disabled_webhooks) == (1, 0)
 
 
 def test_after_a_day_of_failures_a_webhook_is_disabled_and_goes_on_where_it_stopped(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from dispatcher.platform import lambda_api, settings
+from dispatcher.platform import correlation, lambda_api, settings
 from dispatcher.platform.database import Connection
 from dispatcher.platform.lambda_api import NotReportedError
 from dispatcher.platform.observability import logger
@@ -62,7 +62,8 @@ def invoke_webhook(batch: Batch, *, seconds: float) -> list[Outcome]:
 
     Raises NotInvokedError and NotReportedError.
     """
-    answer = lambda_api.invoke_and_wait(settings.webhook_function(), json.dumps(batch.as_event()).encode(), seconds)
+    event = {**batch.as_event(), "correlationId": correlation.current()}
+    answer = lambda_api.invoke_and_wait(settings.webhook_function(), json.dumps(event).encode(), seconds)
     try:
         return [Outcome(**outcome) for outcome in answer["outcomes"]]
     except (KeyError, TypeError):  # it is of another version, during a deployment
