@@ -127,6 +127,28 @@ def test_a_filter_of_agents_that_no_index_fits_reads_a_bounded_number_of_rows(
     assert read < 5000
 
 
+def test_agents_in_the_order_of_their_ids_are_read_without_a_look_up_of_each(conn: Connection) -> None:
+    """A page may look at ten thousand; a look-up of each would take most of its time."""
+    conn.execute("insert into agents (agent_id, platform) select 'a' || n, 'linux' from generate_series(1, 10000) n")
+    conn.execute("analyze agents")
+
+    with conn.transaction():
+        before = index_scans(conn)
+        page = agent_lists.list_page(conn, scope=None, wanted=AgentFilter(platform="windows"), limit=20, rows=200)
+        scans = index_scans(conn) - before
+
+    assert page.next is not None
+    assert scans < 10
+
+
+def index_scans(conn: Connection) -> int:
+    """Return how often this transaction has begun to read an index of the agents."""
+    row = conn.execute("select idx_scan from pg_stat_xact_user_tables where relname = 'agents'").fetchone()
+    assert row is not None
+    scans: int = row[0]
+    return scans
+
+
 def rows_read(conn: Connection) -> int:
     """Return how many rows this session has read."""
     row = conn.execute(

@@ -84,14 +84,15 @@ def list_page(
     return Found(agents=agents, next=following)
 
 
-# The candidates of each index, as `c (agent_id)`, ordered by id, at most so many that the page is quick.
+# The candidates of each index, ordered by id, at most so many that the page is quick: as `c (agent_id)`, and as whole agents
+# where their own index is read, which saves a look-up of each.
 _BY_LABELS = """
     select f.agent_id
     from unnest(%(with_labels)s::text[]) as f (agent_id)
     where f.agent_id > %(after)s
     order by f.agent_id"""
 _BY_ID = """
-    select a.agent_id
+    select a.*
     from agents a
     where a.agent_id > %(after)s
     order by a.agent_id
@@ -197,14 +198,17 @@ def _find(
 def _read(
     conn: Connection, source: str, scope: Scope, wanted: AgentFilter, parameters: dict[str, Any]
 ) -> tuple[list[str], str | None]:
+    candidates, order = f"({source}) as a", "a.agent_id"
+    if source != _BY_ID:
+        look_up = "select a.* from agents a where a.agent_id = c.agent_id offset 0"
+        candidates, order = f"({source}) as c cross join lateral ({look_up}) as a", "c.agent_id"
     rows = conn.execute(
         f"""
         with {_QUEUES if source == _BY_BACKLOG else ""} found as materialized (
             select a.agent_id
-            from ({source}) as c
-            cross join lateral (select a.* from agents a where a.agent_id = c.agent_id offset 0) as a
+            from {candidates}
             where {_conditions(scope, wanted, source)}
-            order by c.agent_id
+            order by {order}
             limit %(limit)s + 1
         )
         select agent_id, false as is_left from found
