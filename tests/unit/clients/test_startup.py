@@ -45,8 +45,10 @@ def _dispatcher(*arguments: str) -> str:
     [
         ("import command_dispatcher", SLOW | {"rich", "typer", "sqlite3"}),
         (_dispatcher("--version"), SLOW | {"rich", "typer"}),
-        (_dispatcher("--help"), SLOW),
-        (_dispatcher("send", "--help"), SLOW - PARSING),
+        (_dispatcher("--help"), SLOW | {"rich"}),
+        (_dispatcher("send", "--help"), SLOW | {"rich"}),
+        (_dispatcher("agents", "keys", "--help"), SLOW | {"rich"}),
+        (_dispatcher("no-such-command"), SLOW | {"rich"}),
         (_dispatcher("context", "list"), SLOW - PARSING),
         ("from command_dispatcher import Client, AsyncClient", {"rich", "typer", "websockets"}),
         ("from command_dispatcher import Agent, Retry, Reject", {"rich", "typer", "httpx2"}),

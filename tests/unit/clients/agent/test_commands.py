@@ -383,3 +383,34 @@ def test_a_record_of_the_log_is_json_and_names_its_command() -> None:
 
     assert '"message": "Command begins"' in line
     assert '"command_id": "cmd-1"' in line
+
+
+def test_a_line_of_the_log_for_people_names_its_command() -> None:
+    """Several commands run at a time: `Command failed` alone says nothing."""
+    from command_dispatcher.agent.logs import TextFormatter  # noqa: PLC0415
+
+    about = {"msg": "Command begins", "levelname": "INFO"}
+    record = logging.makeLogRecord(about | {"command_id": "cmd-1", "action": "restart"})
+
+    assert TextFormatter().format(record).endswith(" INFO Command begins (restart cmd-1)")
+    assert TextFormatter().format(logging.makeLogRecord(about)).endswith(" INFO Command begins")
+
+
+class Unspeakable(Exception):
+    """An exception with a bug of its own."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+async def test_an_exception_without_words_fails_its_command_too() -> None:
+    """The command ends, and those behind it have their turn."""
+
+    def work(_: Command) -> None:
+        raise Unspeakable
+
+    async with testing.Service(agent_with(work)) as service:
+        first = await service.deliver("work").ended()
+        second = await service.deliver("work").ended()
+
+    assert (first.status, first.error, second.status) == ("failed", "Unspeakable", "failed")

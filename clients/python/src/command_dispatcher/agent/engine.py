@@ -69,6 +69,8 @@ class Engine:
         # The service closes the older connection as soon as it knows the newer one, often before the agent does.
         if connection != self.core.link.current or self.core.link.is_opening:
             logger.info("Moved to a new connection")
+        elif self.core.link.leaving or self.core.link.suspended:
+            logger.info("Disconnected")  # on purpose; the log said why
         else:
             logger.warning("Disconnected: %s", reason)
         self._do(lambda: self.core.closed(connection))

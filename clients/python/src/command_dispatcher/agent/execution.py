@@ -86,11 +86,13 @@ async def _outcome_of(registered: Registered, command: Command) -> Outcome:
         call = registered.call if registered.is_async else _in_thread(registered.call)
         body = encode_body(await call(command), "result")
     except Retry as retry:
-        logger.warning("Command is to be retried: %s", retry, extra=fields | {"after": retry.after})
-        return _failed(str(retry), retryable=True, after=retry.after)
+        words = _text(retry)
+        logger.warning("Command is to be retried: %s", words, extra=fields | {"after": retry.after})
+        return _failed(words, retryable=True, after=retry.after)
     except Reject as reason:
-        logger.warning("Command rejected: %s", reason, extra=fields)
-        return _failed(str(reason) or "rejected")
+        words = _text(reason)
+        logger.warning("Command rejected: %s", words, extra=fields)
+        return _failed(words or "rejected")
     except (Cancelled, asyncio.CancelledError):
         logger.info("Command stopped", extra=fields)
         return Outcome(kind="stopped")
@@ -106,8 +108,15 @@ def _failed(reason: str, *, retryable: bool = False, after: float = 0.0) -> Outc
     return Outcome(kind="failed", body=body, retryable=retryable, retry_after=after)
 
 
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - a handler's own exception may be broken, and its command has failed all the same
+        return type(error).__name__
+
+
 def _words(error: BaseException) -> str:
-    text = str(error)
+    text = _text(error)
     return f"{type(error).__name__}: {text}" if isinstance(error, KeyError) and text else text or type(error).__name__
 
 

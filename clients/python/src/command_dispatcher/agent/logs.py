@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line, with the command that the line is about."""
+"""Logs: a line of text, or one JSON object a line, with the command that the line is about."""
 
 import json
 import logging
@@ -33,8 +33,22 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(fields, default=str)
 
 
+class TextFormatter(logging.Formatter):
+    """Formats a record for people; a line about a command ends with its action and its id."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
+        """Return the line, without a stack trace."""
+        command = current.get()
+        action = getattr(record, "action", command and command.action)
+        command_id = getattr(record, "command_id", command and command.id)
+        return super().formatMessage(record) + (f" ({action} {command_id})" if command_id else "")
+
+
 def configure(*, as_json: bool = False, level: int = logging.INFO) -> None:
     """Log to standard error: a line of text for people, or a line of JSON for programs."""
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter() if as_json else logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(JsonFormatter() if as_json else TextFormatter())
     logging.basicConfig(level=level, handlers=[handler])

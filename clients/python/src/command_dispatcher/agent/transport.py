@@ -6,13 +6,14 @@ import logging
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
+from http.client import HTTPException
 from typing import Any, TypeVar, cast
 from urllib.error import HTTPError
 from urllib.parse import quote
 from urllib.request import ProxyHandler, Request, build_opener
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidHandshake, InvalidStatus
+from websockets.exceptions import InvalidStatus, WebSocketException
 
 from .credentials import Credentials
 from .errors import AgentError
@@ -77,7 +78,7 @@ async def _connect(settings: Settings, key: str) -> ClientConnection:
         status = error.response.status_code
         failure = Failure.REFUSED if status in _REFUSALS else Failure.UNREACHABLE
         raise NotConnected(failure, f"the connection was answered with {status}") from None
-    except (OSError, InvalidHandshake, EOFError) as error:
+    except (OSError, WebSocketException, EOFError) as error:
         raise NotConnected(Failure.UNREACHABLE, f"no connection: {error}") from None
 
 
@@ -99,13 +100,22 @@ def _register(settings: Settings, key: str) -> dict[str, Any]:
         with opener.open(request, timeout=TIMEOUT) as response:
             answer: Any = json.load(response)
     except HTTPError as error:
-        with error:
-            text = error.read(500).decode(errors="replace").strip()
+        text = _text(error)
         failure = Failure.REFUSED if error.code in _REFUSALS else Failure.UNREACHABLE
         raise NotConnected(failure, f"the registration was answered with {error.code}: {text}") from None
-    except (OSError, ValueError) as error:
-        raise NotConnected(Failure.UNREACHABLE, f"the service cannot be reached: {error}") from None
+    except (OSError, HTTPException, ValueError, RecursionError) as error:
+        reason = str(error) or type(error).__name__
+        raise NotConnected(Failure.UNREACHABLE, f"the service cannot be reached: {reason}") from None
     return cast("dict[str, Any]", answer) if isinstance(answer, dict) else {}
+
+
+def _text(error: HTTPError) -> str:
+    """Return the beginning of an error's body; nothing if the connection is cut there."""
+    try:
+        with error:
+            return error.read(500).decode(errors="replace").strip()
+    except (OSError, HTTPException):
+        return ""
 
 
 async def _in_daemon_thread(function: Callable[[], Result]) -> Result:

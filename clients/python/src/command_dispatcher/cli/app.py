@@ -1,5 +1,6 @@
 """The tree of commands; only the part that is used is loaded."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -8,6 +9,7 @@ from typing import Annotated
 import typer
 
 from command_dispatcher import __version__
+from command_dispatcher.cli.help_pages import Group
 
 WORK, FLEET, ACCESS, HERE = "Send and follow", "Agents and sessions", "Access", "This machine"
 
@@ -26,7 +28,7 @@ class Entry:
         """Load it."""
         found = getattr(import_module(f"command_dispatcher.cli.{self.module}"), self.attribute)
         if isinstance(found, typer.Typer):
-            app.add_typer(found, name=self.name, rich_help_panel=self.panel)
+            app.add_typer(found, name=self.name, cls=Group, rich_help_panel=self.panel)
         else:
             app.command(self.name, rich_help_panel=self.panel)(found)
 
@@ -53,14 +55,20 @@ ENTRIES = (
 )
 
 
+COMPLETING = "_DISPATCHER_COMPLETE"
+"""The variable with which a shell asks for completions."""
+
+
 def build(words: Sequence[str] = ()) -> typer.Typer:
     """Make the command line: with the command that the first word names, or with all."""
     app = typer.Typer(
         name="dispatcher",
+        cls=Group,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
-        rich_markup_mode="rich",
+        rich_markup_mode=None,  # Rich takes longer to load than help takes to read
+        add_completion=COMPLETING in os.environ,
         epilog="Exit codes: 0 completed, 1 failed, 2 usage, 3 not found, 4 denied, 5 gave up waiting.",
     )
     app.callback()(_dispatcher)

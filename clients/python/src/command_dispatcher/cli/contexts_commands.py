@@ -28,7 +28,7 @@ def login(
 ) -> None:
     """Log in to a service and keep the token in a file that only you can read.
 
-    [dim]dispatcher login --url https://dispatcher.example.com --username ada[/]
+    dispatcher login --url https://dispatcher.example.com --username ada
     """
     from command_dispatcher.cli.errors import explained
     from command_dispatcher.client import Client, DispatcherError
@@ -119,7 +119,7 @@ def delete(name: str) -> None:
 def completion(shell: Literal["bash", "zsh", "fish"]) -> None:
     """Print the script that completes commands in a shell.
 
-    [dim]bash: dispatcher completion bash > ~/.local/share/bash-completion/completions/dispatcher[/]
+    bash: dispatcher completion bash > ~/.local/share/bash-completion/completions/dispatcher
     """
     from command_dispatcher.cli.app import build
 

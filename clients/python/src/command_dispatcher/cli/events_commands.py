@@ -35,7 +35,7 @@ def events(
 ) -> None:
     """Show what happened to commands and agents, in order.
 
-    [dim]dispatcher events --follow --type command.failed -o ndjson[/]
+    dispatcher events --follow --type command.failed -o ndjson
     """
     wanted = cast("list[EventType]", [part for text in types or () for part in text.split(",") if part])
     with connected(context) as client:

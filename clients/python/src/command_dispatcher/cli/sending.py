@@ -60,8 +60,9 @@ def send(
 ) -> None:
     """Send a command to agents; an offline agent gets it when it is back.
 
-    [dim]dispatcher send edge-1 restart --payload '{"now": true}' --wait[/]
-    [dim]dispatcher send --selector env=prod restart --dry-run[/]
+    dispatcher send edge-1 restart --payload '{"now": true}' --wait
+
+    dispatcher send --selector env=prod restart --dry-run
     """
     from command_dispatcher.client.core import new_key
 
