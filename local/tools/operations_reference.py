@@ -66,9 +66,9 @@ def _described(schema: dict[str, Any]) -> str:
     """Write a type with its limits and its description."""
     limited = {**next((each for each in schema.get("anyOf", []) if each.get("type") != "null"), {}), **schema}
     limits = [text.format(limited[key]) for key, text in _LIMITS.items() if limited.get(key) is not None]
-    return ". ".join(
-        [", ".join([_type(schema), *limits]), *filter(None, [" ".join(schema.get("description", "").split())])]
-    )
+    limits = ["not empty" if limit == "at least 1 characters" else limit for limit in limits]
+    sentence = " ".join(schema.get("description", "").split())
+    return ". ".join(filter(None, [", ".join([_type(schema), *limits]), sentence]))
 
 
 def _type(schema: dict[str, Any]) -> str:
