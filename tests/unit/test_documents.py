@@ -1,6 +1,7 @@
-"""The documents name only what exists: files, headings, make targets and tests."""
+"""The documents name only what exists: files, headings, make targets and tests; each has a place on the site."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,15 @@ def test_every_link_leads_to_a_file_and_a_heading(document: Path) -> None:
             broken.append(f"{target}#{anchor}")
 
     assert broken == []
+
+
+def test_the_navigation_of_the_site_has_every_document_once() -> None:
+    """`make docs` checks it too; the front page and the decisions have their own lists."""
+    navigation = runpy.run_path(str(ROOT / "docs/conf.py"))["NAVIGATION"]
+    pages = [page for part in navigation.values() for page in part]
+    names = [path.relative_to(ROOT).with_suffix("").as_posix() for path in DOCUMENTS]
+
+    assert sorted(pages) == sorted(name for name in names if not re.match(r"\.github/|README$|docs/adr/\d", name))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
