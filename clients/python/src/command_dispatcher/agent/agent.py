@@ -29,7 +29,7 @@ class Agent:
     `url` DISPATCHER_URL, `agent_id` AGENT_ID, `api_key` AGENT_API_KEY, `enrolment_token` AGENT_ENROLMENT_TOKEN, `state`
     AGENT_STATE (agent.db without both), `platform` AGENT_PLATFORM, `region` AGENT_REGION.  `window` is how many commands run
     at a time (1 to 100), `drain_seconds` how long they have to finish after SIGTERM.  `facts` is what the agent reports about
-    itself, as a JSON object of at most 16 KB.  `longest_pause` bounds the pauses between connections, for tests.
+    itself, as a JSON object of at most 14 KB.  `longest_pause` bounds the pauses between connections, for tests.
     """
 
     def __init__(
