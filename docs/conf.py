@@ -9,9 +9,9 @@ from typing import Any
 
 NAVIGATION = {
     "Start": ["docs/quickstart", "docs/agents", "docs/how-to", "examples/README"],
-    "Use": ["docs/cli", "docs/events", "docs/webhooks", "docs/streamspace", "clients/python/README"],
+    "Use": ["docs/console", "docs/cli", "docs/events", "docs/webhooks", "docs/streamspace", "clients/python/README"],
     "Understand": ["docs/delivery", "docs/concepts", "docs/guarantees", "docs/performance", "docs/adr/README"],
-    "Operate": ["docs/deploy", "docs/operations", "docs/scale", "docs/security", "docs/local-aws"],
+    "Operate": ["docs/deploy", "docs/operations", "docs/runbooks", "docs/scale", "docs/security", "docs/local-aws"],
     "Reference": [
         "docs/reference/cli",
         "docs/reference/python",

@@ -64,7 +64,8 @@ def _form(name: str, schema: dict[str, Any]) -> Iterator[str]:
 
 def _described(schema: dict[str, Any]) -> str:
     """Write a type with its limits and its description."""
-    limited = {**next((each for each in schema.get("anyOf", []) if each.get("type") != "null"), {}), **schema}
+    forms: list[dict[str, Any]] = [each for each in schema.get("anyOf", []) if each.get("type") != "null"]
+    limited = {**forms[0], **schema} if forms else schema
     limits = [text.format(limited[key]) for key, text in _LIMITS.items() if limited.get(key) is not None]
     limits = ["not empty" if limit == "at least 1 characters" else limit for limit in limits]
     sentence = " ".join(schema.get("description", "").split())
