@@ -55,8 +55,8 @@ MUTATIONS = (
         name="trace-ends-at-flush",
         puts_back="The log lines of flush do not belong to the request that invoked it.",
         stands_for=(),
-        find='correlation.resume(event.get("correlationId"))',
-        replace="correlation.resume(None)",
+        find='correlation.resume(event.get("correlationId")) gateway, deadline = ApiGateway.from_environment()',
+        replace="correlation.resume(None)\ngateway, deadline = ApiGateway.from_environment()",
         caught_by="test_flush_goes_on_with_the_trace_of_who_invoked_it",
     ),
     Mutation(

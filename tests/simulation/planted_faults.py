@@ -370,7 +370,7 @@ PLANTED_FAULTS = (
         "the sweep delivers nothing",
         "I15",
         scenarios.inserted_row,
-        Edit(claims, "_DUE_AGENTS", "limit %s", "limit least(0, %s)"),
+        Edit(claims, "_DUE_AGENTS", "limit %(limit)s", "limit least(0, %(limit)s)"),
     ),
     PlantedFault(
         "a lease never expires",
