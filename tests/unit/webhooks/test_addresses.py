@@ -32,6 +32,8 @@ def test_a_url_is_read_into_its_parts() -> None:
         scheme="https", host="receiver.example", port=443, path="/hooks/1?key=x"
     )
     assert target_of("http://127.0.0.1:9000", private=True).port == 9000
+    for host in ("xn--bcher-kva.example", "a_b.3.example.", "8.8.8.8"):
+        assert target_of(f"https://{host}/", private=False).host == host
 
 
 @pytest.mark.parametrize(
@@ -47,6 +49,9 @@ def test_a_url_is_read_into_its_parts() -> None:
             "https://[::1]/",
             "https://[::ffff:8.8.8.8]/",
         ),
+        *("https://localhost./", "https://127.1/", "https://2130706433/", "https://0x7f000001/", "https://0177.0.0.1/"),
+        *("https://%31%32%37.0.0.1/", "https://.example/", "https://a..example/", "https://-a.example/"),
+        *(f"https://{'x' * 64}.example/", f"https://{'x.' * 127}example/"),
         *("https://receiver.example/ x", "https://receiver.example/\r\nX: y", "https://b\u00fccher.example/"),
         *("https://receiver.example\\@127.0.0.1/", "https://receiver.example/" + "x" * 2048),
     ],

@@ -3,6 +3,7 @@
 The URL comes from an operator, and the sender must not become a way into networks that the operator cannot reach.
 """
 
+import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
@@ -11,6 +12,9 @@ MOST_CHARACTERS = 2048
 HTTPS_PORT = 443
 FIRST_FREE_PORT = 1024
 """Below it are the ports of other protocols, apart from that of HTTPS."""
+
+_NAME = re.compile(r"(?=.{1,253}$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+"""A host's name in lower case.  Its last part begins with a letter: `127.1` and `0x7f000001` are addresses in old notations."""
 
 # Python calls some of these global: a translator or a relay leads from there to any address.
 _RELAYS = IPv4Network("192.88.99.0/24")
@@ -91,11 +95,14 @@ def _is_public_6(address: IPv6Address) -> bool:
 def _require_public(host: str, port: int) -> None:
     if port != HTTPS_PORT and port < FIRST_FREE_PORT:
         raise BadUrl(f"a port is {HTTPS_PORT}, or {FIRST_FREE_PORT} and above")
-    if host == "localhost" or host.endswith(".localhost"):
+    name = host.removesuffix(".")
+    if name == "localhost" or name.endswith(".localhost"):
         raise BadUrl("the host is this machine; webhooks lead to public addresses")
     try:
         ip_address(host)
     except ValueError:
-        return  # a name
+        if not _NAME.fullmatch(name):
+            raise BadUrl("the host is neither a name nor an address in its usual notation") from None
+        return
     if not is_public(host):
         raise BadUrl("the address is not public")
