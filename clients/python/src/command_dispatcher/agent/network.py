@@ -94,7 +94,8 @@ class WebSockets:
         try:
             async for text in websocket:
                 self.engine.message(connection, text)
-            reason = f"{websocket.close_code} {websocket.close_reason}".rstrip()
+            said = f"{websocket.close_code} {websocket.close_reason}".rstrip()
+            reason = f"the service closed the connection ({said}), as it does when another copy of this agent connects"
         except ConnectionClosed as error:
             reason = str(error)
         del self._sockets[connection]
