@@ -63,6 +63,14 @@ MUTATIONS = (
         caught_by="test_two_redrives_at_once_submit_each_command_once",
     ),
     Mutation(
+        name="statuses-share-what-is-counted",
+        puts_back="A dry run answers with a third of the commands that match.",
+        stands_for=("R38",),
+        find="shared=False",
+        replace="shared=True",
+        caught_by="test_a_dry_run_counts_all_or_says_that_it_cannot",
+    ),
+    Mutation(
         name="bulk-cancel-changes-an-end",
         puts_back="A bulk cancel changes a command that ended meanwhile.",
         stands_for=("R38",),

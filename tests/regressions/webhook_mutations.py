@@ -56,6 +56,14 @@ MUTATIONS = (
         caught_by="test_no_other_address_is_public",
     ),
     Mutation(
+        name="cut-headers-are-an-answer",
+        puts_back="An answer that was cut off within its headers counts as delivered.",
+        stands_for=("S12",),
+        find="if self.is_cut:\n    raise TimeoutError",
+        replace="pass",
+        caught_by="test_a_receiver_that_answers_byte_by_byte_is_cut_off",
+    ),
+    Mutation(
         name="redirects-are-success",
         puts_back="A redirect counts as delivered.",
         stands_for=("R40",),

@@ -11,7 +11,7 @@ from dispatcher.commands.bulk import BulkDeed, BulkDone
 from dispatcher.commands.command_lists import Filter
 from dispatcher.commands.delivery import deliver
 from dispatcher.commands.submission import AcceptedEntry
-from dispatcher.errors import Conflict
+from dispatcher.errors import Conflict, Unprocessable
 from dispatcher.platform.database import Connection, open_connection
 from dispatcher.protocol.handshake import DeliveryMode
 from tests.fakes import FakeGateway, plenty
@@ -129,3 +129,19 @@ def test_nothing_is_done_where_another_number_was_expected(conn: Connection) -> 
 
     assert statuses(conn) == {"k1": "pending"}
     assert deeds(conn) == []
+
+
+def test_a_dry_run_counts_all_or_says_that_it_cannot(conn: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The statuses do not share what one request may read; a number that is too small is no answer."""
+    monkeypatch.setattr(bulk, "ROWS", 6)
+    monkeypatch.setattr(bulk, "MOST", 2)
+    create_agent(conn)
+    for number in range(6):
+        put(conn, f"k{number}")
+
+    counted = bulk.cancel(conn, BulkDeed(wanted=Filter(), dry_run=True), OPERATOR)
+    put(conn, "k6")
+
+    assert counted == BulkDone(matched=6, changed=0)
+    with pytest.raises(Unprocessable, match="at least 6 commands match"):
+        bulk.cancel(conn, BulkDeed(wanted=Filter(), dry_run=True), OPERATOR)

@@ -96,6 +96,14 @@ def drip(handler: Handler) -> None:
         time.sleep(0.05)
 
 
+def drip_headers(handler: Handler) -> None:
+    """Send the status at once, and headers that never end."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
+    for _ in range(120):
+        handler.wfile.write(b"x: y\r\n")
+        time.sleep(0.05)
+
+
 def endless(handler: Handler) -> None:
     """Accept, with a body that has no end."""
     handler.send_response(200)

@@ -12,17 +12,19 @@ import pytest
 import trustme
 
 from dispatcher.webhooks import receiver_connection
-from dispatcher.webhooks.addresses import target_of
-from dispatcher.webhooks.receiver_connection import Internet, ReceiverConnection
+from dispatcher.webhooks.addresses import Target, target_of
+from dispatcher.webhooks.receiver_connection import Internet, ReceiverConnection, RefusedAddress
 from dispatcher.webhooks.sending import TOTAL_SECONDS, Message, Outcome, send
 from tests.integration.webhooks.receivers import (
     NAME,
     PUBLIC,
+    Answer,
     FakeNetwork,
     Receiver,
     certificate_for,
     closing,
     drip,
+    drip_headers,
     endless,
     receiver,
     redirecting,
@@ -119,10 +121,15 @@ def test_a_name_that_leads_to_an_address_that_is_not_public_is_refused(plain: Re
 
 @pytest.mark.parametrize("host", ["127.1", "2130706433", "0x7f000001", "[::ffff:7f00:1]", "0"])
 def test_this_machine_in_another_spelling_is_refused(plain: Receiver, host: str) -> None:
-    """The resolver of the system knows them all."""
+    """The resolver of the system knows them all; the URL is refused, and where it is not, the connection is."""
     [outcome] = send(f"https://{host}:{plain.port}/", MESSAGES, Internet(), private=False)
+    target = Target(scheme="https", host=host.strip("[]"), port=plain.port, path="/")
+    connection = ReceiverConnection(target, Internet(), private=False, context=None)
 
-    assert outcome.error in {NOT_PUBLIC, "its URL is not allowed: the address is not public"}
+    assert outcome.error is not None
+    assert outcome.error.startswith("its URL is not allowed")
+    with pytest.raises(RefusedAddress):
+        connection.connect()
     assert plain.connections == 0
 
 
@@ -187,9 +194,10 @@ def test_http_and_private_addresses_are_refused_without_the_setting(plain: Recei
     assert plain.received == []
 
 
-def test_a_receiver_that_answers_byte_by_byte_is_cut_off(plain: Receiver) -> None:
-    """A timeout of the socket would begin anew with each byte."""
-    plain.answers = [drip]
+@pytest.mark.parametrize("answer", [drip, drip_headers])
+def test_a_receiver_that_answers_byte_by_byte_is_cut_off(plain: Receiver, answer: Answer) -> None:
+    """A timeout of the socket would begin anew with each byte; an answer whose headers do not end in time is none."""
+    plain.answers = [answer]
     began = time.monotonic()
 
     [outcome] = send_privately(plain, total_seconds=0.3)

@@ -15,7 +15,7 @@ from dispatcher.platform.database import Connection
 MOST = 10_000
 """The most commands that one request changes."""
 ROWS = 100_000
-"""The most entries of an index that one request reads, and the most commands that it counts."""
+"""The most entries of an index that one request reads (of each status), and the most commands that it counts."""
 AGENTS = 5000
 """Up to so many agents of a selector are looked at one by one."""
 CANCELLED_UNNAMED = ALIVE
@@ -98,22 +98,23 @@ def _matching(
 ) -> list[str]:
     """Return the ids of the commands that a deed is about."""
     if deed.wanted == Filter() and deed.expected is None and not deed.dry_run:
-        raise _refused("filter", "It names nothing, so it means every command; send expectedCount with it")
+        raise _refused("It names nothing, so it means every command; send expectedCount with it")
     statuses = unnamed if deed.wanted.statuses is None else deed.wanted.statuses & allowed
     found = command_lists.find(
         conn,
         scope=by.scope,
         wanted=replace(deed.wanted, statuses=statuses),
         limit=ROWS,
-        rows=ROWS,
+        rows=ROWS + 1,  # the last one tells whether there are more
         few=AGENTS,
+        shared=False,
         condition=condition,
     )
     matched = len(found.ids)
     at_least = "" if found.next is None else "at least "
     if found.next is not None and matched <= MOST:
         raise _refused(
-            "filter", f"More than {ROWS} commands would have to be read; name the agent, the session or a shorter time"
+            f"More than {ROWS} commands would have to be read; name the agent, the session or a shorter time"
         )
     if deed.expected is not None and deed.expected != matched:
         raise Conflict(
@@ -121,9 +122,10 @@ def _matching(
             matched=matched,
             expectedCount=deed.expected,
         )
+    if found.next is not None and deed.dry_run:
+        raise _refused(f"{at_least}{matched} commands match, and no more are counted; narrow it by since and until")
     if matched > MOST and not deed.dry_run:
         raise _refused(
-            "filter",
             f"{at_least}{matched} commands match, and one request changes {MOST} at most; narrow it by since and until",
             matched=matched,
         )
@@ -151,5 +153,6 @@ def _record(conn: Connection, action: str, deed: BulkDeed, by: Operator, *, matc
     audit_log.record(conn, by.actor, action, agent_id=wanted.agent_id, detail=detail)
 
 
-def _refused(at: str, why: str, **members: Any) -> Unprocessable:
+def _refused(why: str, **members: Any) -> Unprocessable:
+    at = "body/filter"
     return Unprocessable(f"{at}: {why}.", errors=[{"at": at, "is": why}], **members)

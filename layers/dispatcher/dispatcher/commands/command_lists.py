@@ -64,16 +64,18 @@ def find(
     limit: int,
     rows: int = ROWS,
     few: int = FEW_AGENTS,
+    shared: bool = True,
     condition: str = "true",
 ) -> Found:
     """Find the newest commands that fit the filter, up to `limit`, accepted before the position `before`.
 
-    No index is read for more than `rows` entries.  Up to `few` agents of a selector are read one by one.
+    No index is read for more than `rows` entries; unless `shared`, for so many of each status.  Up to `few` agents of a
+    selector are read one by one.
     `condition` is one more condition in SQL on `command_list` as `w`.
     """
     parameters = _parameters(scope, wanted, before) | {"limit": limit, "rows": rows}
     farthest: Found | None = None
-    for stream in _streams(conn, scope, wanted, parameters, few):
+    for stream in _streams(conn, scope, wanted, parameters, few, shared=shared):
         looks_up = wanted.statuses is not None and not stream.has_status
         parameters["rows"] = min(rows, LOOKUPS) if looks_up and rows == ROWS else rows
         found = _read(conn, stream, _conditions(scope, wanted, condition, looks_up=looks_up), parameters, limit)
@@ -99,11 +101,13 @@ class _Stream:
     """The parameter with the keys; empty: one stream of all rows."""
     has_status: bool = False
     """Whether it has only commands in a status that is wanted."""
-    is_short: bool = False
-    """Whether each key has as many rows as a queue at most, so that all are read."""
+    is_shared: bool = True
+    """Whether the keys share the bound on rows; otherwise each has its own, because it has few, or so that all are read."""
 
 
-def _streams(conn: Connection, scope: Scope, wanted: Filter, parameters: dict[str, Any], few: int) -> Iterator[_Stream]:
+def _streams(
+    conn: Connection, scope: Scope, wanted: Filter, parameters: dict[str, Any], few: int, *, shared: bool
+) -> Iterator[_Stream]:
     """Yield the indexes that fit, the most selective first."""
     if wanted.session_id is not None:
         parameters["session_ids"] = [wanted.session_id]
@@ -118,7 +122,9 @@ def _streams(conn: Connection, scope: Scope, wanted: Filter, parameters: dict[st
             parameters["agent_ids"] = agent_ids
             yield from _of_agents(wanted)
     if wanted.statuses is not None:
-        yield _Stream(source="agent_commands", column="lower(r.status)", keys="statuses", has_status=True)
+        yield _Stream(
+            source="agent_commands", column="lower(r.status)", keys="statuses", has_status=True, is_shared=shared
+        )
     if wanted.action is not None:
         parameters["actions"] = [wanted.action]
         yield _Stream(column="action", keys="actions")
@@ -138,7 +144,7 @@ _ALIVE = """(
 
 def _of_agents(wanted: Filter) -> Iterator[_Stream]:
     if wanted.statuses is not None and wanted.statuses <= ALIVE:
-        yield _Stream(source=_ALIVE, column="agent_id", keys="agent_ids", has_status=True, is_short=True)
+        yield _Stream(source=_ALIVE, column="agent_id", keys="agent_ids", has_status=True, is_shared=False)
     yield _Stream(column="agent_id", keys="agent_ids")
 
 
@@ -203,7 +209,7 @@ def _read(conn: Connection, stream: _Stream, conditions: str, parameters: dict[s
     """Read the entries of a stream until `limit` of them fit the conditions."""
     keys = f"unnest(%({stream.keys})s::text[])" if stream.keys else "(values (null))"
     share = f"%(rows)s / greatest(1, cardinality(%({stream.keys})s::text[]))" if stream.keys else "%(rows)s"
-    if stream.is_short:
+    if not stream.is_shared:
         share = "%(rows)s"
     column = stream.column if stream.column.startswith("lower(") else f"r.{stream.column}"
     entries = f"""

@@ -121,6 +121,8 @@ class ReceiverConnection(http.client.HTTPConnection):
         with self._cut_late():
             self.request("POST", self._target.path, body, dict(headers))
             response = self.getresponse()
+            if self.is_cut:
+                raise TimeoutError  # for http.client, headers also end with the connection
             retry_after = response.getheader("Retry-After", "")
             with contextlib.suppress(OSError, http.client.HTTPException):  # the status counts, and it has come
                 response.read(ANSWER_BYTES)
