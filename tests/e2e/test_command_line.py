@@ -498,3 +498,16 @@ def test_shells_complete_commands_and_agents(cli: CommandLine, name: str) -> Non
     )
     found = subprocess.run(MODULE, env=environment, capture_output=True, text=True, check=False)
     assert name in found.stdout.split()
+
+
+def test_arguments_are_utf_8_in_every_locale(cli: CommandLine, name: str) -> None:
+    """A job of cron or of a container often has the locale C."""
+    cli.ok("agents", "create", name, "--platform", "linux")
+    environment = cli.environment(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    words = ("send", name, "w\N{LATIN SMALL LETTER A WITH DIAERESIS}rmen", "-o", "id")
+    sent = subprocess.run([*MODULE, *words], env=environment, capture_output=True, text=True, check=True)
+    assert cli.ok("commands", "show", sent.stdout.strip(), "-o", "json").json["action"] == words[2]
+
+    broken: list[str | bytes] = [*MODULE, "agents", "show", b"\xff"]
+    refused = subprocess.run(broken, env=environment, capture_output=True, text=True, check=False)
+    assert (refused.returncode, refused.stderr) == (2, "error: An argument is not a text in UTF-8.\n")

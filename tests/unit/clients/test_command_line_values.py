@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from command_dispatcher.cli.columns import EVENTS
 from command_dispatcher.cli.contexts import Context, Contexts, folder, target
-from command_dispatcher.cli.output import Column, column_widths
+from command_dispatcher.cli.output import GAP, Column, column_widths
 from command_dispatcher.cli.overview import sparkline
 from command_dispatcher.cli.stopping import Stop
 from command_dispatcher.cli.values import (
@@ -167,3 +168,23 @@ def test_a_table_fits_its_terminal(room: int, widths: dict[int, int]) -> None:
         Column("MORE", str, optional=True),
     ]
     assert column_widths([["x" * 36, "acknowledged", "an-agent!", "optional"]], columns, room) == widths
+
+
+def test_an_event_takes_one_line_of_80_columns() -> None:
+    """Also with the longest type: the id of its command is whole, the name of its agent is shortened."""
+    event = {
+        "id": "8b836101b2e1-4645",
+        "type": "command.acknowledged",
+        "at": "2026-11-26T06:36:04.722989Z",
+        "agentId": "an-agent-with-a-long-name",
+        "commandId": f"cmd-{'0' * 32}",
+        "action": "restart",
+        "cause": "acknowledged by its agent",
+    }
+    moment, *others = [column.text(event) for column in EVENTS]
+    row = [moment.partition("T")[2], *others]  # a terminal gets the time of day
+
+    widths = column_widths([row], EVENTS, 80)
+
+    assert sum(widths.values()) + GAP * (len(widths) - 1) <= 80
+    assert {EVENTS[index].header: width for index, width in widths.items()}["COMMAND"] == 36

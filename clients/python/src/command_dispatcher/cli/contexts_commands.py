@@ -121,8 +121,11 @@ def completion(shell: Literal["bash", "zsh", "fish"]) -> None:
 
     bash: dispatcher completion bash > ~/.local/share/bash-completion/completions/dispatcher
     """
-    from command_dispatcher.cli.app import build
+    from command_dispatcher.cli.app import COMPLETING, build
 
     # The shells' own way in, which Typer answers.
-    os.environ["_DISPATCHER_COMPLETE"] = f"source_{shell}"
-    build()(args=[], prog_name="dispatcher")
+    os.environ[COMPLETING] = f"source_{shell}"
+    try:
+        build()(args=[], prog_name="dispatcher")
+    finally:
+        del os.environ[COMPLETING]

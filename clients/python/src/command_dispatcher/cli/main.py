@@ -6,7 +6,7 @@ import sys
 import traceback
 
 from command_dispatcher import __version__
-from command_dispatcher.cli.stopping import Exit, Stop, report, say
+from command_dispatcher.cli.stopping import Exit, Stop, report, say, usage
 
 
 def main() -> None:
@@ -20,11 +20,20 @@ def main() -> None:
     sys.exit(_run())
 
 
+def _words() -> list[str]:
+    """Return the arguments as UTF-8, which Python does not assume in every locale; raises Stop."""
+    try:
+        return [os.fsencode(word).decode() for word in sys.argv[1:]]
+    except UnicodeDecodeError:
+        raise usage("An argument is not a text in UTF-8.") from None
+
+
 def _run() -> int:
     try:
         from command_dispatcher.cli.app import build
 
-        build(sys.argv[1:])(prog_name="dispatcher")
+        words = _words()
+        build(words)(args=words, prog_name="dispatcher")
     except Stop as stop:
         report(str(stop), stop.hints)
         return stop.code

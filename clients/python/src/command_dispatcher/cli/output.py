@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PAGE = 200
 GAP = 2
-SHORT = 10
+SHORT = 9
 """Columns of a terminal that every column of a table keeps, if it has as many."""
 STYLES = {
     "online": "green",

@@ -90,7 +90,7 @@ def send(
             raise Stop(Exit.NOT_FOUND, "There is nothing to send: no approved agent matches.", "dispatcher agents list")
         if dry_run:
             show_items(commands, columns.TO_SEND, output, whole={"commands": commands})
-            say(f"{len(commands)} commands would be sent; nothing was done.")
+            say(f"{len(commands)} command{'s' if len(commands) > 1 else ''} would be sent; nothing was done.")
             return
         if len(commands) > 1:
             confirm(f"Send {len(commands)} commands ({_some(commands)})?", yes=yes)
