@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -17,6 +18,10 @@ from psycopg import sql
 from dispatcher.platform.database import Connection, open_connection
 from dispatcher.platform.migrations import migrate
 from local.postgres import server as postgres
+
+# A shell starts a background job with SIGINT ignored, and so would be every program that a test starts and ends with Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A test's data need not survive the machine, and nothing else may differ from what users run; but a database in which an
 # autovacuum worker is just at work cannot be dropped by its owner.
