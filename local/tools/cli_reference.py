@@ -1,6 +1,5 @@
 """The reference of the command line, written from its code."""
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,14 +13,13 @@ Written by `make generated` from the code. [The command line](../cli.md) explain
 `-o, --output` (table, json, ndjson, id), `--context`, and `--limit` of lists (0 for all).
 """
 COMMON = frozenset({"output", "context", "limit", "help"})
-_MARKUP = re.compile(r"\[/?[a-z]*\]")
 
 
 def render() -> str:
     """Write every command with its arguments and options."""
     parts = [HEAD]
     for name, command in commands():
-        said = _MARKUP.sub("", command.help or "").strip()
+        said = (command.help or "").strip()
         parts.append(f"\n## dispatcher {name}\n{_usage(name, command)}\n\n{_examples(said)}\n")
         options = [option for option in command.params if option.name not in COMMON and _is_option(option)]
         if options:
