@@ -8,7 +8,7 @@ import base64
 import binascii
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
@@ -20,6 +20,7 @@ from dispatcher.agents.selectors import Selector
 from dispatcher.errors import EventsGone, InvalidRequest, UnknownFeedCursor
 from dispatcher.platform.database import Connection
 from dispatcher.platform.functions import call
+from dispatcher.platform.json_text import moment_text
 from dispatcher.platform.statements import statement
 
 
@@ -261,7 +262,7 @@ def as_json(event: Event) -> dict[str, Any]:
     members = {
         "id": event.id,
         "type": event.type,
-        "at": event.at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        "at": moment_text(event.at),
         "agentId": event.agent_id,
         "commandId": event.command_id,
         "action": event.action,

@@ -132,8 +132,13 @@ def _of_other_type(value: object) -> str:
     if isinstance(value, Decimal):
         raise _DecimalFoundError
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        return moment_text(value)
     raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def moment_text(moment: datetime) -> str:
+    """Return a moment as answers and messages have it: RFC 3339 in UTC."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _with_decimals(value: Any, encoder: json.JSONEncoder) -> str:
