@@ -186,8 +186,8 @@ def _submit_and_claim(
     token, begun = claims.new_token(), time.monotonic()
     try:
         with conn.pipeline():
-            submitted = conn.execute(_SUBMIT, parameters)
-            claimed = conn.execute(_CLAIM, (agent_id, token))
+            submitted = conn.execute(_SUBMIT, parameters, prepare=True)
+            claimed = conn.execute(_CLAIM, (agent_id, token), prepare=True)
     except (psycopg.errors.SerializationFailure, psycopg.errors.LockNotAvailable):
         # The idempotency key was used at the same moment, or somebody has locked the agent: then intake does not wait.
         return _execute(conn, _SUBMIT, parameters), None
@@ -196,9 +196,9 @@ def _submit_and_claim(
 
 def _execute(conn: Connection, statement: bytes, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
     try:
-        return conn.execute(statement, parameters).fetchall()
+        return conn.execute(statement, parameters, prepare=True).fetchall()
     except psycopg.errors.SerializationFailure:  # the same idempotency key at the same moment: it is known now
-        return conn.execute(statement, parameters).fetchall()
+        return conn.execute(statement, parameters, prepare=True).fetchall()
 
 
 def _refuse(rows: Sequence[tuple[Any, ...]], new: Sequence[NewCommand], parameters: dict[str, Any]) -> None:
