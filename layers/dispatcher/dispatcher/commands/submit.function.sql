@@ -18,7 +18,7 @@ returns table (
     command_id text, attempt integer, moves integer, frame text, seconds_left double precision)
 language plpgsql
 set plan_cache_mode = force_generic_plan
-set lock_timeout = '2s'  -- the caller gets its 503 in time, also after a second try
+set lock_timeout = '2s'  -- the caller gets its 503 in time
 as $$
 #variable_conflict use_variable
 declare
@@ -181,7 +181,7 @@ create function {f}.submit_list(
 returns table (outcome text, number bigint, command_id text, agent_id text, status text)
 language plpgsql
 set plan_cache_mode = force_generic_plan
-set lock_timeout = '2s'
+set lock_timeout = '2000ms'
 as $$
 #variable_conflict use_column
 declare
