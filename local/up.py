@@ -199,6 +199,7 @@ class _Up:
             if result.failed:
                 why = result.json().get("errorMessage")
                 raise MigrationError(f"{MIGRATE} failed: {why}\nNext: see above, or {self.log.path}.")
+        runtime.end_idle()  # its process keeps a connection of the owner, which other functions must not use
         sweep = self.options.sweep_seconds
         periods = {"SweeperFunction": sweep} if sweep else None
         gateway = Gateway(runtime, periods=periods, queues=queues, hosts=self.options.hosts, metrics=self.metrics)

@@ -7,18 +7,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from starlette.responses import JSONResponse, Response
-
 from local.apigateway import events, sqs_api
 from local.apigateway.aws_errors import Refused
-from local.apigateway.incoming import BodyTooLargeError, read_body, refusal
+from local.apigateway.http_messages import BodyTooLargeError, Response, json_response, refusal
 from local.apigateway.websocket_api import Connection, Connections, GoneError, SlowClientError
 from local.credentials import Call, SignatureError
 from local.lambda_runtime.runtime import UnknownFunctionError
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
-
+    from local.apigateway.http_messages import Request
     from local.apigateway.queues import Queues
     from local.lambda_runtime.runtime import Runtime
 
@@ -49,7 +46,7 @@ class AwsApi:
 
     async def answer(self, request: Request) -> Response:
         """Answer one call."""
-        path: str = request.scope["path"]
+        path = request.path
         try:
             if path.startswith(_FUNCTIONS):
                 response = await self._invoke(request, path)
@@ -60,21 +57,15 @@ class AwsApi:
         except Refused as error:
             more = {"__type": f"com.amazonaws.sqs#{error.kind}"} if path.rstrip("/") == _QUEUES else {}
             response = refusal(error.status, error.message, **more)
-            response.headers["x-amzn-errortype"] = error.kind
-        response.headers["x-amzn-requestid"] = events.request_id()
+            response.headers.append(("x-amzn-errortype", error.kind))
+        response.headers.append(("x-amzn-requestid", events.request_id()))
         return response
 
-    async def _signed_body(self, request: Request, service: str, limit: int) -> bytes:
+    def _signed_body(self, request: Request, service: str, limit: int) -> bytes:
         """Read the body of a call, and check its signature; raises Refused and BodyTooLargeError."""
-        body = await read_body(request, limit)
-        scope = request.scope
-        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+        body = request.body_within(limit)
         call = Call(
-            method=request.method,
-            path=scope["raw_path"].decode("latin-1"),
-            query=scope["query_string"].decode("latin-1"),
-            headers=headers,
-            body=body,
+            method=request.method, path=request.raw_path, query=request.query, headers=request.headers, body=body
         )
         try:
             self._runtime.credentials.verify(call, region=self._runtime.deployment.region, service=service)
@@ -84,24 +75,24 @@ class AwsApi:
 
     async def _send(self, request: Request) -> Response:
         try:
-            body = await self._signed_body(request, "sqs", _SEND_LIMIT)
+            body = self._signed_body(request, "sqs", _SEND_LIMIT)
         except BodyTooLargeError:
             raise Refused(413, "RequestEntityTooLarge", f"A request has at most {_SEND_LIMIT} bytes") from None
-        return JSONResponse(await sqs_api.answer(self._queues, request.headers.get("x-amz-target", ""), body))
+        return json_response(await sqs_api.answer(self._queues, request.header("x-amz-target"), body))
 
     async def _manage(self, request: Request, path: str) -> Response:
         connection_id = path.rpartition(_MANAGEMENT)[2]
         try:
-            data = await self._signed_body(request, "execute-api", MESSAGE_LIMIT)
+            data = self._signed_body(request, "execute-api", MESSAGE_LIMIT)
             connection = self._connections.find(connection_id)
             if request.method == "POST":
                 await connection.post(data)
                 return Response()
             if request.method == "DELETE":
                 await connection.close(1000, "")
-                return Response(status_code=204)
+                return Response(status=204)
             if request.method == "GET":
-                return JSONResponse(_described(connection))
+                return json_response(_described(connection))
         except BodyTooLargeError:
             raise Refused(413, "PayloadTooLargeException", "Message too long") from None
         except GoneError:
@@ -112,12 +103,11 @@ class AwsApi:
         raise Refused(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
 
     async def _invoke(self, request: Request, path: str) -> Response:
-        raw_path = request.scope["raw_path"].decode("latin-1")
-        reference, _, operation = raw_path.removeprefix(_FUNCTIONS).partition("/")
-        kind = request.headers.get("x-amz-invocation-type", "RequestResponse")
+        reference, _, operation = request.raw_path.removeprefix(_FUNCTIONS).partition("/")
+        kind = request.header("x-amz-invocation-type", "RequestResponse")
         limit = _INVOKE_LIMITS.get(kind, _INVOKE_LIMITS["RequestResponse"])
         try:
-            body = await self._signed_body(request, "lambda", limit)
+            body = self._signed_body(request, "lambda", limit)
         except BodyTooLargeError:
             message = f"{kind} events have at most {limit} bytes"
             raise Refused(413, "RequestTooLargeException", message) from None
@@ -133,18 +123,18 @@ class AwsApi:
         try:
             if kind == "RequestResponse":
                 result = await self._runtime.invoke(name, event)
-                response = Response(result.payload, media_type="application/json")
+                response = Response(headers=[("content-type", "application/json")], body=result.payload)
                 if result.failed:
-                    response.headers["x-amz-function-error"] = "Unhandled"
+                    response.headers.append(("x-amz-function-error", "Unhandled"))
             elif kind == "Event":
                 self._runtime.invoke_async(name, event)
-                response = Response(status_code=202)
+                response = Response(status=202)
             else:
                 self._runtime.function(name)
-                response = Response(status_code=204)
+                response = Response(status=204)
         except UnknownFunctionError:
             raise Refused(404, "ResourceNotFoundException", f"Function not found: {name}") from None
-        response.headers["x-amz-executed-version"] = "$LATEST"
+        response.headers.append(("x-amz-executed-version", "$LATEST"))
         return response
 
 

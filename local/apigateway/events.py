@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from starlette.requests import HTTPConnection, Request
-
+    from local.apigateway.http_messages import Request
     from local.sam_template.resources import HttpRoute, Schedule
 
 API_ID = "local"
@@ -40,33 +40,38 @@ class Place:
 
 def request_id() -> str:
     """Return an id as API Gateway makes them for requests and connections: 16 characters, 88 random bits."""
-    if len(_random) < _ID_BYTES:
-        _random.extend(secrets.token_bytes(_ID_BYTES * 100))  # a call of the kernel costs more than an id
-    taken = bytes(_random[-_ID_BYTES:])
-    del _random[-_ID_BYTES:]
-    return base64.urlsafe_b64encode(taken).decode()
+    return base64.urlsafe_b64encode(_random_bytes(_ID_BYTES)).decode()
+
+
+def _random_bytes(count: int) -> bytes:
+    """Take some of the random bytes that are read at once: a call of the kernel costs more than an id."""
+    if len(_random) < count:
+        _random.extend(secrets.token_bytes(1000))
+    taken = bytes(_random[-count:])
+    del _random[-count:]
+    return taken
 
 
 def http_event(
     request: Request, route: HttpRoute, path_parameters: Mapping[str, str], place: Place, identity: str
 ) -> dict[str, Any]:
     """Return the common fields of an HTTP API's event of payload format 2.0 and of its authorizer's event."""
-    now = datetime.now(UTC)
+    now = time.time()
     headers: dict[str, str] = {}
     cookies: list[str] = []
-    for name, value in (*request.headers.items(), *_forwarded(request)):
-        if (key := name.lower()) == "cookie":
+    for name, value in (*request.headers, *_forwarded(request)):
+        if name == "cookie":
             cookies += value.split("; ")
         else:
-            headers[key] = f"{headers[key]},{value}" if key in headers else value
+            headers[name] = f"{headers[name]},{value}" if name in headers else value
     query: dict[str, str] = {}
-    for name, value in request.query_params.multi_items():
+    for name, value in _parameters(request):
         query[name] = f"{query[name]},{value}" if name in query else value
     event: dict[str, Any] = {
         "version": "2.0",
         "routeKey": route.key,
-        "rawPath": request.scope["path"],
-        "rawQueryString": request.url.query,
+        "rawPath": request.path,
+        "rawQueryString": request.query,
         "headers": headers,
         "requestContext": {
             "accountId": place.account,
@@ -75,16 +80,16 @@ def http_event(
             "domainPrefix": place.domain.split(".")[0],
             "http": {
                 "method": request.method,
-                "path": request.scope["path"],
-                "protocol": f"HTTP/{request.scope['http_version']}",
-                "sourceIp": source_ip(request),
-                "userAgent": request.headers.get("user-agent", ""),
+                "path": request.path,
+                "protocol": f"HTTP/{request.version}",
+                "sourceIp": request.client,
+                "userAgent": request.header("user-agent"),
             },
             "requestId": identity,
             "routeKey": route.key,
             "stage": "$default",
-            "time": _clf(now),
-            "timeEpoch": _milliseconds(now),
+            "time": _clf_of(int(now)),
+            "timeEpoch": int(now * 1000),
         },
     }
     if cookies:
@@ -105,7 +110,7 @@ def http_body(request: Request, body: bytes) -> dict[str, Any]:
     """Return the body's fields of the event: as text if its type is text, else as base64."""
     if not body:
         return {"isBase64Encoded": False}
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = request.header("content-type").partition(";")[0].strip().lower()
     if kind.startswith("text/") or kind in _TEXT_TYPES:
         try:
             return {"body": body.decode(), "isBase64Encoded": False}
@@ -156,16 +161,16 @@ def socket_context(
     return context
 
 
-def connect_event(request: HTTPConnection, context: Mapping[str, Any]) -> dict[str, Any]:
+def connect_event(request: Request, context: Mapping[str, Any]) -> dict[str, Any]:
     """Return the `$connect` event.
 
     API Gateway keeps the case of header names; the server lower-cases them, so they get the case that clients send.
     """
     headers: dict[str, list[str]] = {}
-    for name, value in (*request.headers.items(), *_forwarded(request)):
+    for name, value in (*request.headers, *_forwarded(request)):
         headers.setdefault(name.title().replace("Websocket", "WebSocket"), []).append(value)
     query: dict[str, list[str]] = {}
-    for name, value in request.query_params.multi_items():
+    for name, value in _parameters(request):
         query.setdefault(name, []).append(value)
     event: dict[str, Any] = {
         "headers": {name: values[-1] for name, values in headers.items()},
@@ -233,19 +238,17 @@ def schedule_event(schedule: Schedule, place: Place) -> dict[str, Any]:
     }
 
 
-def source_ip(request: HTTPConnection) -> str:
-    """Return the client's address."""
-    return request.client.host if request.client else "127.0.0.1"
-
-
-def _forwarded(request: HTTPConnection) -> list[tuple[str, str]]:
-    server = request.scope.get("server") or ("", 0)
+def _forwarded(request: Request) -> list[tuple[str, str]]:
     return [
-        ("X-Amzn-Trace-Id", f"Root=1-{int(time.time()):08x}-{secrets.token_hex(12)}"),
-        ("X-Forwarded-For", source_ip(request)),
-        ("X-Forwarded-Port", str(server[1] or 0)),
-        ("X-Forwarded-Proto", "http"),
+        ("x-amzn-trace-id", f"Root=1-{int(time.time()):08x}-{_random_bytes(12).hex()}"),
+        ("x-forwarded-for", request.client),
+        ("x-forwarded-port", str(request.port)),
+        ("x-forwarded-proto", "http"),
     ]
+
+
+def _parameters(request: Request) -> list[tuple[str, str]]:
+    return parse_qsl(request.query, keep_blank_values=True) if request.query else []
 
 
 def _clf(moment: datetime) -> str:

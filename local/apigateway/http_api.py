@@ -5,26 +5,23 @@ from __future__ import annotations
 import base64
 import json
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from starlette.responses import Response
-
 from local.apigateway import events
+from local.apigateway.http_messages import OWN_HEADERS, TOKEN, BodyTooLargeError, Response, refusal
 from local.apigateway.http_server import BODY_LIMIT
-from local.apigateway.incoming import TOKEN, BodyTooLargeError, read_body, refusal
 from local.lambda_runtime.runtime import WAITED_TOO_LONG
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from starlette.requests import Request
-
+    from local.apigateway.http_messages import Request
     from local.lambda_runtime.runtime import Result, Runtime
     from local.sam_template.resources import Authorizer, HttpRoute
 
 INTEGRATION_SECONDS = 30.0
-_OWN = {"connection", "content-length", "keep-alive", "transfer-encoding", "upgrade"}  # headers that are the server's
 _NO_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -36,16 +33,20 @@ class HttpApi:
         self._place = place
         routes = sorted(runtime.deployment.http_routes, key=_precedence)
         self._literal = {(route.method, route.path): route for route in routes if "{" not in route.path}
-        self._others = [(route, route.path.split("/")) for route in routes if "{" in route.path]
+        others = [(route, route.path.split("/")) for route in routes if "{" in route.path]
+        self._others = {
+            method: [(route, parts) for route, parts in others if route.method in {"ANY", method}]
+            for method in {"ANY", *(route.method for route in routes)}
+        }
 
     async def answer(self, request: Request) -> Response:
         """Answer one request."""
         request_id = events.request_id()
         try:
-            response = await self._integrate(request, await read_body(request, BODY_LIMIT), request_id)
+            response = await self._integrate(request, request.body_within(BODY_LIMIT), request_id)
         except BodyTooLargeError:
             response = refusal(413, "Request Entity Too Large")
-        response.headers["apigw-requestid"] = request_id
+        response.headers.append(("apigw-requestid", request_id))
         return response
 
     async def _integrate(self, request: Request, body: bytes, request_id: str) -> Response:
@@ -70,17 +71,16 @@ class HttpApi:
 
     def _route(self, request: Request) -> tuple[HttpRoute, dict[str, str]] | None:
         """Return the most specific route, which is a literal one if there is one, and the path parameters."""
-        method, raw_path = request.method, request.scope["raw_path"].decode("latin-1")
-        path = unquote(raw_path) if raw_path.count("/") == request.scope["path"].count("/") else raw_path
+        method, raw_path = request.method, request.raw_path
+        path = request.path if raw_path.count("/") == request.path.count("/") else raw_path
         literal = self._literal.get((method, path)) or self._literal.get(("ANY", path))
         if literal is not None:
             return literal, {}
-        given = raw_path.split("/")
-        for route, wanted in self._others:
-            if route.method in {"ANY", method}:
-                parameters = _match(wanted, given)
-                if parameters is not None:
-                    return route, parameters
+        given = [unquote(part) for part in raw_path.split("/")]
+        for route, wanted in self._others.get(method, self._others["ANY"]):
+            parameters = _match(wanted, given)
+            if parameters is not None:
+                return route, parameters
         default = self._literal.get(("ANY", "$default"))
         return (default, {}) if default is not None else None
 
@@ -92,7 +92,7 @@ class HttpApi:
             return refusal(401, "Unauthorized")
         arn = (
             f"arn:aws:execute-api:{self._place.region}:{self._place.account}:{events.API_ID}"
-            f"/$default/{request.method}{request.scope['path']}"
+            f"/$default/{request.method}{request.path}"
         )
         asked = events.http_authorizer_event(event, arn, [source for source in sources if source] or None)
         result = await self._runtime.invoke(authorizer.function, asked)
@@ -113,33 +113,36 @@ def _response_of(result: Result) -> Response:
     if answer is None or "statusCode" not in answer:
         plain = result.json()
         text = plain if isinstance(plain, str) else json.dumps(plain)
-        return Response(text, media_type="application/json")
+        return Response(headers=[("content-type", "application/json")], body=text.encode())
     single: dict[str, Any] = answer.get("headers") or {}
     multiple: dict[str, list[Any]] = answer.get("multiValueHeaders") or {}
     cookies: list[Any] = answer.get("cookies") or []
     headers = [*single.items(), *((name, value) for name, values in multiple.items() for value in values)]
-    headers = [(name.lower(), value) for name, value in headers if name.lower() not in _OWN]
+    headers = [_header(name, value) for name, value in headers]
     if not any(name == "content-type" for name, _ in headers):
         headers.append(("content-type", "text/plain;charset=UTF-8"))
+    headers += [_header("set-cookie", cookie) for cookie in cookies]
     status = int(answer["statusCode"])
     if not 100 <= status < 600:  # noqa: PLR2004 -- HTTP's
         raise ValueError(f"statusCode {status}")
     body: str = answer.get("body") or ""
-    response = Response(base64.b64decode(body) if answer.get("isBase64Encoded") else body.encode(), status)
-    for name, value in [*headers, *(("set-cookie", cookie) for cookie in cookies)]:
-        text = _header(value)
-        if not TOKEN.fullmatch(name) or _NO_VALUE.search(text):
-            raise ValueError(f"header {name!r}")
-        response.headers.append(name, text)
-    return response
+    return Response(
+        status=status,
+        headers=[each for each in headers if each[0] not in OWN_HEADERS],
+        body=base64.b64decode(body) if answer.get("isBase64Encoded") else body.encode(),
+    )
 
 
-def _header(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str | int | float):
-        return str(value).encode("latin-1").decode("latin-1")  # it must be possible to send it: else a function error
-    raise TypeError(f"header {value!r}")
+@lru_cache(maxsize=256, typed=True)  # most are the same in each answer
+def _header(name: str, value: object) -> tuple[str, str]:
+    """Return a header as it is sent; raise ValueError or TypeError if that is impossible."""
+    if not isinstance(value, str | int | float):
+        raise TypeError(f"header {name!r}")
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    text.encode("latin-1")
+    if not TOKEN.fullmatch(name) or _NO_VALUE.search(text):
+        raise ValueError(f"header {name!r}")
+    return name.lower(), text
 
 
 def _precedence(route: HttpRoute) -> tuple[object, ...]:
@@ -151,15 +154,15 @@ def _precedence(route: HttpRoute) -> tuple[object, ...]:
 
 
 def _match(wanted: Sequence[str], given: Sequence[str]) -> dict[str, str] | None:
-    """Return the path parameters if the parts of a path match, decoded."""
+    """Return the path parameters if the decoded parts of a path match."""
     parameters: dict[str, str] = {}
     for index, part in enumerate(wanted):
         if part.endswith("+}"):
-            rest = unquote("/".join(given[index:]))
+            rest = "/".join(given[index:])
             return {**parameters, part[1:-2]: rest} if rest else None
         if index >= len(given):
             return None
-        value = unquote(given[index])
+        value = given[index]
         if part.startswith("{") and value:
             parameters[part[1:-1]] = value
         elif part != value:

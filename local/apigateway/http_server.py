@@ -17,14 +17,11 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
 import httptools
-from starlette.requests import HTTPConnection, Request
 
-from local.apigateway.incoming import refusal
+from local.apigateway.http_messages import Request, Response, refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-
-    from starlette.responses import Response
+    from collections.abc import Awaitable, Callable
 
     from local.apigateway.websocket_api import Connections
 
@@ -38,7 +35,7 @@ _RESERVED_DESCRIPTORS = 200  # for the functions' processes, the log, PostgreSQL
 _MANY_CONNECTIONS = 20_000  # memory bounds them, too
 
 _logger = logging.getLogger(__name__)
-_STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 _NO_BODY = {204, 304}
 
 
@@ -50,7 +47,7 @@ class Server:
         answer: Callable[[Request], Awaitable[Response]],
         sockets: Connections,
         *,
-        refuse: Callable[[Mapping[str, Any]], Response | None] = lambda _scope: None,
+        refuse: Callable[[Request], Response | None] = lambda _request: None,
         head_seconds: float = HEAD_SECONDS,
         kept_seconds: float = KEPT_SECONDS,
     ) -> None:
@@ -63,7 +60,7 @@ class Server:
         self._head_seconds = head_seconds
         self._kept_seconds = kept_seconds
         self._limit = connection_limit()
-        self._date = (0, b"")
+        self._date = (0, "")
 
     def accept(self) -> HttpConnection:
         """Return the protocol of a new connection."""
@@ -87,11 +84,11 @@ class Server:
             if not each.is_busy and now - each.since > (self._head_seconds if each.awaits_data else self._kept_seconds):
                 each.cut()
 
-    def date_header(self) -> bytes:
+    def date_header(self) -> str:
         """Return the header with the present time."""
         now = int(time.time())
         if now != self._date[0]:
-            self._date = now, f"date: {formatdate(now, usegmt=True)}\r\n".encode()
+            self._date = now, f"date: {formatdate(now, usegmt=True)}\r\n"
         return self._date[1]
 
     async def close(self, *, patience: float) -> None:
@@ -132,7 +129,7 @@ class HttpConnection(asyncio.Protocol):
         self._head_parts = 0  # bytes of the parts of the head that are parsed
         self._in_head = True
         self._url = b""
-        self._headers: list[tuple[bytes, bytes]] = []
+        self._headers: list[tuple[str, str]] = []
         self._body: list[bytes] = []
         self._body_size = 0
         self._kept_size = 0  # bytes in `_body`
@@ -141,7 +138,8 @@ class HttpConnection(asyncio.Protocol):
         self._refused: HTTPStatus | None = None
         self._ends = False
         self._transport: asyncio.Transport
-        self._addresses: dict[str, Any] = {}
+        self._client = ""
+        self._port = 0
         self.awaits_data = True  # a part of a request, or the first one
         self.is_busy = False  # with a request that is complete
         self.was_used = False
@@ -152,10 +150,8 @@ class HttpConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Join the server's connections."""
         self._transport = cast("asyncio.Transport", transport)
-        self._addresses = {
-            "client": transport.get_extra_info("peername"),
-            "server": transport.get_extra_info("sockname"),
-        }
+        self._client = (transport.get_extra_info("peername") or ("127.0.0.1",))[0]  # None: it has gone already
+        self._port = (transport.get_extra_info("sockname") or ("", 0))[1]
         self._server.connections[self] = None
         self._server.make_room(self)
 
@@ -218,7 +214,7 @@ class HttpConnection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header."""
-        self._headers.append((name.lower(), value))
+        self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
         self._head_parts += len(name) + len(value)
 
     def on_headers_complete(self) -> None:
@@ -227,7 +223,7 @@ class HttpConnection(asyncio.Protocol):
         self._head_size = 0
         if self._head_parts > HEAD_LIMIT:
             self._refused = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-        elif (b"expect", b"100-continue") in self._headers and not self.is_busy:
+        elif ("expect", "100-continue") in self._headers and not self.is_busy:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
@@ -249,30 +245,31 @@ class HttpConnection(asyncio.Protocol):
         if self._refused is not None or self._ends or self._is_handshake():
             return
         self._keeps_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade()
-        request = Request(self._scope("http", self._parser.get_method().decode()), _body(b"".join(self._body)))
-        self._body = []
+        request = self._request()
         if self.is_busy:
             self._requests.append(request)
             self._transport.pause_reading()
         else:
             self._answer(request)
 
-    def _scope(self, kind: str, method: str) -> MutableMapping[str, Any]:
+    def _request(self, *, is_handshake: bool = False) -> Request:
         url = httptools.parse_url(self._url)
-        raw_path = b"/" + (url.path or b"").lstrip(b"/")  # a base URL may end with a slash: repeated ones count as one
-        return {
-            "type": kind,
-            "method": method,
-            "http_version": self._parser.get_http_version(),
-            "scheme": "http",
-            "path": unquote(raw_path.decode("ascii")),
-            "raw_path": raw_path,
-            "root_path": "",
-            "query_string": url.query or b"",
-            "headers": self._headers,
-            "body_size": self._body_size,
-            **self._addresses,
-        }
+        # A base URL may end with a slash: repeated ones count as one.
+        raw_path = "/" + (url.path or b"").decode("ascii").lstrip("/")
+        body, self._body = b"".join(self._body), []
+        return Request(
+            method=self._parser.get_method().decode(),
+            path=unquote(raw_path),
+            raw_path=raw_path,
+            query=(url.query or b"").decode(errors="replace"),
+            version=self._parser.get_http_version(),
+            headers=self._headers,
+            body=body,
+            body_size=self._body_size,
+            client=self._client,
+            port=self._port,
+            is_handshake=is_handshake,
+        )
 
     # ── Answers ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -315,20 +312,19 @@ class HttpConnection(asyncio.Protocol):
         """Write head and body in one piece: apart, the body would wait for the client's delayed acknowledgement."""
         if self._transport.is_closing():
             return
-        status = response.status_code
-        parts = [_STATUS.get(status) or f"HTTP/1.1 {status} \r\n".encode(), self._server.date_header()]
-        for name, value in response.raw_headers:
-            parts += (name, b": ", value, b"\r\n")
+        status, has_body = response.status, response.status not in _NO_BODY
+        head = [_STATUS.get(status) or f"HTTP/1.1 {status} \r\n", self._server.date_header()]
+        head += [f"{name}: {value}\r\n" for name, value in response.headers]
+        if has_body:
+            head.append(f"content-length: {len(response.body)}\r\n")
         if not self._requests:
             last = not self._keeps_alive or self._refused is not None
             if last:
-                parts.append(b"connection: close\r\n")
+                head.append("connection: close\r\n")
             elif self._parser.get_http_version() == "1.0":
-                parts.append(b"connection: keep-alive\r\n")
-        parts.append(b"\r\n")
-        if with_body and status not in _NO_BODY:
-            parts.append(bytes(response.body))
-        self._transport.write(b"".join(parts))
+                head.append("connection: keep-alive\r\n")
+        head.append("\r\n")
+        self._transport.write("".join(head).encode("latin-1") + (response.body if with_body and has_body else b""))
 
     def _refuse(self, status: HTTPStatus) -> None:
         """Refuse a request that cannot be read, and close the connection once the client could read that."""
@@ -354,9 +350,9 @@ class HttpConnection(asyncio.Protocol):
     # ── Handshakes ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _is_handshake(self) -> bool:
-        return bool(self._parser.should_upgrade()) and (b"upgrade", b"websocket") in [
-            (name, value.lower()) for name, value in self._headers
-        ]
+        return bool(self._parser.should_upgrade()) and any(
+            name == "upgrade" and value.lower() == "websocket" for name, value in self._headers
+        )
 
     def _upgrade(self, early: bytes) -> None:
         """Hand a WebSocket handshake over; `early` is what the client sent behind it."""
@@ -366,12 +362,12 @@ class HttpConnection(asyncio.Protocol):
             self._refused = HTTPStatus.BAD_REQUEST  # nobody may ask for anything before a handshake
         elif self._is_handshake():
             self.is_busy = True
-            scope = self._scope("websocket", self._parser.get_method().decode())
-            refused = self._server.refuse(scope)
+            request = self._request(is_handshake=True)
+            refused = self._server.refuse(request)
             if refused is not None:
                 self.refuse_handshake(refused)
                 return
-            self._server.sockets.open(HTTPConnection(scope), self, self._transport, early)
+            self._server.sockets.open(request, self, self._transport, early)
 
     def take_over(self) -> None:
         """Leave the connection to its WebSocket."""
@@ -382,12 +378,3 @@ class HttpConnection(asyncio.Protocol):
         self._keeps_alive = False
         self._write(response)
         self._end()
-
-
-def _body(body: bytes) -> Callable[[], Awaitable[MutableMapping[str, Any]]]:
-    """Return the `receive` of ASGI for a request whose body is complete."""
-
-    async def receive() -> MutableMapping[str, Any]:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return receive

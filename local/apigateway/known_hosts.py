@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from starlette.responses import JSONResponse
+from local.apigateway.http_messages import json_response
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
-    from starlette.responses import Response
+    from local.apigateway.http_messages import Request, Response
 
 _THIS_MACHINE = frozenset({"127.0.0.1", "localhost", "::1"})
-_NAME = re.compile(rb"(?:[a-z][a-z0-9+.-]*://)?(?:\[([0-9a-f:.]+)\]|([^\s:/?#@\[\]]+))(?::\d*)?", re.IGNORECASE)
+_NAME = re.compile(
+    r"(?:[a-z][a-z0-9+.-]*://)?(?:\[([0-9a-f:.]+)\]|([^\s:/?#@\[\]]+))(?::\d*)?", re.IGNORECASE | re.ASCII
+)
 """A Host header, or an Origin header with a site: the name is in one of the groups."""
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -33,28 +35,27 @@ class KnownHosts:
         self._hosts = _THIS_MACHINE | {host.lower() for host in hosts}
         self._knows = lru_cache(maxsize=64)(self._names_a_known_host)
 
-    def refusal_of(self, scope: Mapping[str, Any]) -> Response | None:
-        """Return the refusal of a request that a foreign site has sent, given its ASGI scope."""
-        headers: list[tuple[bytes, bytes]] = scope["headers"]
-        hosts = [value for name, value in headers if name == b"host"]
-        origins = [value for name, value in headers if name == b"origin"]
+    def refusal_of(self, request: Request) -> Response | None:
+        """Return the refusal of a request that a foreign site has sent."""
+        hosts = [value for name, value in request.headers if name == "host"]
+        origins = [value for name, value in request.headers if name == "origin"]
         if len(hosts) != 1 or not self._knows(hosts[0]):
             detail = "The Host header must name this machine. Another name is allowed if DISPATCHER_HOSTS contains it."
             return _problem(421, "Misdirected Request", detail)
-        if _acts(scope) and not all(self._knows(origin) for origin in origins):
+        if _acts(request) and not all(self._knows(origin) for origin in origins):
             detail = "A page of another site may not do this. Its host is allowed if DISPATCHER_HOSTS contains it."
             return _problem(403, "Forbidden", detail)
         return None
 
-    def _names_a_known_host(self, value: bytes) -> bool:
+    def _names_a_known_host(self, value: str) -> bool:
         found = _NAME.fullmatch(value)
-        return found is not None and (found[1] or found[2]).decode("latin-1").lower() in self._hosts
+        return found is not None and (found[1] or found[2]).lower() in self._hosts
 
 
-def _acts(scope: Mapping[str, Any]) -> bool:
-    return scope["type"] == "websocket" or scope["method"] not in _READING
+def _acts(request: Request) -> bool:
+    return request.is_handshake or request.method not in _READING
 
 
-def _problem(status: int, title: str, detail: str) -> JSONResponse:
+def _problem(status: int, title: str, detail: str) -> Response:
     problem = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-    return JSONResponse(problem, status, media_type="application/problem+json")
+    return json_response(problem, status, "application/problem+json")

@@ -6,12 +6,11 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from starlette.responses import Response
-
 from local import metrics
 from local.apigateway import events
 from local.apigateway.aws_api import AwsApi
 from local.apigateway.http_api import HttpApi
+from local.apigateway.http_messages import Response
 from local.apigateway.http_server import HEAD_SECONDS, KEPT_SECONDS, Server
 from local.apigateway.known_hosts import KnownHosts
 from local.apigateway.queues import Queues
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Mapping, Sequence
 
-    from starlette.requests import Request
-
+    from local.apigateway.http_messages import Request
     from local.lambda_runtime.runtime import Runtime
     from local.metrics import Metrics
     from local.sam_template.resources import Schedule
@@ -92,12 +90,12 @@ class Gateway:
         aws_api = AwsApi(connections, self._runtime, self._queues)
 
         async def answer(request: Request) -> Response:
-            refused = hosts.refusal_of(request.scope)
+            refused = hosts.refusal_of(request)
             if refused is not None:
                 return refused
-            if self._metrics is not None and request.scope["path"] == metrics.PATH:
-                return Response(self._metrics.text(), media_type=metrics.CONTENT_TYPE)
-            return await (aws_api if aws_api.owns(request.scope["path"]) else http_api).answer(request)
+            if self._metrics is not None and request.path == metrics.PATH:
+                return Response(headers=[("content-type", metrics.CONTENT_TYPE)], body=self._metrics.text())
+            return await (aws_api if aws_api.owns(request.path) else http_api).answer(request)
 
         server = Server(
             answer,

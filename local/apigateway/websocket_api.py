@@ -11,12 +11,11 @@ from collections import deque
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from starlette.responses import Response
 from websockets.datastructures import Headers
 from websockets.http11 import Request as Handshake
 
 from local.apigateway import events
-from local.apigateway.incoming import TOKEN, refusal
+from local.apigateway.http_messages import OWN_HEADERS, TOKEN, Response, refusal
 from local.apigateway.websocket_authorizer import HandshakeRefused, authorize
 from local.apigateway.websocket_protocol import WebSocket
 from local.lambda_runtime.runtime import WAITED_TOO_LONG
@@ -24,8 +23,7 @@ from local.lambda_runtime.runtime import WAITED_TOO_LONG
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from starlette.requests import HTTPConnection
-
+    from local.apigateway.http_messages import Request
     from local.apigateway.http_server import HttpConnection
     from local.lambda_runtime.runtime import Result, Runtime
 
@@ -202,9 +200,9 @@ class Connections:
 
     # ── Handshakes ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def open(self, request: HTTPConnection, http: HttpConnection, transport: asyncio.Transport, early: bytes) -> None:
+    def open(self, request: Request, http: HttpConnection, transport: asyncio.Transport, early: bytes) -> None:
         """Answer a handshake; `early` is what the client sent behind it."""
-        if request.scope["path"] not in self._paths:
+        if request.path not in self._paths:
             http.refuse_handshake(refusal(403, "Forbidden"))
             return
         transport.pause_reading()
@@ -213,7 +211,7 @@ class Connections:
         task.add_done_callback(self._handshakes.discard)
 
     async def _answer_handshake(
-        self, request: HTTPConnection, http: HttpConnection, transport: asyncio.Transport, early: bytes
+        self, request: Request, http: HttpConnection, transport: asyncio.Transport, early: bytes
     ) -> None:
         try:
             await self._shake_hands(request, http, transport, early)
@@ -222,20 +220,21 @@ class Connections:
             http.refuse_handshake(refusal(500, "Internal server error"))
 
     async def _shake_hands(
-        self, request: HTTPConnection, http: HttpConnection, transport: asyncio.Transport, early: bytes
+        self, request: Request, http: HttpConnection, transport: asyncio.Transport, early: bytes
     ) -> None:
         facts = events.SocketFacts(
             connection_id=events.request_id(),
             connected_at=datetime.now(UTC),
-            source_ip=events.source_ip(request),
-            user_agent=request.headers.get("user-agent", ""),
+            source_ip=request.client,
+            user_agent=request.header("user-agent"),
             stage=self._stage,
             place=self._place,
         )
         connection = Connection(self, facts)
-        response = connection.socket.response_to(Handshake(request.scope["path"], Headers(request.headers.items())))
+        response = connection.socket.response_to(Handshake(request.path, Headers(request.headers)))
         if response.status_code != 101:  # noqa: PLR2004 -- HTTP's
-            http.refuse_handshake(Response(response.body, response.status_code, dict(response.headers.raw_items())))
+            headers = [each for each in response.headers.raw_items() if each[0].lower() not in OWN_HEADERS]
+            http.refuse_handshake(Response(status=response.status_code, headers=headers, body=bytes(response.body)))
             return
         try:
             connection.authorizer, subprotocol = await self._admit(request, facts)
@@ -252,9 +251,7 @@ class Connections:
         connection.socket.start(transport, response, subprotocol, early)
         transport.resume_reading()
 
-    async def _admit(
-        self, request: HTTPConnection, facts: events.SocketFacts
-    ) -> tuple[dict[str, str] | None, str | None]:
+    async def _admit(self, request: Request, facts: events.SocketFacts) -> tuple[dict[str, str] | None, str | None]:
         """Run authorizer and `$connect`; return the authorizer's context and the subprotocol, or raise HandshakeRefused."""
         if self._shut:
             raise HandshakeRefused(500, "Internal server error")

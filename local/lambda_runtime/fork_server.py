@@ -20,7 +20,6 @@ from local.lambda_runtime import worker as process
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-PRELOADED = ("boto3", "botocore.session", "psycopg", "aws_lambda_powertools", "aws_lambda_powertools.event_handler")
 EXIT_ERROR = "Runtime.ExitError"
 _LINE_LIMIT = 1024 * 1024  # bytes; a longer line in the log is split
 

@@ -134,6 +134,11 @@ class Pool:
                 self._grow()
         self._tick_later()
 
+    def end_idle(self) -> None:
+        """End the processes that have no event."""
+        for place in list(self._idle):
+            self._dismiss(place)
+
     async def close(self, *, patience: float) -> None:
         """Give running events `patience` seconds, then kill their processes; waiting events fail."""
         self._closed = True
@@ -317,9 +322,12 @@ class Pool:
             oldest = self._idle[0]
             if now - oldest.idle_since < (min(_SPARE_SECONDS, self._idle_seconds) if spare else self._idle_seconds):
                 return
-            self._idle.remove(oldest)
-            del self._places[oldest.worker]
-            oldest.worker.dismiss()
+            self._dismiss(oldest)
+
+    def _dismiss(self, place: _Place) -> None:
+        self._idle.remove(place)
+        del self._places[place.worker]
+        place.worker.dismiss()
 
 
 def _ignored(_result: Result) -> None:

@@ -12,7 +12,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from local.credentials import Credentials
-from local.lambda_runtime.fork_server import PRELOADED, ForkServer, FunctionSpec, Result
+from local.lambda_runtime.fork_server import ForkServer, FunctionSpec, Result
 from local.lambda_runtime.pool import WAITED_TOO_LONG, Call, Pool
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Runtime:
     `gateway_url` is where functions reach the APIs of Lambda and SQS, with the key `credentials`, `environment` overrides the
     template's variables, `log(function, line)` gets every line that a function prints, `concurrency` is the most
     processes in all (further events wait), `idle_seconds` how long a process stays without an event, `retry_delays` the
-    seconds before each retry of an asynchronous invocation, `preload` what is imported once for all.
+    seconds before each retry of an asynchronous invocation, `preload` what is imported once for all, beside the layers.
     """
 
     def __init__(
@@ -47,9 +47,9 @@ class Runtime:
         log: Callable[[str, str], None],
         environment: Mapping[str, str] | None = None,
         concurrency: int = 64,
-        idle_seconds: float = 300.0,
+        idle_seconds: float = 60.0,
         retry_delays: Sequence[float] = (0.5, 1.0),
-        preload: Sequence[str] = PRELOADED,
+        preload: Sequence[str] = (),
     ) -> None:
         self.deployment = deployment
         self.credentials = Credentials.generate()
@@ -107,6 +107,10 @@ class Runtime:
         request_id = _request_id()
         self._attempt(function, json.dumps(event).encode(), request_id, [*self._retry_delays[: function.retries]])
         return request_id
+
+    def end_idle(self) -> None:
+        """End the processes that have no event, with all that they keep: the next events get new ones."""
+        self._pool.end_idle()
 
     async def close(self, *, patience: float = 1.0) -> None:
         """End all processes; running events have `patience` seconds, waiting events and retries are dropped."""

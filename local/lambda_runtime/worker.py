@@ -43,7 +43,6 @@ REQUEST = struct.Struct("<IHf36s")
 ANSWER_HEAD = struct.Struct("<IB")
 """The length of the answer, and its kind."""
 LOADED, ANSWER, FAILURE = 0, 1, 2
-_CLIENTS = ("lambda", "apigatewaymanagementapi")
 _BUFFER = 65536  # bytes of an event that are read at once
 RESPONSE_LIMIT = 6_291_556  # bytes, as Lambda counts them
 
@@ -293,7 +292,7 @@ def _error(message: str, kind: str) -> bytes:
 
 
 def _preload(modules: Iterable[str], layers: Iterable[str]) -> None:
-    """Import the modules that functions need; the functions themselves report import errors."""
+    """Import modules, and all of the layers; the functions themselves report import errors."""
     names = list(modules)
     for layer in layers:
         packages = [module.name for module in pkgutil.iter_modules([layer]) if module.ispkg]
@@ -306,11 +305,6 @@ def _preload(modules: Iterable[str], layers: Iterable[str]) -> None:
     for name in names:
         with contextlib.suppress(Exception):
             importlib.import_module(name)
-    if boto3 := sys.modules.get("boto3"):
-        # A first client parses megabytes of JSON, which the session keeps.  Measured: 13 MB and 70 ms less for each worker.
-        for service in _CLIENTS:
-            with contextlib.suppress(Exception):
-                boto3.client(service)
 
 
 def main() -> None:

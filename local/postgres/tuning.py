@@ -24,8 +24,8 @@ ALWAYS: Mapping[str, str] = {
     "checkpoint_timeout": "15min",
     # The queries are short and known; compiling one would take longer than running it.
     "jit": "off",
-    # A row of a command is updated several times within seconds: space is reused as soon as it can be.
-    "autovacuum_naptime": "10s",
+    # A row of a command is updated several times within seconds: space is reused soon.  Each look is two transactions.
+    "autovacuum_naptime": "20s",
     # For a disk without moving parts, or a cached one: an index is worth its use earlier, and pages are read ahead.
     "random_page_cost": "1.1",
     "effective_io_concurrency": "32",
@@ -58,7 +58,7 @@ def shared_buffers(memory: int) -> int:
     What does not fit is in the cache of the operating system, a copy away.  Each page that was used counts as memory of
     `make up`, which is to stay small with many agents.
     """
-    return min(max(memory // 16, 64 * MB), 256 * MB)
+    return min(max(memory // 16, 64 * MB), 96 * MB)
 
 
 def max_wal_size(free_disk: int) -> int:

@@ -26,6 +26,7 @@ from dispatcher.platform.database import Connection
 from dispatcher.protocol.handshake import DeliveryMode, Handshake
 from dispatcher.protocol.said import Said
 from dispatcher.sessions.session_records import SessionStates
+from dispatcher.webhooks import webhook_run
 from tests.database_proxy import Traffic, counted
 from tests.fakes import FakeGateway, plenty
 from tests.integration.functions.events import KEY_ID
@@ -271,8 +272,18 @@ def test_a_sweep_without_work_costs_the_same_for_any_number_of_agents(
     cost = environment.cost_of(sweep_once)
 
     assert cost.posts == 0
-    assert cost.round_trips <= 26
-    assert cost.commits <= 17
+    assert cost.round_trips <= 23
+    assert cost.commits <= 14
+
+
+def test_a_run_of_the_deliveries_without_a_webhook(environment: Environment) -> None:
+    """It runs each minute, in each deployment: one look is enough."""
+
+    def run_once(_gateway: FakeGateway) -> None:
+        with database.connect() as mine:
+            webhook_run.run(mine, "key", deadline=plenty)
+
+    assert environment.cost_of(run_once) == Cost(round_trips=1, commits=1, posts=0)
 
 
 def index_entries(conn: Connection) -> int:

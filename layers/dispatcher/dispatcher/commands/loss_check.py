@@ -53,17 +53,7 @@ def figure(conn: Connection, name: str) -> float:
 
 def record_figures(conn: Connection) -> None:
     """Store the figures that GET /healthz shows, so that it reads one row."""
-    for name in HEALTH:
-        conn.execute(
-            """
-            insert into figures (name, value)
-            values (%s, %s)
-            on conflict (name) do update
-            set value = excluded.value,
-                at = now()
-            """,
-            (name, figure(conn, name)),
-        )
+    conn.execute(_RECORD)
 
 
 def recorded_figure(conn: Connection, name: str) -> float:
@@ -285,3 +275,11 @@ FIGURES: Mapping[str, LiteralString] = {
         where s.ran_at > now() - interval '10 minutes'
         """,
 }
+
+_RECORD: LiteralString = f"""
+    insert into figures (name, value)
+    values {", ".join(f"('{name}', ({FIGURES[name]}))" for name in HEALTH)}
+    on conflict (name) do update
+    set value = excluded.value,
+        at = now()
+    """

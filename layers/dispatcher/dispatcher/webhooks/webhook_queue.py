@@ -255,6 +255,11 @@ def figures(conn: Connection) -> Figures:
     return found or Figures()
 
 
+def is_any(conn: Connection) -> bool:
+    """Tell whether there is a webhook, enabled or not."""
+    return conn.execute("select from webhooks limit 1").fetchone() is not None
+
+
 def is_any_enabled(conn: Connection) -> bool:
     """Tell whether there is a webhook to look after."""
     return conn.execute("select from webhooks where disabled_at is null limit 1").fetchone() is not None

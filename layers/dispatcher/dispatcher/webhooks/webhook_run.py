@@ -71,6 +71,8 @@ def run(
     poll_seconds: float = POLL_SECONDS,
 ) -> Ran:
     """Deliver until the time is up; return at once if no webhook is enabled.  Also prunes the delivery log."""
+    if not webhook_queue.is_any(conn):
+        return Ran()  # and the log is empty, too
     delivery_log.prune(conn, PRUNED)
     return _Run(conn, key, deadline, sender).until_time_is_up(poll_seconds)
 
