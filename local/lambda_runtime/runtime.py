@@ -47,7 +47,7 @@ class Runtime:
         log: Callable[[str, str], None],
         environment: Mapping[str, str] | None = None,
         concurrency: int = 64,
-        idle_seconds: float = 60.0,
+        idle_seconds: float = 90.0,  # longer than the pause between two sweeps, which keep a process or two
         retry_delays: Sequence[float] = (0.5, 1.0),
         preload: Sequence[str] = (),
     ) -> None:

@@ -40,6 +40,7 @@ class Incoming:
     """A request: the event with its body as text, and what its path means."""
 
     event: Mapping[str, Any]
+    headers: Mapping[str, str]
     method: str
     """GET for HEAD."""
     template: str
@@ -52,12 +53,11 @@ def method_of(event: Mapping[str, Any]) -> str:
     return method.upper()
 
 
-def admit(event: dict[str, Any]) -> Incoming:
-    """Find out what a request means, and read its body.
+def admit(event: dict[str, Any], headers: Mapping[str, str]) -> Incoming:
+    """Find out what a request means, and read its body; `headers` have lower-case names.
 
     Raises NotAllowed, NotFound, MethodNotAllowed, UpgradeRequired, UnsupportedMediaType, BodyTooLarge and InvalidRequest.
     """
-    headers = edge.headers_of(event)
     if not edge.came_through(headers):
         raise NotAllowed("This address is not for callers; use the address of the service.")
     path, method = _path_of(event), method_of(event)
@@ -75,6 +75,7 @@ def admit(event: dict[str, Any]) -> Incoming:
     names = zip(template.split("/"), path.split("/"), strict=True) if "{" in template else ()
     return Incoming(
         event=event,
+        headers=headers,
         method="GET" if method == "HEAD" else method,
         template=template,
         parameters={name[1:-1]: segment for name, segment in names if name.startswith("{")},

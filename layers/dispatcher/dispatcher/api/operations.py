@@ -11,7 +11,6 @@ from urllib.parse import parse_qs
 from dispatcher.api.incoming import Incoming
 from dispatcher.api.problems import malformed, place
 from dispatcher.errors import InvalidRequest
-from dispatcher.platform import edge
 from dispatcher.platform.json_text import loads_strict, storable
 
 if TYPE_CHECKING:
@@ -25,10 +24,11 @@ MOST_PARAMETERS = 100
 class Argument:
     """One argument: where it is in the event, and how it is validated."""
 
-    __slots__ = ("_field", "at", "in_url", "key", "many")
+    __slots__ = ("_default", "_field", "at", "in_url", "key", "many")
 
     def __init__(self, kind: str, field: "ModelField") -> None:
         self._field = field
+        self._default = None if field.required else field.get_default()
         self.key = field.alias.lower() if kind == "header" else field.alias
         self.at = (kind,) if kind == "body" else (kind, field.alias)
         self.in_url = kind in {"path", "query"}
@@ -42,7 +42,7 @@ class Argument:
             if field.required:
                 errors.append(place({"loc": self.at, "type": "missing"}))
             else:
-                values[field.name] = field.get_default()
+                values[field.name] = self._default
             return
         if self.in_url and value != storable(value):
             said = "U+0000 and lone surrogates are in no id and no filter"
@@ -98,10 +98,8 @@ class Operation:
                 errors.append({"at": f"query/{argument.key}", "is": "It may be given once"})
             else:
                 argument.put(given[0] if given else None, values, errors)
-        if takes.headers:
-            headers = edge.headers_of(event)
-            for argument in takes.headers:
-                argument.put(headers.get(argument.key), values, errors)
+        for argument in takes.headers:
+            argument.put(request.headers.get(argument.key), values, errors)
         for argument in takes.body:
             text = event.get("body")
             argument.put(loads_strict(text) if text else None, values, errors)

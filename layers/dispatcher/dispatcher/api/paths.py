@@ -29,17 +29,19 @@ class Paths:
     def __init__(self, table: Mapping[str, Iterable[str]]) -> None:
         paths = [Path(template=template, methods=frozenset(methods)) for template, methods in table.items()]
         self._literal = {path.template: path for path in paths if "{" not in path.template}
-        self._parametric = sorted(
-            ((path.template.split("/"), path) for path in paths if "{" in path.template), key=lambda pair: pair[0]
-        )
+        self._parametric: dict[int, list[tuple[list[str], Path]]] = {}  # by the number of segments
+        for path in sorted(paths, key=lambda path: path.template.split("/")):
+            if "{" in path.template:
+                segments = path.template.split("/")
+                self._parametric.setdefault(len(segments), []).append((segments, path))
 
     def find(self, path: str) -> Path | None:
         """Return the path that a request means; None if there is none."""
         if path in self._literal:
             return self._literal[path]
         asked = path.split("/")
-        for wanted, found in self._parametric:
-            if len(wanted) == len(asked) and all(map(_fits, wanted, asked)):
+        for wanted, found in self._parametric.get(len(asked), ()):
+            if all(map(_fits, wanted, asked)):
                 return found
         return None
 

@@ -63,13 +63,16 @@ class Api(APIGatewayHttpResolver):
         super().__init__(enable_validation=True)
         self._public = public
         self._event: Mapping[str, Any] = {}
+        self.headers: Mapping[str, str] = {}
+        """The headers of the request, with lower-case names."""
         self._authorization: str | None = None
 
     def answer(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         """Answer one HTTP event."""
-        correlation_id = correlation.begin(edge.headers_of(event))
+        self.headers = edge.headers_of(event)
+        correlation_id = correlation.begin(self.headers)
         try:
-            response = self._respond(incoming.admit(event), context)
+            response = self._respond(incoming.admit(event, self.headers), context)
         except Exception as error:  # noqa: BLE001 - problem_of logs what it does not know
             response = problem_of(error)
         finally:
@@ -95,10 +98,9 @@ class Api(APIGatewayHttpResolver):
         self._event, self.lambda_context = request.event, context
         if self._public is not None and f"{request.method} {request.template}" not in self._public:
             # Before the route: whoever is not known learns nothing about the body or the path.
-            headers = edge.headers_of(request.event)
-            self._authorization = browser_sessions.authorization_of(request.event, headers, request.method)
-            operator = authentication.operator_of(self._authorization, _source_ip_of(request.event))
-            reason = _reason_of(headers)
+            self._authorization = browser_sessions.authorization_of(request.event, self.headers, request.method)
+            operator = authentication.operator_of(self._authorization, self.source_ip)
+            reason = _reason_of(self.headers)
             self.context["operator"] = replace(operator, reason=reason) if reason else operator
         operation = self.operations.get((request.method, request.template))
         if operation is None:
@@ -135,17 +137,12 @@ class Api(APIGatewayHttpResolver):
     @property
     def source_ip(self) -> str:
         """The address of the caller."""
-        return _source_ip_of(self._event)
+        return edge.caller_address(self.headers, self._event["requestContext"]["http"].get("sourceIp", ""))
 
     @property
     def token(self) -> str:
         """The token that authenticated the caller, from the header or the cookie."""
         return (self._authorization or "").partition(" ")[2].strip()
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """The headers of the request, with lower-case names."""
-        return edge.headers_of(self._event)
 
 
 ON_FULL_PAGE = -1
@@ -207,7 +204,3 @@ def _reason_of(headers: Mapping[str, str]) -> str | None:
         said = f"A text of at most {REASON_CHARACTERS} characters, percent-encoded, without U+0000"
         raise malformed([{"at": f"header/{REASON_HEADER}", "is": said}])
     return reason or None
-
-
-def _source_ip_of(event: Mapping[str, Any]) -> str:
-    return edge.caller_address(edge.headers_of(event), event["requestContext"]["http"].get("sourceIp", ""))

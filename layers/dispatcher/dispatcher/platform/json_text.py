@@ -40,7 +40,7 @@ def loads_strict(text: str) -> Any:
     keys, U+0000 and lone surrogates (PostgreSQL stores neither).
     """
     try:
-        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_in_range, object_pairs_hook=_unique)
+        value = _strict().decode(text)
     except RecursionError:
         raise InvalidRequest(_TOO_DEEP) from None
     except json.JSONDecodeError as error:
@@ -62,7 +62,7 @@ def loads_of_agent(text: str) -> Any:
 
     Raises ValueError, and RecursionError if the nesting is too deep to be read.
     """
-    return json.loads(text, parse_int=_integer_or_text, parse_float=_number_or_text)
+    return _lenient().decode(text)
 
 
 def documents_of_agent(text: str) -> list[Any]:
@@ -230,6 +230,16 @@ def _refuse_unstorable(value: Any, place: str) -> None:
 
 def _quoted(text: str) -> str:
     return text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}…"
+
+
+@cache
+def _strict() -> json.JSONDecoder:
+    return json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_in_range, object_pairs_hook=_unique)
+
+
+@cache
+def _lenient() -> json.JSONDecoder:
+    return json.JSONDecoder(parse_int=_integer_or_text, parse_float=_number_or_text)
 
 
 def _refuse_constant(name: str) -> None:
