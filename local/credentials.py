@@ -111,7 +111,7 @@ def _canonical(call: Call, headers: dict[str, str], signed: Sequence[str]) -> st
     return "\n".join(
         (
             call.method,
-            quote(call.path, safe="/~"),
+            _canonical_path(call.path),
             "&".join(sorted(call.query.split("&"))) if call.query else "",
             *(f"{name}:{headers.get(name, '')}" for name in signed),
             "",
@@ -119,6 +119,11 @@ def _canonical(call: Call, headers: dict[str, str], signed: Sequence[str]) -> st
             hashlib.sha256(call.body).hexdigest(),
         )
     )
+
+
+@lru_cache(maxsize=2048)  # the path of each connection comes again and again
+def _canonical_path(path: str) -> str:
+    return quote(path, safe="/~")
 
 
 @lru_cache(maxsize=16)

@@ -33,9 +33,12 @@ class HttpApi:
         self._place = place
         routes = sorted(runtime.deployment.http_routes, key=_precedence)
         self._literal = {(route.method, route.path): route for route in routes if "{" not in route.path}
-        others = [(route, route.path.split("/")) for route in routes if "{" in route.path]
         self._others = {
-            method: [(route, parts) for route, parts in others if route.method in {"ANY", method}]
+            method: [
+                (route, route.path.partition("{")[0].split("/")[:-1], route.path.split("/"))
+                for route in routes
+                if "{" in route.path and route.method in {"ANY", method}
+            ]
             for method in {"ANY", *(route.method for route in routes)}
         }
 
@@ -77,8 +80,8 @@ class HttpApi:
         if literal is not None:
             return literal, {}
         given = [unquote(part) for part in raw_path.split("/")]
-        for route, wanted in self._others.get(method, self._others["ANY"]):
-            parameters = _match(wanted, given)
+        for route, beginning, wanted in self._others.get(method, self._others["ANY"]):
+            parameters = _match(wanted, given) if given[: len(beginning)] == beginning else None
             if parameters is not None:
                 return route, parameters
         default = self._literal.get(("ANY", "$default"))
