@@ -68,6 +68,14 @@ MUTATIONS = (
         caught_by="test_whoever_is_told_of_an_event_gets_the_trace_of_its_command",
     ),
     Mutation(
+        name="posts-without-a-trace",
+        puts_back="The log of a post does not name the requests whose commands it carried.",
+        stands_for=(),
+        find="fields |= correlation.of_commands(each.correlation_id for each in claim.commands)",
+        replace="",
+        caught_by="test_the_log_of_a_post_and_of_a_report_names_the_requests_that_submitted_the_commands",
+    ),
+    Mutation(
         name="disabled-webhooks-ring-once",
         puts_back="A webhook that stays disabled hides the next one from the alarm.",
         stands_for=(),
