@@ -76,6 +76,14 @@ MUTATIONS = (
         caught_by="test_the_log_of_a_post_and_of_a_report_names_the_requests_that_submitted_the_commands",
     ),
     Mutation(
+        name="lost-commands-ring-once",
+        puts_back="A lost command, which is a finding for a day, hides the next one from the alarm.",
+        stands_for=(),
+        find="count(*) filter (where found_at > now() - interval '6 minutes') as first_time",
+        replace="count(*) as first_time",
+        caught_by="test_each_lost_command_rings_although_the_first_is_still_lost",
+    ),
+    Mutation(
         name="disabled-webhooks-ring-once",
         puts_back="A webhook that stays disabled hides the next one from the alarm.",
         stands_for=(),

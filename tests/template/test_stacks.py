@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dispatcher.commands import latencies
+from dispatcher.commands import findings, latencies
 from dispatcher.commands.loss_check import CHECKS, FIGURES
 from dispatcher.commands.sweep import Swept
 from dispatcher.webhooks.webhook_queue import Figures
@@ -221,12 +221,12 @@ def test_every_function_has_its_alarms_and_every_alarm_notifies(
         assert watched == {value for name, value in names.items() if name not in deployed}
     for alarm in alarms.values():
         assert alarm["AlarmActions"] in ([{"Ref": "Pages"}], [{"Ref": "Tickets"}])
-        assert alarm["OKActions"] == alarm["AlarmActions"]
+        assert alarm.get("OKActions", alarm["AlarmActions"]) == alarm["AlarmActions"]
 
 
 def test_the_alarms_and_the_dashboard_use_metrics_that_are_published(stacks: dict[str, Template]) -> None:
     """An alarm for a metric with a wrong name would never ring."""
-    published = {*CHECKS, *FIGURES, *Swept.__dataclass_fields__, *latencies.METRICS}
+    published = {*CHECKS, *FIGURES, *Swept.__dataclass_fields__, *latencies.METRICS, *findings.METRICS}
     published |= {*Figures.__dataclass_fields__, *Ran.__dataclass_fields__}
     monitoring = stacks["monitoring"]
     asked = {
@@ -245,8 +245,7 @@ def test_the_alarms_and_the_dashboard_use_metrics_that_are_published(stacks: dic
                     shown.add(metric[1])
     assert asked <= published
     assert shown <= published
-    assert {"newly_disabled_webhooks", "webhook_lag_seconds"} <= asked
-    assert {"lost_commands", "stuck_commands", "newly_dead_commands", "oldest_due_seconds", "failed_passes"} <= asked
+    assert {*findings.METRICS, "newly_dead_commands", "newly_late_agents", "failed_passes"} <= asked
 
 
 def test_each_alarm_names_a_page_of_the_runbook_that_exists(stacks: dict[str, Template]) -> None:
@@ -268,11 +267,34 @@ def test_an_alarm_pages_only_for_what_cannot_wait(stacks: dict[str, Template]) -
     assert sorted(table) == sorted(paging)
 
 
-def test_every_alarm_can_ring_twice(stacks: dict[str, Template]) -> None:
-    """A level that stays up after its cause has ended hides the next cause: those metrics count what is new."""
-    levels = {"dead_commands", "mute_agents", "disabled_webhooks", "ApproximateNumberOfMessagesVisible"}
+NEW_ONES = {"NumberOfMessagesSent"}
+"""Metrics beside `newly_...` that count what happened in a period: one of it is enough for an alarm."""
+RATES = {"Errors", "Throttles", "4xx", "5xx", "ClientError", "ExecutionError", "IntegrationError", "failed_passes"}
+"""What happened in a minute, for the whole service: 0 when it is well again."""
+OF_THE_SERVICE = {"loaded", "lost_commands"}
+"""For these only whether they are published at all."""
+CONDITIONS = {
+    "feed_lag_seconds",
+    "sink_lag_seconds",
+    "ApproximateAgeOfOldestMessage",
+    "DatabaseConnections",
+    "ACUUtilization",
+}
+"""Levels that have one cause for the whole service."""
 
-    assert not levels & {alarm["MetricName"] for alarm in alarms_of(stacks).values()}
+
+def test_every_alarm_can_ring_twice(stacks: dict[str, Template]) -> None:
+    """A level of many commands, agents or webhooks stays up for one of them and hides the next: those count new ones."""
+    for name, alarm in alarms_of(stacks).items():
+        metric: str = alarm["MetricName"]
+        counts_new_ones = metric.startswith("newly_") or metric in NEW_ONES
+        assert counts_new_ones or metric in RATES | OF_THE_SERVICE | CONDITIONS, name
+        if counts_new_ones:
+            assert (alarm["Threshold"], alarm["EvaluationPeriods"]) == (0, 1), name
+        if metric in OF_THE_SERVICE:
+            assert alarm["Statistic"] == "SampleCount", name
+        # The end of a count of new ones says nothing about those that rang.
+        assert ("OKActions" in alarm) is not counts_new_ones, name
 
 
 def test_two_stacks_fit_into_one_account(template: Template, stacks: dict[str, Template]) -> None:
