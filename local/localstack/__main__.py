@@ -23,12 +23,13 @@ from rich.panel import Panel
 
 from local.demo.scenario import Scenario, StepFailed, console, expect, show, step
 from local.http_client import Client, Refused
-from local.localstack import edge_proxy, emulator, fitting, sam
+from local.localstack import broken_release, edge_proxy, emulator, fitting, sam
 from local.localstack.emulator import Emulator, EmulatorError
 from local.localstack.fitting import UnfitError
 from local.localstack.sam import Sam, SamError
 from local.localstack.stack import Account, Stack, StackError
 from local.postgres import server as postgres
+from local.rehearsal.traffic import RehearsalFailed
 from local.tools import smoke
 from local.tools.smoke import CheckFailed, Deployment
 
@@ -40,6 +41,7 @@ COLD_SECONDS = 120.0
 FAILURES = (
     StepFailed,
     CheckFailed,
+    RehearsalFailed,
     Refused,
     EmulatorError,
     UnfitError,
@@ -98,6 +100,8 @@ def _run(running: Emulator, folder: Path) -> None:
             # Last, because its error is in the log that the scenario searches.
             step("release", "A deployment that is refused changes nothing")
             _refused(deployed, client)
+            step("broken", "Releases that are broken, under traffic")
+            broken_release.play(deployed.stack, client, folder / "agents", show)
 
 
 @contextlib.contextmanager
