@@ -115,6 +115,7 @@ migrate: $(VENV)/.local ## apply the schema from this shell, for what takes long
 deploy: $(SAM)/.sam ## deploy what make build built, as a new release: CONFIG=prod for the parameters of prod (ARGS for sam deploy)
 	SAM_CLI_TELEMETRY=0 $(SAM)/bin/sam deploy --config-env $(CONFIG) \
 		--parameter-overrides $$($(PYTHON) -m local.tools.release $(CONFIG)) \
+		$(if $(PERMISSIONS_BOUNDARY),PermissionsBoundary=$(PERMISSIONS_BOUNDARY)) \
 		$(if $(SIGNING_PROFILE),--signing-profiles $$($(PYTHON) -m local.tools.release $(CONFIG) --signed $(SIGNING_PROFILE))) $(ARGS)
 
 costs: $(VENV)/.local ## estimate what a deployment costs: ARGS="--agents 1000 --commands 1000000"
