@@ -102,8 +102,31 @@ def test_the_jobs_use_outputs_and_targets_that_exist() -> None:
     assert {name for name in variables if f"`{name}`" not in documented} == set()
 
 
+def test_the_workflows_name_the_commit_of_each_action_and_keep_no_credentials() -> None:
+    """A tag can be moved to other code, which would run with the rights of the job."""
+    for path in WORKFLOWS.glob("*.yml"):
+        text = path.read_text()
+        used = re.findall(r"uses: (?!\./)(.*)", text)
+        assert [each for each in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v[\d.]+", each)] == [], path.name
+        assert text.count("uses: actions/checkout@") == text.count("persist-credentials: false"), path.name
+        assert "pull_request_target" not in text
+        scripts = [
+            step.get("run", "") for job in yaml.safe_load(text)["jobs"].values() for step in job.get("steps", [])
+        ]
+        assert not [script for script in scripts if "${{" in script], path.name
+
+
+def test_nothing_is_installed_with_credentials_of_aws() -> None:
+    """A package that runs code when it is installed would have them."""
+    steps = job()["steps"]
+    names = [step.get("uses", step.get("run", "")) for step in steps]
+    login = next(place for place, name in enumerate(names) if name.startswith("aws-actions/"))
+
+    assert "make .venv-sam/.sam .venv/.local" in names[:login]
+
+
 def _every(value: Any) -> list[Any]:
-    items: list[Any] = value if isinstance(value, list) else [value]
+    items: list[Any] = cast("Any", value) if isinstance(value, list) else [value]
     return items
 
 
