@@ -131,6 +131,24 @@ def test_a_copy_of_the_backup_leaves_the_region_if_it_is_wanted(
     assert not conditions(BackupCopyVaultArn=vault, ConnectionsUrl="http://127.0.0.1:4566")["HasBackupCopy"]
 
 
+def test_the_key_of_webhooks_is_where_the_copies_of_the_database_are(template: Template) -> None:
+    """The secrets of webhooks are computed from it: without it every receiver would refuse the other region."""
+    replicas = template.resources["WebhookKey"]["Properties"]["ReplicaRegions"]["Fn::If"]
+
+    assert replicas[0] == "HasBackupCopy"
+    assert replicas[1] == [{"Region": {"Fn::Select": [3, {"Fn::Split": [":", {"Ref": "BackupCopyVaultArn"}]}]}}]
+
+
+def test_health_has_a_low_limit_of_its_own(template: Template) -> None:
+    """It is public and asks the database; the limits of the API are for operators and agents."""
+    stage = template.resources["HttpStage"]
+    route = template.resources["HealthRoute"]["Properties"]["RouteKey"]
+
+    assert list(stage["Properties"]["RouteSettings"]) == [route]
+    assert stage["Properties"]["RouteSettings"][route]["ThrottlingRateLimit"] <= 10
+    assert stage["DependsOn"] == "HealthRoute"
+
+
 def test_a_database_of_a_snapshot_takes_its_names_from_the_snapshot(stacks: dict[str, Template]) -> None:
     """CloudFormation refuses a snapshot together with a name or an owner."""
     cluster = stacks["database"].resources["Cluster"]["Properties"]
