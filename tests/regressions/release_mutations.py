@@ -84,6 +84,14 @@ MUTATIONS = (
         caught_by="test_each_lost_command_rings_although_the_first_is_still_lost",
     ),
     Mutation(
+        name="outage-gives-reports-up",
+        puts_back="Reports that wait for the database are taken out of their queue when it is away for long.",
+        stands_for=(),
+        find="if isinstance(error, database.INTERRUPTIONS) or not _given_up(message, error):",
+        replace="if not _given_up(message, error):",
+        caught_by="test_a_message_that_can_never_be_settled_does_not_stop_its_agent_for_good",
+    ),
+    Mutation(
         name="disabled-webhooks-ring-once",
         puts_back="A webhook that stays disabled hides the next one from the alarm.",
         stands_for=(),
