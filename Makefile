@@ -116,6 +116,7 @@ deploy: $(SAM)/.sam ## deploy what make build built, as a new release: CONFIG=pr
 	SAM_CLI_TELEMETRY=0 $(SAM)/bin/sam deploy --config-env $(CONFIG) \
 		--parameter-overrides $$($(PYTHON) -m local.tools.release $(CONFIG)) \
 		$(if $(PERMISSIONS_BOUNDARY),PermissionsBoundary=$(PERMISSIONS_BOUNDARY)) \
+		$(if $(DATABASE_SNAPSHOT),DatabaseSnapshot=$(DATABASE_SNAPSHOT)) \
 		$(if $(SIGNING_PROFILE),--signing-profiles $$($(PYTHON) -m local.tools.release $(CONFIG) --signed $(SIGNING_PROFILE))) $(ARGS)
 
 costs: $(VENV)/.local ## estimate what a deployment costs: ARGS="--agents 1000 --commands 1000000"

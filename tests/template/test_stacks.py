@@ -125,6 +125,12 @@ def test_a_copy_of_the_backup_leaves_the_region_if_it_is_wanted(
     [copied] = rule["CopyActions"]
     assert copied["DestinationBackupVaultArn"] == {"Ref": "CopyVaultArn"}
     assert stacks["backup"].resources["Vault"]["DeletionPolicy"] == "Retain"
+    told = stacks["backup"].resources["Vault"]["Properties"]["Notifications"]
+    # Otherwise the copies could end without a word.
+    assert told["BackupVaultEvents"] == ["BACKUP_JOB_COMPLETED", "COPY_JOB_FAILED"]
+    filtered = stacks["backup"].resources["FailuresByEmail"]["Properties"]["FilterPolicy"]
+    assert filtered == {"State": [{"anything-but": "COMPLETED"}]}
+    assert stacks["backup"].resources["BackupMayPublish"]["Properties"]["Topics"] == [told["SNSTopicArn"]]
     vault = "arn:aws:backup:eu-west-1:123456789012:backup-vault:copies"
     assert not conditions()["HasBackupCopy"]
     assert conditions(BackupCopyVaultArn=vault)["HasBackupCopy"]
