@@ -35,6 +35,51 @@ def test_a_deployment_without_parameters_has_a_database_of_its_own() -> None:
     assert {name for name, holds in conditions().items() if holds} == {"OwnDatabase"}
 
 
+def refused(**parameters: str) -> list[str]:
+    """Return what CloudFormation says about a combination of parameters, before it makes anything."""
+    template = read(ROOT / "template.yaml")
+    values = {name: parameters.get(name, each.get("Default", "")) for name, each in template["Parameters"].items()}
+
+    def holds(condition: dict[str, Any]) -> bool:
+        match condition:
+            case {"Fn::Not": [each]}:
+                return not holds(each)
+            case {"Fn::Equals": [{"Ref": name}, value]}:
+                return bool(values[name] == value)
+            case {"Fn::EachMemberEquals": [{"Ref": name}, value]}:
+                return all(member == value for member in str(values[name]).split(","))
+            case _:
+                raise ValueError(condition)
+
+    return [
+        check["AssertDescription"]
+        for rule in template["Rules"].values()
+        if holds(rule["RuleCondition"])
+        for check in rule["Assertions"]
+        if not holds(check["Assert"])
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({}, []),
+        ({"DomainName": "a.example", "CertificateArn": "c", "FrontDoor": "true"}, []),
+        ({"DomainName": "a.example", "FrontDoor": "true"}, ["DomainName needs a CertificateArn."]),
+        (
+            {"DomainName": "a.example", "CertificateArn": "c"},
+            ["DomainName is the name of the edge, and needs FrontDoor=true."],
+        ),
+        ({"WebAclArn": "w"}, ["WebAclArn protects the edge, and needs FrontDoor=true."]),
+        ({"SubnetIds": "s-1,s-2"}, ["SubnetIds need SecurityGroupIds."]),
+        ({"SubnetIds": "s-1,s-2", "SecurityGroupIds": "g-1"}, []),
+    ],
+)
+def test_parameters_that_do_not_fit_together_are_refused(given: dict[str, str], says: list[str]) -> None:
+    """Before the deployment, and not after twenty minutes, or without any effect."""
+    assert refused(**given) == says
+
+
 def test_an_existing_database_replaces_the_network_too() -> None:
     """With or without subnets; an emulator has no network."""
     arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:db-AbCdEf"
