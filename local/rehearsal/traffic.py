@@ -11,11 +11,12 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import urllib3
 
@@ -122,18 +123,35 @@ class Traffic:
         if self._errors:
             raise self._errors[0]
 
-    def settle(self, client: Client, seconds: float = 90.0) -> dict[str, str]:
-        """Wait until every accepted command has ended; return the status of each."""
-        statuses: dict[str, str] = {}
+    def settle(self, client: Client, seconds: float = 90.0) -> int:
+        """Check that every accepted command is completed and was executed once; return how many were sent more than once."""
+        ids = {each.command_id for each in self.accepted}
+        found: dict[str, dict[str, Any]] = {}
 
-        def all_ended() -> bool:
-            for each in self.accepted:
-                if statuses.get(each.command_id) not in ENDED:
-                    statuses[each.command_id] = client.get(f"/api/v1/commands/{each.command_id}")["status"]
-            return set(statuses.values()) <= ENDED
+        def have_ended() -> bool:
+            found.update({each["commandId"]: each for each in _commands(client) if each["commandId"] in ids})
+            return set(found) == ids and {each["status"] for each in found.values()} <= ENDED
 
-        until("every accepted command has ended", all_ended, seconds)
-        return statuses
+        until("every accepted command has ended", have_ended, seconds)
+        statuses = Counter(each["status"] for each in found.values())
+        expect(set(statuses) == {"completed"}, f"every accepted command is completed: {statuses}")
+        executed = self.executed()
+        expect(set(executed.values()) == {1}, f"each command is executed once: {executed.most_common(3)}")
+        expect(ids <= set(executed), "every accepted command is executed")
+        check = client.get("/api/v1/loss-check")
+        expect(check["clean"], f"the loss check is clean: {check['findings']}")
+        return sum(each["attempt"] > 1 for each in found.values())
+
+
+def _commands(client: Client) -> Iterator[dict[str, Any]]:
+    """Yield every command."""
+    cursor = ""
+    while True:
+        page = client.get(f"/api/v1/commands?limit=200{cursor}")
+        yield from page["commands"]
+        if page["nextCursor"] is None:
+            return
+        cursor = f"&cursor={page['nextCursor']}"
 
 
 def until(what: str, holds: Callable[[], bool], seconds: float) -> None:

@@ -77,7 +77,8 @@ def rehearse(folder: Path, show: Callable[[str], None]) -> Outcome:
                     load.wait_for(20, PATIENCE)
                     show(f"the {name} serves")
                     if root == ROOT:
-                        _settle(load, now)
+                        load.stop()
+                        load.settle(now.client(), PATIENCE)
             return Outcome(
                 accepted=len(load.accepted),
                 longest_gap=gap,
@@ -177,16 +178,3 @@ def _side_by_side(release: Path, load: Traffic, conn: psycopg.Connection[tuple[o
     known = conn.execute("select name from engine_schemas order by used_at desc limit 2").fetchall()
     expect((schema,) in known and len(known) == 2, f"each release has its own functions in the database: {known}")  # noqa: PLR2004
     until("every command of the new release is executed", lambda: set(ids) <= set(load.executed()), PATIENCE)
-
-
-def _settle(load: Traffic, now: Service) -> None:
-    """Check that nothing was lost, and nothing was executed twice."""
-    load.stop()
-    client = now.client()
-    statuses = load.settle(client, PATIENCE)
-    expect(set(statuses.values()) == {"completed"}, f"every accepted command is completed: {statuses}")
-    executed = load.executed()
-    expect(set(executed.values()) == {1}, f"each command is executed once: {executed.most_common(3)}")
-    expect(set(statuses) <= set(executed), "every accepted command is executed")
-    check = client.get("/api/v1/loss-check")
-    expect(check["clean"], f"the loss check is clean: {check['findings']}")
