@@ -37,11 +37,26 @@ class CodeDeploy:
     told: list[str] = field(default_factory=list[str])
 
 
-def play(stack: Stack, client: Client, folder: Path, show: Callable[[str], None]) -> None:
-    """Release what fails its check, and then what fails at work; raises RehearsalFailed if a check fails."""
+def play(
+    stack: Stack,
+    client: Client,
+    folder: Path,
+    show: Callable[[str], None],
+    *,
+    deploy_broken_migration: Callable[[], str],
+) -> None:
+    """Release what cannot migrate, what fails its check, and what fails at work; raises RehearsalFailed if a check fails.
+
+    `deploy_broken_migration` deploys a release whose migration fails, and returns why.
+    """
     with traffic.running(client, folder, pause=0.4) as load, _codedeploy() as codedeploy:
         load.wait_for(5, PATIENCE)
         before = stack.versions()
+        expect(set(before.values()) == {"2"}, f"each alias serves the second version: {before}")
+        show(f"{len(before)} aliases serve the versions of the second release")
+        show(f"the deployment said: {deploy_broken_migration()}")
+        expect(stack.versions() == before, "the aliases serve the version of before")
+        load.wait_for(5, PATIENCE)
         _configure(stack, "ReleaseGateFunction", {"AWS_ENDPOINT_URL_CODEDEPLOY": codedeploy.url})
         _refused_by_its_check(stack, codedeploy)
         expect(stack.versions() == before, "the aliases serve the version of before")
