@@ -1,7 +1,7 @@
 """Restore the database of a deployment on AWS: the commands of docs/deploy.md, in their order.
 
     python -m local.tools.restore STACK --to 2026-11-26T03:00:00Z [--concurrency 50] [--event-bus] [--run before|after]
-    python -m local.tools.restore STACK --region eu-west-1 --vault dispatcher
+    python -m local.tools.restore STACK --region eu-west-1 --vault dispatcher [--domain dispatcher.example.com]
 
 The first restores a moment, the second goes on in another region, from the newest copy in a vault there.  It prints the
 commands; `--run` runs those of a moment one after another and stops at the first that fails.  The copy of the rows between the
@@ -102,8 +102,11 @@ def copy(stack: str) -> str:
     )
 
 
-def elsewhere(stack: str, region: str, vault: str) -> Iterator[str]:
-    """Yield the lines for a shell that make the stack in another region, from the newest copy in a vault there."""
+def elsewhere(stack: str, region: str, vault: str, domain: str = "") -> Iterator[str]:
+    """Yield the lines for a shell that make the stack in another region, from the newest copy in a vault there.
+
+    CloudFront is in no region: the distribution of the lost one still has `domain`, and no other could get it.
+    """
     owner = f"Key=tag-key,Values=webhook-key-of Key=tag-value,Values={stack}"
     secret = f"aws secretsmanager list-secrets --region {region} --filters {owner}"
     made = f"--region {region} --stack-name {stack}"
@@ -112,6 +115,14 @@ def elsewhere(stack: str, region: str, vault: str) -> Iterator[str]:
         " --by-resource-type Aurora --query 'sort_by(RecoveryPoints, &CreationDate)[-1].RecoveryPointArn' --output text)"
     )
     yield f"KEY=$({secret} --query 'SecretList[0].ARN' --output text)  # the replica: the new stack has no key yet"
+    if domain:
+        having = f"DistributionList.Items[?Aliases.Items && contains(Aliases.Items, '{domain}')].Id"
+        yield f'OLD=$(aws cloudfront list-distributions --query "{having}" --output text)'
+        yield "aws cloudfront get-distribution-config --id $OLD > old.json"
+        yield (
+            "aws cloudfront update-distribution --id $OLD --if-match $(jq -r .ETag old.json)"
+            " --distribution-config \"$(jq '.DistributionConfig | .Aliases = {Quantity: 0}' old.json)\""
+        )
     yield f"export AWS_REGION={region}"
     yield "make build deploy CONFIG=prod DATABASE_SNAPSHOT=$SNAPSHOT"
     yield (
@@ -144,9 +155,10 @@ def main() -> int:
     parser.add_argument("--concurrency", type=int, default=0, help="FunctionConcurrency of the stack")
     parser.add_argument("--event-bus", action="store_true", help="the stack has EventBusName")
     parser.add_argument("--run", choices=["before", "after"], help="run the commands before or after the copy")
+    parser.add_argument("--domain", default="", help="DomainName of the stack")
     given = parser.parse_args()
     if given.region:
-        sys.stdout.write("\n".join(elsewhere(given.stack, given.region, given.vault)) + "\n")
+        sys.stdout.write("\n".join(elsewhere(given.stack, given.region, given.vault, given.domain)) + "\n")
         return 0
     before = [*stop(given.stack, event_bus=given.event_bus), *restore(given.stack, given.to)]
     after = list(start(given.stack, given.concurrency, event_bus=given.event_bus))

@@ -180,6 +180,8 @@ def test_a_copy_of_the_backup_leaves_the_region_if_it_is_wanted(
     assert not conditions()["HasBackupCopy"]
     assert conditions(BackupCopyVaultArn=vault)["HasBackupCopy"]
     assert not conditions(BackupCopyVaultArn=vault, ConnectionsUrl="http://127.0.0.1:4566")["HasBackupCopy"]
+    # In the region of the copies, where the stack goes on: a secret has no replica in its own region.
+    assert not conditions(BackupCopyVaultArn=vault.replace("eu-west-1", "eu-central-1"))["HasBackupCopy"]
 
 
 def test_the_key_of_webhooks_is_where_the_copies_of_the_database_are(template: Template) -> None:

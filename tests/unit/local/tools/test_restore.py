@@ -68,8 +68,18 @@ def test_in_another_region_the_stack_is_made_from_the_newest_copy(root: Path) ->
     assert all("--region eu-west-1" in line for line in (copied, key, keyed, audited, named))
 
 
+def test_the_domain_is_taken_from_the_distribution_of_the_lost_region_first() -> None:
+    """CloudFront refuses a name that another distribution has; the deployment would fail."""
+    lines = list(elsewhere("acd", "eu-west-1", "copies", "acd.example.com"))
+    taken = next(place for place, line in enumerate(lines) if "update-distribution" in line)
+    deployed = next(place for place, line in enumerate(lines) if "make build deploy" in line)
+
+    assert "'acd.example.com'" in lines[taken - 2]
+    assert taken < deployed
+
+
 def test_the_lines_for_another_region_are_a_script_that_a_shell_can_read() -> None:
     """Quotes and insertions match."""
-    script = "\n".join(elsewhere("acd", "eu-west-1", "copies"))
+    script = "\n".join(elsewhere("acd", "eu-west-1", "copies", "acd.example.com"))
 
     assert subprocess.run(["bash", "-n"], input=script, text=True, check=False, capture_output=True).stderr == ""
