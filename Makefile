@@ -35,7 +35,7 @@ DATABASE_TESTS := $(addprefix tests/integration/,commands agents access sessions
 export PYTHONPATH := $(CURDIR):$(CURDIR)/$(LAYER):$(CURDIR)/clients/python/src
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo audit streamspace templates test test-postgres test-console console-libraries check build policy smoke migrate deploy costs certificates security faults mutations nightly conformance bench generated docs localstack lock clean
+.PHONY: help up demo audit streamspace templates test test-postgres test-console console-libraries check build policy smoke rehearse migrate deploy costs certificates security faults mutations nightly conformance bench generated docs localstack lock clean
 
 help: ## list the targets
 	@echo "usage: make <what>"
@@ -106,12 +106,17 @@ policy: $(VENV)/.dev $(POLICY)/.policy ## check the template for security with c
 smoke: $(VENV)/.local ## prove that a deployment works: URL=https://... and, without an edge, WS_URL=wss://... (DISPATCHER_ADMIN_PASSWORD)
 	@$(RUN) -m local.tools.smoke "$(URL)" $(WS_URL) $(ARGS)
 
+rehearse: $(VENV)/.local ## play an upgrade whose migration fails, and a lost region, both under traffic (ARGS="region" for one)
+	@$(RUN) -m local.rehearsal $(ARGS)
+
 migrate: $(VENV)/.local ## apply the schema from this shell, for what takes longer than a function may (DATABASE_URL, DATABASE_ROLE)
 	@$(RUN) -m local.tools.migrate
 
 deploy: $(SAM)/.sam ## deploy what make build built, as a new release: CONFIG=prod for the parameters of prod (ARGS for sam deploy)
 	SAM_CLI_TELEMETRY=0 $(SAM)/bin/sam deploy --config-env $(CONFIG) \
 		--parameter-overrides $$($(PYTHON) -m local.tools.release $(CONFIG)) \
+		$(if $(PERMISSIONS_BOUNDARY),PermissionsBoundary=$(PERMISSIONS_BOUNDARY)) \
+		$(if $(DATABASE_SNAPSHOT),DatabaseSnapshot=$(DATABASE_SNAPSHOT)) \
 		$(if $(SIGNING_PROFILE),--signing-profiles $$($(PYTHON) -m local.tools.release $(CONFIG) --signed $(SIGNING_PROFILE))) $(ARGS)
 
 costs: $(VENV)/.local ## estimate what a deployment costs: ARGS="--agents 1000 --commands 1000000"

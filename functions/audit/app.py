@@ -4,6 +4,7 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from dispatcher.commands import findings
 from dispatcher.commands.latencies import sample as latencies_of
 from dispatcher.commands.loss_check import check_for_loss
 from dispatcher.platform import correlation, database
@@ -18,6 +19,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, float]:
     correlation.begin()
     with database.connect() as conn:
         report = check_for_loss(conn)
+        new = findings.record(conn, report)
         latencies = latencies_of(conn)
     for finding in report.findings:
         if finding.offenders:
@@ -25,7 +27,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, float]:
                 "Invariant broken",
                 extra={"check": finding.check, "offenders": finding.offenders, "some": finding.some},
             )
-    figures = {finding.check: float(finding.offenders) for finding in report.findings} | dict(report.figures)
+    figures = {finding.check: float(finding.offenders) for finding in report.findings} | dict(report.figures) | new
     for name, value in figures.items():
         metrics.add_metric(name=name, unit="Seconds" if name.endswith("_seconds") else "Count", value=value)
     for name, seconds in latencies.items():

@@ -13,8 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -23,12 +24,13 @@ from rich.panel import Panel
 
 from local.demo.scenario import Scenario, StepFailed, console, expect, show, step
 from local.http_client import Client, Refused
-from local.localstack import edge_proxy, emulator, fitting, sam
+from local.localstack import broken_release, edge_proxy, emulator, fitting, sam
 from local.localstack.emulator import Emulator, EmulatorError
 from local.localstack.fitting import UnfitError
 from local.localstack.sam import Sam, SamError
 from local.localstack.stack import Account, Stack, StackError
 from local.postgres import server as postgres
+from local.rehearsal.traffic import RehearsalFailed
 from local.tools import smoke
 from local.tools.smoke import CheckFailed, Deployment
 
@@ -40,6 +42,7 @@ COLD_SECONDS = 120.0
 FAILURES = (
     StepFailed,
     CheckFailed,
+    RehearsalFailed,
     Refused,
     EmulatorError,
     UnfitError,
@@ -95,9 +98,15 @@ def _run(running: Emulator, folder: Path) -> None:
                 patience=30.0,
                 sweep_patience=SWEEP_SECONDS,
             ).run()
-            # Last, because its error is in the log that the scenario searches.
-            step("release", "A deployment that is refused changes nothing")
-            _refused(deployed, client)
+            # Last, because their errors are in the log that the scenario searches.
+            step("broken", "Releases that are broken, under traffic")
+            broken_release.play(
+                deployed.stack,
+                client,
+                folder / "agents",
+                show,
+                deploy_broken_migration=partial(_fail_to_migrate, deployed),
+            )
 
 
 @contextlib.contextmanager
@@ -133,8 +142,10 @@ class Deployed:
     stack: Stack
     origins: edge_proxy.Origins
     since: float
-    deploy: Callable[[Mapping[str, str]], None]
-    """Deploys again with other settings, under the name of the last release."""
+    layer: Path
+    """The folder of the built layer."""
+    deploy: Callable[[str], None]
+    """Deploys what is built as another release."""
 
 
 @contextlib.contextmanager
@@ -158,34 +169,34 @@ def _deployed(account: Account, running: Emulator, built: Path, database_url: st
         gateway = f"{running.url}/_aws/execute-api"
         sockets = f"{gateway}/{stack.resource('WebSocketApi')}/live"
         with _timed("updated with the address of its @connections"):
-            settings = {"DatabaseSecretArn": secret, "ConnectionsUrl": sockets, "Release": "2"}
-            template = fitting.as_release(built, "2")
-            cli.deploy(template, settings)
+            settings = {"DatabaseSecretArn": secret, "ConnectionsUrl": sockets}
+
+            def deploy(release: str) -> None:
+                cli.deploy(fitting.as_release(built, release), {**settings, "Release": release})
+
+            deploy("2")
         origins = edge_proxy.Origins(http=f"{gateway}/{stack.resource('HttpApi')}/$default", sockets=sockets)
         yield Deployed(
             stack=stack,
             origins=origins,
             since=time.time(),
-            deploy=lambda changed: cli.deploy(template, {**settings, **changed}),
+            layer=built.parent / "DispatcherLayer" / "python",
+            deploy=deploy,
         )
 
 
-def _refused(deployed: Deployed, client: Client) -> None:
-    """Deploy a setting without a new release: it is refused and rolled back, and what served before serves on."""
-    before = deployed.stack.versions()
-    expect(
-        set(before.values()) == {"2"},
-        f"each alias serves the second version; they serve {sorted(set(before.values()))}",
-    )
-    show(f"{len(before)} aliases serve the versions of the second release")
-    with _timed("refused and rolled back"), contextlib.suppress(SamError):
-        deployed.deploy({"QueueLimit": "7"})
-    reasons = deployed.stack.reasons()
-    expect(
-        any("no function would get it" in reason for reason in reasons), f"the deployment says why it failed: {reasons}"
-    )
-    expect(deployed.stack.versions() == before, "the aliases serve the same versions")
-    expect(client.get("/healthz")["status"] == "ok", "the service answers")
+def _fail_to_migrate(deployed: Deployed) -> str:
+    """Deploy a release with a schema file that fails half-way; it is rolled back.  Returns why, as the deployment says it."""
+    broken = deployed.layer / "dispatcher" / "schema" / "9001_broken.sql"
+    broken.write_text("create table half (id integer);\nselect 1 / 0;\n")
+    try:
+        with _timed("a release whose migration fails is deployed, and rolled back"), contextlib.suppress(SamError):
+            deployed.deploy("3")
+    finally:
+        broken.unlink()
+    said = [reason for reason in deployed.stack.reasons() if broken.name in reason]
+    expect(bool(said), f"the deployment says which file failed: {deployed.stack.reasons()}")
+    return said[0]
 
 
 def _deleted(stack: Stack) -> None:

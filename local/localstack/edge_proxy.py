@@ -28,9 +28,14 @@ class Origins:
 def opened(origins: Origins) -> Generator[str]:
     """Serve on a free port of 127.0.0.1 in a new thread; yield the URL."""
     loop = asyncio.new_event_loop()
-    server = loop.run_until_complete(
-        asyncio.start_server(lambda reader, writer: _pass(reader, writer, origins), "127.0.0.1", 0, limit=HEAD_BYTES)
-    )
+    passing: set[asyncio.Task[None]] = set()  # asyncio itself keeps no task
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = loop.create_task(_pass(reader, writer, origins))
+        passing.add(task)
+        task.add_done_callback(passing.discard)
+
+    server = loop.run_until_complete(asyncio.start_server(accept, "127.0.0.1", 0, limit=HEAD_BYTES))
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     try:

@@ -51,10 +51,12 @@ HEARTBEAT_MS = 15.0
 FUNCTION_MS = 40.0
 SWEEP_SECONDS, SWEEP_GB = 0.5, 1.0
 LOG_BYTES = 60.0  # an invocation: a line now and then; START, END and REPORT are switched off
+ACCESS_LOG_BYTES = 300.0  # a request to the HTTP API
+WEBHOOKS_SECONDS, WEBHOOKS_GB = 0.05, 0.25  # a run of deliver-webhooks that finds nothing
 COLD = 0.005  # of the invocations start an environment; its start is billed
 INIT_MS = 700.0
 BEAT_BYTES, BEAT_BYTES_BACK = 150.0, 10.0  # a heartbeat with its frame, and what TCP and TLS say back
-ALARMS, METRICS, SECRETS = 61, 38, 4
+ALARMS, METRICS, SECRETS = 62, 45, 4
 IO_PER_COMMAND = 12.0  # inserts and updates of the command and its history, and their part of the log
 STORED_GB = 10.0
 BACKED_UP_GB = 20.0  # what changed within a week, beyond the size of the database
@@ -83,8 +85,10 @@ def standing(*, min_acu: float = 0.5, replica: bool = False, proxy: bool = False
         Item(f"{ALARMS} alarms, {METRICS} metrics, a dashboard", ALARMS * ALARM + METRICS * METRIC + DASHBOARD),
         Item(f"{SECRETS} secrets", SECRETS * SECRET),
         Item(
-            "The sweep and the audit",
-            invocations(MINUTES, SWEEP_SECONDS * 1000, SWEEP_GB) + invocations(MINUTES / 5, SWEEP_SECONDS * 1000),
+            "The sweep, the loss check and the webhooks' run",
+            invocations(MINUTES, SWEEP_SECONDS * 1000, SWEEP_GB)
+            + invocations(MINUTES / 5, SWEEP_SECONDS * 1000)
+            + invocations(MINUTES, WEBHOOKS_SECONDS * 1000, WEBHOOKS_GB),
         ),
         Item("The way out, over IPv6", 0.0),
     ]
@@ -120,7 +124,7 @@ def million_commands() -> list[Item]:
     return [
         Item(
             "Submitting: a request, commands",
-            n * HTTP_REQUEST + invocations(n, FUNCTION_MS),
+            n * HTTP_REQUEST + invocations(n, FUNCTION_MS) + n * ACCESS_LOG_BYTES / 1e9 * LOG_GB,
         ),
         Item("Delivering: a post to @connections", n * SOCKET_MESSAGE),
         Item("Ack and result: two messages", 2 * n * SOCKET_MESSAGE + invocations(2 * n, FUNCTION_MS)),

@@ -1,9 +1,11 @@
 """Restore the database of a deployment on AWS: the commands of docs/deploy.md, in their order.
 
     python -m local.tools.restore STACK --to 2026-11-26T03:00:00Z [--concurrency 50] [--event-bus] [--run before|after]
+    python -m local.tools.restore STACK --region eu-west-1 --vault dispatcher [--domain dispatcher.example.com]
 
-It prints the commands of the AWS CLI; `--run` runs them one after another and stops at the first that fails.  The copy of the
-rows between the two clusters happens in their network, so the last step before the functions start again is printed only.
+The first restores a moment, the second goes on in another region, from the newest copy in a vault there.  It prints the
+commands; `--run` runs those of a moment one after another and stops at the first that fails.  The copy of the rows between the
+two clusters happens in their network, so the last step before the functions start again is printed only.
 """
 
 import argparse
@@ -100,6 +102,43 @@ def copy(stack: str) -> str:
     )
 
 
+def elsewhere(stack: str, region: str, vault: str, domain: str = "") -> Iterator[str]:
+    """Yield the lines for a shell that make the stack in another region, from the newest copy in a vault there.
+
+    CloudFront is in no region: the distribution of the lost one still has `domain`, and no other could get it.
+    """
+    owner = f"Key=tag-key,Values=webhook-key-of Key=tag-value,Values={stack}"
+    secret = f"aws secretsmanager list-secrets --region {region} --filters {owner}"
+    made = f"--region {region} --stack-name {stack}"
+    yield (
+        f"SNAPSHOT=$(aws backup list-recovery-points-by-backup-vault --region {region} --backup-vault-name {vault}"
+        " --by-resource-type Aurora --query 'sort_by(RecoveryPoints, &CreationDate)[-1].RecoveryPointArn' --output text)"
+    )
+    yield f"KEY=$({secret} --query 'SecretList[0].ARN' --output text)  # the replica: the new stack has no key yet"
+    if domain:
+        having = f"DistributionList.Items[?Aliases.Items && contains(Aliases.Items, '{domain}')].Id"
+        yield f'OLD=$(aws cloudfront list-distributions --query "{having}" --output text)'
+        yield "aws cloudfront get-distribution-config --id $OLD > old.json"
+        yield (
+            "aws cloudfront update-distribution --id $OLD --if-match $(jq -r .ETag old.json)"
+            " --distribution-config \"$(jq '.DistributionConfig | .Aliases = {Quantity: 0}' old.json)\""
+        )
+    yield f"export AWS_REGION={region}"
+    yield "make build deploy CONFIG=prod DATABASE_SNAPSHOT=$SNAPSHOT"
+    yield (
+        f"aws secretsmanager put-secret-value --region {region} --secret-id $(aws cloudformation describe-stack-resource"
+        f" {made} --logical-resource-id WebhookKey --query StackResourceDetail.PhysicalResourceId --output text)"
+        f" --secret-string $(aws secretsmanager get-secret-value --region {region} --secret-id $KEY --query SecretString"
+        " --output text)"
+    )
+    yield f"aws lambda invoke --region {region} --function-name {stack}-audit:live /dev/stdout"
+    yield (
+        f"aws cloudformation describe-stacks {made}"
+        " --query \"Stacks[0].Outputs[?OutputKey=='FrontDoorTarget'].OutputValue\" --output text"
+        "  # the new target of the DNS record"
+    )
+
+
 def shown(command: Sequence[str]) -> str:
     """Return a command as a line for a shell; what the shell is to insert stays as it is."""
     return " ".join(f'"{word}"' if word.startswith("$(") else shlex.quote(word) for word in command)
@@ -109,11 +148,18 @@ def main() -> int:
     """Print the commands, or run those before the copy or those after it."""
     parser = argparse.ArgumentParser(prog="python -m local.tools.restore")
     parser.add_argument("stack")
-    parser.add_argument("--to", required=True, help="the moment to restore, as 2026-11-26T03:00:00Z")
+    goal = parser.add_mutually_exclusive_group(required=True)
+    goal.add_argument("--to", help="the moment to restore, as 2026-11-26T03:00:00Z")
+    goal.add_argument("--region", help="the region to go on in")
+    parser.add_argument("--vault", default="dispatcher", help="the vault of AWS Backup in that region")
     parser.add_argument("--concurrency", type=int, default=0, help="FunctionConcurrency of the stack")
     parser.add_argument("--event-bus", action="store_true", help="the stack has EventBusName")
     parser.add_argument("--run", choices=["before", "after"], help="run the commands before or after the copy")
+    parser.add_argument("--domain", default="", help="DomainName of the stack")
     given = parser.parse_args()
+    if given.region:
+        sys.stdout.write("\n".join(elsewhere(given.stack, given.region, given.vault, given.domain)) + "\n")
+        return 0
     before = [*stop(given.stack, event_bus=given.event_bus), *restore(given.stack, given.to)]
     after = list(start(given.stack, given.concurrency, event_bus=given.event_bus))
     if given.run:

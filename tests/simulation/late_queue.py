@@ -31,7 +31,11 @@ class LateQueue:
             return
         number = self._taken[MessageDeduplicationId] = len(self._taken)
         self.records.append(
-            {"messageId": str(number), "body": MessageBody, "attributes": {"MessageGroupId": MessageGroupId}}
+            {
+                "messageId": str(number),
+                "body": MessageBody,
+                "attributes": {"MessageGroupId": MessageGroupId, "ApproximateReceiveCount": "1"},
+            }
         )
         self._kept_at[str(number)] = self.simulation.clock.shifted
         if known := self.simulation.agents.message_with(json.loads(MessageBody)["text"]):

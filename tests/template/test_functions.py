@@ -66,7 +66,7 @@ RIGHTS = {
     "FlushFunction": {*DATABASE, POST, LOOK, FAILED},
     "MessageFunction": {*DATABASE, POST, CLOSE, LATER},
     "HeartbeatFunction": {*DATABASE, POST, CLOSE},
-    "LateReportsFunction": {*DATABASE, POST, CLOSE},
+    "LateReportsFunction": {*DATABASE, POST, CLOSE, FAILED},
     "DisconnectFunction": DATABASE,
     "SweeperFunction": {*DATABASE, POST, CLOSE, FLUSH, FAILED, "lambda:InvokeFunction itself"},
     "AuditFunction": {*DATABASE, FAILED},

@@ -1,13 +1,15 @@
 """The pipeline: who may deploy, and that its jobs use what the repository has."""
 
 import re
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
 from local.sam_template.intrinsics import read
 from tests.template.conftest import Template
+from tests.template.transform import transformed
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = ROOT / ".github" / "workflows"
@@ -29,16 +31,40 @@ def test_only_the_jobs_of_one_environment_of_one_repository_may_deploy(stacks: d
     }
 
 
-def test_a_deployment_makes_roles_of_its_own_stack_only(stacks: dict[str, Template]) -> None:
-    """Otherwise whoever may deploy could take the rights of every role of the account."""
+def test_a_deployment_makes_only_bounded_roles_of_its_own_stack(stacks: dict[str, Template]) -> None:
+    """Otherwise whoever may deploy could take the rights of every role of the account, or give a function every right."""
     role = stacks["pipeline"].resources["CloudFormationRole"]["Properties"]
     statements = role["Policies"][0]["PolicyDocument"]["Statement"]
     of_roles = [each for each in statements if any(action.startswith("iam:") for action in _every(each["Action"]))]
+    bounded, harmless, passing, linked = of_roles
 
     assert [each["Resource"]["Fn::Sub"].rpartition(":role/")[2] for each in of_roles] == [
-        "${StackName}-*",
+        *["${StackName}-*"] * 3,
         "aws-service-role/*",
     ]
+    assert bounded["Condition"] == {"StringEquals": {"iam:PermissionsBoundary": {"Ref": "Boundary"}}}
+    assert set(passing["Condition"]["StringEquals"]) == {"iam:PassedToService"}
+    assert (passing["Action"], linked["Action"]) == ("iam:PassRole", "iam:CreateServiceLinkedRole")
+    without = set(harmless["Action"])
+    gains = ("iam:Create", "iam:Put", "iam:Attach", "iam:Add", "iam:PassRole", "iam:DeleteRolePermissionsBoundary")
+    assert not [action for action in without if "*" in action or action.startswith(gains)]
+
+
+def test_the_boundary_admits_what_the_roles_do_and_no_way_to_more(stacks: dict[str, Template]) -> None:
+    """A role that needs a right beyond it would fail at work; one that may change roles would have no boundary."""
+    boundary = stacks["pipeline"].resources["Boundary"]["Properties"]["PolicyDocument"]["Statement"][0]["Action"]
+    template = Template(resources=transformed({"GradualReleases": "true"})["Resources"])
+    used: set[str] = set()
+    for stack in (template, stacks["database"], stacks["backup"]):
+        for name, role in stack.of_type("AWS::IAM::Role").items():
+            assert role["PermissionsBoundary"]["Fn::If"][:2] == ["HasBoundary", {"Ref": "PermissionsBoundary"}], name
+            for policy in role.get("Policies", []):
+                for statement in _every(policy["PolicyDocument"]["Statement"]):
+                    used |= set(_actions(statement.get("Fn::If", [0, statement])[1]["Action"]))
+
+    assert "secretsmanager:GetSecretValue" in used
+    assert {action for action in used if not any(fnmatch(action, each) for each in boundary)} == set()
+    assert not [each for each in boundary if each.startswith(("iam:", "sts:", "*", "lambda:*", "organizations:"))]
 
 
 def test_cloudformation_may_make_every_resource_of_the_templates(
@@ -76,5 +102,37 @@ def test_the_jobs_use_outputs_and_targets_that_exist() -> None:
     assert {name for name in variables if f"`{name}`" not in documented} == set()
 
 
-def _every(value: str | list[str]) -> list[str]:
-    return [value] if isinstance(value, str) else value
+def test_the_workflows_name_the_commit_of_each_action_and_keep_no_credentials() -> None:
+    """A tag can be moved to other code, which would run with the rights of the job."""
+    for path in WORKFLOWS.glob("*.yml"):
+        text = path.read_text()
+        used = re.findall(r"uses: (?!\./)(.*)", text)
+        assert [each for each in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v[\d.]+", each)] == [], path.name
+        assert text.count("uses: actions/checkout@") == text.count("persist-credentials: false"), path.name
+        assert "pull_request_target" not in text
+        scripts = [
+            step.get("run", "") for job in yaml.safe_load(text)["jobs"].values() for step in job.get("steps", [])
+        ]
+        assert not [script for script in scripts if "${{" in script], path.name
+
+
+def test_nothing_is_installed_with_credentials_of_aws() -> None:
+    """A package that runs code when it is installed would have them."""
+    steps = job()["steps"]
+    names = [step.get("uses", step.get("run", "")) for step in steps]
+    login = next(place for place, name in enumerate(names) if name.startswith("aws-actions/"))
+
+    assert "make .venv-sam/.sam .venv/.local" in names[:login]
+
+
+def _every(value: Any) -> list[Any]:
+    items: list[Any] = cast("Any", value) if isinstance(value, list) else [value]
+    return items
+
+
+def _actions(value: Any) -> list[str]:
+    """Return actions, with both sides of a condition."""
+    if isinstance(value, dict):
+        _, *sides = cast("dict[str, list[str]]", value)["Fn::If"]
+        return sides
+    return _every(value)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dispatcher.commands import latencies
+from dispatcher.commands import findings, latencies
 from dispatcher.commands.loss_check import CHECKS, FIGURES
 from dispatcher.commands.sweep import Swept
 from dispatcher.webhooks.webhook_queue import Figures
@@ -33,6 +33,51 @@ def conditions(**parameters: str) -> dict[str, bool]:
 def test_a_deployment_without_parameters_has_a_database_of_its_own() -> None:
     """It has nothing with an additional fixed cost."""
     assert {name for name, holds in conditions().items() if holds} == {"OwnDatabase"}
+
+
+def refused(**parameters: str) -> list[str]:
+    """Return what CloudFormation says about a combination of parameters, before it makes anything."""
+    template = read(ROOT / "template.yaml")
+    values = {name: parameters.get(name, each.get("Default", "")) for name, each in template["Parameters"].items()}
+
+    def holds(condition: dict[str, Any]) -> bool:
+        match condition:
+            case {"Fn::Not": [each]}:
+                return not holds(each)
+            case {"Fn::Equals": [{"Ref": name}, value]}:
+                return bool(values[name] == value)
+            case {"Fn::EachMemberEquals": [{"Ref": name}, value]}:
+                return all(member == value for member in str(values[name]).split(","))
+            case _:
+                raise ValueError(condition)
+
+    return [
+        check["AssertDescription"]
+        for rule in template["Rules"].values()
+        if holds(rule["RuleCondition"])
+        for check in rule["Assertions"]
+        if not holds(check["Assert"])
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({}, []),
+        ({"DomainName": "a.example", "CertificateArn": "c", "FrontDoor": "true"}, []),
+        ({"DomainName": "a.example", "FrontDoor": "true"}, ["DomainName needs a CertificateArn."]),
+        (
+            {"DomainName": "a.example", "CertificateArn": "c"},
+            ["DomainName is the name of the edge, and needs FrontDoor=true."],
+        ),
+        ({"WebAclArn": "w"}, ["WebAclArn protects the edge, and needs FrontDoor=true."]),
+        ({"SubnetIds": "s-1,s-2"}, ["SubnetIds need SecurityGroupIds."]),
+        ({"SubnetIds": "s-1,s-2", "SecurityGroupIds": "g-1"}, []),
+    ],
+)
+def test_parameters_that_do_not_fit_together_are_refused(given: dict[str, str], says: list[str]) -> None:
+    """Before the deployment, and not after twenty minutes, or without any effect."""
+    assert refused(**given) == says
 
 
 def test_an_existing_database_replaces_the_network_too() -> None:
@@ -125,10 +170,36 @@ def test_a_copy_of_the_backup_leaves_the_region_if_it_is_wanted(
     [copied] = rule["CopyActions"]
     assert copied["DestinationBackupVaultArn"] == {"Ref": "CopyVaultArn"}
     assert stacks["backup"].resources["Vault"]["DeletionPolicy"] == "Retain"
+    told = stacks["backup"].resources["Vault"]["Properties"]["Notifications"]
+    # Otherwise the copies could end without a word.
+    assert told["BackupVaultEvents"] == ["BACKUP_JOB_COMPLETED", "COPY_JOB_FAILED"]
+    filtered = stacks["backup"].resources["FailuresByEmail"]["Properties"]["FilterPolicy"]
+    assert filtered == {"State": [{"anything-but": "COMPLETED"}]}
+    assert stacks["backup"].resources["BackupMayPublish"]["Properties"]["Topics"] == [told["SNSTopicArn"]]
     vault = "arn:aws:backup:eu-west-1:123456789012:backup-vault:copies"
     assert not conditions()["HasBackupCopy"]
     assert conditions(BackupCopyVaultArn=vault)["HasBackupCopy"]
     assert not conditions(BackupCopyVaultArn=vault, ConnectionsUrl="http://127.0.0.1:4566")["HasBackupCopy"]
+    # In the region of the copies, where the stack goes on: a secret has no replica in its own region.
+    assert not conditions(BackupCopyVaultArn=vault.replace("eu-west-1", "eu-central-1"))["HasBackupCopy"]
+
+
+def test_the_key_of_webhooks_is_where_the_copies_of_the_database_are(template: Template) -> None:
+    """The secrets of webhooks are computed from it: without it every receiver would refuse the other region."""
+    replicas = template.resources["WebhookKey"]["Properties"]["ReplicaRegions"]["Fn::If"]
+
+    assert replicas[0] == "HasBackupCopy"
+    assert replicas[1] == [{"Region": {"Fn::Select": [3, {"Fn::Split": [":", {"Ref": "BackupCopyVaultArn"}]}]}}]
+
+
+def test_health_has_a_low_limit_of_its_own(template: Template) -> None:
+    """It is public and asks the database; the limits of the API are for operators and agents."""
+    stage = template.resources["HttpStage"]
+    route = template.resources["HealthRoute"]["Properties"]["RouteKey"]
+
+    assert list(stage["Properties"]["RouteSettings"]) == [route]
+    assert stage["Properties"]["RouteSettings"][route]["ThrottlingRateLimit"] <= 10
+    assert stage["DependsOn"] == "HealthRoute"
 
 
 def test_a_database_of_a_snapshot_takes_its_names_from_the_snapshot(stacks: dict[str, Template]) -> None:
@@ -221,12 +292,12 @@ def test_every_function_has_its_alarms_and_every_alarm_notifies(
         assert watched == {value for name, value in names.items() if name not in deployed}
     for alarm in alarms.values():
         assert alarm["AlarmActions"] in ([{"Ref": "Pages"}], [{"Ref": "Tickets"}])
-        assert alarm["OKActions"] == alarm["AlarmActions"]
+        assert alarm.get("OKActions", alarm["AlarmActions"]) == alarm["AlarmActions"]
 
 
 def test_the_alarms_and_the_dashboard_use_metrics_that_are_published(stacks: dict[str, Template]) -> None:
     """An alarm for a metric with a wrong name would never ring."""
-    published = {*CHECKS, *FIGURES, *Swept.__dataclass_fields__, *latencies.METRICS}
+    published = {*CHECKS, *FIGURES, *Swept.__dataclass_fields__, *latencies.METRICS, *findings.METRICS}
     published |= {*Figures.__dataclass_fields__, *Ran.__dataclass_fields__}
     monitoring = stacks["monitoring"]
     asked = {
@@ -245,8 +316,7 @@ def test_the_alarms_and_the_dashboard_use_metrics_that_are_published(stacks: dic
                     shown.add(metric[1])
     assert asked <= published
     assert shown <= published
-    assert {"newly_disabled_webhooks", "webhook_lag_seconds"} <= asked
-    assert {"lost_commands", "stuck_commands", "newly_dead_commands", "oldest_due_seconds", "failed_passes"} <= asked
+    assert {*findings.METRICS, "newly_dead_commands", "newly_late_agents", "failed_passes"} <= asked
 
 
 def test_each_alarm_names_a_page_of_the_runbook_that_exists(stacks: dict[str, Template]) -> None:
@@ -268,11 +338,34 @@ def test_an_alarm_pages_only_for_what_cannot_wait(stacks: dict[str, Template]) -
     assert sorted(table) == sorted(paging)
 
 
-def test_every_alarm_can_ring_twice(stacks: dict[str, Template]) -> None:
-    """A level that stays up after its cause has ended hides the next cause: those metrics count what is new."""
-    levels = {"dead_commands", "mute_agents", "disabled_webhooks", "ApproximateNumberOfMessagesVisible"}
+NEW_ONES = {"NumberOfMessagesSent"}
+"""Metrics beside `newly_...` that count what happened in a period: one of it is enough for an alarm."""
+RATES = {"Errors", "Throttles", "4xx", "5xx", "ClientError", "ExecutionError", "IntegrationError", "failed_passes"}
+"""What happened in a minute, for the whole service: 0 when it is well again."""
+OF_THE_SERVICE = {"loaded", "lost_commands"}
+"""For these only whether they are published at all."""
+CONDITIONS = {
+    "feed_lag_seconds",
+    "sink_lag_seconds",
+    "ApproximateAgeOfOldestMessage",
+    "DatabaseConnections",
+    "ACUUtilization",
+}
+"""Levels that have one cause for the whole service."""
 
-    assert not levels & {alarm["MetricName"] for alarm in alarms_of(stacks).values()}
+
+def test_every_alarm_can_ring_twice(stacks: dict[str, Template]) -> None:
+    """A level of many commands, agents or webhooks stays up for one of them and hides the next: those count new ones."""
+    for name, alarm in alarms_of(stacks).items():
+        metric: str = alarm["MetricName"]
+        counts_new_ones = metric.startswith("newly_") or metric in NEW_ONES
+        assert counts_new_ones or metric in RATES | OF_THE_SERVICE | CONDITIONS, name
+        if counts_new_ones:
+            assert (alarm["Threshold"], alarm["EvaluationPeriods"]) == (0, 1), name
+        if metric in OF_THE_SERVICE:
+            assert alarm["Statistic"] == "SampleCount", name
+        # The end of a count of new ones says nothing about those that rang.
+        assert ("OKActions" in alarm) is not counts_new_ones, name
 
 
 def test_two_stacks_fit_into_one_account(template: Template, stacks: dict[str, Template]) -> None:

@@ -16,6 +16,7 @@ from werkzeug import Request, Response
 from dispatcher.commands import conversation, late_reports
 from dispatcher.commands.delivery import deliver
 from dispatcher.commands.late_reports import kept_of
+from dispatcher.commands.reports import receive
 from dispatcher.platform import database
 from dispatcher.platform.database import Connection, open_connection
 from dispatcher.protocol.handshake import DeliveryMode
@@ -32,7 +33,9 @@ class Queue:
     """A FIFO queue of SQS: it drops what it has seen, and gives messages back in their order."""
 
     taken: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    given_up: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     refuse: bool = False
+    receives: int = 1
 
     def answer(self, request: Request) -> Response:
         """Answer SendMessage."""
@@ -40,6 +43,9 @@ class Queue:
         if self.refuse:
             return Response('{"__type": "com.amazonaws.sqs#OverLimit"}', status=403)
         message = json.loads(request.data)
+        if message["QueueUrl"].endswith("/failed-events"):
+            self.given_up.append(json.loads(message["MessageBody"]))
+            return Response(json.dumps({"MessageId": "m", "MD5OfMessageBody": _md5(message["MessageBody"])}))
         seen = {each["MessageDeduplicationId"] for each in self.taken}
         if message["MessageDeduplicationId"] not in seen:
             self.taken.append(message)
@@ -52,7 +58,10 @@ class Queue:
                 {
                     "messageId": f"m{number}",
                     "body": each["MessageBody"],
-                    "attributes": {"MessageGroupId": each["MessageGroupId"]},
+                    "attributes": {
+                        "MessageGroupId": each["MessageGroupId"],
+                        "ApproximateReceiveCount": str(self.receives),
+                    },
                 }
                 for number, each in enumerate(self.taken)
             ]
@@ -74,6 +83,7 @@ def queue(httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Q
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_ENDPOINT_URL_SQS": httpserver.url_for(""),
+        "FAILED_EVENTS_QUEUE_URL": httpserver.url_for("/123456789012/failed-events"),
         "LATE_REPORTS_QUEUE_URL": httpserver.url_for("/123456789012/late-reports.fifo"),
         "DATABASE_URL": NOBODY,
     }.items():
@@ -361,3 +371,37 @@ def test_a_binary_message_is_kept_as_its_text(queue: Queue) -> None:
     assert kept_of(queue.event())[0].said == Said(
         agent_id="a1", connection_id="c1", text="ä", key_id="k", event_id="e0", said_at=1795428000000
     )
+
+
+@pytest.mark.parametrize("receives", [9, 10])
+@pytest.mark.parametrize("passing", [True, False])
+def test_a_message_that_can_never_be_settled_does_not_stop_its_agent_for_good(
+    conn: Connection,
+    database_url: str,
+    queue: Queue,
+    monkeypatch: pytest.MonkeyPatch,
+    receives: int,
+    *,
+    passing: bool,
+) -> None:
+    """After ten tries people get it, and the later reports of its agent are settled; an outage never counts."""
+    connect_new_agent(conn, mode=DeliveryMode.ACKNOWLEDGING)
+    put(conn, "k1")
+    deliver(conn, FakeGateway(), "a1", plenty)
+    say_late(message("ack", "never"), "e0")
+    say_late(message("ack", "k1"), "e1")
+    monkeypatch.setenv("DATABASE_URL", database_url)
+
+    def fail(conn: Connection, said: Said, observer: SessionStates) -> Any:
+        if "never" in said.text:
+            raise psycopg.OperationalError if passing else psycopg.DataError
+        return receive(conn, said, observer)
+
+    monkeypatch.setattr("dispatcher.commands.late_reports.receive", fail)
+    queue.receives = receives
+    again = settle(queue)
+
+    gives_up = receives == late_reports.GIVE_UP_AFTER and not passing
+    assert again == ([] if gives_up else ["m0", "m1"])
+    assert [each["reason"] for each in queue.given_up] == (["DataError"] if gives_up else [])
+    assert statuses(conn) == {"k1": "acknowledged" if gives_up else "sent"}

@@ -138,7 +138,7 @@ def test_a_history_comes_in_pages(run: Run, agent: str, conn: Connection) -> Non
 
     assert [len(page) for page in found] == [50, 50, 21]
     assert [entry["attempt"] for page in found for entry in page] == list(range(121))
-    assert found[0][0].keys() == {"fromStatus", "toStatus", "attempt", "cause", "at"}
+    assert found[0][0].keys() == {"fromStatus", "toStatus", "attempt", "cause", "at", "correlationId"}
 
 
 @pytest.mark.usefixtures("agent")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from logging import DEBUG
 from typing import Any
 
 import pytest
@@ -11,10 +12,11 @@ from dispatcher.events.publisher import publish
 from dispatcher.platform import correlation, lambda_api
 from dispatcher.platform.database import Connection
 from dispatcher.platform.event_bus import Entry
+from dispatcher.platform.observability import logger
 from dispatcher.protocol.handshake import DeliveryMode
 from dispatcher.webhooks.invocation import Batch, invoke_webhook
 from tests.fakes import FakeGateway, plenty
-from tests.integration.functions.events import AGENT, COMMANDS, LIST, TRACE, Run, ask, request
+from tests.integration.functions.events import AGENT, COMMANDS, LIST, TRACE, Run, ask, message_event, request
 from tests.integration.webhooks.deliveries import create_admin, deliver, tell
 from tests.integration.webhooks.receivers import receiver
 from tests.rows import connect
@@ -53,6 +55,40 @@ def test_the_trace_of_a_request_reaches_the_agent_and_everything_that_was_writte
     assert stored == [(TRACE,)]
     posted = [entry for message in gateway.messages for entry in message["commands"]]
     assert [entry["traceparent"][:36] for entry in posted] == [f"00-{TRACE}-"]
+
+
+@pytest.mark.parametrize("mode", DeliveryMode)
+def test_the_log_of_a_post_and_of_a_report_names_the_requests_that_submitted_the_commands(
+    run: Run, conn: Connection, caplog: pytest.LogCaptureFixture, mode: DeliveryMode
+) -> None:
+    """One search for the caller's trace finds every function that handled the command, whoever invoked it."""
+    caplog.set_level(DEBUG, logger=logger.name)
+    connect(conn, AGENT, connection_id="c1", mode=mode, window=9)
+    command = ask(run, "commands", "POST", COMMANDS, {"action": "noop"})[1]["commandId"]
+    said = {"type": "complete", "payload": {"commandId": command}}
+    run("message", message_event("c1", said))
+    run("message", message_event("c1", {"type": "ack", "payload": {"commandId": command}}))
+
+    traces = {
+        record.getMessage(): vars(record)["correlation_ids"]
+        for record in caplog.records
+        if "correlation_ids" in vars(record)
+    }
+    history = ask(run, "commands", "GET", f"/api/v1/commands/{command}/history")[1]["history"]
+
+    assert traces == {
+        "Delivered commands": [TRACE],
+        "Commands reported": [TRACE],
+        "Report moved nothing": [TRACE],
+    }
+    assert [entry["correlationId"] for entry in history] == [TRACE] * 3
+
+
+def test_a_line_of_the_log_has_a_bounded_number_of_traces() -> None:
+    """A message may report of thousands of commands."""
+    traces = [None, *(f"{number % 300:032x}" for number in range(600))]
+
+    assert correlation.of_commands(traces) == {"correlation_ids": traces[1:101]}
 
 
 def test_whoever_is_told_of_an_event_gets_the_trace_of_its_command(run: Run, conn: Connection) -> None:

@@ -18,3 +18,13 @@ def test_an_admin_runs_the_loss_check_and_a_lost_command_is_named(run: Run, conn
     broken = {finding["check"]: finding["some"] for finding in after["findings"] if finding["offenders"]}
     assert (before["clean"], after["clean"], broken) == (True, False, {"lost_commands": [command_id]})
     assert before["figures"]["pending_commands"] == 1
+
+
+@pytest.mark.usefixtures("agent")
+def test_the_scheduled_check_publishes_what_is_new(run: Run, conn: Connection) -> None:
+    """And a check on request does not take it away."""
+    ask(run, "commands", "POST", COMMANDS, {"action": "noop"})
+    conn.execute("delete from agent_commands")
+    ask(run, "operators", "GET", "/api/v1/loss-check")
+
+    assert run("audit")["newly_lost_commands"] == 1

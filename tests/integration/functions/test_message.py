@@ -248,7 +248,8 @@ def test_late_reports_are_settled_by_their_own_function(
     put(conn, "k1", agent, status="acknowledged", attempt=1, epoch=1)
     said = {"agent_id": agent, "connection_id": "c1", "key_id": None}
     text = json.dumps({"type": "complete", "payload": {"commandId": "k1"}})
-    record = {"messageId": "m1", "body": json.dumps({**said, "text": text}), "attributes": {"MessageGroupId": "g"}}
+    attributes = {"MessageGroupId": "g", "ApproximateReceiveCount": "1"}
+    record = {"messageId": "m1", "body": json.dumps({**said, "text": text}), "attributes": attributes}
     with monkeypatch.context() as outage:
         outage.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:9/nothing")
         during = run("late_reports", {"Records": [record]})

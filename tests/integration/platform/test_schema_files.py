@@ -11,7 +11,7 @@ import pytest
 from dispatcher.platform import migrations, schema_files
 from dispatcher.platform.database import Connection, open_connection
 from dispatcher.platform.observability import logger
-from dispatcher.platform.schema_files import SchemaFile
+from dispatcher.platform.schema_files import NotAppliedError, SchemaFile
 from tests.rows import create_agent, put
 
 CONCURRENT = SchemaFile(
@@ -48,7 +48,7 @@ def test_a_file_without_a_transaction_is_applied_statement_by_statement(conn: Co
     assert is_valid(conn, "test_action") is True
     assert conn.execute("select to_regclass('beside') is not null").fetchone() == (True,)
     assert done == ["recorded"]
-    assert conn.execute("show lock_timeout").fetchone() != ("3s",)
+    assert conn.execute("show lock_timeout").fetchone() != ("1s",)
 
 
 def test_an_invalid_index_of_a_failed_try_is_built_again(conn: Connection) -> None:
@@ -73,6 +73,41 @@ def test_a_file_that_would_fail_after_a_lost_answer_is_refused(conn: Connection)
 
     with pytest.raises(ValueError, match="if not exists"):
         schema_files.apply(conn, file, recorder([]))
+
+
+@pytest.mark.parametrize(
+    ("text", "stays"),
+    [
+        (b"create table half (id int);\nselect 1 / 0;\n", False),
+        (b"-- no transaction\ncreate table if not exists half (id int);\nselect 1 / 0;\n", True),
+    ],
+)
+def test_a_file_that_fails_half_way_is_named_and_not_recorded(conn: Connection, text: bytes, *, stays: bool) -> None:
+    """The deployment shows this text; the table of the applied files does not have it."""
+    done: list[str] = []
+    what = "What stands before" if stays else "Nothing of it"
+
+    with pytest.raises(
+        NotAppliedError, match=rf"^9001_test\.sql was not applied: division by zero\.  {what}.*serves on"
+    ):
+        schema_files.apply(conn, SchemaFile(name="9001_test.sql", text=text), recorder(done))
+
+    assert done == []
+    assert conn.execute("select to_regclass('half') is not null").fetchone() == (stays,)
+
+
+@pytest.mark.usefixtures("pauses")
+def test_a_migration_that_never_gets_its_lock_says_what_to_do(
+    conn: Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator's forgotten transaction is the usual reason."""
+    monkeypatch.setattr(schema_files, "PAUSES", ())
+    file = SchemaFile(name="9001_test.sql", text=b"alter table agent_commands add column test_column int;\n")
+    with open_connection(database_url) as other, other.transaction():
+        other.execute("lock table agent_commands in row exclusive mode")
+
+        with pytest.raises(NotAppliedError, match=r"lock timeout.*Next: end the transaction that holds the lock"):
+            schema_files.apply(conn, file, recorder([]))
 
 
 @contextmanager

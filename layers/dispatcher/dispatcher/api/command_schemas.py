@@ -232,6 +232,7 @@ class HistoryEntryDocument(Document):
     attempt: int
     cause: ShownText
     at: datetime
+    correlation_id: str | None
 
 
 class HistoryPage(Document):

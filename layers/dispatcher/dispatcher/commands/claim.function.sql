@@ -9,7 +9,7 @@
 create function {f}.claim(p_agent_id text, p_token uuid)
 returns table (
     kind text, connection_id text, epoch bigint, mode text, refusals integer,
-    command_id text, attempt integer, moves integer, frame text, seconds_left double precision)
+    command_id text, attempt integer, moves integer, frame text, seconds_left double precision, correlation_id text)
 language plpgsql
 set plan_cache_mode = force_generic_plan
 set lock_timeout = '250ms'
@@ -84,7 +84,7 @@ begin
     if stops then
         return query
         select 'stop', agent.connection_id, agent.epoch, agent.dialect, agent.refusals, c.command_id, c.attempt,
-            c.moves, null::text, null::double precision
+            c.moves, null::text, null::double precision, c.correlation_id
         from agent_commands c
         where c.agent_id = p_agent_id
           and c.stop_wanted
@@ -117,10 +117,11 @@ begin
                 when 'batching' then {f}.entry(c)
                 else {f}.frame(c.command_id, c.action, c.payload)
             end as frame,
-            extract(epoch from c.deliver_by - clock_timestamp())::double precision as seconds_left
+            extract(epoch from c.deliver_by - clock_timestamp())::double precision as seconds_left,
+            c.correlation_id
     )
     select 'command', agent.connection_id, agent.epoch, agent.dialect, agent.refusals, c.command_id, c.attempt, c.moves, c.frame,
-        c.seconds_left
+        c.seconds_left, c.correlation_id
     from claimed c
     order by c.priority desc, c.seq;
 end $$;
@@ -170,7 +171,7 @@ end $$;
 create function {f}.go_live(p_agent_id text, p_epoch bigint, p_token uuid)
 returns table (
     kind text, connection_id text, epoch bigint, mode text, refusals integer,
-    command_id text, attempt integer, moves integer, frame text, seconds_left double precision)
+    command_id text, attempt integer, moves integer, frame text, seconds_left double precision, correlation_id text)
 language plpgsql
 set plan_cache_mode = force_generic_plan
 as $$

@@ -116,11 +116,16 @@ def claim_of(agent_id: str, token: str, begun: float, rows: Iterable[Sequence[An
     stops: list[tuple[str, int]] = []
     about: Sequence[Any] = ()
     for row in rows:
-        kind, _, _, _, _, command_id, attempt, moves, frame, seconds_left = row
+        kind, _, _, _, _, command_id, attempt, moves, frame, seconds_left, correlation_id = row
         if kind == "command":
             commands.append(
                 ClaimedCommand(
-                    command_id=command_id, attempt=attempt, moves=moves, frame=frame, seconds_left=seconds_left
+                    command_id=command_id,
+                    attempt=attempt,
+                    moves=moves,
+                    frame=frame,
+                    seconds_left=seconds_left,
+                    correlation_id=correlation_id,
                 )
             )
         elif kind == "stop":

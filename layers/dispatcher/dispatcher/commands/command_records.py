@@ -59,6 +59,8 @@ class HistoryEntry:
     attempt: int
     cause: str
     at: datetime
+    correlation_id: str | None
+    """The command's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,11 +176,12 @@ def history(
         conn,
         HistoryEntry,
         """
-        select history_id, from_status, to_status, attempt, cause, at
-        from command_history
-        where command_id = %(command_id)s
-          and history_id > coalesce(%(after)s, 0)
-        order by history_id
+        select h.history_id, h.from_status, h.to_status, h.attempt, h.cause, h.at, c.correlation_id
+        from command_history h
+        join agent_commands c on c.command_id = h.command_id
+        where h.command_id = %(command_id)s
+          and h.history_id > coalesce(%(after)s, 0)
+        order by h.history_id
         limit %(limit)s
         """,
         {"command_id": command_id, "after": after, "limit": limit},

@@ -9,7 +9,7 @@ import psycopg
 
 from dispatcher.commands import claims
 from dispatcher.commands.claims import FIRST_ACK_SECONDS, LEASE_SECONDS, Claim, Outcome
-from dispatcher.platform import database
+from dispatcher.platform import correlation, database
 from dispatcher.platform.database import Connection
 from dispatcher.platform.gateway import CONNECT_SECONDS, READ_SECONDS, Gateway, Posted
 from dispatcher.platform.observability import logger
@@ -168,6 +168,7 @@ def _commands(messages: Iterable[Message]) -> list[ClaimedCommand]:
 
 def _log(claim: Claim, taken: int, outcome: Outcome) -> None:
     fields = {"agent_id": claim.agent_id, "epoch": claim.epoch, "claimed": len(claim.commands), "sent": taken}
+    fields |= correlation.of_commands(each.correlation_id for each in claim.commands)
     if outcome.unsent or outcome.unsendable:
         reasons = [outcome.unsent_cause, *(reason for _, reason in outcome.unsendable)]
         logger.warning("Delivery incomplete", extra={**fields, "reason": "; ".join(filter(None, reasons))})

@@ -27,6 +27,10 @@ KEEP_SECONDS = TRIES * (CONNECT_SECONDS + READ_SECONDS) + 1.0
 """The longest time that keeping a message takes, with the pause between the tries."""
 
 
+GIVE_UP_AFTER = 10
+"""How often a message is tried whose error does not pass by itself; on AWS that takes half an hour."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
     """A message of the queue."""
@@ -34,6 +38,8 @@ class Kept:
     message_id: str
     group: str
     said: Said
+    receives: int
+    """How often the queue has brought it, with this time."""
 
 
 def keep(said: Said, event_id: str) -> None:
@@ -58,6 +64,7 @@ def kept_of(event: dict[str, Any]) -> list[Kept]:
             message_id=record["messageId"],
             group=record["attributes"]["MessageGroupId"],
             said=Said.from_document(json.loads(record["body"])),
+            receives=int(record["attributes"]["ApproximateReceiveCount"]),
         )
         for record in event["Records"]
     ]
@@ -68,7 +75,8 @@ def settle_kept(
 ) -> list[str]:
     """Settle messages in their order; return the ids of those that the queue must bring again.
 
-    After a message that could not be settled, the later ones of the same agent wait, too.
+    After a message that could not be settled, the later ones of the same agent wait, too.  One that can never be settled is
+    given to the queue of failed events, for people: it must not stop its agent for good.
     """
     waiting: set[str] = set()
     again: list[str] = []
@@ -84,11 +92,27 @@ def settle_kept(
             logger.warning(
                 "Message not settled", extra={"agent_id": message.said.agent_id, "reason": type(error).__name__}
             )
-            waiting.add(message.group)
-            again.append(message.message_id)
+            if isinstance(error, database.INTERRUPTIONS) or not _given_up(message, error):
+                waiting.add(message.group)
+                again.append(message.message_id)
         else:
             answer(message.said, received)
     return again
+
+
+def _given_up(message: Kept, error: psycopg.Error) -> bool:
+    """Give a message that was tried often enough to the queue of failed events; return whether that queue has it."""
+    queue = settings.failed_events_queue()
+    if queue is None or message.receives < GIVE_UP_AFTER:
+        return False
+    fields = {"agent_id": message.said.agent_id, "reason": type(error).__name__}
+    try:
+        _client().send_message(QueueUrl=queue, MessageBody=json.dumps({**fields, "said": message.said.as_document()}))
+    except Exception:  # noqa: BLE001 - the message stays where it is
+        logger.exception("Message not given up", extra=fields)
+        return False
+    logger.error("Message given up", extra=fields)
+    return True
 
 
 @cache

@@ -18,11 +18,20 @@ NAMED = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One check: how many rows break it, and the ids of some."""
+    """One check, and the ids of up to COUNTED rows that break it."""
 
     check: str
-    offenders: int
-    some: tuple[str, ...]
+    ids: tuple[str, ...]
+
+    @property
+    def offenders(self) -> int:
+        """How many rows break it, up to COUNTED."""
+        return len(self.ids)
+
+    @property
+    def some(self) -> tuple[str, ...]:
+        """The ids that are named to people."""
+        return self.ids[:NAMED]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +80,7 @@ def run(conn: Connection, check: str) -> Finding:
         rows = conn.execute(
             f"select command_id from ({CHECKS[check]}) as offenders limit %(most)s", {"legal": legal, "most": COUNTED}
         ).fetchall()
-    return Finding(check=check, offenders=len(rows), some=tuple(command_id for (command_id,) in rows[:NAMED]))
+    return Finding(check=check, ids=tuple(command_id for (command_id,) in rows))
 
 
 # Two sweeps (I15): a command may be due for this long without an error.
@@ -86,6 +95,20 @@ _NEWEST: LiteralString = """
             from (select l.command_id from command_list l order by l.seq desc limit 10000) as newest
             cross join lateral (select * from agent_commands c where c.command_id = newest.command_id offset 0) as c
             """
+
+# Each connected agent with something due, and since when its first command is.
+_OLDEST_DUE: LiteralString = """
+        from agents a
+        cross join lateral (
+            select greatest(c.created_at, c.not_before) as since
+            from agent_commands c
+            where c.agent_id = a.agent_id
+              and c.status = 'pending'
+              and (c.not_before is null or c.not_before <= now())
+            order by c.priority desc, c.seq
+            limit 1) as oldest
+        where a.connection_id is not null
+        """
 
 HEALTH = ("oldest_due_seconds", "feed_lag_seconds")
 """The figures that each sweep records."""
@@ -195,6 +218,14 @@ FIGURES: Mapping[str, LiteralString] = {
         """,
     # A post that the gateway refuses costs no attempt, so that nothing but this shows how long it has been going on.
     "refused_agents": "select count(*) from agents where refusals > 0 and connection_id is not null",
+    # Refused for five minutes since the last check, and a little more.
+    "newly_refused_agents": """
+        select count(*)
+        from agents
+        where refusals > 0
+          and connection_id is not null
+          and refused_since between now() - interval '11 minutes' and now() - interval '5 minutes'
+        """,
     "longest_refused_seconds": """
         select coalesce(extract(epoch from now() - min(refused_since)), 0)::float8
         from agents
@@ -217,18 +248,15 @@ FIGURES: Mapping[str, LiteralString] = {
             or commanded_at between now() - interval '8 minutes' and now() - interval '2 minutes')
         """,
     "connected_agents": "select count(*) from agents where connection_id is not null",
-    "oldest_due_seconds": """
+    "oldest_due_seconds": f"""
         select coalesce(extract(epoch from now() - min(oldest.since)), 0)::float8
-        from agents a
-        cross join lateral (
-            select greatest(c.created_at, c.not_before) as since
-            from agent_commands c
-            where c.agent_id = a.agent_id
-              and c.status = 'pending'
-              and (c.not_before is null or c.not_before <= now())
-            order by c.priority desc, c.seq
-            limit 1) as oldest
-        where a.connection_id is not null
+        {_OLDEST_DUE}
+        """,
+    # Their oldest command has been due for five minutes since the last check, and a little more.
+    "newly_late_agents": f"""
+        select count(*)
+        {_OLDEST_DUE}
+          and oldest.since between now() - interval '11 minutes' and now() - interval '5 minutes'
         """,
     # How long the oldest event has waited for transactions that began before it (I20); more than seconds: one of them is stuck.
     "feed_lag_seconds": """

@@ -1,17 +1,18 @@
 -- Take one message of an agent: record a sign of life, settle its reports, and claim what its window now admits.  Rows:
 --   refused: the message does not count, because the agent was rejected or deleted, or its key revoked.  It is the only row.
---   admitted: `attempt` is how many commands moved
+--   admitted: `attempt` is how many commands moved; with `p_traced`, `correlation_id` has the ids of up to 100 of them
 --   too_many: the agent exceeds its rate of messages a minute; the message counts all the same
 --   unwelcomed: this is the agent's current connection, with its `epoch`, and its welcome has not been posted yet
 --   unmoved: a report that moved nothing; `frame` is the status of the command, null if it is not this agent's
 --   command, stop: see `claim`; without a token nothing is claimed
+-- `p_traced`: whether the ids are wanted, for a line of the log.
 -- `p_said_at`: when the gateway received it, in milliseconds since 1970; null: now.
 create function {f}.receive(
     p_agent_id text, p_connection_id text, p_key_id text, p_event text, p_said_at bigint, p_rate integer, p_heartbeat boolean,
-    p_capacity jsonb, p_sessions integer, p_reports jsonb, p_token uuid)
+    p_capacity jsonb, p_sessions integer, p_reports jsonb, p_token uuid, p_traced boolean)
 returns table (
     kind text, connection_id text, epoch bigint, mode text, refusals integer,
-    command_id text, attempt integer, moves integer, frame text, seconds_left double precision)
+    command_id text, attempt integer, moves integer, frame text, seconds_left double precision, correlation_id text)
 language plpgsql
 set plan_cache_mode = force_generic_plan
 as $$
@@ -116,7 +117,7 @@ begin
         if cardinality(moved) < cardinality(ids) and not answers_again then
             return query
             select distinct 'unmoved', null, null::bigint, null, null::integer, said.command_id, null::integer, null::integer,
-                c.status, null::double precision
+                c.status, null::double precision, c.correlation_id
             from unnest(ids, kinds) as said (command_id, kind)
             left join agent_commands c
                 on c.command_id = said.command_id
@@ -134,6 +135,12 @@ begin
     end if;
     kind := 'admitted';
     attempt := cardinality(moved);
+    if p_traced then
+        correlation_id := (
+            select string_agg(distinct c.correlation_id, ' ')
+            from agent_commands c
+            where c.command_id = any(moved[1 : 100]));
+    end if;
     return next;
     if not current or p_token is null or cardinality(moved) = 0 and not p_heartbeat then
         return;

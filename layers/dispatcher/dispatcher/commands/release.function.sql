@@ -63,7 +63,7 @@ create function {f}.release(
     told_ids text[], look_again boolean)
 returns table (
     kind text, connection_id text, epoch bigint, mode text, refusals integer,
-    command_id text, attempt integer, moves integer, frame text, seconds_left double precision)
+    command_id text, attempt integer, moves integer, frame text, seconds_left double precision, correlation_id text)
 language plpgsql
 set plan_cache_mode = force_generic_plan
 as $$

@@ -8,11 +8,11 @@ from typing import Any, Protocol
 from dispatcher.agents import facts
 from dispatcher.commands import claims
 from dispatcher.commands.claims import Claim, claim_of, new_token
-from dispatcher.platform import settings
+from dispatcher.platform import correlation, settings
 from dispatcher.platform.database import Connection
 from dispatcher.platform.functions import call
 from dispatcher.platform.json_text import dumps
-from dispatcher.platform.observability import logger
+from dispatcher.platform.observability import is_debugging, logger
 from dispatcher.protocol.decoding import (
     Ack,
     BadFrame,
@@ -63,7 +63,7 @@ class Received:
 LOGGED = 5
 """The most lines that one message of an agent adds to the log for one kind of trouble."""
 
-_RECEIVE = call("select * from {f}.receive(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)")
+_RECEIVE = call("select * from {f}.receive(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)")
 _RESUME = call("select {f}.resume(%s, %s, %s::text[], %s::int[])")
 
 
@@ -91,14 +91,15 @@ def receive(conn: Connection, said: Said, observer: SessionObserver, *, claim: b
             heartbeat and heartbeat.active_sessions,
             dumps(reports) if reports else None,
             token if claim else None,
+            is_debugging(),
         ),
         prepare=True,
     ).fetchall()
     kinds = {row[0] for row in rows}
     if "refused" in kinds:
         return Received(counts=False)
-    moved = sum(row[6] for row in rows if row[0] == "admitted")
-    _log(said, reports, moved, [(row[5], row[8]) for row in rows if row[0] == "unmoved"])
+    moved, traces = next((row[6], row[10] or "") for row in rows if row[0] == "admitted")
+    _log(said, reports, traces.split(), [(row[5], row[8], row[10]) for row in rows if row[0] == "unmoved"], moved=moved)
     claimed = claim_of(said.agent_id, token, begun, rows)
     for message in messages:
         if isinstance(message, SessionStatus):
@@ -193,14 +194,21 @@ def _resume(conn: Connection, said: Said, resume: Resume) -> int:
     return row[0] if row else 0
 
 
-def _log(said: Said, reports: Sequence[dict[str, Any]], moved: int, unmoved: Sequence[tuple[str, str | None]]) -> None:
+def _log(
+    said: Said,
+    reports: Sequence[dict[str, Any]],
+    traces: Sequence[str],
+    unmoved: Sequence[tuple[str, str | None, str | None]],
+    *,
+    moved: int,
+) -> None:
     if moved:
-        fields = {"agent_id": said.agent_id, "command_ids": [report["id"] for report in reports]}
-        logger.debug("Commands reported", extra=fields)
-    for command_id, status in unmoved[:LOGGED]:
+        fields: dict[str, Any] = {"agent_id": said.agent_id, "command_ids": [report["id"] for report in reports]}
+        logger.debug("Commands reported", extra=fields | correlation.of_commands(traces))
+    for command_id, status, trace in unmoved[:LOGGED]:
         # Never logged as a success: the command has ended, belongs to another agent, or does not exist.
         fields = {"agent_id": said.agent_id, "command_id": command_id[:128], "status": status or "not of this agent"}
-        logger.warning("Report moved nothing", extra=fields)
+        logger.warning("Report moved nothing", extra=fields | correlation.of_commands([trace]))
     if len(unmoved) > LOGGED:
         logger.warning("Reports moved nothing", extra={"agent_id": said.agent_id, "more": len(unmoved) - LOGGED})
     answers = sum(report["kind"] in {"answer", "answer_failed"} for report in reports)

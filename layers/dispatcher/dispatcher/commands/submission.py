@@ -77,7 +77,7 @@ class AcceptedEntry:
 
 
 _NAMES = tuple(column.strip() for column in COLUMNS.split(","))
-_CLAIMED = "kind, connection_id, epoch, mode, refusals, command_id, attempt, moves, frame, seconds_left"
+_CLAIMED = "kind, connection_id, epoch, mode, refusals, command_id, attempt, moves, frame, seconds_left, correlation_id"
 _SUBMIT = call(
     f"select outcome, number, {', '.join(f'(command).{name}' for name in _NAMES)}, {_CLAIMED} from {{f}}.submit("
     "%(agent_id)s, %(action)s, %(payload)s, %(session_id)s, %(priority)s, %(not_before)s, %(ttl_seconds)s,"

@@ -15,7 +15,7 @@ create function {f}.submit(
 returns table (
     outcome text, number bigint, command agent_commands,
     kind text, connection_id text, epoch bigint, mode text, refusals integer,
-    command_id text, attempt integer, moves integer, frame text, seconds_left double precision)
+    command_id text, attempt integer, moves integer, frame text, seconds_left double precision, correlation_id text)
 language plpgsql
 set plan_cache_mode = force_generic_plan
 set lock_timeout = '2s'  -- the caller gets its 503 in time
@@ -79,7 +79,7 @@ begin
         return;
     end if;
     begin
-        for kind, connection_id, epoch, mode, refusals, command_id, attempt, moves, frame, seconds_left in
+        for kind, connection_id, epoch, mode, refusals, command_id, attempt, moves, frame, seconds_left, correlation_id in
             select * from {f}.claim(p_agent_id, p_token)
         loop
             return next;

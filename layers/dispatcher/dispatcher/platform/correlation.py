@@ -6,12 +6,15 @@ It is a trace id of W3C Trace Context: 32 hexadecimal digits.  A function serves
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from dispatcher.platform.observability import logger
 
 HEADER = "x-correlation-id"
 """The header of an answer that has the id."""
+LISTED = 100
+"""The most ids of commands in a line of the log."""
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 _XRAY = re.compile(r"Root=1-([0-9a-f]{8})-([0-9a-f]{24})")
 _ID = re.compile("[0-9a-f]{32}")
@@ -40,3 +43,8 @@ def resume(known: str | None) -> str:
 def current() -> str | None:
     """Return the id of the event that is being handled; None before `begin`."""
     return _current
+
+
+def of_commands(ids: Iterable[str | None]) -> dict[str, Any]:
+    """Return the fields of a log line about commands: the ids of the requests that submitted them, each once."""
+    return {"correlation_ids": list(dict.fromkeys(each for each in ids if each))[:LISTED]}

@@ -60,7 +60,7 @@ def answer(event: dict[str, Any]) -> dict[str, str]:
             report["PhysicalResourceId"] = identity(properties)
         except Exception as error:  # noqa: BLE001 - without a report the stack waits until it times out
             logger.exception("Migration failed")
-            report |= {"Status": "FAILED", "Reason": f"{str(error)[:REASON_MOST]}; the log has more"}
+            report |= {"Status": "FAILED", "Reason": f"{str(error)[:REASON_MOST]} (the log has more)"}
     put(event["ResponseURL"], report)
     return report
 

@@ -40,7 +40,7 @@ def migrate(conn: Connection) -> list[str]:
     """Apply each schema file that is not applied yet, and record it; return the names of the new ones.
 
     Needs a direct connection, not one through a proxy.  Raises Unavailable if another migration has been running for two
-    minutes, and RuntimeError if a file was changed after it had been applied.
+    minutes, RuntimeError if a file was changed after it had been applied, and NotAppliedError.
     """
     conn.execute("set statement_timeout = 0")
     _lock(conn)

@@ -19,7 +19,7 @@ from dispatcher.platform.database import Connection
 from dispatcher.platform.observability import logger
 
 MARKER = b"-- no transaction"
-LOCK_TIMEOUT = "3s"
+LOCK_TIMEOUT = "1s"
 """How long a statement waits for a lock: whoever needs the table waits behind it."""
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0)
 """Seconds between the tries of a statement that got no lock."""
@@ -52,6 +52,18 @@ class SchemaFile:
         return [part.strip() for part in re.split(r";[ \t]*(?:\n|$)", text) if part.strip()]
 
 
+class NotAppliedError(RuntimeError):
+    """A file could not be applied; the text names it, says what stays of it, and what to do next."""
+
+    def __init__(self, file: SchemaFile, error: psycopg.Error) -> None:
+        stays = "Nothing of it" if file.in_transaction else "What stands before the failing statement"
+        said = error.diag.message_primary or str(error)
+        text = f"{file.name} was not applied: {said}.  {stays} stays, and the code of before serves on."
+        if isinstance(error, psycopg.errors.LockNotAvailable):
+            text += "  Next: end the transaction that holds the lock (pg_stat_activity), and migrate again."
+        super().__init__(text)
+
+
 def packaged() -> list[SchemaFile]:
     """Return the files of this code, in their order."""
     folder = resources.files("dispatcher") / "schema"
@@ -63,7 +75,7 @@ def apply(conn: Connection, file: SchemaFile, record: Callable[[], object]) -> N
     """Apply a file and record it; needs a connection in autocommit.
 
     A statement waits for a lock for LOCK_TIMEOUT only and is tried again, so that the statements of others never queue behind
-    it for long.  Raises psycopg's errors when the last try fails too.
+    it for long.  Raises NotAppliedError.
     """
     conn.execute(sql.SQL("set lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT)))
     try:
@@ -73,6 +85,8 @@ def apply(conn: Connection, file: SchemaFile, record: Callable[[], object]) -> N
         for statement in file.statements():
             _patiently(partial(_alone, conn, statement), file.name)
         record()
+    except psycopg.Error as error:
+        raise NotAppliedError(file, error) from error
     finally:
         if not conn.closed:
             conn.execute("reset lock_timeout")

@@ -173,6 +173,11 @@ def late_reports_queue() -> str | None:
     return os.environ.get("LATE_REPORTS_QUEUE_URL") or None
 
 
+def failed_events_queue() -> str | None:
+    """Return the URL of the queue of what failed for good; None if there is none."""
+    return os.environ.get("FAILED_EVENTS_QUEUE_URL") or None
+
+
 def event_waiters() -> int:
     """Return how many requests may wait for events at a time."""
     return int(os.environ.get("EVENT_WAITERS") or 5)

@@ -29,6 +29,7 @@ class ClaimedCommand:
     their digits."""
     seconds_left: float | None
     """Seconds until its `deliver_by`, counted from the claim; None: it may wait for ever."""
+    correlation_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

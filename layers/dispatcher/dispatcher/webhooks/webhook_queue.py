@@ -68,6 +68,8 @@ class Figures:
     """Those that the service has disabled."""
     newly_disabled_webhooks: int = 0
     """Those that it has disabled within two minutes: an alarm on this rings again for the next one."""
+    newly_late_webhooks: int = 0
+    """Those whose oldest event has waited for 15 to 18 minutes."""
     webhook_lag_seconds: float = 0.0
     """How long the oldest event has waited."""
 
@@ -247,6 +249,9 @@ def figures(conn: Connection) -> Figures:
             count(*) filter (where disabled_cause <> 'operator') as disabled_webhooks,
             count(*) filter (where disabled_cause <> 'operator' and disabled_at > now() - interval '2 minutes')
                 as newly_disabled_webhooks,
+            count(*) filter (where disabled_at is null
+                and waiting_since between now() - interval '18 minutes' and now() - interval '15 minutes')
+                as newly_late_webhooks,
             coalesce(extract(epoch from max(now() - waiting_since) filter (where disabled_at is null)), 0)::float8
                 as webhook_lag_seconds
         from webhooks

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.commands import latencies
+from dispatcher.commands import findings, latencies
 from dispatcher.commands.loss_check import CHECKS, FIGURES
 from dispatcher.commands.sweep import Swept
 from dispatcher.webhooks.webhook_queue import Figures
@@ -47,7 +47,7 @@ def test_the_bill_counts_what_the_template_has(root: Path) -> None:
     function = read(root / "template.yaml")["Globals"]["Function"]
 
     assert sum(resource["Type"] == "AWS::CloudWatch::Alarm" for resource in monitoring) == costs.ALARMS
-    published = {*CHECKS, *FIGURES, *Swept.__dataclass_fields__, *latencies.METRICS}
+    published = {*CHECKS, *FIGURES, *Swept.__dataclass_fields__, *latencies.METRICS, *findings.METRICS}
     published |= {*Figures.__dataclass_fields__, *Ran.__dataclass_fields__}
     assert len(published) == costs.METRICS
     assert function["MemorySize"] == costs.MEMORY_GB * 1024

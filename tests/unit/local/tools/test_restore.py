@@ -1,8 +1,9 @@
 """The commands of a restore, in their order."""
 
+import subprocess
 from pathlib import Path
 
-from local.tools.restore import copy, restore, serving, shown, start, stop
+from local.tools.restore import copy, elsewhere, restore, serving, shown, start, stop
 
 
 def test_nothing_serves_while_the_rows_are_replaced() -> None:
@@ -47,3 +48,38 @@ def test_the_restored_cluster_stands_beside_the_real_one() -> None:
     )
     assert all("acd-restored" in command for command in commands)
     assert copy("acd").index("acd-restored") < copy("acd").index("pg_restore")
+
+
+def test_in_another_region_the_stack_is_made_from_the_newest_copy(root: Path) -> None:
+    """With the key of webhooks of before, which is read before the new stack has one of the same name."""
+    lines = list(elsewhere("acd", "eu-west-1", "copies"))
+
+    copied, key, _, deployed, keyed, audited, named = lines
+    assert "--backup-vault-name copies" in copied
+    assert "&CreationDate)[-1]" in copied
+    assert deployed.endswith("DATABASE_SNAPSHOT=$SNAPSHOT")
+    assert "DatabaseSnapshot=$(DATABASE_SNAPSHOT)" in (root / "Makefile").read_text()
+    assert key.startswith("KEY=$(")
+    assert "Values=webhook-key-of Key=tag-value,Values=acd" in key
+    assert "Key: webhook-key-of, Value: !Ref AWS::StackName" in (root / "template.yaml").read_text()
+    assert "--secret-id $KEY" in keyed
+    assert "acd-audit:live" in audited
+    assert "FrontDoorTarget" in named
+    assert all("--region eu-west-1" in line for line in (copied, key, keyed, audited, named))
+
+
+def test_the_domain_is_taken_from_the_distribution_of_the_lost_region_first() -> None:
+    """CloudFront refuses a name that another distribution has; the deployment would fail."""
+    lines = list(elsewhere("acd", "eu-west-1", "copies", "acd.example.com"))
+    taken = next(place for place, line in enumerate(lines) if "update-distribution" in line)
+    deployed = next(place for place, line in enumerate(lines) if "make build deploy" in line)
+
+    assert "'acd.example.com'" in lines[taken - 2]
+    assert taken < deployed
+
+
+def test_the_lines_for_another_region_are_a_script_that_a_shell_can_read() -> None:
+    """Quotes and insertions match."""
+    script = "\n".join(elsewhere("acd", "eu-west-1", "copies", "acd.example.com"))
+
+    assert subprocess.run(["bash", "-n"], input=script, text=True, check=False, capture_output=True).stderr == ""

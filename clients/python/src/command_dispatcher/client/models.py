@@ -246,6 +246,7 @@ class HistoryEntry(Model):
     attempt: int
     cause: str
     at: datetime
+    correlation_id: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
