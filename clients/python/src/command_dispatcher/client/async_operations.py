@@ -384,6 +384,7 @@ class AsyncEvents(AsyncGroup):
         self,
         *,
         after: str | None = None,
+        latest: int | None = None,
         types: Sequence[models.EventType] | None = None,
         agent_id: str | None = None,
         selector: str | None = None,
@@ -402,6 +403,7 @@ class AsyncEvents(AsyncGroup):
                     "/api/v1/events",
                     query={
                         "after": after,
+                        "latest": latest,
                         "types": types,
                         "agentId": agent_id,
                         "selector": selector,

@@ -382,6 +382,7 @@ class Events(Group):
         self,
         *,
         after: str | None = None,
+        latest: int | None = None,
         types: Sequence[models.EventType] | None = None,
         agent_id: str | None = None,
         selector: str | None = None,
@@ -400,6 +401,7 @@ class Events(Group):
                     "/api/v1/events",
                     query={
                         "after": after,
+                        "latest": latest,
                         "types": types,
                         "agentId": agent_id,
                         "selector": selector,
