@@ -21,10 +21,11 @@ class AsyncAgents(AsyncGroup):
         selector: str | None = None,
         backlog: bool | None = None,
         search: str | None = None,
+        sort: Literal["id", "oldestDue"] | None = None,
         limit: int | None = None,
         cursor: str | None = None,
     ) -> AsyncPages[models.AgentInfo]:
-        """List agents, ordered by id.
+        """List agents, ordered by id, or by how long something waits for them.
 
         A page may end before its limit, because of its size or because no index fits the filter: go on while there is a
         nextCursor.
@@ -42,6 +43,7 @@ class AsyncAgents(AsyncGroup):
                     "selector": selector,
                     "backlog": backlog,
                     "search": search,
+                    "sort": sort,
                     "limit": limit,
                     "cursor": cursor,
                 },
@@ -74,12 +76,25 @@ class AsyncAgents(AsyncGroup):
         self,
         agent_id: str,
         *,
+        if_match: str | None = None,
         labels: Mapping[str, str | None] | Unset | None = UNSET,
         region: str | Unset | None = UNSET,
     ) -> models.AgentInfo:
-        """Change the labels and the region of an agent, by a JSON Merge Patch."""
+        """Change the labels and the region of an agent, by a JSON Merge Patch.
+
+        With `If-Match`, only if nobody has changed them since the answer with this `ETag`.
+        """
         return models.AgentInfo.of(
-            await self._run(request("PATCH", "/api/v1/agents/{}", agent_id, body=members(labels=labels, region=region)))
+            await self._run(
+                request(
+                    "PATCH",
+                    "/api/v1/agents/{}",
+                    agent_id,
+                    body=members(labels=labels, region=region),
+                    idempotency_key=idempotency_key,
+                    keyed=True,
+                )
+            )
         )
 
     async def approve(self, agent_id: str) -> models.AgentInfo:
@@ -569,6 +584,19 @@ class AsyncTokens(AsyncGroup):
         await self._run(request("DELETE", "/api/v1/tokens/{}", token_id))
 
 
+class AsyncValues(AsyncGroup):
+    """Operations on values."""
+
+    async def get(self, *, of: models.Field, search: str | None = None, limit: int | None = None) -> models.Values:
+        """List values that occur, to choose from in a filter.
+
+        A bounded number of agents and commands is looked at; with a label limit, the last commands that it shows.
+        """
+        return models.Values.of(
+            await self._run(request("GET", "/api/v1/values", query={"of": of, "search": search, "limit": limit}))
+        )
+
+
 class AsyncWebhooks(AsyncGroup):
     """Operations on webhooks."""
 
@@ -672,6 +700,7 @@ class AsyncOperations(AsyncGroup):
         self.sessions = AsyncSessions(transport)
         self.templates = AsyncTemplates(transport)
         self.tokens = AsyncTokens(transport)
+        self.values = AsyncValues(transport)
         self.webhooks = AsyncWebhooks(transport)
 
     async def log_in(self, *, username: str, password: str) -> models.Token:
