@@ -94,8 +94,8 @@ def test_what_is_not_due_yet_is_not_stuck(conn: Connection) -> None:
     put(conn, "nobody's", "a4", created_at="2026-01-01")
     put(conn, "due", "a3")
 
-    for presence, expected in (("online", []), (None, ["a3"])):
-        page = longest_due.list_page(conn, scope=None, wanted=AgentFilter(presence=presence), limit=9)
+    for wanted, expected in ((AgentFilter(presence="online"), []), (AgentFilter(), ["a3"])):
+        page = longest_due.list_page(conn, scope=None, wanted=wanted, limit=9)
         assert [agent.agent_id for agent in page.agents] == expected
 
 
@@ -117,13 +117,13 @@ def test_the_longest_stuck_of_ten_thousand_is_found_at_once(conn: Connection) ->
     )
     conn.execute("analyze agents, agent_commands")
 
-    for presence, stuck, most in (("online", "a7000", 5000), (None, "a77", 2500)):
+    for wanted, stuck, most in ((AgentFilter(presence="online"), "a7000", 5000), (AgentFilter(), "a77", 2500)):
         with conn.transaction():
             before = _rows_read(conn)
-            page = longest_due.list_page(conn, scope=None, wanted=AgentFilter(presence=presence), limit=8)
+            page = longest_due.list_page(conn, scope=None, wanted=wanted, limit=8)
             read = _rows_read(conn) - before
         assert page.agents[0].agent_id == stuck
-        assert read < most, presence
+        assert read < most, wanted
 
 
 def _rows_read(conn: Connection) -> int:

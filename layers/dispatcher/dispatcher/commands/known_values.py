@@ -36,13 +36,13 @@ def find(conn: Connection, field: Field, *, search: str, scope: Scope, limit: in
     if field in _COLUMNS:
         values = _of_all(conn, _COLUMNS[field]) if scope is None else _of_the_last(conn, _COLUMNS[field], scope)
         return [value for value in values if search.lower() in value.lower()][:limit]
-    values = "array[a.platform]" if field is Field.PLATFORM else _LABELS
+    said = "array[a.platform]" if field is Field.PLATFORM else _LABELS
     rows = conn.execute(
         f"""
         select v.value
         from (
             select * from agents a where a.deleted_at is null and {AGENT_IN_SCOPE} order by a.agent_id limit {AGENTS}) as a
-        cross join lateral unnest({values}) as v (value)
+        cross join lateral unnest({said}) as v (value)
         where strpos(lower(v.value), %(search)s) > 0
         group by v.value
         order by count(*) desc, v.value

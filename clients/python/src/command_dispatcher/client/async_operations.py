@@ -76,7 +76,6 @@ class AsyncAgents(AsyncGroup):
         self,
         agent_id: str,
         *,
-        if_match: str | None = None,
         labels: Mapping[str, str | None] | Unset | None = UNSET,
         region: str | Unset | None = UNSET,
     ) -> models.AgentInfo:
@@ -85,16 +84,7 @@ class AsyncAgents(AsyncGroup):
         With `If-Match`, only if nobody has changed them since the answer with this `ETag`.
         """
         return models.AgentInfo.of(
-            await self._run(
-                request(
-                    "PATCH",
-                    "/api/v1/agents/{}",
-                    agent_id,
-                    body=members(labels=labels, region=region),
-                    idempotency_key=idempotency_key,
-                    keyed=True,
-                )
-            )
+            await self._run(request("PATCH", "/api/v1/agents/{}", agent_id, body=members(labels=labels, region=region)))
         )
 
     async def approve(self, agent_id: str) -> models.AgentInfo:
@@ -584,19 +574,6 @@ class AsyncTokens(AsyncGroup):
         await self._run(request("DELETE", "/api/v1/tokens/{}", token_id))
 
 
-class AsyncValues(AsyncGroup):
-    """Operations on values."""
-
-    async def get(self, *, of: models.Field, search: str | None = None, limit: int | None = None) -> models.Values:
-        """List values that occur, to choose from in a filter.
-
-        A bounded number of agents and commands is looked at; with a label limit, the last commands that it shows.
-        """
-        return models.Values.of(
-            await self._run(request("GET", "/api/v1/values", query={"of": of, "search": search, "limit": limit}))
-        )
-
-
 class AsyncWebhooks(AsyncGroup):
     """Operations on webhooks."""
 
@@ -700,7 +677,6 @@ class AsyncOperations(AsyncGroup):
         self.sessions = AsyncSessions(transport)
         self.templates = AsyncTemplates(transport)
         self.tokens = AsyncTokens(transport)
-        self.values = AsyncValues(transport)
         self.webhooks = AsyncWebhooks(transport)
 
     async def log_in(self, *, username: str, password: str) -> models.Token:

@@ -34,9 +34,6 @@ EventType: TypeAlias = Literal[
 ]
 """What happened.  Each transition of a command is one event."""
 
-Field: TypeAlias = Literal["label", "platform", "action", "submittedBy"]
-"""Of what the values are."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentInfo(Model):
@@ -420,13 +417,6 @@ class NewApiToken(Model):
     created_at: datetime
     expires_at: datetime
     token: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Values(Model):
-    """Values that occur."""
-
-    values: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

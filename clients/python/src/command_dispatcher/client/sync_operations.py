@@ -76,7 +76,6 @@ class Agents(Group):
         self,
         agent_id: str,
         *,
-        if_match: str | None = None,
         labels: Mapping[str, str | None] | Unset | None = UNSET,
         region: str | Unset | None = UNSET,
     ) -> models.AgentInfo:
@@ -85,16 +84,7 @@ class Agents(Group):
         With `If-Match`, only if nobody has changed them since the answer with this `ETag`.
         """
         return models.AgentInfo.of(
-            self._run(
-                request(
-                    "PATCH",
-                    "/api/v1/agents/{}",
-                    agent_id,
-                    body=members(labels=labels, region=region),
-                    idempotency_key=idempotency_key,
-                    keyed=True,
-                )
-            )
+            self._run(request("PATCH", "/api/v1/agents/{}", agent_id, body=members(labels=labels, region=region)))
         )
 
     def approve(self, agent_id: str) -> models.AgentInfo:
@@ -576,19 +566,6 @@ class Tokens(Group):
         self._run(request("DELETE", "/api/v1/tokens/{}", token_id))
 
 
-class Values(Group):
-    """Operations on values."""
-
-    def get(self, *, of: models.Field, search: str | None = None, limit: int | None = None) -> models.Values:
-        """List values that occur, to choose from in a filter.
-
-        A bounded number of agents and commands is looked at; with a label limit, the last commands that it shows.
-        """
-        return models.Values.of(
-            self._run(request("GET", "/api/v1/values", query={"of": of, "search": search, "limit": limit}))
-        )
-
-
 class Webhooks(Group):
     """Operations on webhooks."""
 
@@ -692,7 +669,6 @@ class Operations(Group):
         self.sessions = Sessions(transport)
         self.templates = Templates(transport)
         self.tokens = Tokens(transport)
-        self.values = Values(transport)
         self.webhooks = Webhooks(transport)
 
     def log_in(self, *, username: str, password: str) -> models.Token:
