@@ -1,9 +1,10 @@
 // The shell: who is logged in, which page the address names, and what is around it.
 import { html, nothing, ref, render } from "./vendor/lit.js";
-import { Problem, current as currentSession, logIn, logOut, may, mayManage, onEnded, resume } from "./api.js";
+import { Problem, current as currentSession, logIn, logOut, may, mayManage, onEnded, provider, resume } from "./api.js";
 import { Live } from "./live.js";
 import { clock, problemView, said } from "./parts.js";
 import { openPalette, showKeys } from "./palette.js";
+import { comeBack, leaveFor } from "./provider.js";
 import { agentPage } from "./pages/agent.js";
 import { agentsPage } from "./pages/agents.js";
 import { auditPage } from "./pages/audit.js";
@@ -69,7 +70,6 @@ const shell = {
     }
     go(`${location.pathname}${query.size ? `?${query}` : ""}`);
   },
-  events: () => live.latest,
   tell(text) {
     told = text;
     redraw();
@@ -225,17 +225,48 @@ function liveView() {
   </span>`;
 }
 
+/** Where to log in without a password of this service; undefined: not asked yet. @type {import("./api.js").Provider | null | undefined} */
+let elsewhere;
+
 function logInView() {
+  if (elsewhere === undefined) askForProvider();
   return html`<main class="login">
     <form @submit=${submitLogIn}>
       <h1>Agent Command Dispatcher</h1>
+      ${elsewhere
+        ? html`<button type="button" class="primary" @click=${goElsewhere}>Log in with ${new URL(elsewhere.issuer).host}</button>
+            <p class="or">or with a password of this service</p>`
+        : nothing}
       <label>Username <input name="username" autocomplete="username" required ${ref(focusOnce)} /></label>
       <label>Password <input name="password" type="password" autocomplete="current-password" required /></label>
       ${problem ? problemView(problem) : nothing}
-      <button class="primary">Log in</button>
+      <button class=${elsewhere ? "" : "primary"}>Log in</button>
       <p class="hint">An admin creates accounts. <code>make up</code> prints the first password.</p>
     </form>
   </main>`;
+}
+
+function askForProvider() {
+  elsewhere = null;
+  provider().then((found) => {
+    elsewhere = found;
+    redraw();
+  }, (error) => {
+    // Passwords work without it.
+    if (error instanceof Problem && error.status === 503) {
+      problem ??= new Problem(503, "Your identity provider cannot be reached", error.detail);
+      redraw();
+    }
+  });
+}
+
+async function goElsewhere() {
+  try {
+    if (elsewhere) await leaveFor(elsewhere);
+  } catch (error) {
+    problem = error;
+    redraw();
+  }
 }
 
 let focused = false;
@@ -270,6 +301,7 @@ async function leave() {
 
 /** @param {unknown} why */
 function end(why) {
+  elsewhere = undefined;
   live.stop();
   reading.abort();
   page?.close?.();
@@ -341,7 +373,8 @@ document.addEventListener("keydown", (event) => {
 onEnded(() => end(new Problem(401, "You are logged out", "Your session has ended. Log in to go on where you were.")));
 
 try {
-  await resume();
+  await comeBack();
+  if (!currentSession()) await resume();
   if (currentSession()) begin();
 } catch (error) {
   problem = error;

@@ -3,6 +3,7 @@ import { html, nothing } from "./vendor/lit.js";
 
 /** Each status and presence: a sign beside the word, so that colour is never alone. */
 const LOOKS = /** @type {Record<string, [sign: string, tone: string]>} */ ({
+  accepted: ["+", "wait"],
   pending: ["◷", "wait"],
   sent: ["➤", "busy"],
   acknowledged: ["▶", "busy"],
@@ -24,6 +25,9 @@ const LOOKS = /** @type {Record<string, [sign: string, tone: string]>} */ ({
   running: ["●", "good"],
   hibernated: ["◐", "idle"],
   terminated: ["○", "idle"],
+  stopping: ["…", "busy"],
+  hibernating: ["…", "busy"],
+  waking: ["…", "busy"],
 });
 
 /** @param {string} status */
@@ -136,6 +140,19 @@ export async function copy(text) {
     document.execCommand("copy");
     field.remove();
   }
+}
+
+/**
+ * Saves a text as a file.
+ * @param {string} name
+ * @param {string} text
+ */
+export function save(name, text) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], { type: "text/plain" }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
 /**

@@ -2,9 +2,9 @@
 import { html, nothing } from "../vendor/lit.js";
 import { call, get, may, segment } from "../api.js";
 import { act, perform, showSecret } from "../dialogs.js";
-import { badge, commandLink, count, empty, json, labelsOf, moment, said, table } from "../parts.js";
+import { badge, commandLink, count, empty, json, moment, said, table } from "../parts.js";
 import { after, approve, reject } from "./agents.js";
-import { editLabels } from "./labels.js";
+import { editLabels, giveUpLabels, labelsView } from "./labels.js";
 import { describe } from "./changes.js";
 import { backlog } from "./overview.js";
 
@@ -72,7 +72,7 @@ export function agentPage(shell) {
     <dl class="facts">
       <dt>Presence</dt><dd>${badge(agent.presence)} ${agent.presence === "online" ? nothing : html`<span class="hint">last seen ${moment(agent.lastSeenAt)}</span>`}</dd>
       <dt>Approval</dt><dd>${badge(agent.approval)}</dd>
-      <dt>Labels</dt><dd>${labelsOf(agent.labels)} ${may("admin") ? html`<button class="quiet" @click=${() => editLabels(shell, agent)}>Edit</button>` : nothing}</dd>
+      <dt>Labels</dt><dd>${labelsView(shell, agent)}</dd>
       <dt>Platform</dt><dd>${said(agent.platform)}</dd>
       <dt>Region</dt><dd>${agent.region ? said(agent.region) : html`<span class="none">none</span>`}</dd>
       <dt>Connected</dt><dd>${moment(agent.connectedAt)}</dd>
@@ -156,6 +156,7 @@ export function agentPage(shell) {
       </div>`,
     concerns: (event) => event.agentId === id,
     actions,
+    close: giveUpLabels,
   };
 }
 
