@@ -326,6 +326,12 @@ function toMain(event) {
   document.getElementById("main")?.focus();
 }
 
+function toFilters() {
+  const form = root.querySelector("form.filters");
+  form?.closest("details")?.setAttribute("open", "");
+  form?.querySelector("input")?.focus();
+}
+
 function toggleMenu() {
   menu = !menu;
   redraw();
@@ -364,7 +370,7 @@ document.addEventListener("keydown", (event) => {
   const key = event.key.toLowerCase();
   if (key === "k" && (withCommand || !typing)) palette();
   else if (typing || withCommand) return;
-  else if (key === "/") /** @type {HTMLElement | null} */ (root.querySelector("form.filters input"))?.focus();
+  else if (key === "/") toFilters();
   else if (key === "?") showKeys();
   else return;
   event.preventDefault();

@@ -2,6 +2,9 @@
 import { html, nothing } from "./vendor/lit.js";
 import { get } from "./api.js";
 
+/** On a phone the filters are folded, so that the list is on the first screen. */
+const narrow = matchMedia("(max-width: 40rem)");
+
 /**
  * The filters of the address, for a request.
  * @param {Shell} shell
@@ -22,10 +25,12 @@ export function filters(shell, names, fields) {
     if (names.includes(name) && value.trim() !== (shell.place.query.get(name) ?? "")) shell.filter({ [name]: value.trim() });
   };
   const clear = () => shell.filter(Object.fromEntries(names.map((name) => [name, null])));
-  return html`<form class="filters" role="search" aria-label="Filters" @change=${change} @submit=${(/** @type {Event} */ event) => event.preventDefault()}>
+  const active = names.filter((name) => shell.place.query.has(name)).length;
+  return html`<details class="fold" ?open=${!narrow.matches}><summary>Filters${active ? `: ${active} in use` : ""}</summary>
+  <form class="filters" role="search" aria-label="Filters" @change=${change} @submit=${(/** @type {Event} */ event) => event.preventDefault()}>
     ${fields}
     ${names.some((name) => shell.place.query.has(name)) ? html`<button type="button" @click=${clear}>Clear the filters</button>` : nothing}
-  </form>`;
+  </form></details>`;
 }
 
 /** @typedef {{values: string[], ask: (text: string) => void}} Completion */

@@ -187,6 +187,15 @@ export const noRights = (shell, what, needed) => html`<div class="problem" role=
   <p>It takes ${needed}; you are ${said(shell.session.username)}, ${shell.session.role}. Ask an admin to do it, or for that role.</p>
 </div>`;
 
+/** What to do about a reason, where the page has a button for it. @type {Record<string, string>} */
+const HERE = { "agent-not-approved": "An admin approves it on the page of the agent.", "nothing-pending": "" };
+
+/** Why something waits, and what would unblock it. @param {Why} why */
+export function whyView({ reason, sentence, unblock }) {
+  const advice = HERE[reason] ?? unblock;
+  return html`<p class="why"><strong>${said(sentence)}</strong> ${advice ? html`<span>To unblock it: ${said(advice)}</span>` : nothing}</p>`;
+}
+
 /** @param {string} text @param {unknown} [next] what to do */
 export const empty = (text, next) => html`<div class="empty"><p>${text}</p>${next ?? nothing}</div>`;
 

@@ -2,7 +2,7 @@
 import { html, nothing } from "../vendor/lit.js";
 import { call, get, may, segment } from "../api.js";
 import { act, perform, showSecret } from "../dialogs.js";
-import { badge, commandLink, count, empty, json, moment, said, table } from "../parts.js";
+import { badge, commandLink, count, empty, json, moment, said, table, whyView } from "../parts.js";
 import { after, approve, reject } from "./agents.js";
 import { editLabels, giveUpLabels, labelsView } from "./labels.js";
 import { describe } from "./changes.js";
@@ -123,7 +123,7 @@ export function agentPage(shell) {
       keys = answers[5].keys;
     },
     view: () => html`
-      <p class="why"><strong>${said(why.sentence)}</strong> ${why.unblock ? html`<span>To unblock it: ${said(why.unblock)}</span>` : nothing}</p>
+      ${whyView(why)}
       <div class="buttons start">
         ${may("sender") ? html`<a class="button primary" href="/console/send?agentId=${encodeURIComponent(id)}">Send a command</a>` : nothing}
         ${actions().map(({ name, run }) => html`<button class=${name.startsWith("Delete") ? "danger" : ""} @click=${run}>${name}</button>`)}

@@ -12,7 +12,7 @@ const GROUPS = {
   "pending,sent,acknowledged": "not ended",
   "failed,dead,timed_out,expired": "ended without success",
 };
-const MOMENT = "2026-11-26T03:00:00Z";
+const MOMENT = "a UTC moment";
 const MOST_AT_ONCE = 10_000;
 
 /** @param {Shell} shell @returns {Page} */

@@ -10,6 +10,7 @@ const SHOWN = 8;
 const LATEST = 12;
 /** A connected agent gets its commands within seconds; what waits longer is stuck. */
 const STUCK_SECONDS = 5;
+const WHY_PERIOD = 10_000;
 /** The list is not read again before so many times as long as it took. */
 const REST = 20;
 const ENDS = ["completed", "failed", "expired", "cancelled", "dead", "timed_out"].map((name) => `command.${name}`);
@@ -36,7 +37,7 @@ export function overviewPage(shell) {
   let figures;
   /** @type {Agent[]} */
   let waiting = [];
-  /** @type {Map<string, Why | null>} */
+  /** @type {Map<string, {why: Why | null, at: number}>} */
   const whys = new Map();
   let readAgainAt = 0;
   /** @type {Command[]} */
@@ -61,11 +62,13 @@ export function overviewPage(shell) {
     return [...connected.sort(byWait), ...offline];
   }
 
-  /** Asks why an agent that could get its commands does not; the others are offline. @param {AbortSignal} signal */
+  /** Asks why the agents that are shown do not get their commands. @param {AbortSignal} signal */
   async function explain(signal) {
-    const asked = waiting.slice(0, SHOWN).filter(({ presence }) => presence !== "offline");
-    const reasons = await Promise.all(asked.map(({ agentId }) => get(`/agents/${segment(agentId)}/why`, { signal }).catch(() => null)));
-    asked.forEach(({ agentId }, index) => whys.set(agentId, reasons[index]));
+    const asked = waiting.slice(0, SHOWN).filter(({ agentId }) => Date.now() - (whys.get(agentId)?.at ?? 0) > WHY_PERIOD);
+    await Promise.all(asked.map(async ({ agentId }) => {
+      const why = await get(`/agents/${segment(agentId)}/why`, { signal }).catch(() => null);
+      if (!signal.aborted) whys.set(agentId, { why, at: Date.now() });
+    }));
     shell.redraw();
   }
 
@@ -106,7 +109,7 @@ export function overviewPage(shell) {
           ${waiting.length
             ? table("Agents for which commands wait", ["Agent", "Why", "Waiting", "Since"], waiting.slice(0, SHOWN).map((agent) => html`<tr>
                 <td>${agentLink(agent.agentId)}</td>
-                <td>${badge(agent.presence)} ${agent.presence === "offline" ? html`<span class="hint">last seen ${moment(agent.lastSeenAt)}</span>` : nothing} ${whys.get(agent.agentId) ? html`<span class="hint">${said(whys.get(agent.agentId)?.sentence)}</span>` : nothing}</td>
+                <td>${badge(agent.presence)}${sentence(agent, whys.get(agent.agentId)?.why)}</td>
                 <td data-name="Waiting" class="number">${backlog(agent)}</td><td data-name="Since">${moment(agent.oldestPendingAt)}</td>
               </tr>`))
             : empty("No command waits for an agent.")}
@@ -154,6 +157,13 @@ export function overviewPage(shell) {
     concerns: () => true,
     close: lines.close,
   };
+}
+
+/** The reason, without the name that stands beside it. @param {Agent} agent @param {Why | null | undefined} why */
+function sentence({ agentId }, why) {
+  if (!why) return nothing;
+  const short = why.sentence.replace(/^Command \S+ is next\. /, "").replace(`Agent '${agentId}' `, "");
+  return html`<div class="hint reason">${said(short.charAt(0).toUpperCase() + short.slice(1))}</div>`;
 }
 
 /** @param {string | null} iso */
