@@ -239,7 +239,7 @@ function logInView() {
         : nothing}
       <label>Username <input name="username" autocomplete="username" required ${ref(focusOnce)} /></label>
       <label>Password <input name="password" type="password" autocomplete="current-password" required /></label>
-      ${problem ? problemView(problem) : nothing}
+      ${problem ? problemView(problem, null, { 0: "Try again in a moment.", 403: "" }) : nothing}
       <button class=${elsewhere ? "" : "primary"}>Log in</button>
       <p class="hint">An admin creates accounts. <code>make up</code> prints the first password.</p>
     </form>

@@ -2,6 +2,9 @@
 import { html, nothing, render } from "./vendor/lit.js";
 import { copy, problemView } from "./parts.js";
 
+/** For an action that got no answer: unlike a read, it is not repeated by itself. */
+export const LOST = "It may have been done, and the answer lost: look before you repeat it.";
+
 /**
  * @typedef {object} Action
  * @property {string} title what is about to happen
@@ -43,7 +46,7 @@ export function act(action) {
       ${action.plain
         ? nothing
         : html`<label>Reason, for the audit log <input name="reason" maxlength="1000" autocomplete="off" autofocus /></label>`}
-      ${state.problem ? problemView(state.problem) : nothing}
+      ${state.problem ? problemView(state.problem, null, { 0: LOST }) : nothing}
       <p role="status" class="progress">${state.busy ? state.progress : ""}</p>
       <div class="buttons">
         <button type="button" @click=${() => close(false)}>Back</button>

@@ -158,16 +158,17 @@ export function save(name, text) {
 /**
  * What is wrong, and what to do.
  * @param {unknown} problem
- * @param {() => void} [retry]
+ * @param {(() => void) | null} [retry]
+ * @param {Record<number, string>} [others] other advice
  */
-export function problemView(problem, retry) {
+export function problemView(problem, retry, others = {}) {
   const { status = 0, title = "The page failed", detail = String(problem) } = /** @type {any} */ (problem);
-  const advice = /** @type {Record<number, string>} */ ({
+  const advice = { .../** @type {Record<number, string>} */ ({
     0: "The page tries again by itself.",
     403: "Ask an admin for a role or a label limit that includes this.",
     404: "It may have been deleted, or your label limit does not include it.",
     429: "Wait a moment, then try again.",
-  })[status];
+  }), ...others }[status];
   return html`<div class="problem" role="alert">
     <h2>${title}</h2>
     <p>${said(detail)}</p>

@@ -1,6 +1,7 @@
 // Labels: written as a selector writes them, and edited where they are shown.
 import { html, nothing, ref } from "../vendor/lit.js";
 import { Problem, call, may, read, segment } from "../api.js";
+import { LOST } from "../dialogs.js";
 import { labelsOf, problemView, said } from "../parts.js";
 
 /** A label: name=value, or name="value" for a value with a comma, a quote or spaces around it. */
@@ -144,7 +145,7 @@ function focus(field) {
 const conflict = (mine) => mine.problem instanceof Problem && mine.problem.status === 412
   ? html`<div class="problem" role="alert"><h2>Somebody else has changed them</h2>
       <p>They are now: ${labelsOf(mine.before)}</p><p>Save again to put yours over them, or give up to keep them. What you did not change stays as they have it.</p></div>`
-  : mine.problem instanceof Problem ? problemView(mine.problem) : html`<p class="wrong" role="alert">${said(mine.problem)}</p>`;
+  : mine.problem instanceof Problem ? problemView(mine.problem, null, { 0: LOST }) : html`<p class="wrong" role="alert">${said(mine.problem)}</p>`;
 
 /**
  * Saves what differs from what was shown; if the agent has other labels by now, shows those and throws the problem.
