@@ -146,7 +146,7 @@ def _by_oldest_due(scope: Scope, wanted: AgentFilter, limit: int, cursor: str | 
         AgentDocument.model_validate,
         limit=limit,
         position=lambda agent: _cursor_at(page.places[agent.agent_id]),
-        following=page.next and _cursor_at(page.next),
+        following=None if page.next is None else _cursor_at(page.next),
     )
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 import jwt
@@ -40,11 +40,13 @@ class Issuer(ThreadingHTTPServer):
 
 
 class _Request(BaseHTTPRequestHandler):
-    server: Issuer
+    @property
+    def _issuer(self) -> Issuer:
+        return cast("Issuer", self.server)
 
     def do_GET(self) -> None:
         """Answer the discovery, the keys, and the page to log in at."""
-        issuer, path = self.server, urlsplit(self.path).path
+        issuer, path = self._issuer, urlsplit(self.path).path
         if path == "/.well-known/openid-configuration":
             names = ("authorization_endpoint", "token_endpoint", "jwks_uri")
             self._answer(200, {"issuer": issuer.url, **{name: f"{issuer.url}/{name}" for name in names}})
@@ -70,11 +72,11 @@ class _Request(BaseHTTPRequestHandler):
         """Exchange a code, once, for whoever can prove that they asked for it."""
         body = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
         given = {name: values[0] for name, values in body.items()}
-        asked = self.server.codes.pop(given["code"], {})
+        asked = self._issuer.codes.pop(given["code"], {})
         proof = base64.urlsafe_b64encode(hashlib.sha256(given["code_verifier"].encode()).digest()).decode().rstrip("=")
         good = proof == asked.get("code_challenge") and given["redirect_uri"] == asked["redirect_uri"]
         if good and given["client_id"] == CLIENT and given["grant_type"] == "authorization_code":
-            self._answer(200, {"id_token": self.server.token(), "access_token": "opaque", "token_type": "Bearer"})
+            self._answer(200, {"id_token": self._issuer.token(), "access_token": "opaque", "token_type": "Bearer"})
         else:
             self._answer(400, {"error": "invalid_grant"})
 
@@ -86,7 +88,7 @@ class _Request(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the base class
         """Say nothing."""
 
 

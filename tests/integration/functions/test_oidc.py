@@ -216,7 +216,7 @@ def test_a_log_out_ends_a_log_in_at_the_issuer_here(
         (({"id_token": "no token"}, 200), 401, "not valid"),
         (({"access_token": "opaque"}, 200), 401, "no token for this service"),
         (({"id_token": "x" * 4000}, 200), 500, "leave claims out"),
-        (({}, 502), 503, "at present"),
+        (({"error": "temporarily_unavailable"}, 502), 503, "at present"),
     ],
 )
 def test_a_code_that_gives_no_good_token_gives_no_session(
