@@ -159,9 +159,10 @@ export function overviewPage(shell) {
   };
 }
 
-/** The reason, without the name that stands beside it. @param {Agent} agent @param {Why | null | undefined} why */
-function sentence({ agentId }, why) {
+/** The reason, without what stands beside it. @param {Agent} agent @param {Why | null | undefined} why */
+function sentence({ agentId, lastSeenAt }, why) {
   if (!why) return nothing;
+  if (why.reason === "agent-away") return html` <span class="hint">${lastSeenAt ? html`last seen ${moment(lastSeenAt)}` : "never connected"}</span>`;
   const short = why.sentence.replace(/^Command \S+ is next\. /, "").replace(`Agent '${agentId}' `, "");
   return html`<div class="hint reason">${said(short.charAt(0).toUpperCase() + short.slice(1))}</div>`;
 }
