@@ -61,9 +61,12 @@ def test_an_agent_is_created_approved_rejected_and_deleted(
     screen.confirm("Approve", REASON)
     screen.see("made-here is approved.")
     assert logged("agent approved")["agentId"] == "made-here"
-    screen.button("Delete this agent").click()
+    screen.open("/console/agents?search=made-here")
+    screen.page.get_by_role("button", name="Actions for made-here").click()
+    screen.page.get_by_role("dialog").get_by_role("button", name="Delete this agent").click()
     screen.confirm("Delete", REASON)
-    expect(screen.page.get_by_role("heading", level=1)).to_have_text("Agents")
+    screen.see("made-here is deleted.")
+    expect(screen.row("made-here")).to_have_count(0)
     assert logged("delete agent")["agentId"] == "made-here"
 
 

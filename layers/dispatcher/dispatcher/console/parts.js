@@ -59,6 +59,17 @@ const day = new Intl.DateTimeFormat(LANGUAGE, { day: "numeric", month: "short" }
 const time = new Intl.DateTimeFormat(LANGUAGE, { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
 const full = new Intl.DateTimeFormat(LANGUAGE, { dateStyle: "full", timeStyle: "long" });
 
+/** A page shows the same moments again and again, and to write one takes long. @type {Map<string, string>} */
+const written = new Map();
+
+/** @param {string} iso @param {Date} at */
+function inFull(iso, at) {
+  const known = written.get(iso) ?? full.format(at);
+  if (written.size > 5000) written.clear();
+  written.set(iso, known);
+  return known;
+}
+
 /**
  * A moment: absolute, and how long ago.
  * @param {string | null | undefined} iso
@@ -67,7 +78,7 @@ export function moment(iso) {
   if (!iso) return html`<span class="none">never</span>`;
   const at = new Date(iso);
   const sameDay = at.toDateString() === new Date().toDateString();
-  return html`<time datetime=${iso} title=${full.format(at)}
+  return html`<time datetime=${iso} title=${inFull(iso, at)}
     >${sameDay ? nothing : `${day.format(at)} `}${time.format(at)} <span class="ago">${ago(at)}</span></time
   >`;
 }

@@ -1,10 +1,10 @@
 // One agent: why it has nothing delivered, its queue in order, the timeline of its connections, its keys.
 import { html, nothing } from "../vendor/lit.js";
 import { call, get, may, segment } from "../api.js";
-import { act, perform, showSecret } from "../dialogs.js";
+import { perform } from "../dialogs.js";
 import { badge, commandLink, count, empty, json, moment, said, table, whyView } from "../parts.js";
-import { after, approve, reject } from "./agents.js";
-import { editLabels, giveUpLabels, labelsView } from "./labels.js";
+import { agentActions, rotate } from "./agent-actions.js";
+import { giveUpLabels, labelsView } from "./labels.js";
 import { describe } from "./changes.js";
 import { backlog } from "./overview.js";
 
@@ -28,27 +28,7 @@ export function agentPage(shell) {
   /** @type {{keyId: string, createdAt: string, createdBy: string | null}[]} */
   let keys = [];
 
-  const actions = () => (!may("admin") || !agent ? [] : [
-    agent.approval === "approved" ? null : { name: "Approve this agent", run: () => approve(shell, agent) },
-    agent.approval === "rejected" ? null : { name: "Reject this agent", run: () => reject(shell, agent) },
-    { name: "Edit its labels", run: () => editLabels(shell, agent) },
-    { name: "Give it a new key", run: rotate },
-    { name: "Delete this agent", run: remove },
-  ].filter((entry) => entry !== null));
-
-  async function rotate() {
-    /** @type {any} */
-    let made;
-    const done = await act({
-      title: `A new key for ${id}`,
-      text: html`<p>The old keys stay valid: revoke them here when the agent uses the new one.</p>`,
-      confirm: "Make a key",
-      run: async (reason) => { made = await call("POST", `${path}/keys`, { reason }); },
-    });
-    if (!done) return;
-    await showSecret(`The new key of ${id}`, made.apiKey);
-    await after(shell, `${id} has a new key.`);
-  }
+  const actions = () => (agent ? agentActions(shell, agent, () => shell.go("/console/agents")) : []);
 
   /** @param {string} keyId */
   const revoke = (keyId) => perform(shell, {
@@ -58,14 +38,6 @@ export function agentPage(shell) {
     danger: true,
     run: (reason) => call("DELETE", `${path}/keys/${segment(keyId)}`, { reason }),
   }, "The key is revoked.");
-
-  const remove = () => act({
-    title: `Delete ${id}?`,
-    text: html`<p>Its commands are cancelled, its keys are revoked and its connections are closed. The commands and their history can still be read.</p>`,
-    confirm: "Delete",
-    danger: true,
-    run: (reason) => call("DELETE", path, { reason }),
-  }).then((done) => done && shell.go("/console/agents"));
 
   const facts = () => html`<section class="card">
     <h2>Facts</h2>
@@ -103,7 +75,7 @@ export function agentPage(shell) {
           <td><button class="danger" @click=${() => revoke(key.keyId)}>Revoke</button></td>
         </tr>`))
       : empty("It has no key, so it cannot connect.")}
-    <button @click=${rotate}>Give it a new key</button>
+    <button @click=${() => rotate(shell, id)}>Give it a new key</button>
   </section>`;
 
   return {

@@ -1,9 +1,10 @@
 // All agents: found by label, presence or a part of the id.
 import { html, nothing, repeat } from "../vendor/lit.js";
-import { call, list, may, segment } from "../api.js";
-import { act, perform, showSecret } from "../dialogs.js";
+import { call, list, may } from "../api.js";
+import { act, showSecret } from "../dialogs.js";
 import { agentLink, badge, empty, moment, pager, table } from "../parts.js";
 import { choice, completion, filters, given, text } from "../filters.js";
+import { approve, chooseAction, reject } from "./agent-actions.js";
 import { manyApproved, manyKeys } from "./many.js";
 import { backlog } from "./overview.js";
 import { edits, giveUpLabels, labelsView, parseLabels } from "./labels.js";
@@ -47,7 +48,7 @@ export function agentsPage(shell) {
         ${actions().map(({ name, run }) => html`<button @click=${run}>${name}${name.includes("all") ? "…" : ""}</button>`)}
       </p>` : nothing}
       ${agents.length
-        ? table("Agents", ["Agent", "Presence", "Approval", "Labels", "Waiting", "Last seen", "Platform"], repeat(agents, (agent) => agent.agentId, (agent) => row(shell, agent)))
+        ? table("Agents", ["Agent", "Presence", "Approval", "Labels", "Waiting", "Last seen", "Platform", ...(may("admin") ? ["Actions"] : [])], repeat(agents, (agent) => agent.agentId, (agent) => row(shell, agent)))
         : nothingHere(shell)}
       ${pager(shell, next)}`,
     concerns: ({ type }) => type.startsWith("agent.") || /\.(accepted|sent|completed|cancelled|expired|dead)$/.test(type),
@@ -67,6 +68,7 @@ const row = (shell, agent) => html`<tr>
   <td data-name="Waiting" class="number">${agent.pendingCount ? html`<a href="/console/commands?agentId=${encodeURIComponent(agent.agentId)}&status=pending">${backlog(agent)}</a> <span class="hint">since ${moment(agent.oldestPendingAt)}</span>` : "0"}</td>
   <td data-name="Last seen">${moment(agent.lastSeenAt)}</td>
   <td data-name="Platform"><bdi>${agent.platform}</bdi></td>
+  ${may("admin") ? html`<td><button aria-label="Actions for ${agent.agentId}" @click=${() => void chooseAction(shell, agent)}>…</button></td>` : nothing}
 </tr>`;
 
 /** @param {Shell} shell */
@@ -79,25 +81,6 @@ const nothingHere = (shell) =>
           ? html`<p>Create one here, or give it an enrolment token (Operators), and start it with its key.</p>`
           : html`<p>An admin creates agents; your label limit may hide others.</p>`,
       );
-
-/** @param {Shell} shell @param {Agent} agent */
-export const approve = (shell, agent) =>
-  perform(shell, {
-    title: `Approve ${agent.agentId}?`,
-    text: html`<p>It may connect, and gets the commands that wait for it.</p>`,
-    confirm: "Approve",
-    run: (reason) => call("POST", `/agents/${segment(agent.agentId)}/approve`, { reason }),
-  }, `${agent.agentId} is approved.`);
-
-/** @param {Shell} shell @param {Agent} agent */
-export const reject = (shell, agent) =>
-  perform(shell, {
-    title: `Reject ${agent.agentId}?`,
-    text: html`<p>Its connections are closed. Commands for it go on waiting.</p>`,
-    confirm: "Reject",
-    danger: true,
-    run: (reason) => call("POST", `/agents/${segment(agent.agentId)}/reject`, { reason }),
-  }, `${agent.agentId} is rejected.`);
 
 /** @param {Shell} shell */
 async function create(shell) {
@@ -117,10 +100,4 @@ async function create(shell) {
   if (!done) return;
   await showSecret(`The key of ${made.agentId}`, made.apiKey);
   shell.go(`/console/agents/${encodeURIComponent(made.agentId)}`);
-}
-
-/** @param {Shell} shell @param {string} text */
-export async function after(shell, text) {
-  await shell.reload();
-  shell.tell(text);
 }

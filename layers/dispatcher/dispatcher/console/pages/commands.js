@@ -4,7 +4,7 @@ import { Problem, call, list, may } from "../api.js";
 import { act } from "../dialogs.js";
 import { agentLink, badge, commandLink, count, empty, moment, pager, said, table } from "../parts.js";
 import { choice, completion, filters, given, text } from "../filters.js";
-import { after } from "./agents.js";
+import { after } from "./agent-actions.js";
 
 const NAMES = ["agentId", "status", "action", "selector", "submittedBy", "sessionId", "since", "until"];
 const STATUSES = ["pending", "sent", "acknowledged", "completed", "failed", "expired", "cancelled", "dead", "timed_out"];

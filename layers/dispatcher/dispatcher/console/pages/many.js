@@ -3,7 +3,7 @@ import { html, nothing } from "../vendor/lit.js";
 import { Problem, call, list, segment } from "../api.js";
 import { act, open } from "../dialogs.js";
 import { copy, count, said, save } from "../parts.js";
-import { after } from "./agents.js";
+import { after } from "./agent-actions.js";
 
 /** The most agents at once: each one is a request. */
 const MOST = 1000;

@@ -3,7 +3,7 @@ import { html, nothing } from "../vendor/lit.js";
 import { call, get, list, may, mayManage, segment } from "../api.js";
 import { act, perform, showSecret } from "../dialogs.js";
 import { empty, labelsOf, mark, moment, said, table } from "../parts.js";
-import { after } from "./agents.js";
+import { after } from "./agent-actions.js";
 import { parseLabels } from "./labels.js";
 
 const ROLES = ["reader", "sender", "admin"];

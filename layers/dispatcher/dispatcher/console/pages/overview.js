@@ -40,6 +40,7 @@ export function overviewPage(shell) {
   /** @type {Map<string, {why: Why | null, at: number}>} */
   const whys = new Map();
   let readAgainAt = 0;
+  let tabular = false;
   /** @type {Command[]} */
   let ended = [];
   /** @type {FeedEvent[]} */
@@ -146,8 +147,8 @@ export function overviewPage(shell) {
         <section class="card wide">
           <h2>By minute, in the last hour</h2>
           <div class="chart" ${ref(lines.attach)}></div>
-          <details><summary>As a table</summary>
-            ${table("Transitions by minute", ["Minute", ...SERIES], figures.series.toReversed().map((each) => html`<tr>
+          <details @toggle=${(/** @type {any} */ event) => { tabular = event.target.open; shell.redraw(); }}><summary>As a table</summary>
+            ${!tabular ? nothing : table("Transitions by minute", ["Minute", ...SERIES], figures.series.toReversed().map((each) => html`<tr>
               <td>${moment(each.minute)}</td>${SERIES.map((name) => html`<td data-name=${name} class="number">${count(each[name])}</td>`)}
             </tr>`))}
           </details>
