@@ -21,7 +21,7 @@ BODIES: dict[str, Any] = {
     "ApiTokenRequest": {"name": "nightly backup", "role": "sender", "ttlSeconds": 86400},
     "CodeRequest": {
         "code": "what the issuer gave",
-        "codeVerifier": "M25iVXpKU3puUjFaYWg3T1NDTDQtcW1ROUY5YXlwalNoc0hhakxifmZHag",
+        "codeVerifier": "the-proof-whose-hash-the-issuer-got-before-the-code",
         "redirectUri": "https://dispatcher.example.com/console/",
     },
     "BulkRequest": {
