@@ -277,13 +277,19 @@ def test_operators_and_tokens_are_managed(
     screen.confirm("Create", REASON, Username="night-shift", Password=PASSWORD * 2, Only_agents="env=prod")
     screen.see("The operator is created.")
     assert logged("put operator")["detail"]["labels"] == {"env": "prod"}
-    Client.log_in(dispatcher.url, "night-shift", PASSWORD * 2)
+    screen.row("night-shift").get_by_role("button", name="Change").click()
+    screen.page.get_by_role("dialog").get_by_label("Role").select_option("sender")
+    screen.confirm("Save", REASON, Password=PASSWORD * 3)
+    screen.see("night-shift is changed.")
+    changed = logged("put operator")
+    assert (changed["detail"]["role"], changed["detail"]["labels"]) == ("sender", {"env": "prod"})
+    Client.log_in(dispatcher.url, "night-shift", PASSWORD * 3)
     screen.row("night-shift").get_by_role("button", name="Disable").click()
     screen.confirm("Disable", REASON)
     screen.see("night-shift is disabled.")
     logged("disable operator")
     with pytest.raises(Refused):
-        Client.log_in(dispatcher.url, "night-shift", PASSWORD * 2)
+        Client.log_in(dispatcher.url, "night-shift", PASSWORD * 3)
 
     screen.button("Create an API token").click()
     screen.confirm("Create", REASON, Name="nightly")
@@ -367,6 +373,9 @@ def test_a_webhook_is_created_tested_and_deleted(
     screen.button("Disable").click()
     screen.confirm("Disable", REASON)
     screen.see("The webhook is disabled.")
+    screen.button("Enable").click()
+    screen.confirm("Enable", REASON)
+    screen.see("The webhook is enabled.")
     screen.button("Delete").click()
     screen.confirm("Delete", REASON)
 

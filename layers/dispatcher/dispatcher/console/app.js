@@ -19,6 +19,8 @@ import { webhookPage, webhooksPage } from "./pages/webhooks.js";
 const BASE = "/console/";
 const RELOAD_MOST = 30_000;
 const RELOAD_LEAST = 1_500;
+/** A page is not read again before so many times as long as it took: over a slow network it is read more seldom. */
+const REST = 4;
 
 /**
  * The pages, in the order of the navigation.
@@ -49,6 +51,7 @@ let problem = null;
 let told = "";
 let menu = false;
 let loaded = 0;
+let took = 0;
 let reloadTimer = 0;
 let reading = new AbortController();
 
@@ -133,12 +136,14 @@ async function reload() {
   reading.abort();
   const mine = (reading = new AbortController());
   const asked = page;
+  const began = Date.now();
   try {
     await asked.load(mine.signal);
     if (mine.signal.aborted) return;
     state = "ready";
     problem = null;
     loaded = Date.now();
+    took = loaded - began;
   } catch (error) {
     if (mine.signal.aborted) return;
     problem = error;
@@ -162,7 +167,7 @@ function reloadSoon() {
     reloadTimer = 0;
     // When the tab is seen again, the feed says that events may have been missed.
     if (!document.hidden) void reload();
-  }, Math.max(0, loaded + RELOAD_LEAST - Date.now()));
+  }, Math.max(0, loaded + Math.max(RELOAD_LEAST, REST * took) - Date.now()));
 }
 
 // Moments grow old, and presence ends without an event.
