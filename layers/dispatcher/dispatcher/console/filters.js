@@ -29,7 +29,7 @@ export function filters(shell, names, fields) {
   return html`<details class="fold" ?open=${!narrow.matches}><summary>Filters${active ? `: ${active} in use` : ""}</summary>
   <form class="filters" role="search" aria-label="Filters" @change=${change} @submit=${(/** @type {Event} */ event) => event.preventDefault()}>
     ${fields}
-    ${names.some((name) => shell.place.query.has(name)) ? html`<button type="button" @click=${clear}>Clear the filters</button>` : nothing}
+    ${names.some((name) => shell.place.query.has(name)) ? html`<button type="button" aria-label="Clear the filters" @click=${clear}>Clear</button>` : nothing}
   </form></details>`;
 }
 

@@ -4,7 +4,7 @@ import { call, list, may } from "../api.js";
 import { act, showSecret } from "../dialogs.js";
 import { agentLink, badge, empty, moment, pager, table } from "../parts.js";
 import { choice, completion, filters, given, text } from "../filters.js";
-import { approve, chooseAction, reject } from "./agent-actions.js";
+import { approve, chooseAction } from "./agent-actions.js";
 import { manyApproved, manyKeys } from "./many.js";
 import { backlog } from "./overview.js";
 import { edits, giveUpLabels, labelsView, parseLabels } from "./labels.js";
@@ -62,7 +62,7 @@ const row = (shell, agent) => html`<tr>
   <td>${agentLink(agent.agentId)}</td>
   <td data-name="Presence">${badge(agent.presence)}</td>
   <td data-name="Approval">${badge(agent.approval)}${agent.approval === "pending" && may("admin")
-    ? html` <button @click=${() => approve(shell, agent)}>Approve</button> <button @click=${() => reject(shell, agent)}>Reject</button>`
+    ? html` <button @click=${() => approve(shell, agent)}>Approve</button>`
     : nothing}</td>
   <td data-name="Labels" class=${edits(agent.agentId) ? "whole" : ""}>${labelsView(shell, agent)}</td>
   <td data-name="Waiting" class="number">${agent.pendingCount ? html`<a href="/console/commands?agentId=${encodeURIComponent(agent.agentId)}&status=pending">${backlog(agent)}</a> <span class="hint">since ${moment(agent.oldestPendingAt)}</span>` : "0"}</td>
