@@ -83,3 +83,21 @@ def test_what_has_just_changed_is_known_when_the_page_opens(
 
     expect(changes.first).to_contain_text("newcomer")
     assert screen.page.url.endswith("/console/?changes=agents")
+
+
+def test_the_reason_leads_to_the_command_that_is_in_the_way(
+    visit: Callable[..., Screen], dispatcher: Dispatcher, client: Client
+) -> None:
+    """Its id in the sentence is a link."""
+    key = client.post("/api/v1/agents", {"agentId": "silent", "platform": "linux"})["apiKey"]
+    agent = Agent(dispatcher.url, "silent", key, lambda _: [])
+    path = "/api/v1/agents/silent/commands"
+    first, second = (client.post(path, {"action": "restart"})["commandId"] for _ in range(2))
+    screen = visit(f"/console/commands/{second}")
+
+    screen.see("The agent has not yet answered command")
+    screen.page.locator(".why").get_by_role("link", name=first).first.click()
+
+    expect(screen.page.get_by_role("heading", level=1)).to_have_text(first)
+    screen.see("the agent has until")
+    agent.close()

@@ -15,6 +15,8 @@ SOME: list[tuple[AgentFilter, str]] = [
     (AgentFilter(selector=parse("half=low")), "n < 15"),
     (AgentFilter(selector=parse("!half"), search="AGE-2"), "n between 20 and 29"),
     (AgentFilter(approval="pending", presence="online"), "n % 6 = 0"),
+    (AgentFilter(backlog=True), "true"),
+    (AgentFilter(backlog=False), "false"),
 ]
 
 

@@ -53,6 +53,8 @@ def list_page(
 
     Of a queue's first COUNTED commands the oldest due one counts, where each agent's queue is looked into.
     """
+    if wanted.backlog is False:
+        return Found(agents=[], places={}, next=None)
     parameters = agent_lists.parameters_of(scope, wanted)
     few = agent_lists.few_by_labels(conn, scope, wanted, parameters)
     parameters |= {

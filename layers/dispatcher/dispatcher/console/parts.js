@@ -205,8 +205,11 @@ const HERE = { "agent-not-approved": "An admin approves it on the page of the ag
 /** Why something waits, and what would unblock it. @param {Why} why */
 export function whyView({ reason, sentence, unblock }) {
   const advice = HERE[reason] ?? unblock;
-  return html`<p class="why"><strong>${said(sentence)}</strong> ${advice ? html`<span>To unblock it: ${said(advice)}</span>` : nothing}</p>`;
+  return html`<p class="why"><strong>${linked(sentence)}</strong> ${advice ? html`<span>To unblock it: ${linked(advice)}</span>` : nothing}</p>`;
 }
+
+/** A text of the service, in which the ids of commands are links. @param {string} text */
+const linked = (text) => text.split(/(\bcmd-[0-9a-f]{32}\b)/).map((part, index) => (index % 2 ? commandLink(part) : said(part)));
 
 /** @param {string} text @param {unknown} [next] what to do */
 export const empty = (text, next) => html`<div class="empty"><p>${text}</p>${next ?? nothing}</div>`;

@@ -1,5 +1,5 @@
 // One agent: why it has nothing delivered, its queue in order, the timeline of its connections, its keys.
-import { html, nothing } from "../vendor/lit.js";
+import { html, nothing, repeat } from "../vendor/lit.js";
 import { call, get, may, segment } from "../api.js";
 import { perform } from "../dialogs.js";
 import { badge, commandLink, count, empty, json, moment, said, table, whyView } from "../parts.js";
@@ -56,7 +56,7 @@ export function agentPage(shell) {
   const queueView = () => html`<section class="card">
     <h2>Queue, in the order of delivery: ${backlog(agent)}</h2>
     ${queue.length
-      ? table("Commands that wait for this agent", ["Place", "Command", "Action", "Priority", "Accepted", "Not before"], queue.slice(0, SHOWN).map((command, index) => html`<tr>
+      ? table("Commands that wait for this agent", ["Place", "Command", "Action", "Priority", "Accepted", "Not before"], repeat(queue.slice(0, SHOWN), ({ commandId }) => commandId, (command, index) => html`<tr>
           <td class="number">${index + 1}</td><td>${commandLink(command.commandId)}</td><td data-name="Action">${said(command.action)}</td>
           <td data-name="Priority" class="number">${command.priority}</td><td data-name="Accepted">${moment(command.createdAt)}</td>
           <td data-name="Not before">${command.notBefore ? moment(command.notBefore) : "–"}</td>
@@ -70,7 +70,7 @@ export function agentPage(shell) {
   const keysView = () => html`<section class="card">
     <h2>Keys</h2>
     ${keys.length
-      ? table("Keys of this agent", ["Key", "Made", "By", "Action"], keys.map((key) => html`<tr>
+      ? table("Keys of this agent", ["Key", "Made", "By", "Action"], repeat(keys, ({ keyId }) => keyId, (key) => html`<tr>
           <td class="id">${key.keyId}</td><td data-name="Made">${moment(key.createdAt)}</td><td data-name="By">${said(key.createdBy ?? "itself")}</td>
           <td><button class="danger" @click=${() => revoke(key.keyId)}>Revoke</button></td>
         </tr>`))
@@ -116,7 +116,7 @@ export function agentPage(shell) {
           <section class="card">
             <h2>Latest commands</h2>
             ${latest.length
-              ? table("Latest commands of this agent", ["Command", "Action", "Status", "Accepted"], latest.map((command) => html`<tr>
+              ? table("Latest commands of this agent", ["Command", "Action", "Status", "Accepted"], repeat(latest, ({ commandId }) => commandId, (command) => html`<tr>
                   <td>${commandLink(command.commandId)}</td><td data-name="Action">${said(command.action)}</td>
                   <td data-name="Status">${badge(command.status)}</td><td data-name="Accepted">${moment(command.createdAt)}</td>
                 </tr>`))

@@ -1,5 +1,5 @@
 // The first screen: who is away, what is stuck, what has just changed.
-import { html, nothing, ref } from "../vendor/lit.js";
+import { html, nothing, ref, repeat } from "../vendor/lit.js";
 import { get, list, may, segment } from "../api.js";
 import { chart } from "../chart.js";
 import { agentLink, badge, commandLink, count, empty, moment, said, span, table } from "../parts.js";
@@ -108,7 +108,7 @@ export function overviewPage(shell) {
         <section class="card">
           <h2>Stuck: for whom commands wait, the longest first</h2>
           ${waiting.length
-            ? table("Agents for which commands wait", ["Agent", "Why", "Waiting", "Since"], waiting.slice(0, SHOWN).map((agent) => html`<tr>
+            ? table("Agents for which commands wait", ["Agent", "Why", "Waiting", "Since"], repeat(waiting.slice(0, SHOWN), ({ agentId }) => agentId, (agent) => html`<tr>
                 <td>${agentLink(agent.agentId)}</td>
                 <td>${badge(agent.presence)}${sentence(agent, whys.get(agent.agentId)?.why)}</td>
                 <td data-name="Waiting" class="number">${backlog(agent)}</td><td data-name="Since">${moment(agent.oldestPendingAt)}</td>
@@ -121,7 +121,7 @@ export function overviewPage(shell) {
           <nav class="kinds" aria-label="Which changes">${Object.entries(KINDS).map(([key, { name }]) => html`<a
             href="/console/${key ? `?changes=${key}` : ""}" aria-current=${kind() === KINDS[key] ? "true" : nothing}>${name}</a>`)}</nav>
           ${latest.length
-            ? html`<ol class="changes">${latest.map((event) => html`<li>${moment(event.at)} ${describe(event)}</li>`)}</ol>`
+            ? html`<ol class="changes">${repeat(latest, ({ id }) => id, (event) => html`<li>${moment(event.at)} ${describe(event)}</li>`)}</ol>`
             : empty("Nothing of this kind has happened lately.", may("sender") ? html`<a href="/console/send">Send a command</a>` : nothing)}
         </section>
         </div>
@@ -129,7 +129,7 @@ export function overviewPage(shell) {
         <section class="card">
           <h2>Ended without success in 24 hours</h2>
           ${ended.length
-            ? table("Commands that ended without success", ["Command", "Status", "Why", "At"], ended.map((command) => html`<tr>
+            ? table("Commands that ended without success", ["Command", "Status", "Why", "At"], repeat(ended, ({ commandId }) => commandId, (command) => html`<tr>
                 <td>${commandLink(command.commandId)} <span class="hint">${said(command.action)}</span></td>
                 <td>${badge(command.status)}</td><td class="clip">${said(command.errorMessage ?? command.cause)}</td>
                 <td>${moment(command.completedAt)}</td>
