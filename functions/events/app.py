@@ -36,7 +36,7 @@ def list_events(
         Query(
             ge=1,
             le=PAGE_MOST,
-            description="Begin with so many of the latest events that match, instead of `after`; the last 2,000 are looked at.",
+            description="Begin with so many of the latest events that match, instead of `after`, of the last 10,000.",
         ),
     ] = None,
     types: Annotated[list[EventType] | None, Query(description="One or more, as a,b or repeated.")] = None,

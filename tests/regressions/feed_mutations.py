@@ -17,8 +17,8 @@ MUTATIONS = (
         name="latest-events-from-the-start",
         puts_back="The operators' page shows as the latest changes those that are the oldest.",
         stands_for=("I20",),
-        find='beyond, direction = ("<=", "desc") if backwards else (">", "asc")',
-        replace='beyond, direction = ("<=", "asc") if backwards else (">", "asc")',
+        find='beyond, direction, back = ("<=", "desc", "asc") if backwards else (">", "asc", "desc")',
+        replace='beyond, direction, back = ("<=", "asc", "desc") if backwards else (">", "asc", "desc")',
         caught_by="test_the_latest_events_and_from_there_on",
     ),
     Mutation(

@@ -50,6 +50,8 @@ class EventType(StrEnum):
 
 SCANNED = 2000
 """The most events that one page looks at for those that a filter wants."""
+LATEST = 5
+"""So many pages are looked at, backwards, for the latest events that a filter wants."""
 CAUSE_CHARACTERS = 500
 _HAS_MORE = call("select {f}.has_more(%s, %s)")
 _CURSOR = re.compile(rb"([0-9a-f]{1,32})\.([0-9]{1,18})\.([0-9]{1,18})")
@@ -158,11 +160,16 @@ def latest(
 ) -> Page:
     """Read the latest events, at most `limit` of those that the labels show, in their order, and the place after them.
 
-    Looks at the last SCANNED events at most; only at those of agents where the filter wants no others.
+    Looks at the last LATEST times SCANNED events at most; only at those of agents where the filter wants no others.
     """
-    end = newest(conn)
-    rows = _rows(conn, end, limit, filter, labels, backwards=True)
-    found = [row for row in rows if row["number"] is not None]
+    end = place = newest(conn)
+    found: list[dict[str, Any]] = []
+    for _ in range(LATEST):
+        rows = _rows(conn, place, limit - len(found), filter, labels, backwards=True)
+        found = [row for row in rows if row["number"] is not None] + found
+        if len(found) == limit or rows[0]["scanned"] < _scan(limit, filter, labels):
+            break
+        place = Cursor(life=end.life, position=rows[0]["last_position"], number=rows[0]["last_number"] - 1)
     return Page(
         events=[_event(end.life, row) for row in found],
         after=end,
@@ -320,9 +327,9 @@ def _scan(limit: int, filter: EventFilter, labels: Scope) -> int:  # noqa: A002
 
 @lru_cache(maxsize=64)
 def _page(selected: str, *, backwards: bool) -> bytes:
-    beyond, direction = ("<=", "desc") if backwards else (">", "asc")
+    beyond, direction, back = ("<=", "desc", "asc") if backwards else (">", "asc", "desc")
     return statement(
-        __package__, "page", in_scope=OWNER_IN_SCOPE, selected=selected, beyond=beyond, direction=direction
+        __package__, "page", in_scope=OWNER_IN_SCOPE, selected=selected, beyond=beyond, direction=direction, back=back
     )
 
 

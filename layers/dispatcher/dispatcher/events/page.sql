@@ -67,6 +67,7 @@ select
     m.*
 from feed f
 left join feed_lives l on l.life = %(life)s
-left join lateral (select position, number from scanned order by position desc, number desc limit 1) as ended on true
+left join lateral (
+    select position, number from scanned order by position {back}, number {back} limit 1) as ended on true
 left join matching m on true
 order by m.position, m.number
