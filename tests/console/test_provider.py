@@ -61,3 +61,25 @@ def test_what_the_issuer_or_the_service_refuses_is_said_in_the_form(
     page.goto(f"{dispatcher.url}/console/?code=c&state=s")
     expect(alert).to_contain_text("The log-in was not begun here")
     expect(page.get_by_label("Username")).to_be_visible()
+
+
+def test_a_session_whose_token_expires_goes_on_after_a_visit_to_the_issuer(
+    new_context: Callable[..., BrowserContext], dispatcher: Dispatcher, issuer: Issuer
+) -> None:
+    """The page goes there by itself and comes back to where it was; once a minute, so never in circles."""
+    issuer.claims = {"role": "reader"}
+    context = new_context()
+    page = context.new_page()
+    heading = page.get_by_role("heading", level=1)
+    _log_in(page, f"{dispatcher.url}/console/agents?presence=offline")
+    expect(heading).to_have_text("Agents")
+
+    context.clear_cookies()  # as the browser does when the token expires
+    page.wait_for_url(f"{issuer.url}/**")
+    page.get_by_role("link", name="Log me in").click()
+    expect(heading).to_have_text("Agents")
+    assert page.url == f"{dispatcher.url}/console/agents?presence=offline"
+    context.clear_cookies()
+
+    expect(page.get_by_role("alert")).to_contain_text("Your session has ended")
+    assert page.url == f"{dispatcher.url}/console/agents?presence=offline"

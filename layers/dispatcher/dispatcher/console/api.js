@@ -13,6 +13,10 @@ export class Problem extends Error {
 
 /** Whether it makes sense to ask for a session: the cookie is not to be seen. */
 const WAS_HERE = "was-logged-in";
+const PROVIDER = "provider";
+
+/** Tells whether the last log-in of this browser was at the provider, and nobody has logged out since. */
+export const wasByProvider = () => localStorage.getItem(WAS_HERE) === PROVIDER;
 
 /** @type {Session | null} */
 let session = null;
@@ -151,7 +155,7 @@ export const provider = async () => (await get("/auth/provider")).openIdConnect;
  */
 export async function logInWith(given) {
   session = await call("POST", "/auth/provider", { body: given });
-  localStorage.setItem(WAS_HERE, "yes");
+  localStorage.setItem(WAS_HERE, PROVIDER);
 }
 
 export async function logOut() {

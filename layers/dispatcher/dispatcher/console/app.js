@@ -1,10 +1,10 @@
 // The shell: who is logged in, which page the address names, and what is around it.
 import { html, nothing, ref, render } from "./vendor/lit.js";
-import { Problem, current as currentSession, logIn, logOut, may, mayManage, onEnded, provider, resume } from "./api.js";
+import { Problem, current as currentSession, logIn, logOut, may, mayManage, onEnded, provider, resume, wasByProvider } from "./api.js";
 import { Live } from "./live.js";
 import { clock, problemView, said } from "./parts.js";
 import { openPalette, showKeys } from "./palette.js";
-import { comeBack, leaveFor } from "./provider.js";
+import { comeBack, leaveFor, mayLeave } from "./provider.js";
 import { agentPage } from "./pages/agent.js";
 import { agentsPage } from "./pages/agents.js";
 import { auditPage } from "./pages/audit.js";
@@ -381,7 +381,12 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 
-onEnded(() => end(new Problem(401, "You are logged out", "Your session has ended. Log in to go on where you were.")));
+onEnded(() => {
+  const typing = shell.place.page === "send" || document.querySelector("dialog[open], form.in-place");
+  end(new Problem(401, "You are logged out", "Your session has ended. Log in to go on where you were."));
+  // The issuer's token has expired: who is still logged in there comes back at once.
+  if (wasByProvider() && !typing && mayLeave()) provider().then((found) => found && leaveFor(found)).catch(() => {});
+});
 
 try {
   await comeBack();

@@ -10,6 +10,17 @@ const text = (bytes) =>
   btoa(String.fromCharCode(...new Uint8Array(bytes))).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 const random = () => text(crypto.getRandomValues(new Uint8Array(32)));
 
+/** The last time that the page left by itself, so that it never goes round in circles. */
+const LEFT = "left-at";
+const LEFT_LEAST = 60_000;
+
+/** Tells whether the page may leave for the issuer by itself now; if so, this counts as once. */
+export function mayLeave() {
+  if (Date.now() - Number(sessionStorage.getItem(LEFT)) < LEFT_LEAST) return false;
+  sessionStorage.setItem(LEFT, String(Date.now()));
+  return true;
+}
+
 /**
  * Leaves for the issuer.
  * @param {import("./api.js").Provider} provider
