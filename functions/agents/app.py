@@ -5,13 +5,24 @@ from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 from aws_lambda_powertools.event_handler import Response
-from aws_lambda_powertools.event_handler.openapi.params import Body, Query
+from aws_lambda_powertools.event_handler.openapi.params import Body, Header, Query
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from dispatcher.access.roles import Role
-from dispatcher.agents import agent_keys, agent_lists, changes, enrolment, enrolment_tokens, registry, selectors
+from dispatcher.access.scopes import Scope
+from dispatcher.agents import (
+    agent_keys,
+    agent_lists,
+    changes,
+    enrolment,
+    enrolment_tokens,
+    longest_due,
+    registry,
+    selectors,
+)
 from dispatcher.agents.agent_lists import AgentFilter
-from dispatcher.agents.registry import Presence
+from dispatcher.agents.longest_due import Place
+from dispatcher.agents.registry import Agent, Presence
 from dispatcher.api import cursors
 from dispatcher.api.agent_problems import readable_by_agents
 from dispatcher.api.agent_schemas import (
@@ -86,10 +97,16 @@ def list_agents(
     selector: Selecting = None,
     backlog: Annotated[bool | None, Query(description="Whether commands wait for it.")] = None,
     search: Annotated[str | None, Query(min_length=1, max_length=128, description="A part of its id.")] = None,
+    sort: Annotated[
+        Literal["id", "oldestDue"],
+        Query(
+            description="`oldestDue`: only agents for which a command is due, in the order in which the oldest was accepted."
+        ),
+    ] = "id",
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response[AgentPage]:
-    """List agents, ordered by id.
+    """List agents, ordered by id, or by how long something waits for them.
 
     A page may end before its limit, because of its size or because no index fits the filter: go on while there is a
     nextCursor.
@@ -103,6 +120,8 @@ def list_agents(
         backlog=backlog,
         search=search,
     )
+    if sort == "oldestDue":
+        return _by_oldest_due(scope, wanted, limit, cursor)
     after = cursors.decode(cursor) if cursor else None
     with database.connect() as conn:
         page = agent_lists.list_page(conn, scope=scope, wanted=wanted, after=after, limit=limit)
@@ -116,20 +135,53 @@ def list_agents(
     )
 
 
+def _by_oldest_due(scope: Scope, wanted: AgentFilter, limit: int, cursor: str | None) -> Response[AgentPage]:
+    at, seq = cursors.decode_moment(cursor) if cursor else (None, 0)
+    after = None if at is None else Place(at=at, seq=seq)
+    with database.connect() as conn:
+        page = longest_due.list_page(conn, scope=scope, wanted=wanted, after=after, limit=limit)
+    return answer_page(
+        "agents",
+        page.agents,
+        AgentDocument.model_validate,
+        limit=limit,
+        position=lambda agent: _cursor_at(page.places[agent.agent_id]),
+        following=None if page.next is None else _cursor_at(page.next),
+    )
+
+
+def _cursor_at(place: Place) -> str:
+    return cursors.encode_moment(place.at, place.seq)
+
+
 @api.get("/api/v1/agents/<agent_id>")
-def read(agent_id: str) -> AgentDocument:
+def read(agent_id: str) -> Response[AgentDocument]:
     """Read an agent."""
     scope = api.operator_with(Role.READER).scope
     with database.connect() as conn:
-        return AgentDocument.model_validate(registry.find(conn, agent_id, scope))
+        return _with_version(registry.find(conn, agent_id, scope))
 
 
 @api.patch("/api/v1/agents/<agent_id>")
-def change(agent_id: str, request: Annotated[AgentPatchRequest, Body()]) -> AgentDocument:
-    """Change the labels and the region of an agent, by a JSON Merge Patch."""
+def change(
+    agent_id: str,
+    request: Annotated[AgentPatchRequest, Body()],
+    if_match: Annotated[str | None, Header(alias="If-Match", min_length=1, max_length=256)] = None,
+) -> Response[AgentDocument]:
+    """Change the labels and the region of an agent, by a JSON Merge Patch.
+
+    With `If-Match`, only if nobody has changed them since the answer with this `ETag`.
+    """
     by = api.operator_with(Role.ADMIN)
+    only_if = None if if_match in {None, "*"} else {each.strip() for each in str(if_match).split(",")}
     with database.connect() as conn:
-        return AgentDocument.model_validate(changes.change(conn, agent_id, request.to_patch(), by))
+        return _with_version(changes.change(conn, agent_id, request.to_patch(), by, only_if=only_if))
+
+
+def _with_version(agent: Agent) -> Response[AgentDocument]:
+    answer = answer_with(HTTPStatus.OK, AgentDocument.model_validate(agent))
+    answer.headers["ETag"] = changes.version_of(agent)
+    return answer
 
 
 @api.delete("/api/v1/agents/<agent_id>", status_code=HTTPStatus.NO_CONTENT)

@@ -23,6 +23,7 @@ from dispatcher.api.command_schemas import (
     RedriveRequest,
     SubmitListRequest,
     SubmitRequest,
+    ValuesDocument,
     WhyDocument,
     filter_of,
 )
@@ -38,7 +39,7 @@ from dispatcher.api.resolver import (
     answer_with,
 )
 from dispatcher.api.schema_base import Moment
-from dispatcher.commands import bulk, cancellation, command_records, explanation, overview, submission
+from dispatcher.commands import bulk, cancellation, command_records, explanation, known_values, overview, submission
 from dispatcher.commands.command_lists import Position
 from dispatcher.commands.command_records import LARGE_COLUMNS, Command
 from dispatcher.commands.delivery import deliver_at_once
@@ -249,6 +250,22 @@ def read_overview() -> OverviewDocument:
     scope = api.operator_with(Role.READER).scope
     with database.connect() as conn:
         return OverviewDocument.model_validate(overview.read(conn, scope))
+
+
+@api.get("/api/v1/values")
+def list_values(
+    *,
+    of: Annotated[known_values.Field, Query(description="Of what.")],
+    search: Annotated[str, Query(max_length=128, description="A part of the value.")] = "",
+    limit: Limit = 20,
+) -> ValuesDocument:
+    """List values that occur, to choose from in a filter.
+
+    A bounded number of agents and commands is looked at; with a label limit, the last commands that it shows.
+    """
+    scope = api.operator_with(Role.READER).scope
+    with database.connect() as conn:
+        return ValuesDocument(values=known_values.find(conn, of, search=search, scope=scope, limit=limit))
 
 
 def _accepted(command: Command) -> Response[CommandDocument]:

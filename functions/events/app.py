@@ -9,7 +9,9 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from dispatcher.access.roles import Role
 from dispatcher.agents import selectors
+from dispatcher.api.cursors import PAGE_MOST
 from dispatcher.api.event_schemas import EventPage
+from dispatcher.api.problems import malformed
 from dispatcher.api.resolver import Api, Limit, Selecting
 from dispatcher.events import feed, waiting
 from dispatcher.events.feed import EventFilter, EventType
@@ -29,6 +31,14 @@ def list_events(
             description="The `after` of the page before; `start`: from the oldest that is kept; default: from now on.",
         ),
     ] = None,
+    latest: Annotated[
+        int | None,
+        Query(
+            ge=1,
+            le=PAGE_MOST,
+            description="Begin with so many of the latest events that match, instead of `after`, of the last 10,000.",
+        ),
+    ] = None,
     types: Annotated[list[EventType] | None, Query(description="One or more, as a,b or repeated.")] = None,
     agent_id: Annotated[str | None, Query(alias="agentId")] = None,
     selector: Selecting = None,
@@ -41,6 +51,8 @@ def list_events(
     requests wait, the answer comes at once, with the header Retry-After.
     """
     labels = api.operator_with(Role.READER).scope
+    if latest is not None and after is not None:
+        raise malformed([{"at": "query/latest", "is": "Send `after` or `latest`, not both"}])
     wanted = EventFilter(
         types=frozenset(types) if types else None,
         agent_id=agent_id,
@@ -49,6 +61,7 @@ def list_events(
     answered = waiting.read(
         database.connect,
         after=after,
+        latest=latest,
         limit=limit,
         wanted=wanted,
         labels=labels,

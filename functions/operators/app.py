@@ -8,8 +8,16 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from dispatcher.access import api_tokens, audit_log, authentication, browser_sessions, login, operators
-from dispatcher.access.roles import Role
+from dispatcher.access import (
+    api_tokens,
+    audit_log,
+    authentication,
+    browser_sessions,
+    login,
+    operators,
+    provider_log_in,
+)
+from dispatcher.access.roles import Operator, Role
 from dispatcher.api import cursors
 from dispatcher.api.operator_schemas import (
     ApiTokenDocument,
@@ -17,6 +25,8 @@ from dispatcher.api.operator_schemas import (
     ApiTokenRequest,
     AuditEntryDocument,
     AuditPage,
+    CodeRequest,
+    LogInDocument,
     LoginRequest,
     LossReportDocument,
     NewApiTokenDocument,
@@ -33,7 +43,8 @@ from dispatcher.platform.observability import logger
 
 LOGIN = "/api/v1/auth/login"
 SESSION = "/api/v1/auth/session"
-api = Api(public=frozenset({f"POST {LOGIN}", f"POST {SESSION}"}))
+PROVIDER = "/api/v1/auth/provider"
+api = Api(public=frozenset({f"POST {LOGIN}", f"POST {SESSION}", f"GET {PROVIDER}", f"POST {PROVIDER}"}))
 
 
 @api.post(LOGIN)
@@ -50,8 +61,26 @@ def start_session(request: Annotated[LoginRequest, Body()]) -> Response[OwnSessi
     browser_sessions.require_own_page(api.headers)
     username, password, source_ip, seconds = request.username, request.password, api.source_ip, login.SESSION_SECONDS
     token = database.persistently(lambda conn: login.log_in(conn, username, password, source_ip, seconds=seconds)).token
-    document = OwnSessionDocument.of(authentication.operator_of(f"Bearer {token}", source_ip), token)
-    answer = answer_with(HTTPStatus.OK, document)
+    return _session(authentication.operator_of(f"Bearer {token}", source_ip), token, seconds)
+
+
+@api.get(PROVIDER)
+def read_provider() -> LogInDocument:
+    """Read where a browser logs in with OpenID Connect, if that is configured."""
+    return LogInDocument.of(provider_log_in.provider())
+
+
+@api.post(PROVIDER)
+def start_session_of_provider(request: Annotated[CodeRequest, Body()]) -> Response[OwnSessionDocument]:
+    """Log in a browser that comes back from the OpenID Connect issuer with a code; it gets the cookie of a session."""
+    browser_sessions.require_own_page(api.headers)
+    logged_in = provider_log_in.log_in(request.to_code(), api.source_ip)
+    database.persistently(lambda conn: provider_log_in.record(conn, logged_in.operator))
+    return _session(logged_in.operator, logged_in.token, logged_in.seconds)
+
+
+def _session(operator: Operator, token: str, seconds: int) -> Response[OwnSessionDocument]:
+    answer = answer_with(HTTPStatus.OK, OwnSessionDocument.of(operator, token))
     answer.headers["Set-Cookie"] = browser_sessions.cookie(token, seconds, api.headers)
     return answer
 

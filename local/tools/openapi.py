@@ -23,7 +23,9 @@ TAGS = {
 }
 """The tag of each function's operations, and what it is about."""
 PUBLIC = frozenset({"/healthz", "/api/v1/auth/login", "/api/v1/agents/register"})
-PUBLIC_OPERATIONS = frozenset({("post", "/api/v1/auth/session")})
+PUBLIC_OPERATIONS = frozenset(
+    {("post", "/api/v1/auth/session"), ("get", "/api/v1/auth/provider"), ("post", "/api/v1/auth/provider")}
+)
 PROBLEM = {
     "type": "object",
     "description": "A problem document (RFC 9457).",

@@ -19,6 +19,11 @@ BODIES: dict[str, Any] = {
     "AgentRequest": {"agentId": "edge-1", "platform": "linux", "region": "eu-1", "labels": {"env": "prod"}},
     "AgentPatchRequest": {"labels": {"zone": "eu-1", "old": None}, "region": "eu-1"},
     "ApiTokenRequest": {"name": "nightly backup", "role": "sender", "ttlSeconds": 86400},
+    "CodeRequest": {
+        "code": "what the issuer gave",
+        "codeVerifier": "the-proof-whose-hash-the-issuer-got-before-the-code",
+        "redirectUri": "https://dispatcher.example.com/console/",
+    },
     "BulkRequest": {
         "filter": {"action": "restart", "selector": "env=prod,!canary"},
         "dryRun": True,

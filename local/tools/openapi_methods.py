@@ -11,8 +11,13 @@ EXCLUDED = {
     ("post", "/api/v1/auth/session"): "it gives a cookie to a browser",
     ("get", "/api/v1/auth/session"): "the operators' page asks who is logged in",
     ("delete", "/api/v1/auth/session"): "the operators' page logs out",
+    ("get", "/api/v1/auth/provider"): "the operators' page begins a log-in at an OpenID Connect issuer",
+    ("post", "/api/v1/auth/provider"): "it gives a cookie to a browser",
+    ("get", "/api/v1/values"): "the operators' page completes its filters",
 }
 """Operations that are not for operators, each with its reason."""
+WITHOUT = frozenset({"if-match"})
+"""Headers that the clients do not send: their answers show no ETag."""
 NAMES = {
     ("get", "/healthz"): "health",
     ("get", "/api/v1/overview"): "overview",
@@ -102,7 +107,7 @@ class Reader:
 
     def _method(self, verb: str, path: str, operation: Mapping[str, Any]) -> Method:
         group, _, name = NAMES.get((verb, path), _name(verb, path)).rpartition(".")
-        parameters = [self._parameter(item) for item in operation.get("parameters", ())]
+        parameters = [self._parameter(item) for item in operation.get("parameters", ()) if item["name"] not in WITHOUT]
         result, plural = self._result(operation)
         if verb == "get" and plural and name == "get":
             name = "list"

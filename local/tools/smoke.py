@@ -9,6 +9,7 @@ AWS, on an emulator, on one machine.  It reads DISPATCHER_TOKEN, a token of an a
 import argparse
 import json
 import os
+import re
 import secrets
 import socket
 import sys
@@ -54,6 +55,8 @@ def run(deployment: Deployment, show: Callable[[str], None]) -> None:
     health = client.get("/healthz")
     show(f"the service and its database answer: {health['status']}")
     show(f"{urlsplit(client.url).hostname}: {_families(client.url)}")
+    _open_page(client.url)
+    show("the operators' page and its scripts are served")
     agent = f"smoke-{secrets.token_hex(4)}"
     key = client.post("/api/v1/agents", {"agentId": agent, "platform": "kubernetes"})["apiKey"]
     try:
@@ -66,6 +69,24 @@ def run(deployment: Deployment, show: Callable[[str], None]) -> None:
         _deliver(deployment, agent, key, show)
     finally:
         client.delete(f"/api/v1/agents/{agent}")
+
+
+def _open_page(url: str) -> None:
+    """Fetch the page and the script that it begins with, compressed, as a browser does."""
+    page = _fetched(f"{url}/console/")
+    script = re.search(r'src="(/console/static/[0-9a-f]+/boot\.js)"', page)
+    _expect(script is not None, "the operators' page names no script")
+    if script is not None:
+        _expect(
+            'import("./app.js")' in _fetched(url + script[1]), "the operators' page has another script than its own"
+        )
+
+
+def _fetched(url: str) -> str:
+    answer = urllib3.request("GET", url, headers={"Accept-Encoding": "gzip"}, retries=False, timeout=PATIENCE)
+    policy = answer.headers.get("Content-Security-Policy", "")
+    _expect(answer.status == HTTPStatus.OK and policy.startswith("default-src 'none'"), f"{url} gets {answer.status}")
+    return answer.data.decode()
 
 
 def _deliver(deployment: Deployment, agent: str, key: str, show: Callable[[str], None]) -> None:

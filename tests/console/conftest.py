@@ -14,6 +14,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from local.http_client import Client
 from tests.conftest import scratch
+from tests.console.issuer import CLIENT, Issuer
+from tests.console.issuer import issuer as running_issuer
 from tests.console.screen import PATIENCE, Screen
 from tests.e2e.dispatcher_process import PASSWORD, Dispatcher, up
 
@@ -46,9 +48,22 @@ def environment() -> dict[str, str | float | bool]:
 
 
 @pytest.fixture(scope="session")
-def dispatcher() -> Iterator[Dispatcher]:
+def issuer() -> Iterator[Issuer]:
+    """The OpenID Connect issuer of the dispatcher."""
+    with running_issuer() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def dispatcher(issuer: Issuer) -> Iterator[Dispatcher]:
     """A dispatcher that sweeps each second."""
-    settings = {"DISPATCHER_SWEEP_SECONDS": "1", "DISPATCHER_WEBHOOKS_PRIVATE": "1"}
+    settings = {
+        "DISPATCHER_SWEEP_SECONDS": "1",
+        "DISPATCHER_WEBHOOKS_PRIVATE": "1",
+        "DISPATCHER_OIDC_ISSUER": issuer.url,
+        "DISPATCHER_OIDC_AUDIENCE": CLIENT,
+        "DISPATCHER_OIDC_CLIENT_ID": CLIENT,
+    }
     with scratch() as home, up(home, DISPATCHER_ADMIN_PASSWORD=PASSWORD, **settings) as running:
         yield running
 

@@ -16,7 +16,7 @@ from tests.console.screen import Screen
 PAGES = (
     "/console/",
     "/console/agents",
-    "/console/agents/many-0001",
+    "/console/agents?sort=oldestDue",
     "/console/commands",
     "/console/commands?status=pending",
 )

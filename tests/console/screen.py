@@ -34,7 +34,7 @@ class Screen:
         self.page.goto(self.url + path)
         self.page.get_by_label("Username").fill(username)
         self.page.get_by_label("Password").fill(password)
-        self.page.get_by_role("button", name="Log in").click()
+        self.page.get_by_role("button", name="Log in", exact=True).click()
         self.ready()
 
     def open(self, path: str) -> None:

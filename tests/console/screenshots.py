@@ -13,7 +13,7 @@ from local.http_client import Client
 from tests.console.conftest import environment
 from tests.console.screen import Screen
 
-WIDTHS = (390, 1280, 2560)
+WIDTHS = (360, 1280, 2560)
 PAGES = ("", "agents", "commands", "send", "sessions", "webhooks", "operators", "audit")
 
 

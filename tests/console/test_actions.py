@@ -1,6 +1,5 @@
 """Each action of the page: what it does, and that it is in the audit log with its reason."""
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ from pytest_httpserver import HTTPServer
 from local.http_client import Client, Refused
 from tests.console.fill import let_agents_wait
 from tests.console.screen import Screen
+from tests.e2e.conftest import Agent
 from tests.e2e.dispatcher_process import PASSWORD, Dispatcher
 
 REASON = "ticket 17: “über” & <b>"
@@ -61,44 +61,80 @@ def test_an_agent_is_created_approved_rejected_and_deleted(
     screen.confirm("Approve", REASON)
     screen.see("made-here is approved.")
     assert logged("agent approved")["agentId"] == "made-here"
-    screen.button("Delete this agent").click()
+    screen.open("/console/agents?search=made-here")
+    screen.page.get_by_role("button", name="Actions for made-here").click()
+    screen.page.get_by_role("dialog").get_by_role("button", name="Delete this agent").click()
     screen.confirm("Delete", REASON)
-    expect(screen.page.get_by_role("heading", level=1)).to_have_text("Agents")
+    screen.see("made-here is deleted.")
+    expect(screen.row("made-here")).to_have_count(0)
     assert logged("delete agent")["agentId"] == "made-here"
 
 
-def test_all_agents_that_wait_are_approved_at_once(
+def test_a_hundred_agents_are_approved_and_get_new_keys_at_once(
     visit: Callable[..., Screen], client: Client, logged: Callable[[str], dict[str, Any]]
 ) -> None:
-    """They enrolled with a token that needs an approval."""
-    ids = let_agents_wait(client, 3)
-    screen = visit(f"/console/agents?approval=pending&search={ids[0][:-2]}")
+    """All that match, not only those of the page; where one fails, the others are done and it is named."""
+    ids = let_agents_wait(client, 100)
+    search = ids[0].rpartition("-")[0]
+    screen = visit(f"/console/agents?search={search}&limit=20")
+    dialog = screen.page.get_by_role("dialog")
 
-    screen.button("Approve all that wait here…").click()
-    screen.confirm("Approve 3 agents", REASON)
-    screen.see("3 agents are approved.")
+    screen.button("Approve all that wait and match…").click()
+    expect(dialog).to_contain_text("and 90 more")
+    screen.confirm("Approve 100", REASON)
+    screen.see("100 agents are approved.")
+    client.post(f"/api/v1/agents/{ids[7]}/keys", None)
+    screen.button("Give all that match a new key…").click()
+    screen.confirm("Make 100 keys", REASON)
+    expect(dialog.get_by_role("heading")).to_have_text("1 failed")
+    expect(dialog).to_contain_text(ids[7])
+    dialog.get_by_role("button", name="Close").click()
+    expect(dialog.get_by_role("heading")).to_have_text("99 new keys")
+    lines = dialog.locator(".secret").inner_text().split("\n")
+    with screen.page.expect_download() as download:
+        dialog.get_by_role("button", name="Save as a file").click()
+    dialog.get_by_role("button", name="I have saved them").click()
 
-    assert [client.get(f"/api/v1/agents/{agent_id}")["approval"] for agent_id in ids] == ["approved"] * 3
-    assert logged("agent approved")["agentId"] in ids
+    assert {line.partition(" ")[0] for line in lines} == {*ids} - {ids[7]}
+    assert download.value.path().read_text() == "\n".join(lines)
+    agents = client.get(f"/api/v1/agents?search={search}&limit=200")["agents"]
+    assert {agent["approval"] for agent in agents} == {"approved"}
+    assert logged("issue key")["agentId"] in ids
 
 
 def test_labels_are_edited_where_they_are_shown(
     visit: Callable[..., Screen], new_agent: Callable[..., str], client: Client, logged: Callable[[str], dict[str, Any]]
 ) -> None:
-    """A line that is no label is said in the dialog, which stays."""
-    agent_id = new_agent(env="test", old="yes")
+    """With the keyboard; a mistake is said while typing, and what somebody else changes meanwhile is not overwritten."""
+    agent_id = new_agent(env="test", old="yes", note="a, b")
+    path = f"/api/v1/agents/{agent_id}"
     screen = visit(f"/console/agents?search={agent_id}")
+    keyboard, row = screen.page.keyboard, screen.row(agent_id)
+    field = row.get_by_label("Labels, as name=value")
+    edit = row.get_by_role("button", name=f"Edit the labels of {agent_id}")
 
-    screen.page.get_by_role("button", name=f"Edit the labels of {agent_id}").click()
-    field = screen.page.get_by_role("dialog").get_by_role("textbox", name="One label a line")
+    edit.focus()
+    keyboard.press("Enter")
+    expect(field).to_be_focused()
+    expect(field).to_have_value('env=test, old=yes, note="a, b"')
+    assert screen.barriers() == []
     field.fill("env")
-    screen.page.get_by_role("dialog").get_by_role("button", name="Save").click()
-    expect(screen.page.get_by_role("alert")).to_contain_text("“env” is no label")
-    field.fill("env=prod\nzone=eu-1")
-    screen.confirm("Save", REASON)
+    expect(row).to_contain_text("“env” is no label")
+    expect(row.get_by_role("button", name="Save")).to_be_disabled()
+    keyboard.press("Escape")
+    expect(edit).to_be_focused()
+    row.locator(".label").first.click()
+    field.fill('env=prod, zone=eu-1, note="a, b"')
+    client.call("PATCH", path, {"labels": {"env": "their", "tier": "1"}})
+    row.get_by_label("Reason").fill(REASON)
+    row.get_by_label("Reason").press("Enter")
+    expect(row.get_by_role("alert")).to_contain_text("env=their")
+    expect(field).to_have_value('env=prod, note="a, b", tier=1, zone=eu-1')
+    field.press("Enter")
+    screen.see(f"The labels of {agent_id} are saved.")
 
-    screen.see("zone=eu-1")
-    assert client.get(f"/api/v1/agents/{agent_id}")["labels"] == {"env": "prod", "zone": "eu-1"}
+    expect(row).to_contain_text("zone=eu-1")
+    assert client.get(path)["labels"] == {"env": "prod", "note": "a, b", "tier": "1", "zone": "eu-1"}
     assert logged("change agent")["agentId"] == agent_id
 
 
@@ -241,13 +277,19 @@ def test_operators_and_tokens_are_managed(
     screen.confirm("Create", REASON, Username="night-shift", Password=PASSWORD * 2, Only_agents="env=prod")
     screen.see("The operator is created.")
     assert logged("put operator")["detail"]["labels"] == {"env": "prod"}
-    Client.log_in(dispatcher.url, "night-shift", PASSWORD * 2)
+    screen.row("night-shift").get_by_role("button", name="Change").click()
+    screen.page.get_by_role("dialog").get_by_label("Role").select_option("sender")
+    screen.confirm("Save", REASON, Password=PASSWORD * 3)
+    screen.see("night-shift is changed.")
+    changed = logged("put operator")
+    assert (changed["detail"]["role"], changed["detail"]["labels"]) == ("sender", {"env": "prod"})
+    Client.log_in(dispatcher.url, "night-shift", PASSWORD * 3)
     screen.row("night-shift").get_by_role("button", name="Disable").click()
     screen.confirm("Disable", REASON)
     screen.see("night-shift is disabled.")
     logged("disable operator")
     with pytest.raises(Refused):
-        Client.log_in(dispatcher.url, "night-shift", PASSWORD * 2)
+        Client.log_in(dispatcher.url, "night-shift", PASSWORD * 3)
 
     screen.button("Create an API token").click()
     screen.confirm("Create", REASON, Name="nightly")
@@ -268,27 +310,46 @@ def test_operators_and_tokens_are_managed(
     logged("revoke enrolment token")
 
 
-def test_a_session_is_stopped(
-    visit: Callable[..., Screen], new_agent: Callable[..., str], dispatcher: Dispatcher, client: Client
+def test_a_session_is_hibernated_woken_and_stopped(
+    visit: Callable[..., Screen], client: Client, dispatcher: Dispatcher, logged: Callable[[str], dict[str, Any]]
 ) -> None:
-    """The stop is a command for its agent."""
-    agent_id = new_agent()
+    """Each is a command for its agent; the page shows the state that the agent's answer makes."""
+    key = client.post("/api/v1/agents", {"agentId": "desktops", "platform": "docker"})["apiKey"]
     with dispatcher.database() as conn:
         conn.execute(
             """
             insert into sessions (name, agent_id, owner, template, resources, persistent_home, state)
-            values ('alice-1', %s, 'alice', 'firefox', '{}', false, 'running')
-            """,
-            (agent_id,),
+            values ('alice-1', 'desktops', 'alice', 'firefox', '{}', false, 'running')
+            """
         )
+    states = {"hibernate_session": "hibernated", "wake_session": "running", "stop_session": "terminated"}
+    agent = Agent(
+        dispatcher.url,
+        "desktops",
+        key,
+        lambda command: [
+            answer("ack", command),
+            answer("complete", command, result={"state": states[command["action"]]}),
+        ],
+    )
     screen = visit("/console/sessions")
+    row = screen.row("alice-1")
 
-    screen.row("alice-1").get_by_role("button", name="Stop").click()
-    screen.confirm("Stop", REASON)
-    screen.see("The agent of alice-1 is asked to stop it.")
+    for name, (action, state) in zip(("Hibernate", "Wake", "Stop"), states.items(), strict=True):
+        row.get_by_role("button", name=name).click()
+        screen.confirm(name, REASON)
+        screen.see(f"The agent of alice-1 is asked to {name.lower()} it.")
+        expect(row.locator(".badge")).to_contain_text(state)
+        newest = client.get("/api/v1/commands?agentId=desktops&limit=1")["commands"][0]
+        assert newest["action"] == action
+    expect(row.get_by_role("button")).to_have_count(0)
+    agent.close()
+    logged("submit command")
 
-    (command,) = client.get(f"/api/v1/commands?agentId={agent_id}&include=payload")["commands"]
-    assert "alice-1" in json.dumps(command["payload"])
+
+def answer(kind: str, command: dict[str, Any], **said: Any) -> dict[str, Any]:
+    """Answer a command as the first agents do."""
+    return {"type": kind, "payload": {"commandId": command["commandId"], **said}}
 
 
 def test_a_webhook_is_created_tested_and_deleted(
@@ -312,6 +373,9 @@ def test_a_webhook_is_created_tested_and_deleted(
     screen.button("Disable").click()
     screen.confirm("Disable", REASON)
     screen.see("The webhook is disabled.")
+    screen.button("Enable").click()
+    screen.confirm("Enable", REASON)
+    screen.see("The webhook is enabled.")
     screen.button("Delete").click()
     screen.confirm("Delete", REASON)
 

@@ -66,3 +66,21 @@ def test_a_letter_in_a_field_is_a_letter(visit: Callable[..., Screen]) -> None:
 
     expect(screen.page.get_by_label("Id contains")).to_have_value("k")
     expect(screen.page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_a_row_in_focus_stays_the_row_of_its_agent(
+    visit: Callable[..., Screen], new_agent: Callable[..., str], client: Client
+) -> None:
+    """Whoever presses Enter acts on what they saw, also if the list has changed meanwhile."""
+    agent_id = new_agent()
+    client.post(f"/api/v1/agents/{agent_id}/commands", {"action": "restart"})
+    screen = visit(f"/console/agents/{agent_id}")
+    latest = screen.page.get_by_role("table", name="Latest commands").get_by_role("link")
+    seen = latest.first.inner_text()
+    latest.first.focus()
+
+    newer = client.post(f"/api/v1/agents/{agent_id}/commands", {"action": "upgrade"})["commandId"]
+    expect(latest.first).to_have_text(newer)
+    screen.page.keyboard.press("Enter")
+
+    expect(screen.page.get_by_role("heading", level=1)).to_have_text(seen)

@@ -57,7 +57,7 @@ def test_rights_that_are_taken_away_end_the_session_and_a_new_log_in_goes_on_at_
     expect(screen.page.get_by_role("alert")).to_contain_text("Your session has ended")
     screen.page.get_by_label("Username").fill(name)
     screen.page.get_by_label("Password").fill(PASSWORD * 3)
-    screen.page.get_by_role("button", name="Log in").click()
+    screen.page.get_by_role("button", name="Log in", exact=True).click()
 
     screen.ready()
     assert screen.page.url.endswith("/console/commands?status=dead")

@@ -152,4 +152,12 @@ MUTATIONS = (
         replace="where e.username = o.username and e.issued_at = %(issued_at)s + 1",
         caught_by="test_a_log_out_ends_this_log_in_and_no_other",
     ),
+    Mutation(
+        name="a-log-out-ends-no-log-in-at-an-issuer",
+        puts_back="A copy of the cookie of an OpenID Connect operator works after the log-out, until its token expires.",
+        stands_for=("S10",),
+        find="if database.persistently(lambda conn: login.has_ended(conn, operator)):",
+        replace="if False:",
+        caught_by="test_a_log_out_ends_a_log_in_at_the_issuer_here",
+    ),
 )

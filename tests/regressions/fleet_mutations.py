@@ -102,4 +102,20 @@ MUTATIONS = (
         replace="from ({entries} limit 1000000) as w",
         caught_by="test_a_filter_that_no_index_fits_reads_a_bounded_number_of_rows",
     ),
+    Mutation(
+        name="stuck-agents-come-again",
+        puts_back="An agent with several old commands is on several pages of the list by what waits longest.",
+        stands_for=("R39",),
+        find="and (q.created_at, q.seq) <= (%(at)s::timestamptz, %(seq)s::bigint)",
+        replace="and (q.created_at, q.seq) < ('-infinity'::timestamptz, 0)",
+        caught_by="test_whoever_waits_longest_comes_first",
+    ),
+    Mutation(
+        name="a-patch-overwrites-what-nobody-has-seen",
+        puts_back="Two admins edit the labels of an agent, and the second one undoes the change of the first one unseen.",
+        stands_for=("R39",),
+        find="if only_if is not None and version_of(before) not in only_if:",
+        replace="if only_if is not None and not only_if:",
+        caught_by="test_a_patch_of_what_somebody_else_has_changed_is_refused",
+    ),
 )

@@ -207,7 +207,7 @@ def test_every_function_gets_the_settings_that_its_code_reads(template: Template
         "CommandsFunction": operators,
         "SessionsFunction": operators,
         "AgentsFunction": operators,
-        "OperatorsFunction": operators,
+        "OperatorsFunction": operators | {"OIDC_CLIENT_ID", "OIDC_SCOPE"},
         "WebhooksFunction": operators | webhooks | {"DELIVER_WEBHOOKS_FUNCTION"},
         "DeliverWebhooksFunction": webhooks,
         "EventsFunction": operators | {"EVENT_WAITERS"},

@@ -181,6 +181,16 @@ class UnknownTemplate(NotFound):
     slug = "unknown-template"
 
 
+class ChangedMeanwhile(DispatcherError):
+    """It was changed meanwhile.
+
+    Read it again, decide anew, and send its new `ETag` in `If-Match`.
+    """
+
+    status = 412
+    slug = "changed-meanwhile"
+
+
 class Conflict(DispatcherError):
     """The request does not fit the present state.
 

@@ -90,6 +90,65 @@ def test_pages_of_any_size_hold_the_same_events(conn: Connection, limit: int) ->
     assert len(read_all(conn)) == 6
 
 
+@pytest.mark.parametrize("scanned", [3, 4, 50])
+@pytest.mark.parametrize("limit", [1, 4, 99])
+def test_the_latest_events_are_the_last_ones_of_the_feed(
+    conn: Connection, monkeypatch: pytest.MonkeyPatch, limit: int, scanned: int
+) -> None:
+    """However many are looked at in one page: those that a label limit shows, in their order."""
+    monkeypatch.setattr(feed, "SCANNED", scanned)
+    for agent_id, zone in (("a1", "eu"), ("a2", "us")):
+        create_agent(conn, agent_id)
+        conn.execute(
+            "update agents set labels = jsonb_build_object('zone', %s::text) where agent_id = %s", (zone, agent_id)
+        )
+    for number in range(9):
+        put(conn, f"k{number}", "a1" if number % 3 else "a2")
+    visible = [event for event in read_all(conn) if event.agent_id == "a2"]
+    reach = [event for event in read_all(conn)[-feed.LATEST * scanned :] if event.agent_id == "a2"]
+
+    page = feed.latest(conn, limit=limit, labels={"zone": "us"})
+
+    assert page.events == reach[-limit:]
+    assert page.after == feed.newest(conn)
+    assert feed.latest(conn, limit=limit).events == read_all(conn)[-limit:]
+    assert len(visible) == 4
+
+
+def test_the_latest_events_cost_no_more_after_a_long_history(conn: Connection) -> None:
+    """An index is read backwards, for a bounded number of events; those of agents alone are found behind all transitions."""
+    create_agent(conn)
+    conn.execute("insert into agent_commands (agent_id, action) select 'a1', 'noop' from generate_series(1, 12000)")
+    conn.execute("analyze command_history, agent_events")
+    seen: list[tuple[list[Event], int]] = []
+
+    for wanted in ("agent.created", "command.dead"):
+        with conn.transaction():
+            before = rows_read(conn)
+            page = feed.latest(conn, limit=5, filter=EventFilter(types=frozenset({wanted})))
+            seen.append((page.events, rows_read(conn) - before))
+
+    (created, of_agents), (dead, of_commands) = seen
+    assert types(created) == ["agent.created"]
+    assert dead == []
+    assert of_agents < 20
+    assert of_commands < 2 * feed.LATEST * feed.SCANNED + 100
+
+
+def rows_read(conn: Connection) -> int:
+    """Return how many rows of commands and events this transaction has read."""
+    row = conn.execute(
+        """
+        select sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint
+        from pg_stat_xact_user_tables
+        where relname in ('agent_events', 'command_history', 'agent_commands')
+        """
+    ).fetchone()
+    assert row is not None
+    total: int = row[0]
+    return total
+
+
 def test_an_event_waits_for_the_transactions_that_began_before_it(conn: Connection, other: Connection) -> None:
     """Otherwise a reader would go past what they have not committed yet."""
     create_agent(conn)

@@ -67,6 +67,28 @@ def test_filters_and_label_limits(run: Run, conn: Connection) -> None:
     assert agents("limit=1") == ["a1"]
 
 
+def test_the_latest_events_and_from_there_on(run: Run, conn: Connection) -> None:
+    """Whoever begins sees what happened last, and misses nothing after it; filters and label limits hold."""
+    for agent, zone in (("a1", "eu"), ("a2", "us")):
+        create_agent(conn, agent)
+        conn.execute(
+            "update agents set labels = jsonb_build_object('zone', %s::text) where agent_id = %s", (zone, agent)
+        )
+    put(conn, "k1")
+    put(conn, "k2", "a2")
+
+    two, after = events(run, "latest=2")
+    put(conn, "new")
+    new, _ = events(run, f"after={after}")
+
+    assert [event["commandId"] for event in two] == ["k1", "k2"]
+    assert [event["commandId"] for event in new] == ["new"]
+    assert [event["agentId"] for event in events(run, "latest=1&types=agent.created")[0]] == ["a2"]
+    assert [event["type"] for event in events(run, "latest=9&agentId=a2")[0]] == ["agent.created", "command.accepted"]
+    assert {event["agentId"] for event in events(run, "latest=99", labels={"zone": "us"})[0]} == {"a2"}
+    assert len(events(run, "latest=99&selector=zone%3Deu", labels={"zone": "us"})[0]) == 0
+
+
 @pytest.mark.parametrize(
     ("query", "status", "problem"),
     [
@@ -75,6 +97,8 @@ def test_filters_and_label_limits(run: Run, conn: Connection) -> None:
         ("limit=201", 422, "unprocessable"),
         ("selector=%3D", 422, "unprocessable"),
         ("since=2020", 422, "unprocessable"),
+        ("latest=0", 422, "unprocessable"),
+        ("latest=5&after=start", 422, "unprocessable"),
         ("after=nonsense", 400, "invalid-request"),
         ("after=MDEyMy4xLjE", 400, "unknown-feed-cursor"),
     ],

@@ -7,7 +7,17 @@ import pytest
 
 from dispatcher.access.roles import Role
 from dispatcher.platform.database import Connection
-from tests.integration.functions.events import AGENT, KEY, LIST, REGISTER, Run, ask, connection_of_sample, message_event
+from tests.integration.functions.events import (
+    AGENT,
+    KEY,
+    LIST,
+    REGISTER,
+    Run,
+    ask,
+    connection_of_sample,
+    message_event,
+    request,
+)
 from tests.rows import connect_new_agent, put
 
 AGENTS = "/api/v1/agents"
@@ -100,6 +110,59 @@ def test_a_patch_merges_labels_and_region(run: Run, conn: Connection, content_ty
             "after": {"labels": {**EU, "zone": "eu-1", "old": "x"}, "region": "r"},
         },
     )
+
+
+@pytest.mark.usefixtures("fleet")
+def test_a_patch_of_what_somebody_else_has_changed_is_refused(run: Run) -> None:
+    """Whoever sends the ETag of what they read overwrites nothing that they have not seen."""
+    path, mine, theirs = f"{AGENTS}/eu-1", {"labels": {"tier": "mine"}}, {"labels": {"tier": "theirs"}}
+    tag = run("agents", request("GET", path))["headers"]["ETag"]
+
+    changed = run("agents", request("PATCH", path, theirs, if_match=tag))
+    refused, problem = ask(run, "agents", "PATCH", path, mine, if_match=tag)
+    seen, _ = ask(run, "agents", "PATCH", path, mine, if_match=f'"other", {changed["headers"]["ETag"]}')
+    any_version, agent = ask(run, "agents", "PATCH", path, {"region": "r"}, if_match="*")
+
+    assert (changed["statusCode"], refused, seen, any_version) == (200, 412, 200, 200)
+    assert problem["type"].endswith(":changed-meanwhile")
+    assert agent["labels"] == {**EU, "tier": "mine"}
+
+
+@pytest.mark.usefixtures("fleet")
+def test_agents_are_listed_by_what_waits_longest(run: Run, conn: Connection) -> None:
+    """Page by page, within filters and label limits; a cursor of the other order is none."""
+    put(conn, "oldest", "us-2", created_at="2025-01-01")
+    path = f"{AGENTS}?sort=oldestDue"
+
+    first = ask(run, "agents", "GET", f"{path}&limit=1")[1]
+    rest = ask(run, "agents", "GET", f"{path}&limit=5&cursor={first['nextCursor']}")[1]
+    within = ask(run, "agents", "GET", f"{path}&presence=offline&selector=region", labels=EU)[1]
+
+    assert [agent["agentId"] for agent in first["agents"] + rest["agents"]] == ["us-2", "eu-1", "us-1"]
+    assert rest["nextCursor"] is None
+    assert [agent["agentId"] for agent in within["agents"]] == ["eu-1"]
+    assert ask(run, "agents", "GET", f"{path}&cursor=YTE")[0] == 400
+
+
+@pytest.mark.usefixtures("fleet")
+def test_values_that_occur_are_listed_to_choose_from(run: Run) -> None:
+    """Those of labels as a selector has them; a label limit shows no value that only others have."""
+
+    def values(query: str, **options: Any) -> list[str]:
+        status, body = ask(run, "commands", "GET", f"/api/v1/values?of={query}", role=Role.READER, **options)
+        assert status == 200, body
+        found: list[str] = body["values"]
+        return found
+
+    assert values("label") == ["region", "region=eu", "region=us"]
+    assert values("label&search=%3DEU") == ["region=eu"]
+    assert values("label", labels=US) == ["region", "region=us"]
+    assert values("platform") == ["linux"]
+    assert values("action") == ["deploy", "noop"]
+    assert values("action&search=PLO&limit=1") == ["deploy"]
+    assert values("submittedBy") == ["ann", "bob"]
+    assert values("submittedBy", labels={"region": "asia"}) == []
+    assert values("action", labels=EU) == ["deploy", "noop"]
 
 
 def test_only_a_patch_may_be_a_merge_patch(run: Run) -> None:

@@ -1,5 +1,6 @@
 """Tokens of an OpenID Connect issuer: accepted only exactly as specified."""
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,10 @@ from pytest_httpserver import HTTPServer
 
 from dispatcher.platform.database import Connection
 from tests.integration.functions.events import Run, as_bearer, ask, operator_of, request
+
+PROVIDER = "/api/v1/auth/provider"
+SESSION = "/api/v1/auth/session"
+CODE = {"code": "c1", "codeVerifier": "v" * 43, "redirectUri": "https://dispatcher.example/console/"}
 
 EU = {"region": "eu"}
 SignedWith = Callable[..., str]
@@ -35,7 +40,12 @@ def signed(httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch, key: rsa.RSA
     """Sign a good token of an issuer that serves its keys, with other claims (None: without the claim)."""
     public = RSAAlgorithm.to_jwk(key.public_key(), as_dict=True) | {"kid": "k1", "use": "sig", "alg": "RS256"}
     path = "/" + url.rpartition("/")[2]
-    discovery = {"issuer": url, "jwks_uri": f"{url}/keys"}
+    discovery = {
+        "issuer": url,
+        "jwks_uri": f"{url}/keys",
+        "authorization_endpoint": f"{url}/authorize",
+        "token_endpoint": f"{url}/token",
+    }
     httpserver.expect_request(f"{path}/.well-known/openid-configuration").respond_with_json(discovery)
     httpserver.expect_request(f"{path}/keys").respond_with_json({"keys": [public]})
     monkeypatch.setenv("OIDC_ISSUER", url)
@@ -135,3 +145,98 @@ def test_an_operator_of_the_issuer_makes_no_webhook(run: Run, signed: SignedWith
     status, _ = ask(run, "webhooks", "POST", "/api/v1/webhooks", {"url": "https://a.example/"}, role=None, **admin)
 
     assert status == 409
+
+
+def log_in(run: Run, **headers: str) -> tuple[int, str, Any]:
+    """Bring a code back as the page does; return the status, the cookie, and the document."""
+    answer = run("operators", request("POST", PROVIDER, CODE, role=None, **headers))
+    return answer["statusCode"], answer["headers"].get("Set-Cookie", ""), json.loads(answer["body"])
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Browsers log in at the issuer."""
+    monkeypatch.setenv("OIDC_CLIENT_ID", "dispatcher")
+
+
+@pytest.mark.usefixtures("client")
+def test_a_browser_logs_in_with_a_code_of_the_issuer(
+    run: Run, conn: Connection, signed: SignedWith, httpserver: HTTPServer, url: str
+) -> None:
+    """No script sees the issuer's token: it is in the cookie, as long as it is valid.  The log-in is in the audit log."""
+    form = {"grant_type": "authorization_code", "code": "c1", "code_verifier": "v" * 43, "client_id": "dispatcher"}
+    tokens = {"id_token": signed(labels=EU), "access_token": "opaque"}
+    httpserver.expect_request(f"/{url.rpartition('/')[2]}/token", method="POST").respond_with_json(tokens)
+
+    _, begin = ask(run, "operators", "GET", PROVIDER, role=None)
+    status, cookie, document = log_in(run)
+    own = run("operators", request("GET", SESSION, role=None) | {"cookies": [cookie.partition(";")[0]]})
+
+    assert begin["openIdConnect"] == {
+        "issuer": url,
+        "authorizationEndpoint": f"{url}/authorize",
+        "clientId": "dispatcher",
+        "scope": "openid",
+    }
+    assert status == 200
+    assert (document["username"], document["role"], document["labels"]) == ("oidc:u1", "sender", EU)
+    assert {"HttpOnly", "SameSite=Strict"} <= {*cookie.split("; ")}
+    assert 500 < int(cookie.partition("Max-Age=")[2].partition(";")[0]) <= 600
+    assert json.loads(own["body"])["username"] == "oidc:u1"
+    asked = [asked for asked, _ in httpserver.log if asked.path.endswith("/token")]
+    assert form.items() <= asked[0].form.to_dict().items()
+    assert conn.execute("select actor, action from audit_log").fetchall() == [("oidc:u1", "log in")]
+
+
+@pytest.mark.usefixtures("client")
+def test_a_log_out_ends_a_log_in_at_the_issuer_here(
+    run: Run, signed: SignedWith, httpserver: HTTPServer, url: str
+) -> None:
+    """A copy of its cookie is worth nothing afterwards; another log-in of the operator goes on."""
+    now = int(time.time())
+    httpserver.expect_request(f"/{url.rpartition('/')[2]}/token").respond_with_json({"id_token": signed(iat=now - 9)})
+    _, said, document = log_in(run)
+    cookie = said.partition(";")[0]
+
+    ended = run(
+        "operators",
+        request("DELETE", SESSION, role=None, x_csrf_token=document["csrfToken"]) | {"cookies": [cookie]},
+    )
+    after = run("operators", request("GET", SESSION, role=None) | {"cookies": [cookie]})
+
+    assert (ended["statusCode"], after["statusCode"]) == (204, 401)
+    assert operator_of(run, signed(iat=now))["username"] == "oidc:u1"
+
+
+@pytest.mark.usefixtures("client")
+@pytest.mark.parametrize(
+    ("answer", "status", "said"),
+    [
+        (({"error": "invalid_grant", "error_description": "The code is old"}, 400), 401, "The code is old"),
+        (({"id_token": "no token"}, 200), 401, "not valid"),
+        (({"access_token": "opaque"}, 200), 401, "no token for this service"),
+        (({"id_token": "x" * 4000}, 200), 500, "leave claims out"),
+        (({"error": "temporarily_unavailable"}, 502), 503, "at present"),
+    ],
+)
+def test_a_code_that_gives_no_good_token_gives_no_session(
+    run: Run, signed: SignedWith, httpserver: HTTPServer, url: str, *, answer: tuple[Any, int], status: int, said: str
+) -> None:
+    """The problem says why."""
+    del signed  # the issuer
+    body, code = answer
+    httpserver.expect_request(f"/{url.rpartition('/')[2]}/token").respond_with_json(body, status=code)
+
+    answered, cookie, problem = log_in(run)
+
+    assert (answered, cookie) == (status, "")
+    assert said in problem["detail"]
+
+
+def test_without_a_client_no_browser_logs_in_at_the_issuer(run: Run, signed: SignedWith) -> None:
+    """And a page of another site begins no session."""
+    del signed  # the issuer
+
+    assert ask(run, "operators", "GET", PROVIDER, role=None) == (200, {"openIdConnect": None})
+    assert log_in(run)[0] == 404
+    assert log_in(run, sec_fetch_site="cross-site")[0] == 403

@@ -15,6 +15,7 @@ READERS = [
     ("operators", "GET", "/api/v1/tokens"),
     ("agents", "GET", "/api/v1/agents/none/why"),
     ("commands", "GET", "/api/v1/overview"),
+    ("commands", "GET", "/api/v1/values?of=label"),
 ]
 SENDERS = [
     ("commands", "POST", "/api/v1/agents/none/commands"),

@@ -18,8 +18,8 @@ TOKEN_CHARACTERS = 16_384
 def operator_of(authorization: str | None, source_ip: str) -> Operator:
     """Read an `Authorization: Bearer …` header; raises NotAuthenticated with what is wrong with it.
 
-    One statement reads the operator's rights, at each request: a right that was taken away is gone at the next one.  A token
-    of an OpenID Connect issuer needs no statement.  A passing error of the database is waited for.
+    One statement reads the operator's rights, at each request: a right that was taken away is gone at the next one.  Of a token
+    of an OpenID Connect issuer it tells whether its log-in has ended here.  A passing error of the database is waited for.
     """
     scheme, _, token = (authorization or "").partition(" ")
     token = token.strip()
@@ -33,7 +33,10 @@ def operator_of(authorization: str | None, source_ip: str) -> Operator:
         token_hash = credentials.key_hash(token)
         return database.persistently(lambda conn: _by_api_token(conn, token_hash, source_ip))
     if (issuer := oidc.configured()) and not _is_ours(token):
-        return issuer.verify(token, source_ip)
+        operator = issuer.verify(token, source_ip)
+        if database.persistently(lambda conn: login.has_ended(conn, operator)):
+            raise NotAuthenticated("You have logged out; log in again.")
+        return operator
     claims = login.claims_of(token)
     return database.persistently(lambda conn: _by_login(conn, claims, source_ip))
 

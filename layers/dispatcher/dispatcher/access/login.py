@@ -66,14 +66,18 @@ def log_in(conn: Connection, username: str, password: str, source_ip: str, *, se
 
 
 def log_out(conn: Connection, token: str, by: Operator) -> None:
-    """End the log-in that gave this token: the token is refused from the commit on.
+    """End the log-in that gave this token, here or at an OpenID Connect issuer: it is refused here from the commit on.
 
-    Raises NotAllowed for a token that no log-in here gave.
+    Raises NotAllowed for an API token.
     """
-    try:
+    if by.token_id is not None:
+        raise NotAllowed("Only a log-in ends here; DELETE /api/v1/tokens/{id} revokes an API token.")
+    credential = by.credential
+    if credential is not None and credential.expires_at is not None:
+        expires_at = credential.expires_at.timestamp()
+        claims = Claims(username=by.username, issued_at=credential.issued_at, expires_at=expires_at)
+    else:
         claims = claims_of(token)
-    except NotAuthenticated:
-        raise NotAllowed("Only a log-in ends here; DELETE /api/v1/tokens/{id} revokes an API token.") from None
     with conn.transaction():
         conn.execute("delete from ended_log_ins where expires_at < now()")
         conn.execute(
@@ -85,6 +89,16 @@ def log_out(conn: Connection, token: str, by: Operator) -> None:
             (claims.username, claims.issued_at, claims.expires_at),
         )
         audit_log.record(conn, by.actor, "log out")
+
+
+def has_ended(conn: Connection, operator: Operator) -> bool:
+    """Tell whether an operator of an OpenID Connect issuer has logged out here."""
+    issued_at = operator.credential.issued_at if operator.credential else 0
+    row = conn.execute(
+        "select exists (select from ended_log_ins where username = %s and issued_at = %s)",
+        (operator.username, issued_at),
+    ).fetchone()
+    return row is not None and row[0]
 
 
 def claims_of(token: str) -> Claims:

@@ -30,10 +30,11 @@ class Issuer:
     """One issuer; its tokens carry the role in the claim `role_claim` (a string or a list of strings)."""
 
     def __init__(self, url: str, audience: str, role_claim: str) -> None:
-        self._url = url
-        self._audience = audience
+        self.url = url
+        self.audience = audience
         self._role_claim = role_claim
         self._keys: _Keys | None = None
+        self._document: dict[str, Any] | None = None
 
     def verify(self, token: str, source_ip: str) -> Operator:
         """Verify a token; raises NotAuthenticated, and Unavailable if the issuer's keys cannot be fetched."""
@@ -43,8 +44,8 @@ class Issuer:
                 token,
                 key.key,
                 algorithms=ALGORITHMS,
-                audience=self._audience,
-                issuer=self._url,
+                audience=self.audience,
+                issuer=self.url,
                 options={"require": ["exp", "iat", "sub", "iss", "aud"]},
             )
         except (jwt.PyJWKClientConnectionError, OSError):
@@ -84,21 +85,32 @@ class Issuer:
             )
         return roles[-1]
 
-    def _key_client(self) -> "_Keys":
-        if self._keys is None:
-            with urlopen(  # noqa: S310 - the deployment names it
-                f"{self._url.rstrip('/')}/.well-known/openid-configuration", timeout=FETCH_SECONDS
-            ) as answer:
-                found = as_object(json.loads(answer.read())) or {}
-            where, issuer = found.get("jwks_uri"), found.get("issuer")
-            if issuer != self._url:
+    def address_of(self, endpoint: str) -> str:
+        """Return an address of the issuer's discovery document; raises Unavailable."""
+        if self._document is None:
+            try:
+                with urlopen(  # noqa: S310 - the deployment names it
+                    f"{self.url.rstrip('/')}/.well-known/openid-configuration", timeout=FETCH_SECONDS
+                ) as answer:
+                    found = as_object(json.loads(answer.read())) or {}
+            except (OSError, ValueError):
+                raise Unavailable("The issuer of this token cannot be reached at present.") from None
+            issuer = found.get("issuer")
+            if issuer != self.url:
                 logger.error(
                     "OIDC_ISSUER is not the issuer's own name",
-                    extra={"configured": self._url, "own": str(issuer)[:200]},
+                    extra={"configured": self.url, "own": str(issuer)[:200]},
                 )
                 raise Unavailable("The issuer of this token is not configured by its exact name.")
-            if not isinstance(where, str):
-                raise Unavailable("The issuer of this token does not say where its keys are.")
+            self._document = found
+        address = self._document.get(endpoint)
+        if not (isinstance(address, str) and address.startswith(("https://", "http://"))):
+            raise Unavailable(f"The issuer of this token does not name its {endpoint}.")
+        return address
+
+    def _key_client(self) -> "_Keys":
+        if self._keys is None:
+            where = self.address_of("jwks_uri")
             self._keys = _Keys(where, cache_jwk_set=True, lifespan=KEYS_SECONDS, timeout=FETCH_SECONDS)
         return self._keys
 

@@ -55,20 +55,31 @@ def list_page(
 ) -> Found:
     """Read a page of agents with an id above `after`, each with what waits for it."""
     wanted = wanted or AgentFilter()
-    parameters: dict[str, Any] = {
-        "scope": as_parameter(scope),
+    parameters = parameters_of(scope, wanted) | {
         "after": after or "",
         "limit": limit,
         "rows": rows,
         "queues": min(QUEUES, rows),
+        "ids": IDS if rows == ROWS else rows,
+    }
+    ids, following = _find(conn, scope, wanted, parameters)
+    return Found(agents=read_agents(conn, ids), next=following)
+
+
+def parameters_of(scope: Scope, wanted: AgentFilter) -> dict[str, Any]:
+    """Return the parameters of the conditions of a filter."""
+    return {
+        "scope": as_parameter(scope),
         "search": wanted.search and wanted.search.lower(),
         "approval": wanted.approval,
         "platform": wanted.platform,
-        "ids": IDS if rows == ROWS else rows,
         **(wanted.selector.parameters if wanted.selector else {}),
     }
-    ids, following = _find(conn, scope, wanted, parameters)
-    agents = fetch_all(
+
+
+def read_agents(conn: Connection, ids: list[str]) -> list[Agent]:
+    """Read agents, ordered by id, each with what waits for it."""
+    return fetch_all(
         conn,
         Agent.from_row,
         f"""
@@ -81,7 +92,6 @@ def list_page(
         """.encode(),
         (ids,),
     )
-    return Found(agents=agents, next=following)
 
 
 # The candidates of each index, ordered by id, at most so many that the page is quick: as `c (agent_id)`, and as whole agents
@@ -144,17 +154,23 @@ _LEFT = {
 
 def _source(conn: Connection, scope: Scope, wanted: AgentFilter, parameters: dict[str, Any]) -> str:
     """Choose the index that fits best."""
-    if (wanted.selector and wanted.selector.finds) or scope:
-        labels = " and ".join(_labels(scope, wanted))
-        rows = conn.execute(
-            f"select a.agent_id from agents a where {labels} limit {FEW + 1}".encode(), parameters
-        ).fetchall()
-        if len(rows) <= FEW:
-            parameters["with_labels"] = [agent_id for (agent_id,) in rows]
-            return _BY_LABELS
+    parameters["with_labels"] = few_by_labels(conn, scope, wanted, parameters)
+    if parameters["with_labels"] is not None:
+        return _BY_LABELS
     if wanted.search:
         return _BY_TEXT
     return _BY_BACKLOG if wanted.backlog else _BY_ID
+
+
+def few_by_labels(conn: Connection, scope: Scope, wanted: AgentFilter, parameters: dict[str, Any]) -> list[str] | None:
+    """Return the agents that a selector and a label limit mean if they are few; None: they are many, or not found so."""
+    if not (scope or (wanted.selector and wanted.selector.finds)):
+        return None
+    labels = " and ".join(_labels(scope, wanted))
+    rows = conn.execute(
+        f"select a.agent_id from agents a where {labels} limit {FEW + 1}".encode(), parameters
+    ).fetchall()
+    return [agent_id for (agent_id,) in rows] if len(rows) <= FEW else None
 
 
 def _labels(scope: Scope, wanted: AgentFilter) -> list[str]:
@@ -164,8 +180,8 @@ def _labels(scope: Scope, wanted: AgentFilter) -> list[str]:
     return conditions
 
 
-def _conditions(scope: Scope, wanted: AgentFilter, source: str) -> str:
-    """Return the conditions on an agent `a` of a source."""
+def conditions_of(scope: Scope, wanted: AgentFilter) -> str:
+    """Return the conditions on an agent `a`, but for its backlog."""
     conditions = ["a.deleted_at is null", *_labels(scope, wanted)]
     if wanted.presence is not None:
         conditions.append(presence_sql(wanted.presence))
@@ -175,6 +191,12 @@ def _conditions(scope: Scope, wanted: AgentFilter, source: str) -> str:
         conditions.append("a.platform = %(platform)s")
     if wanted.search:
         conditions.append(f"strpos({_LOWER_ID.format('a')}, %(search)s) > 0")
+    return " and ".join(conditions)
+
+
+def _conditions(scope: Scope, wanted: AgentFilter, source: str) -> str:
+    """Return the conditions on an agent `a` of a source."""
+    conditions = [conditions_of(scope, wanted)]
     if wanted.backlog is not None and source != _BY_BACKLOG:
         waits = "(select true from agent_commands q where q.agent_id = a.agent_id and q.status = 'pending' limit 1)"
         conditions.append(f"{waits} is {'not ' if wanted.backlog else ''}null")

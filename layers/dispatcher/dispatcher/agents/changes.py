@@ -1,6 +1,7 @@
 """What operators change about an agent: its labels and its region."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,9 @@ from dispatcher.access.scopes import as_parameter
 from dispatcher.agents import registry
 from dispatcher.agents.enrolment_tokens import require_own_labels
 from dispatcher.agents.registry import Agent
-from dispatcher.errors import NotAllowed, Unprocessable
+from dispatcher.errors import ChangedMeanwhile, NotAllowed, Unprocessable
 from dispatcher.platform.database import Connection
+from dispatcher.platform.json_text import dumps
 
 MOST_LABELS = 64
 
@@ -28,16 +30,26 @@ class AgentPatch:
     changes_region: bool
 
 
-def change(conn: Connection, agent_id: str, patch: AgentPatch, by: Operator) -> Agent:
-    """Change labels and region of an agent.
+def version_of(agent: Agent) -> str:
+    """Return an ETag of what can be changed about an agent."""
+    said = dumps({"labels": dict(sorted(agent.labels.items())), "region": agent.region})
+    return f'"{hashlib.sha256(said.encode()).hexdigest()[:16]}"'
 
-    Raises UnknownAgent, NotAllowed where the operator could not see the agent afterwards, and Unprocessable for more than
-    MOST_LABELS labels.
+
+def change(
+    conn: Connection, agent_id: str, patch: AgentPatch, by: Operator, *, only_if: Collection[str] | None = None
+) -> Agent:
+    """Change labels and region of an agent; only if it is one of the versions `only_if`.
+
+    Raises UnknownAgent, ChangedMeanwhile, NotAllowed where the operator could not see the agent afterwards, and Unprocessable
+    for more than MOST_LABELS labels.
     """
     with conn.transaction():
         # Two patches at the same time change one after the other.
         conn.execute("select from agents where agent_id = %s for no key update", (agent_id,))
         before = registry.find(conn, agent_id, by.scope)
+        if only_if is not None and version_of(before) not in only_if:
+            raise ChangedMeanwhile("Somebody has changed this agent since you read it.")
         changed = {} if patch.labels is None else {**before.labels, **patch.labels}
         labels = {name: value for name, value in changed.items() if value is not None}
         require_own_labels(labels, by)

@@ -280,3 +280,9 @@ class OverviewDocument(Document):
     dead_last_24h: Annotated[int, Field(serialization_alias="deadLast24h")]
     series: list[MinuteDocument]
     latency: dict[str, dict[str, float | None]]
+
+
+class ValuesDocument(Document):
+    """Values that occur."""
+
+    values: list[str]

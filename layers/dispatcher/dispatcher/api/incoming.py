@@ -23,6 +23,7 @@ CONNECT = "/api/v1/agents/connect"
 BODY_BYTES = {
     "/api/v1/auth/login": 4 * 1024,
     "/api/v1/auth/session": 4 * 1024,
+    "/api/v1/auth/provider": 8 * 1024,
     "/api/v1/agents/{agent_id}/commands": 256 * 1024,
     "/api/v1/commands": 6 * 1024 * 1024,  # what a function may get
     "/api/v1/sessions": 128 * 1024,  # with a manifest, which is measured without its spaces

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, StringConstraints
 
 from dispatcher.access import browser_sessions
 from dispatcher.access.operators import NewOperator
+from dispatcher.access.provider_log_in import Code, Provider
 from dispatcher.access.roles import Operator, Role
 from dispatcher.api.schema_base import WHOLE, Document, Id, Labels, Request, RoleName, Word
 
@@ -48,6 +49,38 @@ class OwnSessionDocument(Document):
             labels=labels,
             csrf_token=browser_sessions.csrf_token(token),
         )
+
+
+class ProviderDocument(Document):
+    """An OpenID Connect issuer at which browsers log in, with the authorization code flow and PKCE."""
+
+    issuer: str
+    authorization_endpoint: str
+    client_id: str
+    scope: str
+
+
+class LogInDocument(Document):
+    """How a browser can log in, beside a password."""
+
+    open_id_connect: ProviderDocument | None
+
+    @classmethod
+    def of(cls, provider: Provider | None) -> Self:
+        """Return the document of an issuer."""
+        return cls(open_id_connect=None if provider is None else ProviderDocument.model_validate(provider))
+
+
+class CodeRequest(Request):
+    """What a browser brings back from the issuer."""
+
+    code: Annotated[str, StringConstraints(min_length=1, max_length=2048)]
+    code_verifier: Annotated[str, StringConstraints(pattern="^[A-Za-z0-9._~-]{43,128}$")]
+    redirect_uri: Annotated[str, StringConstraints(max_length=2048)]
+
+    def to_code(self) -> Code:
+        """Return the code."""
+        return Code(code=self.code, verifier=self.code_verifier, redirect_uri=self.redirect_uri)
 
 
 class OperatorRequest(Request):

@@ -13,10 +13,16 @@ export class Problem extends Error {
 
 /** Whether it makes sense to ask for a session: the cookie is not to be seen. */
 const WAS_HERE = "was-logged-in";
+const PROVIDER = "provider";
+
+/** Tells whether the last log-in of this browser was at the provider, and nobody has logged out since. */
+export const wasByProvider = () => localStorage.getItem(WAS_HERE) === PROVIDER;
 
 /** @type {Session | null} */
 let session = null;
 let ended = () => {};
+
+/** Where the browser logs in, beside the form: read when the form is shown. @typedef {{issuer: string, authorizationEndpoint: string, clientId: string, scope: string}} Provider */
 
 /** @returns {Session | null} who is logged in */
 export const current = () => session;
@@ -44,6 +50,7 @@ export const mayManage = () => may("admin") && session?.labels === null;
  * @property {Record<string, unknown> | URLSearchParams} [query] null, undefined and "" are left out
  * @property {string} [reason] is kept in the audit log
  * @property {string} [key] the idempotency key
+ * @property {string | null} [version] what it may replace; another version is a Problem with the status 412
  * @property {AbortSignal} [signal]
  */
 
@@ -54,13 +61,31 @@ export const mayManage = () => may("admin") && session?.labels === null;
  * @param {Options} [options]
  * @returns {Promise<any>} the document; null without one
  */
-export async function call(method, path, { body, query, reason, key, signal } = {}) {
+export async function call(method, path, options) {
+  return (await request(method, path, options)).document;
+}
+
+/**
+ * Reads a document with its version.
+ * @param {string} path
+ * @returns {Promise<{document: any, version: string | null}>}
+ */
+export const read = (path) => request("GET", path);
+
+/**
+ * @param {string} method
+ * @param {string} path
+ * @param {Options} [options]
+ * @returns {Promise<{document: any, version: string | null}>}
+ */
+async function request(method, path, { body, query, reason, key, version, signal } = {}) {
   /** @type {Record<string, string>} */
   const headers = {};
   if (body !== undefined) headers["Content-Type"] = "application/json";
   if (session && method !== "GET") headers["X-CSRF-Token"] = session.csrfToken;
   if (reason) headers["Audit-Reason"] = encodeURIComponent(reason);
   if (key) headers["Idempotency-Key"] = key;
+  if (version) headers["If-Match"] = version;
   let response;
   try {
     response = await fetch(`/api/v1${path}${queryOf(query)}`, {
@@ -74,7 +99,7 @@ export async function call(method, path, { body, query, reason, key, signal } = 
     throw new Problem(0, "The service cannot be reached", "Check the network, and whether the service runs.");
   }
   const text = await response.text();
-  if (response.ok) return text ? JSON.parse(text) : null;
+  if (response.ok) return { document: text ? JSON.parse(text) : null, version: response.headers.get("ETag") };
   const problem = problemOf(response.status, text);
   if (response.status === 401 && session) {
     session = null;
@@ -119,6 +144,18 @@ export async function resume() {
 export async function logIn(username, password) {
   session = await call("POST", "/auth/session", { body: { username, password } });
   localStorage.setItem(WAS_HERE, "yes");
+}
+
+/** @returns {Promise<Provider | null>} where operators log in without a password of this service */
+export const provider = async () => (await get("/auth/provider")).openIdConnect;
+
+/**
+ * Logs in with what the provider gave.
+ * @param {{code: string, codeVerifier: string, redirectUri: string}} given
+ */
+export async function logInWith(given) {
+  session = await call("POST", "/auth/provider", { body: given });
+  localStorage.setItem(WAS_HERE, PROVIDER);
 }
 
 export async function logOut() {

@@ -1,9 +1,10 @@
 // The shell: who is logged in, which page the address names, and what is around it.
 import { html, nothing, ref, render } from "./vendor/lit.js";
-import { Problem, current as currentSession, logIn, logOut, may, mayManage, onEnded, resume } from "./api.js";
+import { Problem, current as currentSession, logIn, logOut, may, mayManage, onEnded, provider, resume, wasByProvider } from "./api.js";
 import { Live } from "./live.js";
 import { clock, problemView, said } from "./parts.js";
 import { openPalette, showKeys } from "./palette.js";
+import { comeBack, leaveFor, mayLeave } from "./provider.js";
 import { agentPage } from "./pages/agent.js";
 import { agentsPage } from "./pages/agents.js";
 import { auditPage } from "./pages/audit.js";
@@ -18,6 +19,8 @@ import { webhookPage, webhooksPage } from "./pages/webhooks.js";
 const BASE = "/console/";
 const RELOAD_MOST = 30_000;
 const RELOAD_LEAST = 1_500;
+/** A page is not read again before so many times as long as it took: over a slow network it is read more seldom. */
+const REST = 4;
 
 /**
  * The pages, in the order of the navigation.
@@ -48,6 +51,7 @@ let problem = null;
 let told = "";
 let menu = false;
 let loaded = 0;
+let took = 0;
 let reloadTimer = 0;
 let reading = new AbortController();
 
@@ -69,7 +73,6 @@ const shell = {
     }
     go(`${location.pathname}${query.size ? `?${query}` : ""}`);
   },
-  events: () => live.latest,
   tell(text) {
     told = text;
     redraw();
@@ -133,12 +136,14 @@ async function reload() {
   reading.abort();
   const mine = (reading = new AbortController());
   const asked = page;
+  const began = Date.now();
   try {
     await asked.load(mine.signal);
     if (mine.signal.aborted) return;
     state = "ready";
     problem = null;
     loaded = Date.now();
+    took = loaded - began;
   } catch (error) {
     if (mine.signal.aborted) return;
     problem = error;
@@ -162,7 +167,7 @@ function reloadSoon() {
     reloadTimer = 0;
     // When the tab is seen again, the feed says that events may have been missed.
     if (!document.hidden) void reload();
-  }, Math.max(0, loaded + RELOAD_LEAST - Date.now()));
+  }, Math.max(0, loaded + Math.max(RELOAD_LEAST, REST * took) - Date.now()));
 }
 
 // Moments grow old, and presence ends without an event.
@@ -225,17 +230,48 @@ function liveView() {
   </span>`;
 }
 
+/** Where to log in without a password of this service; undefined: not asked yet. @type {import("./api.js").Provider | null | undefined} */
+let elsewhere;
+
 function logInView() {
+  if (elsewhere === undefined) askForProvider();
   return html`<main class="login">
     <form @submit=${submitLogIn}>
       <h1>Agent Command Dispatcher</h1>
+      ${elsewhere
+        ? html`<button type="button" class="primary" @click=${goElsewhere}>Log in with ${new URL(elsewhere.issuer).host}</button>
+            <p class="or">or with a password of this service</p>`
+        : nothing}
       <label>Username <input name="username" autocomplete="username" required ${ref(focusOnce)} /></label>
       <label>Password <input name="password" type="password" autocomplete="current-password" required /></label>
-      ${problem ? problemView(problem) : nothing}
-      <button class="primary">Log in</button>
+      ${problem ? problemView(problem, null, { 0: "Try again in a moment.", 403: "" }) : nothing}
+      <button class=${elsewhere ? "" : "primary"}>Log in</button>
       <p class="hint">An admin creates accounts. <code>make up</code> prints the first password.</p>
     </form>
   </main>`;
+}
+
+function askForProvider() {
+  elsewhere = null;
+  provider().then((found) => {
+    elsewhere = found;
+    redraw();
+  }, (error) => {
+    // Passwords work without it.
+    if (error instanceof Problem && error.status === 503) {
+      problem ??= new Problem(503, "Your identity provider cannot be reached", error.detail);
+      redraw();
+    }
+  });
+}
+
+async function goElsewhere() {
+  try {
+    if (elsewhere) await leaveFor(elsewhere);
+  } catch (error) {
+    problem = error;
+    redraw();
+  }
 }
 
 let focused = false;
@@ -270,6 +306,7 @@ async function leave() {
 
 /** @param {unknown} why */
 function end(why) {
+  elsewhere = undefined;
   live.stop();
   reading.abort();
   page?.close?.();
@@ -292,6 +329,12 @@ const palette = () => openPalette(shell, PAGES.filter((each) => each.shown?.() ?
 function toMain(event) {
   event.preventDefault();
   document.getElementById("main")?.focus();
+}
+
+function toFilters() {
+  const form = root.querySelector("form.filters");
+  form?.closest("details")?.setAttribute("open", "");
+  form?.querySelector("input")?.focus();
 }
 
 function toggleMenu() {
@@ -332,16 +375,22 @@ document.addEventListener("keydown", (event) => {
   const key = event.key.toLowerCase();
   if (key === "k" && (withCommand || !typing)) palette();
   else if (typing || withCommand) return;
-  else if (key === "/") /** @type {HTMLElement | null} */ (root.querySelector("form.filters input"))?.focus();
+  else if (key === "/") toFilters();
   else if (key === "?") showKeys();
   else return;
   event.preventDefault();
 });
 
-onEnded(() => end(new Problem(401, "You are logged out", "Your session has ended. Log in to go on where you were.")));
+onEnded(() => {
+  const typing = shell.place.page === "send" || document.querySelector("dialog[open], form.in-place");
+  end(new Problem(401, "You are logged out", "Your session has ended. Log in to go on where you were."));
+  // The issuer's token has expired: who is still logged in there comes back at once.
+  if (wasByProvider() && !typing && mayLeave()) provider().then((found) => found && leaveFor(found)).catch(() => {});
+});
 
 try {
-  await resume();
+  await comeBack();
+  if (!currentSession()) await resume();
   if (currentSession()) begin();
 } catch (error) {
   problem = error;

@@ -2,6 +2,9 @@
 import { html, nothing, render } from "./vendor/lit.js";
 import { copy, problemView } from "./parts.js";
 
+/** For an action that got no answer: unlike a read, it is not repeated by itself. */
+export const LOST = "It may have been done, and the answer lost: look before you repeat it.";
+
 /**
  * @typedef {object} Action
  * @property {string} title what is about to happen
@@ -10,7 +13,7 @@ import { copy, problemView } from "./parts.js";
  * @property {boolean} [danger] it cannot be undone
  * @property {boolean} [plain] it asks for no reason
  * @property {unknown} [fields] further fields of the form
- * @property {(reason: string, form: FormData) => Promise<unknown>} run does it; a Problem is shown, and the dialog stays
+ * @property {(reason: string, form: FormData, tell: (progress: string) => void) => Promise<unknown>} run does it; a Problem is shown, and the dialog stays
  */
 
 /**
@@ -28,12 +31,13 @@ export function act(action) {
       state.problem = null;
       redraw();
       try {
-        await action.run(String(form.get("reason") ?? "").trim(), form);
+        await action.run(String(form.get("reason") ?? "").trim(), form, (progress) => { state.progress = progress; redraw(); });
         close(true);
       } catch (problem) {
         state.problem = problem;
       }
       state.busy = false;
+      state.progress = "";
       redraw();
     };
     return html`<form @submit=${submit} aria-busy=${state.busy}>
@@ -42,7 +46,8 @@ export function act(action) {
       ${action.plain
         ? nothing
         : html`<label>Reason, for the audit log <input name="reason" maxlength="1000" autocomplete="off" autofocus /></label>`}
-      ${state.problem ? problemView(state.problem) : nothing}
+      ${state.problem ? problemView(state.problem, null, { 0: LOST }) : nothing}
+      <p role="status" class="progress">${state.busy ? state.progress : ""}</p>
       <div class="buttons">
         <button type="button" @click=${() => close(false)}>Back</button>
         <button class=${action.danger ? "danger" : "primary"} ?disabled=${state.busy}>

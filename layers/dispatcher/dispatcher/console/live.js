@@ -14,8 +14,6 @@ export class Live {
   state = "live";
   /** When the service was heard last. */
   heard = new Date();
-  /** @type {FeedEvent[]} The latest events, the newest first. */
-  latest = [];
 
   /** @type {string | undefined} */
   #after;
@@ -72,7 +70,6 @@ export class Live {
       this.#failures = 0;
       this.state = document.hidden ? "paused" : "live";
       this.heard = new Date();
-      this.latest = [...events.toReversed(), ...this.latest].slice(0, 50);
       this.#listener(events, missed);
     } catch (error) {
       this.#failures += 1;

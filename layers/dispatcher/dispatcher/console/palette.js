@@ -16,6 +16,7 @@ export function openPalette(shell, pages, actions) {
   const known = [
     ...actions,
     ...pages.map(({ path, name }) => ({ name, hint: "page", run: () => shell.go(`/console/${path}`) })),
+    { name: "Agents for which something waits longest", hint: "filter", run: () => shell.go("/console/agents?sort=oldestDue") },
     { name: "Agents that are offline", hint: "filter", run: () => shell.go("/console/agents?presence=offline") },
     { name: "Agents that wait for approval", hint: "filter", run: () => shell.go("/console/agents?approval=pending") },
     { name: "Commands that are dead", hint: "filter", run: () => shell.go("/console/commands?status=dead") },

@@ -3,6 +3,7 @@ import { html, nothing } from "./vendor/lit.js";
 
 /** Each status and presence: a sign beside the word, so that colour is never alone. */
 const LOOKS = /** @type {Record<string, [sign: string, tone: string]>} */ ({
+  accepted: ["+", "wait"],
   pending: ["◷", "wait"],
   sent: ["➤", "busy"],
   acknowledged: ["▶", "busy"],
@@ -24,6 +25,9 @@ const LOOKS = /** @type {Record<string, [sign: string, tone: string]>} */ ({
   running: ["●", "good"],
   hibernated: ["◐", "idle"],
   terminated: ["○", "idle"],
+  stopping: ["…", "busy"],
+  hibernating: ["…", "busy"],
+  waking: ["…", "busy"],
 });
 
 /** @param {string} status */
@@ -55,6 +59,17 @@ const day = new Intl.DateTimeFormat(LANGUAGE, { day: "numeric", month: "short" }
 const time = new Intl.DateTimeFormat(LANGUAGE, { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
 const full = new Intl.DateTimeFormat(LANGUAGE, { dateStyle: "full", timeStyle: "long" });
 
+/** A page shows the same moments again and again, and to write one takes long. @type {Map<string, string>} */
+const written = new Map();
+
+/** @param {string} iso @param {Date} at */
+function inFull(iso, at) {
+  const known = written.get(iso) ?? full.format(at);
+  if (written.size > 5000) written.clear();
+  written.set(iso, known);
+  return known;
+}
+
 /**
  * A moment: absolute, and how long ago.
  * @param {string | null | undefined} iso
@@ -63,7 +78,7 @@ export function moment(iso) {
   if (!iso) return html`<span class="none">never</span>`;
   const at = new Date(iso);
   const sameDay = at.toDateString() === new Date().toDateString();
-  return html`<time datetime=${iso} title=${full.format(at)}
+  return html`<time datetime=${iso} title=${inFull(iso, at)}
     >${sameDay ? nothing : `${day.format(at)} `}${time.format(at)} <span class="ago">${ago(at)}</span></time
   >`;
 }
@@ -139,18 +154,32 @@ export async function copy(text) {
 }
 
 /**
+ * Saves a text as a file.
+ * @param {string} name
+ * @param {string} text
+ */
+export function save(name, text) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], { type: "text/plain" }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
+/**
  * What is wrong, and what to do.
  * @param {unknown} problem
- * @param {() => void} [retry]
+ * @param {(() => void) | null} [retry]
+ * @param {Record<number, string>} [others] other advice
  */
-export function problemView(problem, retry) {
+export function problemView(problem, retry, others = {}) {
   const { status = 0, title = "The page failed", detail = String(problem) } = /** @type {any} */ (problem);
-  const advice = /** @type {Record<number, string>} */ ({
+  const advice = { .../** @type {Record<number, string>} */ ({
     0: "The page tries again by itself.",
     403: "Ask an admin for a role or a label limit that includes this.",
     404: "It may have been deleted, or your label limit does not include it.",
     429: "Wait a moment, then try again.",
-  })[status];
+  }), ...others }[status];
   return html`<div class="problem" role="alert">
     <h2>${title}</h2>
     <p>${said(detail)}</p>
@@ -169,6 +198,18 @@ export const noRights = (shell, what, needed) => html`<div class="problem" role=
   <h2>You may not ${what}</h2>
   <p>It takes ${needed}; you are ${said(shell.session.username)}, ${shell.session.role}. Ask an admin to do it, or for that role.</p>
 </div>`;
+
+/** What to do about a reason, where the page has a button for it. @type {Record<string, string>} */
+const HERE = { "agent-not-approved": "An admin approves it on the page of the agent.", "nothing-pending": "" };
+
+/** Why something waits, and what would unblock it. @param {Why} why */
+export function whyView({ reason, sentence, unblock }) {
+  const advice = HERE[reason] ?? unblock;
+  return html`<p class="why"><strong>${linked(sentence)}</strong> ${advice ? html`<span>To unblock it: ${linked(advice)}</span>` : nothing}</p>`;
+}
+
+/** A text of the service, in which the ids of commands are links. @param {string} text */
+const linked = (text) => text.split(/(\bcmd-[0-9a-f]{32}\b)/).map((part, index) => (index % 2 ? commandLink(part) : said(part)));
 
 /** @param {string} text @param {unknown} [next] what to do */
 export const empty = (text, next) => html`<div class="empty"><p>${text}</p>${next ?? nothing}</div>`;

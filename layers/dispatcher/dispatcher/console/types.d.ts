@@ -129,8 +129,6 @@ interface Shell {
   go(address: string): void;
   /** Changes the query of the address; null and "" remove a name. */
   filter(changes: Record<string, string | null>): void;
-  /** The latest events of the feed, the newest first. */
-  events(): FeedEvent[];
   /** Tells people what has been done. */
   tell(text: string): void;
 }

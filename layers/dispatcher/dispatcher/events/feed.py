@@ -50,6 +50,8 @@ class EventType(StrEnum):
 
 SCANNED = 2000
 """The most events that one page looks at for those that a filter wants."""
+LATEST = 5
+"""So many pages are looked at, backwards, for the latest events that a filter wants."""
 CAUSE_CHARACTERS = 500
 _HAS_MORE = call("select {f}.has_more(%s, %s)")
 _CURSOR = re.compile(rb"([0-9a-f]{1,32})\.([0-9]{1,18})\.([0-9]{1,18})")
@@ -128,26 +130,7 @@ def read(conn: Connection, *, after: Cursor, limit: int, filter: EventFilter = A
     Looks at SCANNED events at most.  Raises EventsGone if events after this place have been deleted, and UnknownFeedCursor for
     a place of another database or of a time that a restore has undone.
     """
-    wanted = (
-        filter.types is not None or filter.agent_id is not None or filter.selector is not None or labels is not None
-    )
-    scan = SCANNED if wanted else limit
-    parameters: dict[str, Any] = {
-        "life": after.life,
-        "position": after.position,
-        "number": after.number,
-        "types": list(EventType if filter.types is None else filter.types),
-        "agent_id": filter.agent_id,
-        "scope": as_parameter(labels),
-        "scan": scan,
-        "limit": limit,
-    }
-    selected = "true"
-    if filter.selector is not None:
-        selected = _SELECTED.replace("{condition}", filter.selector.condition)
-        parameters |= filter.selector.parameters
-    with conn.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(_page(selected), parameters).fetchall()
+    rows = _rows(conn, after, limit, filter, labels)
     first, life = rows[0], rows[0]["life"]
     known = after.life == life or (first["of_earlier_life"] and not first["after_earlier_life"])
     if not known or first["ahead"]:
@@ -163,8 +146,35 @@ def read(conn: Connection, *, after: Cursor, limit: int, filter: EventFilter = A
     return Page(
         events=[_event(life, row) for row in found],
         after=Cursor(life=life, position=position, number=number),
-        more=len(found) == limit or first["scanned"] == scan,
+        more=len(found) == limit or first["scanned"] == _scan(limit, filter, labels),
         places=[Cursor(life=life, position=row["position"], number=row["number"]) for row in found],
+    )
+
+
+def latest(
+    conn: Connection,
+    *,
+    limit: int,
+    filter: EventFilter = ANY,  # noqa: A002
+    labels: Scope = None,
+) -> Page:
+    """Read the latest events, at most `limit` of those that the labels show, in their order, and the place after them.
+
+    Looks at the last LATEST times SCANNED events at most; only at those of agents where the filter wants no others.
+    """
+    end = place = newest(conn)
+    found: list[dict[str, Any]] = []
+    for _ in range(LATEST):
+        rows = _rows(conn, place, limit - len(found), filter, labels, backwards=True)
+        found = [row for row in rows if row["number"] is not None] + found
+        if len(found) == limit or rows[0]["scanned"] < _scan(limit, filter, labels):
+            break
+        place = Cursor(life=end.life, position=rows[0]["last_position"], number=rows[0]["last_number"] - 1)
+    return Page(
+        events=[_event(end.life, row) for row in found],
+        after=end,
+        more=False,
+        places=[Cursor(life=end.life, position=row["position"], number=row["number"]) for row in found],
     )
 
 
@@ -282,9 +292,45 @@ _SELECTED = """exists (
           and {condition})"""
 
 
+def _rows(
+    conn: Connection,
+    place: Cursor,
+    limit: int,
+    filter: EventFilter,  # noqa: A002
+    labels: Scope,
+    *,
+    backwards: bool = False,
+) -> list[dict[str, Any]]:
+    types = list(EventType if filter.types is None else filter.types)
+    parameters: dict[str, Any] = {
+        "life": place.life,
+        "position": place.position,
+        "number": place.number,
+        "types": types,
+        # Forwards, the place after the page passes them too.
+        "of_commands": not backwards or any(each.startswith("command.") for each in types),
+        "agent_id": filter.agent_id,
+        "scope": as_parameter(labels),
+        "scan": _scan(limit, filter, labels),
+        "limit": limit,
+        **(filter.selector.parameters if filter.selector else {}),
+    }
+    selected = "true" if filter.selector is None else _SELECTED.replace("{condition}", filter.selector.condition)
+    with conn.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(_page(selected, backwards=backwards), parameters).fetchall()
+
+
+def _scan(limit: int, filter: EventFilter, labels: Scope) -> int:  # noqa: A002
+    """Return how many events one page looks at: more than it has, where some are not wanted."""
+    return limit if filter == ANY and labels is None else SCANNED
+
+
 @lru_cache(maxsize=64)
-def _page(selected: str) -> bytes:
-    return statement(__package__, "page", in_scope=OWNER_IN_SCOPE, selected=selected)
+def _page(selected: str, *, backwards: bool) -> bytes:
+    beyond, direction, back = ("<=", "desc", "asc") if backwards else (">", "asc", "desc")
+    return statement(
+        __package__, "page", in_scope=OWNER_IN_SCOPE, selected=selected, beyond=beyond, direction=direction, back=back
+    )
 
 
 def _cursor(conn: Connection, query: Any) -> Cursor:

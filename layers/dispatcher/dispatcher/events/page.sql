@@ -1,4 +1,4 @@
--- A page of the feed, and how far it was read.  Each row: `life` and what is known of the cursor's life; the last event that was
+-- A page of the feed, forwards from a place or backwards to it, and how far it was read.  Each row: `life` and what is known of the cursor's life; the last event that was
 -- scanned, null if there is none; an event that matches, null if there is none.
 with scanned as materialized (
     select *
@@ -17,22 +17,23 @@ with scanned as materialized (
                 null::text as agent_id,
                 null::bigint as incarnation
             from command_history h
-            where (h.position, h.history_id) > (%(position)s, %(number)s)
+            where %(of_commands)s
+              and (h.position, h.history_id) {beyond} (%(position)s, %(number)s)
               and h.position < feed_horizon()
-            order by h.position, h.history_id
+            order by h.position {direction}, h.history_id {direction}
             limit %(scan)s
         )
         union all
         (
             select e.position, e.number, e.at, 'agent.' || e.type, null, null, null, e.cause, e.agent_id, e.incarnation
             from agent_events e
-            where (e.position, e.number) > (%(position)s, %(number)s)
+            where (e.position, e.number) {beyond} (%(position)s, %(number)s)
               and e.position < feed_horizon()
-            order by e.position, e.number
+            order by e.position {direction}, e.number {direction}
             limit %(scan)s
         )
     ) as events
-    order by position, number
+    order by position {direction}, number {direction}
     limit %(scan)s
 ), matching as (
     select s.position, s.number, s.at, s.type, c.agent_id, s.command_id, c.action, s.status, s.attempt, s.cause,
@@ -51,7 +52,7 @@ with scanned as materialized (
       and (%(agent_id)s::text is null or c.agent_id = %(agent_id)s)
       and {in_scope}
       and {selected}
-    order by s.position, s.number
+    order by s.position {direction}, s.number {direction}
     limit %(limit)s
 )
 select
@@ -66,6 +67,7 @@ select
     m.*
 from feed f
 left join feed_lives l on l.life = %(life)s
-left join lateral (select position, number from scanned order by position desc, number desc limit 1) as ended on true
+left join lateral (
+    select position, number from scanned order by position {back}, number {back} limit 1) as ended on true
 left join matching m on true
 order by m.position, m.number

@@ -32,6 +32,7 @@ def read(
     connect: Connect,
     *,
     after: str | None,
+    latest: int | None = None,
     limit: int,
     wanted: EventFilter,
     labels: Scope,
@@ -40,10 +41,14 @@ def read(
 ) -> Answered:
     """Read the events after a cursor; where there are none, wait for them, if one of the `places` is free.
 
-    `after` is the text of a cursor, START for the oldest events that are kept, or None for those from now on.
+    `after` is the text of a cursor, START for the oldest events that are kept, or None for those from now on.  `latest` begins
+    with so many of the latest events instead.
     """
     with connect() as conn:
-        page = _search(conn, _cursor(conn, after), limit, wanted, labels)
+        if latest is None:
+            page = _search(conn, _cursor(conn, after), limit, wanted, labels)
+        else:
+            page = feed.latest(conn, limit=latest, filter=wanted, labels=labels)
         if page.events or page.more or seconds <= 0:
             return Answered(page=page)
         place = _take_place(conn, seconds, places)

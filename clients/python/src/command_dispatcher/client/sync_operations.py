@@ -21,10 +21,11 @@ class Agents(Group):
         selector: str | None = None,
         backlog: bool | None = None,
         search: str | None = None,
+        sort: Literal["id", "oldestDue"] | None = None,
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Pages[models.AgentInfo]:
-        """List agents, ordered by id.
+        """List agents, ordered by id, or by how long something waits for them.
 
         A page may end before its limit, because of its size or because no index fits the filter: go on while there is a
         nextCursor.
@@ -42,6 +43,7 @@ class Agents(Group):
                     "selector": selector,
                     "backlog": backlog,
                     "search": search,
+                    "sort": sort,
                     "limit": limit,
                     "cursor": cursor,
                 },
@@ -77,7 +79,10 @@ class Agents(Group):
         labels: Mapping[str, str | None] | Unset | None = UNSET,
         region: str | Unset | None = UNSET,
     ) -> models.AgentInfo:
-        """Change the labels and the region of an agent, by a JSON Merge Patch."""
+        """Change the labels and the region of an agent, by a JSON Merge Patch.
+
+        With `If-Match`, only if nobody has changed them since the answer with this `ETag`.
+        """
         return models.AgentInfo.of(
             self._run(request("PATCH", "/api/v1/agents/{}", agent_id, body=members(labels=labels, region=region)))
         )
@@ -382,6 +387,7 @@ class Events(Group):
         self,
         *,
         after: str | None = None,
+        latest: int | None = None,
         types: Sequence[models.EventType] | None = None,
         agent_id: str | None = None,
         selector: str | None = None,
@@ -400,6 +406,7 @@ class Events(Group):
                     "/api/v1/events",
                     query={
                         "after": after,
+                        "latest": latest,
                         "types": types,
                         "agentId": agent_id,
                         "selector": selector,

@@ -1,10 +1,10 @@
 // One agent: why it has nothing delivered, its queue in order, the timeline of its connections, its keys.
-import { html, nothing } from "../vendor/lit.js";
+import { html, nothing, repeat } from "../vendor/lit.js";
 import { call, get, may, segment } from "../api.js";
-import { act, perform, showSecret } from "../dialogs.js";
-import { badge, commandLink, count, empty, json, labelsOf, moment, said, table } from "../parts.js";
-import { after, approve, reject } from "./agents.js";
-import { editLabels } from "./labels.js";
+import { perform } from "../dialogs.js";
+import { badge, commandLink, count, empty, json, moment, said, table, whyView } from "../parts.js";
+import { agentActions, rotate } from "./agent-actions.js";
+import { giveUpLabels, labelsView } from "./labels.js";
 import { describe } from "./changes.js";
 import { backlog } from "./overview.js";
 
@@ -28,27 +28,7 @@ export function agentPage(shell) {
   /** @type {{keyId: string, createdAt: string, createdBy: string | null}[]} */
   let keys = [];
 
-  const actions = () => (!may("admin") || !agent ? [] : [
-    agent.approval === "approved" ? null : { name: "Approve this agent", run: () => approve(shell, agent) },
-    agent.approval === "rejected" ? null : { name: "Reject this agent", run: () => reject(shell, agent) },
-    { name: "Edit its labels", run: () => editLabels(shell, agent) },
-    { name: "Give it a new key", run: rotate },
-    { name: "Delete this agent", run: remove },
-  ].filter((entry) => entry !== null));
-
-  async function rotate() {
-    /** @type {any} */
-    let made;
-    const done = await act({
-      title: `A new key for ${id}`,
-      text: html`<p>The old keys stay valid: revoke them here when the agent uses the new one.</p>`,
-      confirm: "Make a key",
-      run: async (reason) => { made = await call("POST", `${path}/keys`, { reason }); },
-    });
-    if (!done) return;
-    await showSecret(`The new key of ${id}`, made.apiKey);
-    await after(shell, `${id} has a new key.`);
-  }
+  const actions = () => (agent ? agentActions(shell, agent, () => shell.go("/console/agents")) : []);
 
   /** @param {string} keyId */
   const revoke = (keyId) => perform(shell, {
@@ -59,20 +39,12 @@ export function agentPage(shell) {
     run: (reason) => call("DELETE", `${path}/keys/${segment(keyId)}`, { reason }),
   }, "The key is revoked.");
 
-  const remove = () => act({
-    title: `Delete ${id}?`,
-    text: html`<p>Its commands are cancelled, its keys are revoked and its connections are closed. The commands and their history can still be read.</p>`,
-    confirm: "Delete",
-    danger: true,
-    run: (reason) => call("DELETE", path, { reason }),
-  }).then((done) => done && shell.go("/console/agents"));
-
   const facts = () => html`<section class="card">
     <h2>Facts</h2>
     <dl class="facts">
       <dt>Presence</dt><dd>${badge(agent.presence)} ${agent.presence === "online" ? nothing : html`<span class="hint">last seen ${moment(agent.lastSeenAt)}</span>`}</dd>
       <dt>Approval</dt><dd>${badge(agent.approval)}</dd>
-      <dt>Labels</dt><dd>${labelsOf(agent.labels)} ${may("admin") ? html`<button class="quiet" @click=${() => editLabels(shell, agent)}>Edit</button>` : nothing}</dd>
+      <dt>Labels</dt><dd>${labelsView(shell, agent)}</dd>
       <dt>Platform</dt><dd>${said(agent.platform)}</dd>
       <dt>Region</dt><dd>${agent.region ? said(agent.region) : html`<span class="none">none</span>`}</dd>
       <dt>Connected</dt><dd>${moment(agent.connectedAt)}</dd>
@@ -84,7 +56,7 @@ export function agentPage(shell) {
   const queueView = () => html`<section class="card">
     <h2>Queue, in the order of delivery: ${backlog(agent)}</h2>
     ${queue.length
-      ? table("Commands that wait for this agent", ["Place", "Command", "Action", "Priority", "Accepted", "Not before"], queue.slice(0, SHOWN).map((command, index) => html`<tr>
+      ? table("Commands that wait for this agent", ["Place", "Command", "Action", "Priority", "Accepted", "Not before"], repeat(queue.slice(0, SHOWN), ({ commandId }) => commandId, (command, index) => html`<tr>
           <td class="number">${index + 1}</td><td>${commandLink(command.commandId)}</td><td data-name="Action">${said(command.action)}</td>
           <td data-name="Priority" class="number">${command.priority}</td><td data-name="Accepted">${moment(command.createdAt)}</td>
           <td data-name="Not before">${command.notBefore ? moment(command.notBefore) : "–"}</td>
@@ -98,12 +70,12 @@ export function agentPage(shell) {
   const keysView = () => html`<section class="card">
     <h2>Keys</h2>
     ${keys.length
-      ? table("Keys of this agent", ["Key", "Made", "By", "Action"], keys.map((key) => html`<tr>
+      ? table("Keys of this agent", ["Key", "Made", "By", "Action"], repeat(keys, ({ keyId }) => keyId, (key) => html`<tr>
           <td class="id">${key.keyId}</td><td data-name="Made">${moment(key.createdAt)}</td><td data-name="By">${said(key.createdBy ?? "itself")}</td>
           <td><button class="danger" @click=${() => revoke(key.keyId)}>Revoke</button></td>
         </tr>`))
       : empty("It has no key, so it cannot connect.")}
-    <button @click=${rotate}>Give it a new key</button>
+    <button @click=${() => rotate(shell, id)}>Give it a new key</button>
   </section>`;
 
   return {
@@ -123,7 +95,7 @@ export function agentPage(shell) {
       keys = answers[5].keys;
     },
     view: () => html`
-      <p class="why"><strong>${said(why.sentence)}</strong> ${why.unblock ? html`<span>To unblock it: ${said(why.unblock)}</span>` : nothing}</p>
+      ${whyView(why)}
       <div class="buttons start">
         ${may("sender") ? html`<a class="button primary" href="/console/send?agentId=${encodeURIComponent(id)}">Send a command</a>` : nothing}
         ${actions().map(({ name, run }) => html`<button class=${name.startsWith("Delete") ? "danger" : ""} @click=${run}>${name}</button>`)}
@@ -144,7 +116,7 @@ export function agentPage(shell) {
           <section class="card">
             <h2>Latest commands</h2>
             ${latest.length
-              ? table("Latest commands of this agent", ["Command", "Action", "Status", "Accepted"], latest.map((command) => html`<tr>
+              ? table("Latest commands of this agent", ["Command", "Action", "Status", "Accepted"], repeat(latest, ({ commandId }) => commandId, (command) => html`<tr>
                   <td>${commandLink(command.commandId)}</td><td data-name="Action">${said(command.action)}</td>
                   <td data-name="Status">${badge(command.status)}</td><td data-name="Accepted">${moment(command.createdAt)}</td>
                 </tr>`))
@@ -156,6 +128,7 @@ export function agentPage(shell) {
       </div>`,
     concerns: (event) => event.agentId === id,
     actions,
+    close: giveUpLabels,
   };
 }
 

@@ -2,7 +2,7 @@
 import { html } from "../vendor/lit.js";
 import { list, mayManage } from "../api.js";
 import { agentLink, commandLink, empty, moment, noRights, pager, said, table } from "../parts.js";
-import { filters, given, text } from "../filters.js";
+import { completion, filters, given, text } from "../filters.js";
 
 const NAMES = ["actor", "agentId", "commandId"];
 
@@ -12,6 +12,7 @@ export function auditPage(shell) {
   let entries = [];
   /** @type {string | null} */
   let next = null;
+  const agents = completion(shell, "agent");
   return {
     title: "Audit log",
     async load(signal) {
@@ -20,7 +21,7 @@ export function auditPage(shell) {
       ({ items: entries, next } = await list("/audit", "entries", query, signal));
     },
     view: () => !mayManage() ? noRights(shell, "read the audit log", "an admin without a label limit") : html`
-      ${filters(shell, NAMES, [text("actor", "Who", shell), text("agentId", "Agent", shell), text("commandId", "Command", shell)])}
+      ${filters(shell, NAMES, [text("actor", "Who", shell), text("agentId", "Agent", shell, { completion: agents }), text("commandId", "Command", shell)])}
       ${entries.length
         ? table("Entries, the newest first", ["At", "Who", "Did", "Agent", "Command", "Reason", "Details"], entries.map((entry) => html`<tr>
             <td>${moment(entry.at)}</td>

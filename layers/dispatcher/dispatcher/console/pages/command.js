@@ -2,7 +2,7 @@
 import { html, nothing } from "../vendor/lit.js";
 import { call, get, may, segment } from "../api.js";
 import { act, perform } from "../dialogs.js";
-import { agentLink, badge, commandLink, copyButton, json, moment, said, span, table } from "../parts.js";
+import { agentLink, badge, commandLink, copyButton, json, moment, said, span, table, whyView } from "../parts.js";
 import { bars } from "./bars.js";
 import { asCurl, asDispatcher } from "./shells.js";
 
@@ -80,7 +80,7 @@ export function commandPage(shell) {
     },
     view: () => html`
       <p class="lead">${badge(command.status)} <strong>${said(command.action)}</strong> for ${agentLink(command.agentId)}</p>
-      <p class="why"><strong>${said(why.sentence)}</strong> ${why.unblock ? html`<span>To unblock it: ${said(why.unblock)}</span>` : nothing}</p>
+      ${whyView(why)}
       <div class="buttons start">
         ${actions().map(({ name, run }) => html`<button class=${name.startsWith("Cancel") ? "danger" : "primary"} @click=${run}>${name}</button>`)}
         ${copyButton("Copy as dispatcher", asDispatcher(command), shell)} ${copyButton("Copy as curl", asCurl(command), shell)}

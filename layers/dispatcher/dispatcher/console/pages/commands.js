@@ -1,10 +1,10 @@
 // All commands: filtered, and cancelled or redriven all at once.
 import { html, nothing, repeat } from "../vendor/lit.js";
-import { Problem, call, get, list, may } from "../api.js";
+import { Problem, call, list, may } from "../api.js";
 import { act } from "../dialogs.js";
 import { agentLink, badge, commandLink, count, empty, moment, pager, said, table } from "../parts.js";
-import { choice, filters, given, labelValues, text, unique } from "../filters.js";
-import { after } from "./agents.js";
+import { choice, completion, filters, given, text } from "../filters.js";
+import { after } from "./agent-actions.js";
 
 const NAMES = ["agentId", "status", "action", "selector", "submittedBy", "sessionId", "since", "until"];
 const STATUSES = ["pending", "sent", "acknowledged", "completed", "failed", "expired", "cancelled", "dead", "timed_out"];
@@ -12,7 +12,7 @@ const GROUPS = {
   "pending,sent,acknowledged": "not ended",
   "failed,dead,timed_out,expired": "ended without success",
 };
-const MOMENT = "2026-11-26T03:00:00Z";
+const MOMENT = "a UTC moment";
 const MOST_AT_ONCE = 10_000;
 
 /** @param {Shell} shell @returns {Page} */
@@ -21,26 +21,7 @@ export function commandsPage(shell) {
   let commands = [];
   /** @type {string | null} */
   let next = null;
-  /** Values that occur, for the filters. @type {Record<"agents" | "labels" | "actions" | "people", string[]>} */
-  const known = { agents: [], labels: [], actions: [], people: [] };
-  let sampled = false;
-
-  async function sample() {
-    if (sampled) return;
-    sampled = true;
-    const { commands: some } = await get("/commands", { query: { limit: 200 } });
-    known.actions = unique(some.map((/** @type {Command} */ command) => command.action));
-    known.people = unique(some.map((/** @type {Command} */ command) => command.submittedBy));
-    await completeAgents("");
-  }
-
-  /** @param {string} search */
-  async function completeAgents(search) {
-    const { agents } = await get("/agents", { query: { search, limit: 20 } });
-    known.agents = agents.map((/** @type {Agent} */ agent) => agent.agentId);
-    known.labels = unique([...known.labels, ...labelValues(agents)]);
-    shell.redraw();
-  }
+  const [agents, actions, labels, people] = /** @type {const} */ (["agent", "action", "label", "submittedBy"]).map((of) => completion(shell, of));
 
   /** @param {"cancel" | "redrive"} what */
   async function all(what) {
@@ -76,15 +57,14 @@ export function commandsPage(shell) {
     async load(signal) {
       const query = given(shell, [...NAMES, "cursor", "limit"]);
       ({ items: commands, next } = await list("/commands", "commands", query, signal));
-      sample().catch(() => {});
     },
     view: () => html`
       ${filters(shell, NAMES, [
-        text("agentId", "Agent", shell, { values: known.agents, input: (search) => void completeAgents(search).catch(() => {}) }),
+        text("agentId", "Agent", shell, { completion: agents }),
         choice("status", "Status", [...Object.keys(GROUPS), ...STATUSES, ...given1(shell)], shell, GROUPS),
-        text("action", "Action", shell, { values: known.actions }),
-        text("selector", "Labels of the agent", shell, { hint: "env=prod,!canary", values: known.labels }),
-        text("submittedBy", "Submitted by", shell, { values: known.people }),
+        text("action", "Action", shell, { completion: actions }),
+        text("selector", "Labels of the agent", shell, { hint: "env=prod,!canary", completion: labels }),
+        text("submittedBy", "Submitted by", shell, { completion: people }),
         text("sessionId", "Session", shell),
         text("since", "Since", shell, { hint: MOMENT, values: momentsAgo() }),
         text("until", "Until", shell, { hint: MOMENT, values: momentsAgo() }),

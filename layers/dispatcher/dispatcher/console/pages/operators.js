@@ -1,9 +1,9 @@
 // Who may act: operators, the caller's API tokens, and enrolment tokens for new agents.
-import { html, nothing } from "../vendor/lit.js";
+import { html, nothing, repeat } from "../vendor/lit.js";
 import { call, get, list, may, mayManage, segment } from "../api.js";
 import { act, perform, showSecret } from "../dialogs.js";
 import { empty, labelsOf, mark, moment, said, table } from "../parts.js";
-import { after } from "./agents.js";
+import { after } from "./agent-actions.js";
 import { parseLabels } from "./labels.js";
 
 const ROLES = ["reader", "sender", "admin"];
@@ -92,7 +92,7 @@ export function operatorsPage(shell) {
       <section class="card">
         <h2>Operators</h2>
         ${mayManage()
-          ? html`${table("Operators", ["Operator", "Role", "Only agents with", "Created", "State", "Actions"], operators.map((operator) => html`<tr>
+          ? html`${table("Operators", ["Operator", "Role", "Only agents with", "Created", "State", "Actions"], repeat(operators, ({ username }) => username, (operator) => html`<tr>
                 <td>${said(operator.username)}</td><td data-name="Role">${operator.role}</td>
                 <td data-name="Only agents with">${operator.labels ? labelsOf(operator.labels) : "all agents"}</td><td data-name="Created">${moment(operator.createdAt)}</td>
                 <td data-name="State">${operator.disabledAt ? html`${mark("idle", "⊘", "disabled")} ${moment(operator.disabledAt)}` : mark("good", "✓", "enabled")}</td>
@@ -105,7 +105,7 @@ export function operatorsPage(shell) {
       <section class="card">
         <h2>Your API tokens</h2>
         ${tokens.length
-          ? table("Your API tokens", ["Name", "Role", "Created", "Expires", "Actions"], tokens.map((token) => html`<tr>
+          ? table("Your API tokens", ["Name", "Role", "Created", "Expires", "Actions"], repeat(tokens, ({ tokenId }) => tokenId, (token) => html`<tr>
               <td>${said(token.name)}</td><td data-name="Role">${token.role}</td><td data-name="Created">${moment(token.createdAt)}</td><td data-name="Expires">${moment(token.expiresAt)}</td>
               <td><button class="danger" @click=${() => revoke(`/tokens/${segment(token.tokenId)}`, token.name)}>Revoke</button></td>
             </tr>`))
@@ -115,7 +115,7 @@ export function operatorsPage(shell) {
       ${may("admin") ? html`<section class="card">
         <h2>Enrolment tokens</h2>
         ${enrolments.length
-          ? table("Enrolment tokens", ["For", "Labels", "Uses left", "Approval", "Expires", "By", "Actions"], enrolments.map((token) => html`<tr>
+          ? table("Enrolment tokens", ["For", "Labels", "Uses left", "Approval", "Expires", "By", "Actions"], repeat(enrolments, ({ tokenId }) => tokenId, (token) => html`<tr>
               <td>${said(token.agentId ?? `${token.prefix}…`)}</td><td data-name="Labels">${labelsOf(token.labels)}</td><td data-name="Uses left" class="number">${token.usesLeft}</td>
               <td data-name="Approval">${token.approved ? "not needed" : "needed"}</td><td data-name="Expires">${moment(token.expiresAt)}</td><td data-name="By">${said(token.createdBy)}</td>
               <td><button class="danger" @click=${() => revoke(`/enrolment-tokens/${segment(token.tokenId)}`, "The enrolment token")}>Revoke</button></td>

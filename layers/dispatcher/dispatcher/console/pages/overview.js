@@ -1,14 +1,30 @@
 // The first screen: who is away, what is stuck, what has just changed.
-import { html, nothing, ref } from "../vendor/lit.js";
-import { get, segment } from "../api.js";
+import { html, nothing, ref, repeat } from "../vendor/lit.js";
+import { get, list, may, segment } from "../api.js";
 import { chart } from "../chart.js";
 import { agentLink, badge, commandLink, count, empty, moment, said, span, table } from "../parts.js";
 import { describe } from "./changes.js";
 
 const SERIES = /** @type {const} */ (["accepted", "sent", "completed", "failed"]);
 const SHOWN = 8;
-const BACKLOG_MOST = 1000;
-const BACKLOG_PERIOD = 15_000;
+const LATEST = 12;
+/** A connected agent gets its commands within seconds; what waits longer is stuck. */
+const STUCK_SECONDS = 5;
+const WHY_PERIOD = 10_000;
+/** The list is not read again before so many times as long as it took. */
+const REST = 20;
+const ENDS = ["completed", "failed", "expired", "cancelled", "dead", "timed_out"].map((name) => `command.${name}`);
+const OF_AGENTS = ["created", "deleted", "approved", "rejected", "connected", "disconnected", "offline"].map((name) => `agent.${name}`);
+/** What has just changed: the attempts and acks of a command are on its own page. @type {Record<string, {name: string, types: string[]}>} */
+const KINDS = {
+  "": { name: "All", types: [...OF_AGENTS, "command.accepted", "command.pending", ...ENDS] },
+  agents: { name: "Agents", types: OF_AGENTS },
+  ends: { name: "Ends", types: ENDS },
+  trouble: {
+    name: "Trouble",
+    types: ["agent.disconnected", "agent.offline", "agent.rejected", "command.failed", "command.dead", "command.timed_out", "command.expired"],
+  },
+};
 const STAGES = /** @type {const} */ ([
   ["acceptedToSent", "Accepted → sent"],
   ["sentToAcknowledged", "Sent → acknowledged"],
@@ -21,42 +37,43 @@ export function overviewPage(shell) {
   let figures;
   /** @type {Agent[]} */
   let waiting = [];
-  /** @type {Map<string, Why | null>} */
+  /** @type {Map<string, {why: Why | null, at: number}>} */
   const whys = new Map();
-  let more = false;
-  let readAt = 0;
+  let readAgainAt = 0;
+  let tabular = false;
   /** @type {Command[]} */
   let ended = [];
-  /** @type {Command[]} */
+  /** @type {FeedEvent[]} */
   let latest = [];
   const lines = chart(SERIES.map((name) => ({ name, tone: { accepted: "wait", sent: "busy", completed: "good", failed: "bad" }[name] })));
 
   /**
-   * Reads the agents for which commands wait.  The list has them by id, so many are read, and not each time.
+   * Reads the agents for which something waits longest: first those that are connected, for nothing holds up the others.
    * @param {AbortSignal} signal
+   * @returns {Promise<Agent[]>}
    */
-  async function withBacklog(signal) {
-    if (Date.now() - readAt < BACKLOG_PERIOD) return waiting;
-    /** @type {Agent[]} */
-    const found = [];
-    let cursor;
-    do {
-      const page = await get("/agents", { query: { backlog: true, limit: 200, cursor }, signal });
-      found.push(...page.agents);
-      cursor = page.nextCursor;
-    } while (cursor && found.length < BACKLOG_MOST);
-    more = Boolean(cursor);
-    readAt = found.length > 200 ? Date.now() : 0;
-    return found.sort((one, other) => rank(one).localeCompare(rank(other)));
+  async function stuck(signal) {
+    if (Date.now() < readAgainAt) return waiting;
+    const began = Date.now();
+    const ask = async (/** @type {string} */ presence) =>
+      /** @type {Agent[]} */ ((await list("/agents", "agents", { sort: "oldestDue", presence, limit: SHOWN + 1 }, signal)).items);
+    const [online, degraded, offline] = await Promise.all([ask("online"), ask("degraded"), ask("offline")]);
+    readAgainAt = Date.now() + REST * (Date.now() - began);
+    const connected = [...online, ...degraded].filter((agent) => secondsSince(agent.oldestPendingAt) > STUCK_SECONDS);
+    return [...connected.sort(byWait), ...offline];
   }
 
-  /** Asks why an agent that could get its commands does not; the others are offline. @param {AbortSignal} signal */
+  /** Asks why the agents that are shown do not get their commands. @param {AbortSignal} signal */
   async function explain(signal) {
-    const asked = waiting.slice(0, SHOWN).filter(({ presence }) => presence !== "offline");
-    const reasons = await Promise.all(asked.map(({ agentId }) => get(`/agents/${segment(agentId)}/why`, { signal }).catch(() => null)));
-    asked.forEach(({ agentId }, index) => whys.set(agentId, reasons[index]));
+    const asked = waiting.slice(0, SHOWN).filter(({ agentId }) => Date.now() - (whys.get(agentId)?.at ?? 0) > WHY_PERIOD);
+    await Promise.all(asked.map(async ({ agentId }) => {
+      const why = await get(`/agents/${segment(agentId)}/why`, { signal }).catch(() => null);
+      if (!signal.aborted) whys.set(agentId, { why, at: Date.now() });
+    }));
     shell.redraw();
   }
+
+  const kind = () => /** @type {{name: string, types: string[]}} */ (KINDS[shell.place.query.get("changes") ?? ""] ?? KINDS[""]);
 
   return {
     title: "Overview",
@@ -65,15 +82,15 @@ export function overviewPage(shell) {
       const wrong = { status: "dead,timed_out,failed,expired", since, limit: 8 };
       const answers = await Promise.all([
         get("/overview", { signal }),
-        withBacklog(signal),
+        stuck(signal),
         get("/commands", { query: wrong, signal }),
-        get("/commands", { query: { limit: 8 }, signal }),
+        get("/events", { query: { latest: LATEST, types: kind().types.join(",") }, signal }),
       ]);
       figures = answers[0];
       waiting = answers[1];
       void explain(signal);
       ended = answers[2].commands;
-      latest = answers[3].commands;
+      latest = answers[3].events.toReversed();
       lines.show(figures.series.map((each) => [Date.parse(each.minute) / 1000, ...SERIES.map((name) => each[name])]));
     },
     view: () => html`
@@ -82,34 +99,37 @@ export function overviewPage(shell) {
         ${tile("Degraded", figures.agents.degraded, "/console/agents?presence=degraded", figures.agents.degraded ? "warn" : "")}
         ${tile("Online", figures.agents.online, "/console/agents?presence=online", "good")}
         ${tile("Waiting", figures.commands.pending ?? 0, "/console/commands?status=pending", "")}
-        ${tile("Oldest due", figures.oldestDueSeconds ? span(figures.oldestDueSeconds) : "none", "/console/agents?backlog=true&presence=online", figures.oldestDueSeconds > 120 ? "bad" : "")}
+        ${tile("Oldest due", figures.oldestDueSeconds ? span(figures.oldestDueSeconds) : "none", "/console/agents?sort=oldestDue", figures.oldestDueSeconds > 120 ? "bad" : "")}
         ${tile("Under way", (figures.commands.sent ?? 0) + (figures.commands.acknowledged ?? 0), "/console/commands?status=sent,acknowledged", "")}
         ${tile("Dead in 24 h", figures.deadLast24h, "/console/commands?status=dead", figures.deadLast24h ? "bad" : "good")}
       </ul>
       <div class="columns">
         <div class="stack">
         <section class="card">
-          <h2>Stuck: agents for which commands wait</h2>
+          <h2>Stuck: for whom commands wait, the longest first</h2>
           ${waiting.length
-            ? table("Agents for which commands wait", ["Agent", "Why", "Waiting", "Since"], waiting.slice(0, SHOWN).map((agent) => html`<tr>
+            ? table("Agents for which commands wait", ["Agent", "Why", "Waiting", "Since"], repeat(waiting.slice(0, SHOWN), ({ agentId }) => agentId, (agent) => html`<tr>
                 <td>${agentLink(agent.agentId)}</td>
-                <td>${badge(agent.presence)} ${whys.get(agent.agentId) ? html`<span class="hint">${said(whys.get(agent.agentId)?.sentence)}</span>` : nothing}</td>
+                <td>${badge(agent.presence)}${sentence(agent, whys.get(agent.agentId)?.why)}</td>
                 <td data-name="Waiting" class="number">${backlog(agent)}</td><td data-name="Since">${moment(agent.oldestPendingAt)}</td>
               </tr>`))
             : empty("No command waits for an agent.")}
-          ${more ? html`<p class="hint">These are the longest of the first ${count(BACKLOG_MOST)} agents with a backlog.</p>` : nothing}
-          ${waiting.length > SHOWN ? html`<a href="/console/agents?backlog=true">All agents with a backlog</a>` : nothing}
+          ${waiting.length > SHOWN ? html`<a href="/console/agents?backlog=true&sort=oldestDue">All agents with a backlog</a>` : nothing}
         </section>
         <section class="card">
           <h2>What has just changed</h2>
-          ${changes(shell, latest)}
+          <nav class="kinds" aria-label="Which changes">${Object.entries(KINDS).map(([key, { name }]) => html`<a
+            href="/console/${key ? `?changes=${key}` : ""}" aria-current=${kind() === KINDS[key] ? "true" : nothing}>${name}</a>`)}</nav>
+          ${latest.length
+            ? html`<ol class="changes">${repeat(latest, ({ id }) => id, (event) => html`<li>${moment(event.at)} ${describe(event)}</li>`)}</ol>`
+            : empty("Nothing of this kind has happened lately.", may("sender") ? html`<a href="/console/send">Send a command</a>` : nothing)}
         </section>
         </div>
         <div class="stack">
         <section class="card">
           <h2>Ended without success in 24 hours</h2>
           ${ended.length
-            ? table("Commands that ended without success", ["Command", "Status", "Why", "At"], ended.map((command) => html`<tr>
+            ? table("Commands that ended without success", ["Command", "Status", "Why", "At"], repeat(ended, ({ commandId }) => commandId, (command) => html`<tr>
                 <td>${commandLink(command.commandId)} <span class="hint">${said(command.action)}</span></td>
                 <td>${badge(command.status)}</td><td class="clip">${said(command.errorMessage ?? command.cause)}</td>
                 <td>${moment(command.completedAt)}</td>
@@ -127,8 +147,8 @@ export function overviewPage(shell) {
         <section class="card wide">
           <h2>By minute, in the last hour</h2>
           <div class="chart" ${ref(lines.attach)}></div>
-          <details><summary>As a table</summary>
-            ${table("Transitions by minute", ["Minute", ...SERIES], figures.series.toReversed().map((each) => html`<tr>
+          <details @toggle=${(/** @type {any} */ event) => { tabular = event.target.open; shell.redraw(); }}><summary>As a table</summary>
+            ${!tabular ? nothing : table("Transitions by minute", ["Minute", ...SERIES], figures.series.toReversed().map((each) => html`<tr>
               <td>${moment(each.minute)}</td>${SERIES.map((name) => html`<td data-name=${name} class="number">${count(each[name])}</td>`)}
             </tr>`))}
           </details>
@@ -140,8 +160,19 @@ export function overviewPage(shell) {
   };
 }
 
-/** For the order: whoever could get its commands goes first, then whoever waits longest. @param {Agent} agent */
-const rank = ({ presence, oldestPendingAt }) => `${presence === "offline" ? 1 : 0} ${oldestPendingAt}`;
+/** The reason, without what stands beside it. @param {Agent} agent @param {Why | null | undefined} why */
+function sentence({ agentId, lastSeenAt }, why) {
+  if (!why) return nothing;
+  if (why.reason === "agent-away") return html` <span class="hint">${lastSeenAt ? html`last seen ${moment(lastSeenAt)}` : "never connected"}</span>`;
+  const short = why.sentence.replace(/^Command \S+ is next\. /, "").replace(`Agent '${agentId}' `, "");
+  return html`<div class="hint reason">${said(short.charAt(0).toUpperCase() + short.slice(1))}</div>`;
+}
+
+/** @param {string | null} iso */
+const secondsSince = (iso) => (Date.now() - Date.parse(iso ?? "")) / 1000;
+
+/** @param {Agent} one @param {Agent} other */
+const byWait = (one, other) => String(one.oldestPendingAt).localeCompare(String(other.oldestPendingAt));
 
 /** @param {Agent} agent */
 export const backlog = (agent) => (agent.pendingCount >= 200 ? "200 or more" : count(agent.pendingCount));
@@ -150,16 +181,3 @@ export const backlog = (agent) => (agent.pendingCount >= 200 ? "200 or more" : c
 const tile = (name, value, href, tone) => html`<li class="tile ${tone}">
   <a href=${href}><span class="value">${typeof value === "number" ? count(value) : value}</span> <span class="name">${name}</span></a>
 </li>`;
-
-/** @param {Shell} shell @param {Command[]} latest */
-function changes(shell, latest) {
-  const events = shell.events().slice(0, 12);
-  const known = new Set(events.map(({ commandId }) => commandId));
-  const before = latest.filter(({ commandId }) => !known.has(commandId)).slice(0, 12 - events.length);
-  if (!events.length && !latest.length) return empty("No command was submitted yet.", html`<a href="/console/send">Send the first one</a>`);
-  return html`<ol class="changes">
-    ${events.map((event) => html`<li>${moment(event.at)} ${describe(event)}</li>`)}
-    ${before.map((command) => html`<li>${moment(command.createdAt)} ${said(command.submittedBy ?? "somebody")} submitted
-      ${commandLink(command.commandId)} <span class="hint">${said(command.action)}</span> for ${agentLink(command.agentId)}</li>`)}
-  </ol>`;
-}

@@ -3,7 +3,7 @@ import { html, nothing } from "../vendor/lit.js";
 import { Problem, call, get, may, segment } from "../api.js";
 import { act } from "../dialogs.js";
 import { badge, agentLink, commandLink, copyButton, count, moment, noRights, problemView, table } from "../parts.js";
-import { given } from "../filters.js";
+import { completion, given, options } from "../filters.js";
 import { asCurl, asDispatcher } from "./shells.js";
 
 const LIST_MOST = 1000;
@@ -21,10 +21,9 @@ export function sendPage(shell) {
   let more = false;
   /** @type {unknown} */
   let problem = null;
-  /** @type {string[]} */
-  let agents = [];
-  /** @type {string[]} */
-  let actions = [];
+  const [agents, actions, labels] = /** @type {const} */ (["agent", "action", "label"]).map((of) => completion(shell, of));
+  /** @param {import("../filters.js").Completion | undefined} completed */
+  const asks = (completed) => (/** @type {any} */ event) => completed?.ask(event.target.value);
   /** @type {{commandId?: string, number: number} | null} */
   let sent = null;
   // A repeated click must not send twice; another command gets another key.
@@ -37,11 +36,6 @@ export function sendPage(shell) {
     sent = null;
     shell.redraw();
   };
-
-  async function complete(/** @type {string} */ search) {
-    agents = (await get("/agents", { query: { search, limit: 20 } })).agents.map((/** @type {Agent} */ agent) => agent.agentId);
-    shell.redraw();
-  }
 
   const command = () => ({
     action,
@@ -98,24 +92,19 @@ export function sendPage(shell) {
         reached = [];
         problem = error;
       }
-      if (!agents.length) {
-        void complete("").catch(() => {});
-        get("/commands", { query: { limit: 200 } }).then(({ commands }) => {
-          actions = [...new Set(/** @type {string[]} */ (commands.map((/** @type {Command} */ each) => each.action)))].sort();
-          shell.redraw();
-        }, () => {});
-      }
     },
     view: () => !may("sender") ? noRights(shell, "send commands", "a sender or an admin") : html`<form class="send" @submit=${send}>
       <div class="columns">
         <section class="card">
           <h2>To whom</h2>
           <label>One agent <input name="agentId" list="send-agents" autocomplete="off" .value=${shell.place.query.get("agentId") ?? ""}
-            @input=${(/** @type {any} */ event) => void complete(event.target.value).catch(() => {})}
+            @focus=${asks(agents)} @input=${asks(agents)}
             @change=${(/** @type {any} */ event) => { key = newKey(); shell.filter({ agentId: event.target.value.trim(), selector: null }); }} /></label>
-          <datalist id="send-agents">${agents.map((id) => html`<option value=${id}></option>`)}</datalist>
-          <label>Or all with these labels <input name="selector" autocomplete="off" placeholder="env=prod,!canary" .value=${shell.place.query.get("selector") ?? ""}
+          ${options("send-agents", agents?.values ?? [])}
+          <label>Or all with these labels <input name="selector" list="send-labels" autocomplete="off" placeholder="env=prod,!canary" .value=${shell.place.query.get("selector") ?? ""}
+            @focus=${asks(labels)} @input=${asks(labels)}
             @change=${(/** @type {any} */ event) => { key = newKey(); shell.filter({ selector: event.target.value.trim(), agentId: null }); }} /></label>
+          ${options("send-labels", labels?.values ?? [])}
           <div class="reach" role="status">
             ${problem ? problemView(problem) : reached.length ? html`<p>${reachedText(reached)}${more ? html` More agents match; only ${count(REACH_MOST)} can be reached at once.` : nothing}</p>` : html`<p class="none">It reaches nobody yet: choose an agent, or labels.</p>`}
           </div>
@@ -130,8 +119,9 @@ export function sendPage(shell) {
         </section>
         <section class="card">
           <h2>What</h2>
-          <label>Action <input name="action" required maxlength="128" list="send-actions" autocomplete="off" .value=${action} @input=${(/** @type {any} */ event) => { action = event.target.value; changed(); }} /></label>
-          <datalist id="send-actions">${actions.map((name) => html`<option value=${name}></option>`)}</datalist>
+          <label>Action <input name="action" required maxlength="128" list="send-actions" autocomplete="off" .value=${action} @focus=${asks(actions)}
+            @input=${(/** @type {any} */ event) => { action = event.target.value; actions?.ask(action); changed(); }} /></label>
+          ${options("send-actions", actions?.values ?? [])}
           <label>Payload, as JSON
             <textarea name="payload" rows="8" spellcheck="false" aria-invalid=${wrong() ? "true" : "false"} aria-describedby="payload-wrong" .value=${payload}
               @input=${(/** @type {any} */ event) => { payload = event.target.value; changed(); }}></textarea></label>

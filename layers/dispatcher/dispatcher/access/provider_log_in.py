@@ -1,0 +1,129 @@
+"""Log-ins of browsers at an OpenID Connect issuer: the authorization code flow of a public client, with PKCE (RFC 7636).
+
+The page sends the browser to the issuer, and gets a code back.  The service exchanges the code for the issuer's token, because
+no script should see it: it goes into the cookie of the session.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.error import HTTPError
+from urllib.parse import urlencode, urlsplit
+from urllib.request import Request, urlopen
+
+from dispatcher.access import audit_log, oidc
+from dispatcher.access.oidc import FETCH_SECONDS, Issuer
+from dispatcher.access.roles import Operator
+from dispatcher.errors import Misconfigured, NotAuthenticated, NotFound, Unavailable
+from dispatcher.platform.database import Connection
+from dispatcher.platform.json_text import as_object
+
+COOKIE_CHARACTERS = 3_900
+"""Browsers keep cookies of 4,096 characters with their name and attributes."""
+_QUOTED = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """Where a browser begins, and as which client."""
+
+    issuer: str
+    authorization_endpoint: str
+    client_id: str
+    scope: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Code:
+    """What a browser brings back: the code, its own proof (PKCE), and the address that it gave to the issuer."""
+
+    code: str
+    verifier: str
+    redirect_uri: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedIn:
+    """A token of the issuer, whose it is, and for how many seconds it is valid."""
+
+    token: str
+    operator: Operator
+    seconds: int
+
+
+def provider() -> Provider | None:
+    """Return the issuer at which operators log in; None if there is none.  Raises Unavailable if it cannot be reached."""
+    issuer, client_id = oidc.configured(), os.environ.get("OIDC_CLIENT_ID")
+    if issuer is None or not client_id:
+        return None
+    return Provider(
+        issuer=issuer.url,
+        authorization_endpoint=issuer.address_of("authorization_endpoint"),
+        client_id=client_id,
+        scope=os.environ.get("OIDC_SCOPE") or "openid",
+    )
+
+
+def log_in(code: Code, source_ip: str) -> LoggedIn:
+    """Exchange a code for the issuer's token.
+
+    Raises NotFound if there is no issuer to log in at, NotAuthenticated for what the issuer or its token refuses, Unavailable
+    if the issuer cannot be reached, and Misconfigured if its token fits no cookie.
+    """
+    issuer, client_id = oidc.configured(), os.environ.get("OIDC_CLIENT_ID")
+    if issuer is None or not client_id:
+        raise NotFound("No OpenID Connect issuer is configured for log-ins of browsers.")
+    answer = _exchange(issuer, client_id, code)
+    # The token that is for this service: the ID token if the service is the client, else the access token.
+    token = answer.get("id_token" if issuer.audience == client_id else "access_token")
+    if not isinstance(token, str):
+        raise NotAuthenticated("The issuer gave no token for this service.")
+    if len(token) > COOKIE_CHARACTERS:
+        raise Misconfigured(
+            f"The issuer's token has {len(token):,} characters, and a browser's cookie takes {COOKIE_CHARACTERS:,}: "
+            "leave claims out of it."
+        )
+    operator = issuer.verify(token, source_ip)
+    ends = operator.credential.expires_at if operator.credential else None
+    seconds = int((ends - datetime.now(UTC)).total_seconds()) if ends else 0
+    return LoggedIn(token=token, operator=operator, seconds=max(seconds, 1))
+
+
+def record(conn: Connection, by: Operator) -> None:
+    """Add the log-in to the audit log."""
+    audit_log.record(conn, by.actor, "log in")
+
+
+def _exchange(issuer: Issuer, client_id: str, code: Code) -> dict[str, object]:
+    form = {
+        "grant_type": "authorization_code",
+        "code": code.code,
+        "redirect_uri": code.redirect_uri,
+        "client_id": client_id,
+        "code_verifier": code.verifier,
+    }
+    own = urlsplit(code.redirect_uri)
+    request = Request(  # noqa: S310 - the issuer names it, over http or https
+        issuer.address_of("token_endpoint"),
+        data=urlencode(form).encode(),
+        # Some issuers give tokens of browsers' clients only to requests with an origin.
+        headers={"Accept": "application/json", "Origin": f"{own.scheme}://{own.netloc}"},
+    )
+    try:
+        with urlopen(request, timeout=FETCH_SECONDS) as answer:  # noqa: S310 - as above
+            return as_object(json.loads(answer.read())) or {}
+    except HTTPError as error:
+        if error.code >= 500:  # noqa: PLR2004 - the issuer's own faults
+            raise Unavailable("The issuer cannot answer at present.") from None
+        raise NotAuthenticated(f"The issuer refused the log-in: {_reason(error)}") from None
+    except (OSError, ValueError):
+        raise Unavailable("The issuer cannot be reached at present.") from None
+
+
+def _reason(error: HTTPError) -> str:
+    try:
+        said = as_object(json.loads(error.read())) or {}
+    except (OSError, ValueError):
+        said = {}
+    return str(said.get("error_description") or said.get("error") or error.code)[:_QUOTED]

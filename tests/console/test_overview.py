@@ -1,0 +1,103 @@
+"""The overview: what is stuck and what has just changed, at any size of the fleet."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import expect
+
+from local.http_client import Client
+from tests.console.screen import Screen
+from tests.e2e.conftest import Agent
+from tests.e2e.dispatcher_process import Dispatcher, until
+
+AGENTS = 10_000
+
+
+@pytest.fixture(scope="module")
+def large(dispatcher: Dispatcher) -> Iterator[None]:
+    """Ten thousand offline agents, for each of which a command waits; they are gone afterwards."""
+    with dispatcher.database() as conn:
+        conn.execute(
+            """
+            insert into agents (agent_id, platform, approval)
+            select 'crowd-' || n, 'linux', 'approved' from generate_series(1, %s) n
+            """,
+            (AGENTS,),
+        )
+        conn.execute(
+            """
+            insert into agent_commands (agent_id, action, created_at)
+            select 'crowd-' || n, 'restart', now() - n * interval '1 second' from generate_series(1, %s) n
+            """,
+            (AGENTS,),
+        )
+        conn.execute("analyze agents, agent_commands")
+        yield
+        conn.execute("delete from agent_commands where agent_id like 'crowd-%'")
+        conn.execute("delete from agents where agent_id like 'crowd-%'")
+
+
+@pytest.mark.usefixtures("large")
+def test_the_stuck_one_of_ten_thousand_is_found_explained_and_mended(
+    visit: Callable[..., Screen], dispatcher: Dispatcher, client: Client
+) -> None:
+    """It is the first one that one sees: connected agents before those that are only offline."""
+    key = client.post("/api/v1/agents", {"agentId": "stuck-one", "platform": "linux"})["apiKey"]
+    agent = Agent(dispatcher.url, "stuck-one", key)
+    with dispatcher.database() as conn:
+        conn.execute("update agents set spoke = false, mute_connections = 2 where agent_id = 'stuck-one'")
+        conn.execute(
+            "insert into agent_commands (agent_id, action, created_at) values ('stuck-one', 'restart', now() - interval '9 s')"
+        )
+    screen = visit("/console/")
+
+    first = screen.page.get_by_role("table", name="Agents for which commands wait").get_by_role("row").nth(1)
+    expect(first).to_contain_text("stuck-one")
+    expect(first).to_contain_text("has said nothing since it was sent a command")
+    first.get_by_role("link", name="stuck-one").click()
+    screen.see("Restart the agent's process.")
+    agent.socket.send('{"type": "heartbeat", "payload": {"status": "online"}}')
+
+    expect(screen.page.locator(".why")).to_contain_text("Nothing waits")
+    agent.close()
+
+
+def test_what_has_just_changed_is_known_when_the_page_opens(
+    visit: Callable[..., Screen], dispatcher: Dispatcher, client: Client
+) -> None:
+    """Of agents and of commands, the newest first; one can choose the kind, and the address has it."""
+    key = client.post("/api/v1/agents", {"agentId": "changes", "platform": "linux"})["apiKey"]
+    command_id = client.post("/api/v1/agents/changes/commands", {"action": "restart"})["commandId"]
+    agent = Agent(dispatcher.url, "changes", key)
+    until(lambda: client.get(f"/api/v1/commands/{command_id}")["status"] == "completed")
+    agent.close()
+    screen = visit("/console/")
+    changes = screen.page.locator(".changes li")
+
+    expect(changes.filter(has_text="changes").filter(has_text="disconnected")).to_have_count(1)
+    expect(changes.filter(has_text=command_id).filter(has_text="completed")).to_have_count(1)
+    assert screen.page.locator(".changes").get_by_text("sent", exact=True).count() == 0
+    screen.page.get_by_role("link", name="Agents", exact=True).last.click()
+    expect(changes.filter(has_text=command_id)).to_have_count(0)
+    client.post("/api/v1/agents", {"agentId": "newcomer", "platform": "linux"})
+
+    expect(changes.first).to_contain_text("newcomer")
+    assert screen.page.url.endswith("/console/?changes=agents")
+
+
+def test_the_reason_leads_to_the_command_that_is_in_the_way(
+    visit: Callable[..., Screen], dispatcher: Dispatcher, client: Client
+) -> None:
+    """Its id in the sentence is a link."""
+    key = client.post("/api/v1/agents", {"agentId": "silent", "platform": "linux"})["apiKey"]
+    agent = Agent(dispatcher.url, "silent", key, lambda _: [])
+    path = "/api/v1/agents/silent/commands"
+    first, second = (client.post(path, {"action": "restart"})["commandId"] for _ in range(2))
+    screen = visit(f"/console/commands/{second}")
+
+    screen.see("The agent has not yet answered command")
+    screen.page.locator(".why").get_by_role("link", name=first).first.click()
+
+    expect(screen.page.get_by_role("heading", level=1)).to_have_text(first)
+    screen.see("the agent has until")
+    agent.close()
