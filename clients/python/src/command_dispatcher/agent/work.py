@@ -163,18 +163,31 @@ class Work:
             self.writes.append(Confirm(command_ids=tuple(confirmed)))
             self._forget()
 
-    def connect(self) -> list[tuple[str, int]]:
-        """Begin a connection: return what this agent owns, and say again each end that is not confirmed."""
+    def connect(self, *, moved: bool) -> None:
+        """Begin a connection: what `owned` names has its ack, and each end that is not confirmed is said again.
+
+        After a move commands that wait for their turn are stored, so that they are named and do not come again.
+        """
         self.connected = True
         self._said.clear()
-        self._drop_waiting()  # what was not acknowledged is the service's again: its operator may have cancelled it
-        owned = [record for record in self._active.values() if record.phase not in NOT_OURS]
-        unconfirmed = [ended for ended in self._ended.values() if not ended.confirmed]
-        for record in owned:
-            record.acknowledged = record.delivery.attempt  # what is named has its ack
-        self._reports = [end_report(ended) for ended in unconfirmed]
-        deliveries = [record.delivery for record in owned] + [ended.delivery for ended in unconfirmed]
+        if moved and self.trouble is None and not self.draining:
+            for record in self._active.values():
+                if record.phase is Phase.WAITING:
+                    self._hold(record)
+        else:
+            self._drop_waiting()  # they are the service's again: its operator may have cancelled them
+        for record in self._active.values():
+            record.acknowledged = record.delivery.attempt
+        self._reports = [end_report(ended) for ended in self._unconfirmed()]
+
+    def owned(self) -> list[tuple[str, int]]:
+        """Return the commands that this agent owns, or has not reported for certain, with their attempts."""
+        owned = [record.delivery for record in self._active.values() if record.phase not in NOT_OURS]
+        deliveries = owned + [ended.delivery for ended in self._unconfirmed()]
         return [(delivery.command_id, delivery.attempt) for delivery in deliveries]
+
+    def _unconfirmed(self) -> list[Ended]:
+        return [ended for ended in self._ended.values() if not ended.confirmed]
 
     def disconnect(self) -> None:
         """End a connection: nothing begins before the next one."""
