@@ -48,7 +48,8 @@ def _converter(kind: Any, info: Any) -> Convert | None:
         return _choice({str(item.value): item for item in kind})
     if kind is int:
         return _number(info.min, info.max)
-    return {str: str, bool: _choice({"true": True, "false": False})}.get(kind)
+    known: dict[Any, Convert] = {str: str, bool: _choice({"true": True, "false": False})}
+    return known.get(kind)
 
 
 def _choice(choices: dict[str, Any]) -> Convert:
