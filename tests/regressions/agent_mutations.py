@@ -95,6 +95,22 @@ MUTATIONS = (
         caught_by="test_what_still_comes_over_the_older_connection_is_named_over_the_new_one",
     ),
     Mutation(
+        name="agent-goes-on-in-a-forked-child",
+        puts_back="A child that a handler forked goes on with what other handlers have begun.",
+        stands_for=(),
+        find="finally: end_child(process)",
+        replace="finally:\n    pass",
+        caught_by="test_a_child_that_a_handler_forked_does_not_become_a_second_agent",
+    ),
+    Mutation(
+        name="agent-ends-on-a-full-disk",
+        puts_back="An agent that starts while the disk is full ends.",
+        stands_for=(),
+        find="return StorageFailed(words) if no_room else AgentError(words)",
+        replace="return AgentError(words)",
+        caught_by="test_an_agent_that_starts_with_a_full_disk_waits_for_room",
+    ),
+    Mutation(
         name="agent-shares-its-state-file",
         puts_back="Two agents work on one state file.",
         stands_for=(),
