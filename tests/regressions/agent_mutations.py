@@ -42,8 +42,8 @@ MUTATIONS = (
         name="agent-forgets-unconfirmed-results",
         puts_back="A result that the service did not confirm is not said over the next connection.",
         stands_for=(),
-        find="return [ended for ended in self._ended.values() if not ended.confirmed]",
-        replace="return [ended for ended in self._ended.values() if ended.confirmed and not ended.confirmed]",
+        find="return [ended for ended in self._by_id.values() if not ended.confirmed]",
+        replace="return [ended for ended in self._by_id.values() if ended.confirmed and not ended.confirmed]",
         caught_by=KILLS,
     ),
     Mutation(
