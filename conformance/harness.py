@@ -117,7 +117,7 @@ class Harness:
         await self.agent.start()
         return await self.connected(check, after=before, seconds=self.limits.start)
 
-    async def connected(self, check: str | None, *, after: int, seconds: float) -> AgentConnection:
+    async def connected(self, check: str | None = None, *, after: int, seconds: float) -> AgentConnection:
         """Use the newest connection once there are more than `after`, and judge the check by that.
 
         Raises ScenarioAborted if no connection comes.

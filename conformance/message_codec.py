@@ -127,7 +127,7 @@ def excerpt(data: bytes | str) -> str:
 
 def _decode_second_protocol(kind: str, message: Mapping[str, Any], data: bytes) -> DecodedMessage:
     if kind == "resume":
-        return _decode_resume(message.get("running"), data)
+        return _with_id(_decode_resume(message.get("running"), data), message.get("id"))
     return _with_id(_decode_reports(kind, message.get("reports"), _SECOND_PROTOCOL_KINDS, data), message.get("id"))
 
 

@@ -1,4 +1,4 @@
-"""The HTTP client's models and operations, written from the OpenAPI document."""
+"""The HTTP client's models and operations, written from the OpenAPI document, and its sync client from the async one."""
 
 import json
 import re
@@ -6,10 +6,29 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from local.tools.openapi_methods import Method, Reader, model_name, or_none, or_unset, snake
 
+ROOT = Path(__file__).parents[2]
+CLIENT = ROOT / "clients/python/src/command_dispatcher/client"
+WITHOUT_ASYNCIO = (
+    (r"import asyncio\n", ""),
+    (r"asyncio\.sleep", "time.sleep"),
+    (r"\basync_", "sync_"),
+    (r"\basync (?=def|for)", ""),
+    (r"\bawait ", ""),
+    (r"\bAsync(?=[A-Z])", ""),
+    (r"__a(?=enter__|exit__)", "__"),
+    (r"for event in page\.events:\n\s+yield event", "yield from page.events"),
+    (r"many tasks", "many threads"),
+    (
+        r'"""The client for programs with asyncio."""',
+        '"""The client for programs without asyncio.  Written by `make generated` from async_client.py."""',
+    ),
+)
+"""What is different in the sync client."""
 HEADER = '"""{said}  Written by `make generated` from the OpenAPI document."""\n\n'
 
 
@@ -21,7 +40,17 @@ def render(document: Mapping[str, Any]) -> dict[str, str]:
         "models.py": _formatted(_models(reader)),
         "sync_operations.py": _formatted(_operations(methods, is_async=False)),
         "async_operations.py": _formatted(_operations(methods, is_async=True)),
+        "sync_client.py": _formatted(_sync_client()),
     }
+
+
+def _sync_client() -> str:
+    """Return the async client without asyncio."""
+    text = (CLIENT / "async_client.py").read_text(encoding="utf-8")
+    for pattern, words in WITHOUT_ASYNCIO:
+        text, count = re.subn(pattern, words, text)
+        assert count, pattern  # noqa: S101 - what is replaced is there
+    return text
 
 
 def _models(reader: Reader) -> str:

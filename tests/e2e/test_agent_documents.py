@@ -56,7 +56,10 @@ def _run(script: str, environment: dict[str, str], folder: Path) -> str:
 def test_the_tutorial_leads_from_a_clone_to_a_completed_command(
     dispatcher: Dispatcher, shell: dict[str, str], tmp_path: Path
 ) -> None:
-    """Each step in one shell; only the installation is done already, and the password is not typed."""
+    """Each step in one shell; only the installation is done already, and the password is not typed.
+
+    The clone stays as it was.
+    """
     script = blocks("docs/agents.md", "Your first agent")
     for line in (
         "make up\n",
@@ -65,17 +68,21 @@ def test_the_tutorial_leads_from_a_clone_to_a_completed_command(
         'export PATH="$PWD/my-agent/bin:$PATH"\n',
     ):
         assert line in script
-        script = script.replace(line, "")
+        script = script.replace(line, "mkdir my-agent\n" if "venv" in line else "")
     script = script.replace("http://127.0.0.1:8000", dispatcher.url)
     script = script.replace("--username admin", f"--username admin --password-stdin <<< {PASSWORD}")
     del shell["DISPATCHER_URL"], shell["DISPATCHER_TOKEN"]
 
+    before = set(tmp_path.iterdir())
     said = _run(script, shell, tmp_path)
-    (tmp_path / "test.py").write_text(_python("docs/agents.md", "Test it"))
-    _run("python test.py", shell, tmp_path)
+    left = {path.name for path in set(tmp_path.iterdir()) - before}
+    (tmp_path / "my-agent" / "test.py").write_text(_python("docs/agents.md", "Test it"))
+    _run("python test.py", shell, tmp_path / "my-agent")
 
     assert "Hello Ada" in said
     assert "Hello Grace" in said
+    assert left - {".config"} == {"my-agent"}
+    assert "/my-agent/\n" in (ROOT / ".gitignore").read_text()
 
 
 HOW_TO = (

@@ -1,13 +1,16 @@
 """Agents made with the SDK, as processes against a running dispatcher."""
 
 import contextlib
+import itertools
 import os
+import random
 import signal
 import socket
 import stat
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
@@ -219,6 +222,55 @@ def test_a_cut_while_commands_run_loses_no_result_and_repeats_nothing(
     assert statuses == {"completed": 30}
     assert agent.runs() == dict.fromkeys(commands, 1)
     assert agent.log.count("Disconnected") >= 3
+
+
+def test_moves_to_new_connections_deliver_nothing_twice_and_hold_nothing_up(
+    dispatcher: Dispatcher, client: Client, tmp_path: Path
+) -> None:
+    """Commands of three sessions are on their way at each move, and one runs all the time."""
+    key = client.post("/api/v1/agents", {"agentId": "mover", "platform": "linux"})["apiKey"]
+    agent = Running(tmp_path / "agent", dispatcher.url, "mover", AGENT_API_KEY=key)
+    moves, moved = 20, threading.Event()
+
+    def send() -> None:
+        operator, sessions = dispatcher.client(), itertools.cycle("abc")
+        while not moved.is_set():
+            body = {"action": "wait", "sessionId": next(sessions), "payload": {"seconds": 0.02}}
+            operator.post("/api/v1/agents/mover/commands", body)
+            time.sleep(random.uniform(0, 0.05))  # noqa: S311 - moves meet commands at every point of their way
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(ended(agent))
+        agent.start()
+        until(lambda: "Connected" in agent.log, SECONDS)
+        body = {"action": "wait", "sessionId": "long", "payload": {"seconds": 4}}
+        client.post("/api/v1/agents/mover/commands", body)
+        sender = threading.Thread(target=send)
+        sender.start()
+        stack.callback(moved.set)
+        for number in range(1, moves + 1):
+            assert agent.process is not None
+            agent.process.send_signal(signal.SIGHUP)
+            until(lambda: agent.log.count("Connected") > number, SECONDS)  # noqa: B023 - it is called at once
+            until(lambda: len(agent.runs()) > 2 * number, SECONDS)  # noqa: B023 - it is called at once
+        moved.set()
+        sender.join()
+        until(lambda: not client.get("/api/v1/commands?agentId=mover&status=pending,sent,acknowledged")["commands"])
+        with dispatcher.database() as conn:
+            rows = conn.execute(
+                """
+                select status, attempt, acknowledged_at - created_at < interval '5 seconds', count(*)
+                from agent_commands
+                where agent_id = 'mover'
+                group by 1, 2, 3
+                """
+            ).fetchall()
+
+    [(status, attempt, in_time, count)] = rows
+    assert (status, attempt, in_time) == ("completed", 1, True)
+    assert count > 2 * moves
+    assert set(agent.runs().values()) == {1}
+    assert "Disconnected" not in agent.log
 
 
 def test_a_cancelled_command_is_stopped_by_its_agent(dispatcher: Dispatcher, client: Client, tmp_path: Path) -> None:

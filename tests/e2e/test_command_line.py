@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from command_dispatcher.client import Client
+from command_dispatcher.client import Client, NotAuthenticated
+from command_dispatcher.client.core import request
 from tests.e2e.command_line import COLUMNS, MODULE, CommandLine, Result
 from tests.e2e.conftest import Agent
 from tests.e2e.dispatcher_process import PASSWORD, Dispatcher, until
@@ -488,16 +489,67 @@ def test_the_overview_is_live_in_a_terminal(cli: CommandLine) -> None:
     assert (result.code, "Ctrl-C ends" in result.out) == (0, True)
 
 
-def test_shells_complete_commands_and_agents(cli: CommandLine, name: str) -> None:
-    """bash, zsh and fish; the ids of agents come from the service."""
+def test_options_for_every_command_may_stand_before_it(cli: CommandLine, name: str) -> None:
+    """As after it, which goes before; a command that has no such option refuses it."""
     cli.ok("agents", "create", name, "--platform", "linux")
-    for shell in ("bash", "zsh", "fish"):
-        assert "_DISPATCHER_COMPLETE" in cli.ok("completion", shell).out
-    environment = cli.environment(
-        _DISPATCHER_COMPLETE="complete_bash", COMP_WORDS=f"dispatcher agents show {name[:6]}", COMP_CWORD="3"
-    )
-    found = subprocess.run(MODULE, env=environment, capture_output=True, text=True, check=False)
-    assert name in found.stdout.split()
+    words = ("agents", "show", name)
+    assert cli.ok("-o", "json", *words).json["agentId"] == name
+    assert cli.ok("--output=json", *words, "--context", "here").json["agentId"] == name
+    assert cli.ok("agents", "-oid", "show", name).ids == [name]
+    assert cli.ok("-o", "id", *words, "-o", "json").json["agentId"] == name
+    assert cli.ok("--context", "here", "agents", "-o", "json", "keys", "list", name).json["keys"]
+    unknown = cli("--context", "elsewhere", *words)
+    assert (unknown.code, "there are: here" in unknown.err) == (3, True)
+    assert cli("--context").code == 2
+    refused = cli("-o", "json", "context", "use", "here")
+    assert (refused.code, "No such option: -o" in refused.err) == (2, True)
+
+
+def test_a_logout_ends_the_log_in_at_the_service(cli: CommandLine, dispatcher: Dispatcher) -> None:
+    """A copy of the token is worth nothing afterwards; an API token is only forgotten, and that is said."""
+    token = json.loads((cli.home / "dispatcher" / "tokens.json").read_text())["here"]
+    api_token = cli.ok("tokens", "create", "kept", "--role", "reader", "-o", "json").json["token"]
+    assert cli.ok("logout").err == "The token of here is deleted.\n"
+    with Client(dispatcher.url, token) as client, pytest.raises(NotAuthenticated):
+        client.call(request("GET", "/api/v1/auth/session"))
+    cli.ok("login", "--url", dispatcher.url, "--context", "here", "--token-stdin", stdin=f"{api_token}\n")
+    assert "still valid" in cli.ok("logout").err
+    with Client(dispatcher.url, api_token) as client:
+        client.call(request("GET", "/api/v1/auth/session"))
+
+
+def test_an_agent_has_its_events(cli: CommandLine, name: str) -> None:
+    """In order, and only its own; with -o id their ids."""
+    cli.ok("agents", "create", name, "--platform", "linux")
+    cli.ok("agents", "create", f"{name}-other", "--platform", "linux")
+    command = cli.ok("send", name, "restart", "-o", "id").out.strip()
+    events = cli.ok("agents", "events", name, "-o", "json").json["events"]
+    assert [(event["type"], event["agentId"]) for event in events] == [
+        ("agent.created", name),
+        ("command.accepted", name),
+    ]
+    assert events[1]["commandId"] == command
+    ids = [event["id"] for event in events]
+    assert cli.ok("agents", "events", name, "-o", "id").ids == ids
+    followed = (*MODULE, "events", "--follow", "--after", "start", "--agent", name, "-o", "id")
+    with subprocess.Popen(followed, env=cli.environment(), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert [process.stdout.readline().strip() for _ in ids] == ids
+        process.kill()
+
+
+def test_no_color_means_no_escape_at_all(cli: CommandLine, name: str) -> None:
+    """Neither in a table, nor in a question, nor in an error."""
+    cli.ok("agents", "create", name, "--platform", "linux")
+    for words, answer in [
+        (("agents", "list"), ""),
+        (("agents", "delete", name), "n\n"),
+        (("agents", "show", "unknown"), ""),
+        (("overview",), ""),
+        (("--help",), ""),
+    ]:
+        shown = cli.terminal(*words, answer=answer, NO_COLOR="1").out
+        assert (shown != "", "\x1b" in shown) == (True, False), words
 
 
 def test_arguments_are_utf_8_in_every_locale(cli: CommandLine, name: str) -> None:

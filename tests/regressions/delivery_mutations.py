@@ -213,6 +213,22 @@ MUTATIONS = (
         caught_by=HANDSHAKE,
     ),
     Mutation(
+        name="flush-does-not-hear-what-the-agent-names",
+        puts_back="What arrived over an agent's older connection without an ack is sent again at once over the new one.",
+        stands_for=(),
+        find="if request.welcome: _hear(conn, request)",
+        replace="",
+        caught_by="test_what_the_agent_names_first_is_not_sent_again",
+    ),
+    Mutation(
+        name="flush-does-not-wait-for-another-worker",
+        puts_back="A command that never went out over the older connection counts as sent once.",
+        stands_for=(),
+        find="and (not a.spoke or next.sent_at > clock_timestamp() - interval '0.3 seconds')",
+        replace="and not a.spoke",
+        caught_by="test_a_worker_that_found_the_older_connection_gone_gives_its_attempt_back_first",
+    ),
+    Mutation(
         name="flush-does-not-wait",
         puts_back="The queue is delivered before the agent is connected.",
         stands_for=("R10",),

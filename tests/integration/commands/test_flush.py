@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import time
 from dataclasses import dataclass
 
 import pytest
@@ -19,7 +20,7 @@ from dispatcher.protocol.handshake import DeliveryMode, Handshake
 from dispatcher.protocol.said import Said
 from dispatcher.sessions.session_records import SessionStates
 from tests.fakes import FakeGateway, plenty
-from tests.rows import connect, connect_new_agent, create_agent, put, report_of, say, statuses
+from tests.rows import connect, connect_new_agent, create_agent, find, put, receive, report_of, say, statuses
 
 REQUEST = FlushRequest(agent_id="a1", connection_id="c1", epoch=1)
 
@@ -200,6 +201,66 @@ def test_reports_before_the_welcome_are_confirmed_after_it(conn: Connection, mon
 
     assert [message["type"] for message in gateway.messages] == ["welcome", "received", "commands"]
     assert statuses(conn) == {"k1": "completed", "k2": "sent"}
+
+
+def returned(conn: Connection) -> FlushRequest:
+    """A command was sent over a connection, which a newer one replaced before the ack."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING)
+    put(conn, "k1")
+    deliver(conn, FakeGateway(), "a1", plenty)
+    return record(conn, FakeGateway(), "c2", mode=DeliveryMode.BATCHING)
+
+
+def test_what_the_agent_names_first_is_not_sent_again(conn: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It arrived over the older connection: the agent moved before its ack."""
+    request = returned(conn)
+    gateway = FakeGateway()
+    words = json.dumps({"type": "resume", "id": "1", "running": [{"commandId": "k1", "attempt": 1}]})
+
+    def say_and_wait(_: float) -> None:
+        receive(conn, "a1", "c2", words)
+
+    monkeypatch.setattr(time, "sleep", say_and_wait)
+    flush.flush(conn, gateway, request, plenty)
+
+    assert [message["type"] for message in gateway.messages] == ["welcome"]
+    command = find(conn)
+    assert (command.status, command.attempt) == ("acknowledged", 1)
+
+
+def test_an_agent_that_names_nothing_gets_it_again_soon(conn: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may know nothing of it, or not speak at all."""
+    monkeypatch.setattr(flush, "RESUME_PATIENCE_SECONDS", 0.05)
+    request = returned(conn)
+    gateway = FakeGateway()
+
+    flush.flush(conn, gateway, request, plenty)
+
+    assert [message["type"] for message in gateway.messages] == ["welcome", "commands"]
+    assert find(conn).attempt == 2
+
+
+def test_a_worker_that_found_the_older_connection_gone_gives_its_attempt_back_first(
+    conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It claimed the command just before the agent moved; so the agent does not name it."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING)
+    put(conn, "k1")
+    claim = claims.claim(conn, "a1")
+    assert claim is not None
+    request = record(conn, FakeGateway(), "c2", mode=DeliveryMode.BATCHING)
+    receive(conn, "a1", "c2", json.dumps({"type": "resume", "running": []}))
+    gateway = FakeGateway()
+
+    def give_back(_: float) -> None:
+        outcome = claims.Outcome(posted=Posted.GONE, unsent=claim.commands, unsent_cause="found the connection gone")
+        claims.release(conn, claim, outcome, look_again=False)
+
+    monkeypatch.setattr(time, "sleep", give_back)
+    flush.flush(conn, gateway, request, plenty)
+
+    assert [message["type"] for message in gateway.messages] == ["welcome", "commands"]
+    assert find(conn).attempt == 1
 
 
 def test_an_agent_of_the_first_protocol_gets_no_welcome(conn: Connection) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import socket
+import threading
 import time
 from collections.abc import Callable
 from itertools import islice
@@ -327,3 +328,56 @@ def test_a_wrong_url_is_refused_at_once(url: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("DISPATCHER_URL", raising=False)
     with pytest.raises(ValueError, match="URL"):
         Client(url, "t")
+
+
+def test_a_proxy_of_the_environment_is_used(script: Answering, httpserver: HTTPServer, monkeypatch: Any) -> None:
+    """Its password goes to it, and not into the URL; a host of NO_PROXY is asked directly."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    seen = script((200, COMMAND, {}))
+    monkeypatch.setenv("http_proxy", httpserver.url_for("").replace("://", "://ada:se%20cret@").rstrip("/"))
+
+    with Client("http://service.invalid/base", "secret", retries=QUICK) as client:
+        client.commands.get("cmd-1")
+    monkeypatch.setenv("no_proxy", "service.invalid")
+    with Client("http://service.invalid", "secret", retries=Retries(attempts=1)) as client, pytest.raises(Unreachable):
+        client.commands.get("cmd-1")
+
+    [request] = seen.seen
+    assert request.environ["REQUEST_URI"] == "http://service.invalid/base/api/v1/commands/cmd-1"
+    assert request.headers["Proxy-Authorization"] == "Basic YWRhOnNlIGNyZXQ="
+
+
+def test_a_connection_that_the_service_has_closed_is_opened_again() -> None:
+    """Without using up an attempt; each thread has a connection of its own."""
+    closed = threading.Semaphore(0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            body = json.dumps(COMMAND).encode()
+            for _ in range(3):
+                connection, _ = server.accept()
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+                connection.close()
+                closed.release()
+
+        serving = threading.Thread(target=answer)
+        serving.start()
+        with Client(f"http://127.0.0.1:{server.getsockname()[1]}", "secret", retries=Retries(attempts=1)) as client:
+            found = [client.commands.get("cmd-1").command_id]
+            closed.acquire()
+            found.append(client.commands.get("cmd-1").command_id)
+            other = threading.Thread(target=lambda: found.append(client.commands.get("cmd-1").command_id))
+            other.start()
+            other.join()
+        serving.join()
+
+    assert found == ["cmd-1"] * 3
+
+
+def test_a_token_that_no_header_can_have_is_refused(httpserver: HTTPServer) -> None:
+    """It is a failure with words, and not a stack trace."""
+    with Client(httpserver.url_for(""), "two\nlines", retries=QUICK) as client, pytest.raises(DispatcherError):
+        client.commands.get("cmd-1")

@@ -10,6 +10,7 @@ import pytest
 
 from command_dispatcher.cli.columns import EVENTS
 from command_dispatcher.cli.contexts import Context, Contexts, folder, target
+from command_dispatcher.cli.events_commands import Failures
 from command_dispatcher.cli.output import GAP, Column, column_widths
 from command_dispatcher.cli.overview import sparkline
 from command_dispatcher.cli.stopping import Stop
@@ -22,6 +23,7 @@ from command_dispatcher.cli.values import (
     printable,
     seconds_from,
 )
+from command_dispatcher.client import Unreachable
 from command_dispatcher.digits import dumps, loads
 
 NOW = datetime(2026, 11, 23, 8, tzinfo=UTC)
@@ -33,6 +35,15 @@ NOW = datetime(2026, 11, 23, 8, tzinfo=UTC)
 def test_durations_are_written_with_units(text: str, seconds: int) -> None:
     """Without a unit they are seconds."""
     assert seconds_from(text) == seconds
+
+
+def test_a_failure_that_goes_on_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Another one is told, too."""
+    failures = Failures()
+    for reason in ("no answer", "no answer", "no answer", "busy"):
+        failures.tell(Unreachable(reason))
+
+    assert len(capsys.readouterr().err.splitlines()) == 2
 
 
 @pytest.mark.parametrize("text", ["", "h", "2 h", "-5", "1.5h", "5x", "٣"])

@@ -44,6 +44,13 @@ def test_the_id_of_a_message_is_confirmed_before_its_reports() -> None:
     assert decoded == [Confirm(message_id="é" * 64), Ack(command_id="k1", attempt=1)]
 
 
+def test_a_resume_with_an_id_is_to_be_confirmed() -> None:
+    """Its agent says nothing else before, because messages are settled several at a time."""
+    decoded = decode('{"type": "resume", "id": "7", "running": [{"commandId": "k1", "attempt": 1}]}')
+
+    assert decoded == [Confirm(message_id="7"), Resume(running=(("k1", 1),))]
+
+
 @pytest.mark.parametrize("message_id", ["", "x" * 65, 7, ["x"], {}, True, "a\0b", "\ud800"], ids=repr)
 def test_an_id_that_cannot_be_confirmed_is_reported_and_the_reports_count(message_id: Any) -> None:
     """I11: the agent says them again, which does no harm."""

@@ -149,6 +149,37 @@ def claim_of(agent_id: str, token: str, begun: float, rows: Iterable[Sequence[An
     )
 
 
+def may_have_arrived(conn: Connection, agent_id: str, epoch: int) -> bool:
+    """Tell whether the agent's next commands went out over an older connection, and nobody has said yet if they arrived.
+
+    The agent says so first over this connection.  What it does not name may still be with the worker that claimed it, for a
+    moment: then the worker says so.  Only as many of the queue are looked at as an agent may have in flight.
+    """
+    row = conn.execute(
+        """
+        select 1
+        from agents a
+        where a.agent_id = %s
+          and a.epoch = %s
+          and a.connection_id is not null
+          and exists (
+            select
+            from (
+                select c.attempt, c.epoch, c.sent_at
+                from agent_commands c
+                where c.agent_id = a.agent_id
+                  and c.status = 'pending'
+                order by c.priority desc, c.seq
+                limit 100) as next
+            where next.attempt > 0
+              and next.epoch < a.epoch
+              and (not a.spoke or next.sent_at > clock_timestamp() - interval '0.3 seconds'))
+        """,
+        (agent_id, epoch),
+    ).fetchone()
+    return row is not None
+
+
 def is_held(conn: Connection, claim: Claim) -> bool:
     """Tell whether the claim still holds: a newer connection of the agent, a rejection or a revoked key ends it."""
     row = conn.execute(

@@ -18,6 +18,8 @@ from dispatcher.protocol.frames import welcome_message
 
 LIVE_PATIENCE_SECONDS = 15.0
 """How long flush waits for the end of a handshake; an agent gives up after 10 s."""
+RESUME_PATIENCE_SECONDS = 1.0
+"""How long flush waits to learn what arrived over an older connection."""
 FLUSH_PATIENCE_SECONDS = 1.0
 """How long an answer to an agent waits for flush to post the welcome."""
 FIRST_LOOK_SECONDS = 0.02
@@ -94,7 +96,16 @@ def flush(conn: Connection, gateway: Gateway, request: FlushRequest, deadline: D
             return Delivered()
         time.sleep(pause)
         pause = min(2 * pause, LAST_LOOK_SECONDS)
+    if request.welcome:
+        _hear(conn, request)
     return deliver_to_reached(conn, gateway, request, deadline)
+
+
+def _hear(conn: Connection, request: FlushRequest) -> None:
+    """Learn first what arrived over an older connection without an ack, so that it is not sent again."""
+    end = time.monotonic() + RESUME_PATIENCE_SECONDS
+    while claims.may_have_arrived(conn, request.agent_id, request.epoch) and time.monotonic() < end:
+        time.sleep(FIRST_LOOK_SECONDS)
 
 
 def deliver_to_reached(conn: Connection, gateway: Gateway, request: FlushRequest, deadline: Deadline) -> Delivered:

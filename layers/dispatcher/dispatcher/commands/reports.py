@@ -74,6 +74,15 @@ def receive(conn: Connection, said: Said, observer: SessionObserver, *, claim: b
     logged and changes nothing.  So is a report about a command of another agent.
     """
     messages = _decoded(said)
+    if any(isinstance(message, Resume) for message in messages):
+        with conn.transaction():  # whoever sees that the agent has spoken sees what it named, too (see `flush`)
+            return _receive(conn, said, messages, observer, claim=claim)
+    return _receive(conn, said, messages, observer, claim=claim)
+
+
+def _receive(
+    conn: Connection, said: Said, messages: Sequence[Any], observer: SessionObserver, *, claim: bool
+) -> Received:
     heartbeat = next((each for each in messages if isinstance(each, Heartbeat)), None)
     reports = _columns(each for each in messages if isinstance(each, Report))
     token, begun = new_token(), time.monotonic()

@@ -148,7 +148,7 @@ def _storable_message(value: Any) -> Any:
         storable(name): [_storable_fields(part) for part in field] if is_array(field) else _storable_fields(field)
         for name, field in message.items()
     }
-    if clean.get("type") == "reports" and "id" in message:
+    if clean.get("type") in {"reports", "resume"} and "id" in message:
         clean["id"] = message["id"]  # it is not stored, and the agent would not know another one for its own
     return clean
 
@@ -166,7 +166,7 @@ def _decode(document: object) -> Sequence[AgentMessage | BadFrame]:
     if kind == "reports":
         return [*_confirm(message), *_reports(message.get("reports"))]
     if kind == "resume":
-        return [_resume(message.get("running"))]
+        return [*_confirm(message), _resume(message.get("running"))]
     decoder = _MESSAGES.get(kind or "")
     if decoder is None:
         raise BadFrame(f"unknown type {kind[:40]!r}" if kind else "no type")
@@ -191,7 +191,7 @@ def _confirm(message: Mapping[str, Any]) -> Sequence[Confirm | BadFrame]:
         or not 0 < len(message_id) <= MESSAGE_ID_MOST
         or message_id != storable(message_id)
     ):
-        return [BadFrame(f"the id of the reports is no text of up to {MESSAGE_ID_MOST} characters")]
+        return [BadFrame(f"the id of the message is no text of up to {MESSAGE_ID_MOST} characters")]
     return [Confirm(message_id=message_id)]
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import shlex
 import signal
 import subprocess
@@ -75,19 +76,56 @@ async def test_a_handler_that_blocks_its_loop_blocks_no_connection(tmp_path: Pat
     assert end.body == "unblocked"
 
 
-@pytest.mark.parametrize("action", ["fork", "fork_async"])
+@pytest.mark.parametrize("action", ["fork", "fork_async", "fork_and_wait", "fork_in_a_task"])
 async def test_a_child_that_a_handler_forked_does_not_become_a_second_agent(tmp_path: Path, action: str) -> None:
-    """The command ends once, with the result of the parent."""
+    """The command ends once, with the result of the parent; other handlers take each step once."""
     async with harness_in(tmp_path) as harness:
         await harness.start_and_connect()
-        first, second = command(action), command("work", "cmd-2")
-        assert await harness.execute(first, second) is None
+        first, second, third = command(action), command("work", "cmd-2"), command("count", "cmd-3")
+        harness.send(third, first, second)
+        assert await harness.wait_for_ends(third, first, second) is None
         ends = [(report.command_id, report.body) for report in harness.reports() if report.is_end]
         [agent] = [each for each in psutil.Process().children() if str(SCRIPT) in each.cmdline()]
         living = [each for each in agent.children() if each.status() != psutil.STATUS_ZOMBIE]
 
-    assert ends == [("cmd-1", "parent"), ("cmd-2", "done")]
+    assert sorted(ends) == [("cmd-1", "parent"), ("cmd-2", "done"), ("cmd-3", "counted")]
     assert living == []
+    assert (tmp_path / "steps").read_text().split() == [*map(str, range(20)), "end"]
+
+
+async def test_a_child_that_goes_on_ends_at_a_signal_and_disturbs_no_agent(tmp_path: Path) -> None:
+    """A signal to the child is not one to the agent."""
+    async with harness_in(tmp_path) as harness:
+        await harness.start_and_connect()
+        forking, working = command("fork_and_stay"), command("work", "cmd-2")
+        assert await harness.execute(forking) is None
+        end = harness.end_of(forking)
+        assert end is not None
+        child = psutil.Process(int(str(end.body)))
+        child.terminate()
+        assert await harness.until(lambda: child.status() == psutil.STATUS_ZOMBIE, SECONDS)
+        assert await harness.execute(working) is None
+        signalled = "Ending after" in _log(harness)
+
+    assert not signalled
+
+
+async def test_an_agent_that_starts_with_a_full_disk_waits_for_room(tmp_path: Path) -> None:
+    """It does not connect, so commands wait for it."""
+    async with harness_in(tmp_path) as harness:
+        # A limit of the size of its files stands for the disk: the log fits, the state file does not.
+        resource.prlimit(os.getpid(), resource.RLIMIT_FSIZE, (16_384, resource.RLIM_INFINITY))
+        try:
+            await harness.agent.start()
+        finally:
+            resource.prlimit(os.getpid(), resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        assert await harness.until(lambda: "state file can be written" in _log(harness), SECONDS)
+        [agent] = [each for each in psutil.Process().children() if str(SCRIPT) in each.cmdline()]
+        resource.prlimit(agent.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        await harness.connected(after=0, seconds=SECONDS)
+        assert await harness.execute(command("work")) is None
+
+    assert runs(tmp_path) == ["cmd-1"]
 
 
 async def test_a_second_process_on_one_state_file_ends_with_a_clear_sentence(tmp_path: Path) -> None:

@@ -98,6 +98,48 @@ async def fork_async(command: Command) -> str:
     return "child" if os.fork() == 0 else "parent"
 
 
+@agent.on("count", concurrent=True)
+async def count(_: Command) -> str:
+    """Write down each of some steps, and the end."""
+    with (FOLDER / "steps").open("a", buffering=1) as file:
+        try:
+            for step in range(20):
+                file.write(f"{step}\n")
+                await asyncio.sleep(0.05)
+        finally:
+            file.write("end\n")
+    return "counted"
+
+
+@agent.on("fork_and_wait")
+async def fork_and_wait(command: Command) -> str:
+    """Go on in two processes, after a wait."""
+    note(command)
+    pause = asyncio.ensure_future(asyncio.sleep(0.3))
+    await asyncio.sleep(0.1)
+    child = os.fork()
+    await command.progress({"child": child})
+    await pause
+    return "child" if child == 0 else "parent"
+
+
+@agent.on("fork_in_a_task")
+async def fork_in_a_task(command: Command) -> str:
+    """Fork in a task of the handler."""
+    [result] = await asyncio.gather(fork_and_wait(command))
+    return result
+
+
+@agent.on("fork_and_stay")
+async def fork_and_stay(command: Command) -> int:
+    """Leave a child that works on without the agent."""
+    note(command)
+    child = os.fork()
+    if child == 0:
+        time.sleep(600)  # noqa: ASYNC251 - the child has no event loop
+    return child
+
+
 if __name__ == "__main__":
     with patch("command_dispatcher.agent.service_thread.SqliteStorage", KilledStorage):
         agent.run()

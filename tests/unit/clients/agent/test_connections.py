@@ -1,14 +1,20 @@
 """When an agent connects, moves, says that it lives, and reconnects."""
 
 import asyncio
+import json
 from itertools import pairwise
+from time import monotonic
+from typing import Any
 
 import pytest
 
 from command_dispatcher import Agent, testing
 from command_dispatcher.agent import Command
+from command_dispatcher.agent.core import Core, SystemClock
+from command_dispatcher.agent.handlers import Handlers
 from command_dispatcher.agent.link import Failure, Link
 from command_dispatcher.agent.messages import Welcome
+from command_dispatcher.agent.writes import Outcome
 
 pytestmark = pytest.mark.anyio
 
@@ -60,8 +66,124 @@ async def test_the_agent_moves_to_a_new_connection_without_a_second_delivery_or_
     assert 7 <= service.connections <= 10
     assert all(connected)
     assert [command.attempt for command in commands if command.attempt > 1] == []
+    # It waits for a moment in which each command has its ack.
+    assert {tuple(command.reports) for command in commands} == {("ack", "complete")}
     assert sorted(runs) == sorted(command.id for command in commands)
     del work
+
+
+async def test_commands_that_wait_for_their_turn_move_with_the_agent() -> None:
+    """There is no moment in which each command has its ack: the agent names what it has, in its first message."""
+    agent = Agent()
+    runs: list[str] = []
+
+    @agent.on("work")
+    async def work(command: Command) -> None:
+        runs.append(command.id)
+        await asyncio.sleep(2)
+
+    async with testing.Service() as service:
+        service.welcome["moveAfterSeconds"] = 60
+        await service.start(agent)
+        commands: list[testing.Sent] = [service.deliver("work") for _ in range(10)]
+        for _ in range(100):
+            commands.append(service.deliver("work"))
+            await service.advance(2)
+        await service.advance(30)
+
+    assert service.connections >= 3
+    assert [command.attempt for command in commands if command.attempt > 1] == []
+    assert runs == [command.id for command in commands]
+    del work
+
+
+class _Lines:
+    """What a core says over each of its connections."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def said(self, connection: int) -> list[Any]:
+        """Commit everything, and return what the core says now."""
+        while writes := self._core.take_writes():
+            self._core.stored(writes)
+        messages: list[Any] = []
+        while (text := self._core.next_message(connection)) is not None:
+            messages.append(json.loads(text))
+        return messages
+
+
+def _moving(handlers: Handlers) -> tuple[Core, _Lines]:
+    """Return a core that is connected, has been welcomed, and opens a new connection."""
+    core = Core(catalogue=handlers, clock=SystemClock(monotonic), window=5)
+    core.start([])
+    core.opened(1)
+    lines = _Lines(core)
+    [first] = lines.said(1)
+    core.message(1, json.dumps({"type": "received", "id": first["id"]}))
+    core.link.move()
+    core.tick()
+    assert core.link.moving
+    return core, lines
+
+
+def _handlers() -> Handlers:
+    agent = Agent()
+
+    @agent.on("work")
+    async def work(_: Command) -> None:
+        """Do nothing."""
+
+    del work
+    return agent.handlers
+
+
+COMMANDS = json.dumps({"type": "commands", "commands": [{"commandId": "k1", "attempt": 1, "action": "work"}]})
+
+
+def test_what_still_comes_over_the_older_connection_is_named_over_the_new_one() -> None:
+    """The agent says nothing before the older connection has ended: then everything has come."""
+    core, lines = _moving(_handlers())
+
+    core.opened(2)
+    early = lines.said(2)
+    core.message(1, COMMANDS)
+    core.closed(1)
+    said = lines.said(2)
+
+    assert early == []
+    assert [(message["type"], message.get("running")) for message in said] == [
+        ("resume", [{"commandId": "k1", "attempt": 1}])
+    ]
+
+
+def test_an_older_connection_that_ends_during_the_move_changes_nothing() -> None:
+    """The service often closes it before the agent knows that the new one is open."""
+    core, lines = _moving(_handlers())
+
+    core.message(1, COMMANDS)
+    core.closed(1)
+    core.opened(2)
+    said = lines.said(2)
+
+    assert [message.get("running") for message in said] == [[{"commandId": "k1", "attempt": 1}]]
+
+
+def test_nothing_is_said_before_the_service_has_received_what_is_said_first() -> None:
+    """The service settles several messages at a time.  It is said at some time to a service that does not confirm it."""
+    core, lines = _moving(_handlers())
+    core.message(1, COMMANDS)
+    lines.said(1)
+    core.opened(2)
+    core.closed(1)
+    core.ended("k1", Outcome(kind="complete", body="null"))
+
+    [first] = lines.said(2)
+    core.message(2, json.dumps({"type": "received", "id": first["id"]}))
+    then = lines.said(2)
+
+    assert first["type"] == "resume"
+    assert [message["type"] for message in then] == ["reports"]
 
 
 async def test_a_running_command_survives_the_move() -> None:
@@ -99,6 +221,19 @@ async def test_facts_are_reported_after_connecting() -> None:
     assert types == ["resume", "facts"]
     facts = service.messages[1]["facts"]
     assert (facts["rack"], facts["actions"]) == (7, ["restart"])
+
+
+def test_a_move_that_is_asked_for_while_a_connection_is_opened_is_not_forgotten() -> None:
+    """That connection may have been opened with the older key; its welcome plans the next move, hours later."""
+    core, _ = _moving(_handlers())
+
+    core.link.move()
+    core.opened(2)
+    core.closed(1)
+    core.message(2, json.dumps({"type": "welcome", "heartbeatSeconds": 30, "moveAfterSeconds": 6300}))
+    core.tick()
+
+    assert core.link.moving
 
 
 class _Time:

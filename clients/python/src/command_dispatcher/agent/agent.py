@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
-from . import logs
+from . import forks, logs
 from .errors import AgentError
 from .execution import Executions, logger
 from .handlers import Handler, Handlers
@@ -137,6 +137,7 @@ class Agent:
             self._service.move()
 
     async def _run_until_signal(self, ended: threading.Event) -> None:
+        asyncio.get_running_loop().set_task_factory(forks.contained_task)
         with self._signals():
             serving = asyncio.ensure_future(self.serve())
             await asyncio.sleep(0)
@@ -157,14 +158,13 @@ class Agent:
         def renew(*_: object) -> None:
             self.reconnect()
 
-        before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGINT)}
+        forks.handle({signal.SIGTERM: leave, signal.SIGINT: leave})
         if hasattr(signal, "SIGHUP"):
-            before[signal.SIGHUP] = signal.signal(signal.SIGHUP, renew)
+            forks.handle({signal.SIGHUP: renew})
         try:
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            forks.restore()
 
 
 class _InLoop:

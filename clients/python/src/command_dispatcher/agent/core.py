@@ -27,6 +27,8 @@ from .writes import Outcome, StoredCommand, Write
 
 STOP_SECONDS = 5.0
 """How long handlers have to stop at the end of the agent, after the time for finishing."""
+RESUME_SECONDS = 2.0
+"""How long the agent says nothing more until the service has received what it says first."""
 GOODBYE_SECONDS = 3.0
 """How long the agent waits at its end for the confirmation of its last reports."""
 
@@ -53,6 +55,11 @@ class Core:
         self._facts = facts
         self._notices: deque[str] = deque()
         self._messages = 0
+        self._moved = False
+        self._unnamed = False  # the connection is open, and the agent has not decided what it names first
+        self._unsaid = False  # it has decided, and has not said it
+        self._resume_id: str | None = None
+        self._resume_until = 0.0
         self._drain_until: float | None = None
         self._goodbye_until: float | None = None
         # Message ids of an earlier process must not confirm what this one says.
@@ -66,14 +73,22 @@ class Core:
     # ── Events ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def opened(self, connection: int) -> None:
-        """Take a new connection; its first message says what this agent executes."""
-        moved = self.link.current is not None
+        """Take a new connection."""
+        moved = self.link.moving
         self.link.opened(connection)
         if self.link.current != connection:
             return
+        self._moved, self._unnamed, self._unsaid, self._resume_id = moved, True, False, None
+        self._begin_connection()
+
+    def _begin_connection(self) -> None:
+        """Name first what this agent owns: after a move, as soon as the older connection has brought everything."""
+        if not self._unnamed or self.link.older is not None:
+            return
+        self._unnamed, self._unsaid = False, True
         self._notices.clear()
-        self._notices.append(encode_resume(self.work.connect()))
-        if self._facts is not None and not moved:
+        self.work.connect(moved=self._moved)
+        if self._facts is not None and not self._moved:
             self._notices.append(encode_facts(self._facts))
         self.work.schedule()
 
@@ -85,7 +100,9 @@ class Core:
         """Take note that a connection has ended."""
         if self.link.closed(connection):
             self._notices.clear()
+            self._unnamed, self._unsaid, self._resume_id = False, False, None
             self.work.disconnect()
+        self._begin_connection()
 
     def message(self, connection: int, text: str | bytes) -> None:
         """Take a message of the service."""
@@ -95,6 +112,8 @@ class Core:
                     self.work.receive(part)
                 case CancelRequest():
                     self.work.cancel(part)
+                case Received() if part.message_id == self._resume_id:
+                    self._resume_id = None
                 case Received():
                     self.work.received(part.message_id)
                 case Welcome():
@@ -120,6 +139,8 @@ class Core:
             self._notices.append(encode_heartbeat(self.work.running(), self.work.window))
             self.link.said()
         now = self._clock.monotonic()
+        if now >= self._resume_until:
+            self._resume_id = None  # this service does not confirm it
         if self._drain_until is not None and now >= self._drain_until:
             self.work.stop_all()
         self._say_goodbye()
@@ -127,6 +148,7 @@ class Core:
 
     def _move(self) -> None:
         self.link.tick(is_quiet=self.work.is_quiet())
+        self._begin_connection()
 
     def drain(self, seconds: float) -> None:
         """Finish what runs within a time, say its results, then end; called again, it can only shorten the time."""
@@ -149,7 +171,8 @@ class Core:
         """Whether the drain is over: everything has ended and was confirmed, or its time has passed."""
         if self._goodbye_until is None:
             return False
-        has_said_all = self.link.current is None or (self.work.is_quiet() and not self._notices)
+        says_first = self._unnamed or self._unsaid or self._resume_id is not None
+        has_said_all = self.link.current is None or not (says_first or self._notices or not self.work.is_quiet())
         return has_said_all or self._clock.monotonic() >= self._goodbye_until
 
     # ── What the owner commits, executes and sends ─────────────────────────────────────────────────────────────
@@ -181,23 +204,30 @@ class Core:
 
     def next_message(self, connection: int) -> str | None:
         """Return the next text to send over a connection; None: nothing now."""
-        if connection != self.link.current:
-            return None
+        if connection != self.link.current or self._unnamed or self._resume_id is not None:
+            return None  # the service settles several messages at a time: what comes first is to be received first
+        if self._unsaid:
+            self._unsaid, self._resume_id = False, self._next_id()
+            self._resume_until = self._clock.monotonic() + RESUME_SECONDS
+            return encode_resume(self.work.owned(), self._resume_id)
         if self._notices:
             return self._notices.popleft()
         reports = self.work.next_reports()
         if not reports:
             return None
-        self._messages += 1
-        message_id = f"{self._name}-{self._messages}"
+        message_id = self._next_id()
         named = any(report.kind != "progress" for report in reports)
         text, count = encode_reports(reports, message_id if named else None)
         self.work.say(reports[:count], message_id)
         return text
 
+    def _next_id(self) -> str:
+        self._messages += 1
+        return f"{self._name}-{self._messages}"
+
     def next_due(self) -> float | None:
         """Return when `tick` is due, as seconds of the clock; None: not before another event."""
-        due = [self.work.next_due(), self.link.next_due()]
+        due = [self.work.next_due(), self.link.next_due(), None if self._resume_id is None else self._resume_until]
         if self._drain_until is not None:
             ends = (self._drain_until, self._drain_until + STOP_SECONDS, self._goodbye_until)
             due += [each for each in ends if each is not None and each > self._clock.monotonic()]

@@ -6,12 +6,13 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 from .command import Command, encode_body
 from .errors import Cancelled, Reject, Retry
+from .forks import contained, end_child
 from .handlers import Handlers, Registered
 from .messages import Delivery
 from .writes import Outcome
@@ -66,7 +67,6 @@ class Executions:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self, registered: Registered, command: Command) -> None:
-        process = os.getpid()
         token = current.set(command)
         try:
             self._running[command.id].begun = True
@@ -74,8 +74,6 @@ class Executions:
         finally:
             current.reset(token)
             self._running.pop(command.id, None)
-            if os.getpid() != process:
-                os._exit(0)  # a child that the handler forked must not go on as a second agent
         self._on_end(command.id, outcome)
 
 
@@ -83,7 +81,7 @@ async def _outcome_of(registered: Registered, command: Command) -> Outcome:
     fields = {"command_id": command.id, "action": command.action, "attempt": command.attempt}
     logger.info("Command begins", extra=fields | {"resumed": command.resumed})
     try:
-        call = registered.call if registered.is_async else _in_thread(registered.call)
+        call = _in_place(registered.call) if registered.is_async else _in_thread(registered.call)
         body = encode_body(await call(command), "result")
     except Retry as retry:
         words = _text(retry)
@@ -120,6 +118,15 @@ def _words(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if isinstance(error, KeyError) and text else text or type(error).__name__
 
 
+def _in_place(function: Callable[[Command], Awaitable[Any]]) -> Callable[[Command], Awaitable[Any]]:
+    """Return a function that awaits `function` in the event loop."""
+
+    async def call(command: Command) -> Any:
+        return await function(command)
+
+    return lambda command: contained(call(command))
+
+
 def _in_thread(function: Callable[[Command], Any]) -> Callable[[Command], "asyncio.Future[Any]"]:
     """Return a function that calls `function` in a thread of its own, which does not keep the process alive."""
 
@@ -144,8 +151,7 @@ def _in_thread(function: Callable[[Command], Any]) -> Callable[[Command], "async
                 result = context.run(function, command)
             except BaseException as error:  # noqa: BLE001 - it is raised where the result is awaited
                 failure = RuntimeError("StopIteration") if isinstance(error, StopIteration) else error
-            if os.getpid() != process:
-                os._exit(0)  # a child that the handler forked must not go on as a second agent
+            end_child(process)
             try:
                 loop.call_soon_threadsafe(settle, result, failure)
             except RuntimeError:

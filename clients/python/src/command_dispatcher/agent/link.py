@@ -20,8 +20,8 @@ MOVE_GRACE_SECONDS = 300.0
 """How long a move to a new connection waits for a moment without unacknowledged commands."""
 ASKED_GRACE_SECONDS = 10.0
 """The same for a move that somebody asked for."""
-OVERLAP_SECONDS = 10.0
-"""How long an older connection is still read after a new one is open."""
+OVERLAP_SECONDS = 1.0
+"""How long an older connection is still read after a new one is open; the service closes it before that."""
 
 
 class Failure(Enum):
@@ -56,6 +56,8 @@ class Link:
     older: int | None = None
     suspended: bool = False
     """Whether the agent must not be connected."""
+    moving: bool = False
+    """Whether the connection that is being opened replaces one, which may end before."""
     leaving: bool = False
     """Whether the agent opens no more connections, because it ends."""
     welcome: Welcome = DEFAULT_WELCOME
@@ -66,6 +68,7 @@ class Link:
     _heartbeat_at: float = 0.0
     _move_at: float = 0.0
     _grace: float = 0.0
+    _asked: bool = False  # somebody asked for a move, and it has not begun
     _older_until: float = 0.0
     _failures: int = 0
     _spread: float = 0.0
@@ -83,7 +86,7 @@ class Link:
     def opened(self, connection: int) -> None:
         """Use a new connection; an older one is only read from now on."""
         now = self.monotonic()
-        self._opening, self._open_at, self._opened_at = False, None, now
+        self._opening, self.moving, self._open_at, self._opened_at = False, False, None, now
         if self.suspended:
             self.effects.append(Close(connection=connection))
             return
@@ -103,15 +106,16 @@ class Link:
     def _take_rhythm(self, welcome: Welcome) -> None:
         now = self.monotonic()
         self._heartbeat_at = now + self._heartbeat()
-        self._move_at = now + welcome.move_after * random.uniform(0.95, 1.0)  # noqa: S311 - spreads the agents
-        self._grace = min(MOVE_GRACE_SECONDS, welcome.move_after / 10)
+        if not self._asked:
+            self._move_at = now + welcome.move_after * random.uniform(0.95, 1.0)  # noqa: S311 - spreads the agents
+            self._grace = min(MOVE_GRACE_SECONDS, welcome.move_after / 10)
 
     def _heartbeat(self) -> float:
         return min(self.welcome.heartbeat, SILENCE_MOST)
 
     def failed(self, failure: Failure) -> None:
         """Take note that an attempt to connect failed."""
-        self._opening = False
+        self._opening = self.moving = False
         if failure is Failure.UNREACHABLE:
             pause = self._pause()
         else:
@@ -162,7 +166,7 @@ class Link:
 
     def move(self) -> None:
         """Open a new connection in the next seconds, and keep the one in use until it is open."""
-        self._move_at, self._grace = self.monotonic(), ASKED_GRACE_SECONDS
+        self._asked, self._move_at, self._grace = True, self.monotonic(), ASKED_GRACE_SECONDS
 
     def said(self) -> None:
         """Take note that a heartbeat was sent."""
@@ -184,7 +188,7 @@ class Link:
         if self._open_at is None and moves:
             self._open_at = now
         if self._open_at is not None and now >= self._open_at:
-            self._opening, self._open_at = True, None
+            self._opening, self.moving, self._open_at, self._asked = True, self.current is not None, None, False
             self.effects.append(Open())
 
     def next_due(self) -> float | None:

@@ -146,8 +146,8 @@ def encode_reports(reports: Sequence[Report], message_id: str | None) -> tuple[s
     return f'{{"type": "reports", {name}"reports": [{", ".join(entries)}]}}', len(entries)
 
 
-def encode_resume(running: Sequence[tuple[str, int]]) -> str:
-    """Return the first message of a connection: what this agent executes, or has not reported for certain."""
+def encode_resume(running: Sequence[tuple[str, int]], message_id: str) -> str:
+    """Return the first message of a connection: what this agent owns, or has not reported for certain."""
     entries: list[str] = []
     room = MESSAGE_BYTES - 128
     for command_id, attempt in running[:NAMED_MOST]:
@@ -156,7 +156,7 @@ def encode_resume(running: Sequence[tuple[str, int]]) -> str:
         if room < 0:
             break
         entries.append(entry)
-    return f'{{"type": "resume", "running": [{", ".join(entries)}]}}'
+    return f'{{"type": "resume", "id": "{message_id}", "running": [{", ".join(entries)}]}}'
 
 
 def encode_facts(facts: Mapping[str, Any]) -> str:

@@ -101,14 +101,6 @@ class Ended:
     confirmed: bool = False
 
 
-@dataclass(slots=True)
-class Said:
-    """Reports that were sent and are not confirmed."""
-
-    reports: list[Report]
-    again_at: float
-
-
 def progress_report(record: Active) -> Report:
     """Return the report of a command's last progress."""
     delivery = record.delivery

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import logging
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -11,21 +13,27 @@ from typing import Any
 from .core import Core, SystemClock
 from .credentials import Credentials
 from .engine import Engine, Runner
+from .errors import StorageFailed
 from .network import WebSockets
 from .records import Catalogue
 from .settings import Settings
 from .storage import SqliteStorage
+from .work import STORAGE_PAUSES
 from .writes import Outcome
+
+logger = logging.getLogger("command_dispatcher.agent")
 
 
 class ServiceThread:
     """Runs the engine of one agent, with its storage and its connections, in a loop of its own."""
 
     def __init__(self, settings: Settings, catalogue: Catalogue, facts: Mapping[str, Any], runner: Runner) -> None:
+        self._process = os.getpid()
         self.finished: Future[None] = Future()
         """Done when the agent has ended; its exception says why, if the agent could not run."""
         self._settings, self._catalogue, self._facts, self._runner = settings, catalogue, facts, runner
         self._wake: Callable[[], None] = _nothing
+        self._leaving = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: deque[Callable[[Engine], None]] = deque()
         self._thread = threading.Thread(target=self._run, name="agent", daemon=True)
@@ -36,6 +44,7 @@ class ServiceThread:
 
     def drain(self, seconds: float) -> None:
         """Finish what runs within a time, say its results, then end; from any thread."""
+        self._leaving = True
         self._call(lambda engine: engine.drain(seconds))
 
     def move(self) -> None:
@@ -51,6 +60,8 @@ class ServiceThread:
         self._call(lambda engine: engine.progress(command_id, body))
 
     def _call(self, event: Callable[[Engine], None]) -> None:
+        if os.getpid() != self._process:
+            return  # a child that a handler forked: the agent is its parent
         self._waiting.append(event)
         loop = self._loop
         if loop is not None:
@@ -67,7 +78,9 @@ class ServiceThread:
 
     async def _serve(self) -> None:
         credentials = Credentials(self._settings)
-        storage = SqliteStorage(self._settings.state, self._settings.agent_id)
+        storage = await self._open_storage()
+        if storage is None:
+            return
         loop = asyncio.get_running_loop()
         core = Core(
             catalogue=self._catalogue,
@@ -89,6 +102,22 @@ class ServiceThread:
         finally:
             self._loop = None
             storage.close()
+
+    async def _open_storage(self) -> SqliteStorage | None:
+        """Open the state file, as soon as there is room for it; None: the agent is to end."""
+        wake = asyncio.Event()
+        self._wake, self._loop = wake.set, asyncio.get_running_loop()
+        pause, longest = STORAGE_PAUSES
+        while not self._leaving:
+            try:
+                return SqliteStorage(self._settings.state, self._settings.agent_id)
+            except StorageFailed as error:
+                logger.error("The agent does not connect before its state file can be written: %s", error)  # noqa: TRY400 - the reason is enough
+            wake.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(wake.wait(), pause)
+            pause = min(pause * 2, longest)
+        return None
 
 
 def _nothing() -> None:

@@ -1,6 +1,7 @@
 """The state file: an SQLite database with the commands that this agent owns (inbox) and what it has to say (outbox)."""
 
 import contextlib
+import errno
 import json
 import os
 import sqlite3
@@ -35,6 +36,8 @@ create table if not exists agent (
     value text not null
 ) strict;
 """
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_ROOM_CODES = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
 _PROBE_BYTES = 256 * 1024
 """A command and its result, with what their pages need."""
 _locked: set[Path] = set()
@@ -45,7 +48,10 @@ class SqliteStorage:
     """One agent's state file, locked against a second process; use it in the thread that made it."""
 
     def __init__(self, path: Path, agent_id: str) -> None:
-        """Open or create the file.  Raises AgentError if another process uses it, or it belongs to another agent."""
+        """Open or create the file.
+
+        Raises AgentError if another process uses it, or it belongs to another agent; StorageFailed if the disk is full.
+        """
         self._path = path.resolve()
         with contextlib.ExitStack() as opened:
             self._lock = _lock(self._path, opened)
@@ -55,7 +61,8 @@ class SqliteStorage:
                 self._path.chmod(0o600)  # commands and results may be confidential
                 self._prepare(agent_id)
             except sqlite3.Error as error:
-                raise AgentError(f"The state file {path} cannot be used: {error}.") from error
+                code = getattr(error, "sqlite_errorcode", 0)
+                raise _failure(path, error, no_room=code & 0xFF in _NO_ROOM_CODES or _is_full(self._path)) from error
             self._opened = opened.pop_all()
 
     def _prepare(self, agent_id: str) -> None:
@@ -157,7 +164,7 @@ def _lock(path: Path, opened: contextlib.ExitStack) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        raise AgentError(f"The state file {path} cannot be used: {error}.") from error
+        raise _failure(path, error, no_room=error.errno in _NO_ROOM) from error
     opened.callback(os.close, descriptor)
     try:
         if path in _locked:
@@ -173,9 +180,24 @@ def _lock(path: Path, opened: contextlib.ExitStack) -> int:
         ) from None
     _locked.add(path)
     opened.callback(_locked.discard, path)
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"{os.getpid()}\n".encode())
+    with contextlib.suppress(OSError):  # it only helps people, and the disk may be full
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
     return descriptor
+
+
+def _failure(path: Path, error: Exception, *, no_room: bool) -> AgentError | StorageFailed:
+    words = f"The state file {path} cannot be used: {error}."
+    return StorageFailed(words) if no_room else AgentError(words)
+
+
+def _is_full(path: Path) -> bool:
+    """Tell whether the disk is full: SQLite does not always say so when it cannot create a file."""
+    try:
+        found = os.statvfs(path.parent)
+    except (AttributeError, OSError):
+        return False
+    return found.f_bavail == 0 or (found.f_files > 0 and found.f_favail == 0)
 
 
 def _json(write: Confirm | Forget) -> tuple[str]:

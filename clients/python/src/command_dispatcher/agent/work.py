@@ -1,4 +1,4 @@
-"""The commands of one agent, without I/O: which are stored, acknowledged, executed, reported, and when.
+"""The commands of one agent, without I/O: which are stored, acknowledged and executed, and when.
 
 A command waits in memory until its turn comes.  Then it is stored, acknowledged and executed, in this order.  Commands of one
 session have their turn one after another, and so have the commands without a session.
@@ -7,7 +7,9 @@ session have their turn one after another, and so have the commands without a se
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from .ends import Ends
 from .messages import CancelRequest, Delivery, Report
+from .outbox import Outbox
 from .records import (
     BUSY,
     INTERRUPTED,
@@ -17,7 +19,6 @@ from .records import (
     Clock,
     Ended,
     Phase,
-    Said,
     Start,
     Stop,
     end_report,
@@ -27,17 +28,12 @@ from .records import (
 )
 from .writes import Accept, Attempt, Begin, Confirm, End, Forget, Outcome, Probe, StoredCommand, Write
 
-REMEMBERED = 1000
-"""How many confirmed ends are kept, for commands that are delivered again."""
-REMEMBERED_BYTES = 16 * 1024 * 1024
 HELD_FROM_ATTEMPT = 3
 HELD_AFTER_SECONDS = 240.0
 """A command that waits at this attempt, or for so long, is acknowledged before its turn, so that its attempts are not used up:
 the service waits five minutes for an ack while its agent is busy."""
 PROGRESS_SECONDS = 1.0
 """The least time between two reports of progress of one command."""
-AGAIN_SECONDS = (30.0, 600.0)
-"""After so long without a confirmation reports are said again over the same connection: first, and at most."""
 STORAGE_PAUSES = (1.0, 60.0)
 """Pauses between two attempts to write a state file that failed: the first, and the longest."""
 
@@ -51,18 +47,17 @@ class Work:
     clock: Clock
     writes: list[Write] = field(default_factory=list[Write])
     effects: list[Start | Stop] = field(default_factory=list[Start | Stop])
-    connected: bool = False
     draining: bool = False
     trouble: str | None = None
     """Why the state file cannot be written."""
     _active: dict[str, Active] = field(default_factory=dict[str, Active])
-    _ended: dict[str, Ended] = field(default_factory=dict[str, Ended])
-    _bytes: int = 0
-    _reports: list[Report] = field(default_factory=list[Report])
-    _said: dict[str, Said] = field(default_factory=dict[str, Said])
-    _again: float = AGAIN_SECONDS[0]
+    _ends: Ends = field(init=False)
+    _outbox: Outbox = field(init=False)
     _probe_at: float = 0.0
     _pause: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._ends, self._outbox = Ends(self.clock), Outbox(self.clock)
 
     def load(self, stored: Iterable[StoredCommand]) -> None:
         """Take over what an earlier process left.
@@ -72,7 +67,7 @@ class Work:
         for each in stored:
             delivery = each.delivery
             if each.state == "ended" and each.outcome is not None:
-                self._remember(delivery, each.outcome, confirmed=each.confirmed)
+                self._ends.add(delivery, each.outcome, confirmed=each.confirmed)
                 continue
             record = self._active[delivery.command_id] = Active(delivery, Phase.ACCEPTED)
             record.resumed = each.state == "running"
@@ -86,7 +81,7 @@ class Work:
 
     def receive(self, delivery: Delivery) -> None:
         """Take a delivery: a new command, or one that is known already."""
-        ended = self._ended.get(delivery.command_id)
+        ended = self._ends.get(delivery.command_id)
         record = self._active.get(delivery.command_id)
         if self.trouble is not None or (self.draining and record is None and ended is None):
             return  # it is not acknowledged, so the service keeps it
@@ -122,12 +117,12 @@ class Work:
         newer = delivery.attempt > ended.delivery.attempt
         if ended.outcome.retryable and newer:
             if not self.draining:
-                self._drop_end(delivery.command_id)
+                self._ends.remove(delivery.command_id)
                 not_before = ended.ended_at + ended.outcome.retry_after
                 alive_at = self.clock.monotonic() + HELD_AFTER_SECONDS
                 self._add(Active(delivery, not_before=not_before, alive_at=alive_at))
             return
-        self._drop_end(delivery.command_id)
+        self._ends.remove(delivery.command_id)
         record = Active(ended.delivery.with_attempt(max(delivery.attempt, ended.delivery.attempt)))
         self._active[delivery.command_id] = record
         self._finish(record, ended.outcome)
@@ -151,36 +146,36 @@ class Work:
 
     def received(self, message_id: str) -> None:
         """Take the confirmation of a message of reports."""
-        said = self._said.pop(message_id, None)
-        self._again = AGAIN_SECONDS[0]
-        confirmed: list[str] = []
-        for report in said.reports if said else []:
-            ended = self._ended.get(report.command_id)
-            if report.is_end and ended and not ended.confirmed and ended.delivery.attempt == report.attempt:
-                ended.confirmed = True
-                confirmed.append(report.command_id)
+        confirmed = self._ends.confirm(self._outbox.received(message_id))
         if confirmed:
-            self.writes.append(Confirm(command_ids=tuple(confirmed)))
-            self._forget()
+            self.writes.append(Confirm(command_ids=confirmed))
+            if forgotten := self._ends.forget():
+                self.writes.append(Forget(command_ids=forgotten))
 
-    def connect(self) -> list[tuple[str, int]]:
-        """Begin a connection: return what this agent owns, and say again each end that is not confirmed."""
-        self.connected = True
-        self._said.clear()
-        self._drop_waiting()  # what was not acknowledged is the service's again: its operator may have cancelled it
-        owned = [record for record in self._active.values() if record.phase not in NOT_OURS]
-        unconfirmed = [ended for ended in self._ended.values() if not ended.confirmed]
-        for record in owned:
-            record.acknowledged = record.delivery.attempt  # what is named has its ack
-        self._reports = [end_report(ended) for ended in unconfirmed]
-        deliveries = [record.delivery for record in owned] + [ended.delivery for ended in unconfirmed]
+    def connect(self, *, moved: bool) -> None:
+        """Begin a connection: what `owned` names has its ack, and each end that is not confirmed is said again.
+
+        After a move commands that wait for their turn are stored, so that they are named and do not come again.
+        """
+        if moved and self.trouble is None and not self.draining:
+            for record in self._active.values():
+                if record.phase is Phase.WAITING:
+                    self._hold(record)
+        else:
+            self._drop_waiting()  # they are the service's again: its operator may have cancelled them
+        for record in self._active.values():
+            record.acknowledged = record.delivery.attempt
+        self._outbox.open(end_report(ended) for ended in self._ends.unconfirmed())
+
+    def owned(self) -> list[tuple[str, int]]:
+        """Return the commands that this agent owns, or has not reported for certain, with their attempts."""
+        owned = [record.delivery for record in self._active.values() if record.phase not in NOT_OURS]
+        deliveries = owned + [ended.delivery for ended in self._ends.unconfirmed()]
         return [(delivery.command_id, delivery.attempt) for delivery in deliveries]
 
     def disconnect(self) -> None:
         """End a connection: nothing begins before the next one."""
-        self.connected = False
-        self._said.clear()
-        self._reports.clear()
+        self._outbox.close()
 
     def _drop_waiting(self) -> None:
         for command_id in [key for key, record in self._active.items() if record.phase is Phase.WAITING]:
@@ -205,8 +200,8 @@ class Work:
                 record.phase = Phase.LEFT
                 return
             outcome = stopped(record)
-        if record.progress is not None and self.connected:
-            self._reports.append(progress_report(record))  # the last progress comes before the end
+        if record.progress is not None and self._outbox.is_open:
+            self._outbox.add(progress_report(record))  # the last progress comes before the end
             record.progress = None
         self._finish(record, outcome)
         self.schedule()
@@ -270,24 +265,23 @@ class Work:
 
     def _saved(self, record: Active) -> None:
         assert record.outcome is not None  # noqa: S101 - an end has an outcome
-        self._remember(record.delivery, record.outcome)
-        if self.connected:
-            if record.outcome.kind != "cancelled":
-                self._acknowledge(record)
-            self._reports.append(end_report(self._ended[record.delivery.command_id]))
+        ended = self._ends.add(record.delivery, record.outcome)
+        if record.outcome.kind != "cancelled":
+            self._acknowledge(record)
+        self._outbox.add(end_report(ended))
 
     def _acknowledge(self, record: Active | None) -> None:
-        if record is None or not self.connected or record.acknowledged == record.delivery.attempt:
+        if record is None or not self._outbox.is_open or record.acknowledged == record.delivery.attempt:
             return
         delivery = record.delivery
         record.acknowledged = delivery.attempt
-        self._reports.append(Report(kind="ack", command_id=delivery.command_id, attempt=delivery.attempt))
+        self._outbox.add(Report(kind="ack", command_id=delivery.command_id, attempt=delivery.attempt))
 
     # ── Turns and time ─────────────────────────────────────────────────────────────────────────────────────────
 
     def schedule(self) -> None:
         """Begin what has its turn: in order within a lane, and as many at a time as the window allows."""
-        if not self.connected or self.draining or self.trouble is not None:
+        if not self._outbox.is_open or self.draining or self.trouble is not None:
             return
         now = self.clock.monotonic()
         running = [record for record in self._active.values() if record.phase in BUSY and not record.held]
@@ -334,16 +328,13 @@ class Work:
                 record.progress = '{"waiting": "for its turn at the agent"}'
             elif record.phase is Phase.WAITING and now >= record.alive_at and self.trouble is None:
                 self._hold(record)
-        unanswered = [key for key, said in self._said.items() if now >= said.again_at]
-        if unanswered:
-            self._again = min(self._again * 2, AGAIN_SECONDS[1])
-        for message_id in unanswered:
-            self._reports += [report for report in self._said.pop(message_id).reports if report.kind != "progress"]
+        self._outbox.tick()
         self.schedule()
 
     def next_due(self) -> float | None:
         """Return when `tick` has something to do, as seconds of the clock."""
-        due = [said.again_at for said in self._said.values()]
+        again_at = self._outbox.next_due()
+        due = [] if again_at is None else [again_at]
         if self.trouble is not None:
             due.append(self._probe_at)
         for record in self._active.values():
@@ -355,7 +346,7 @@ class Work:
                 due.append(record.alive_at)
                 if record.not_before > self.clock.monotonic():
                     due.append(record.not_before)
-            if record.progress is not None and self.connected:
+            if record.progress is not None and self._outbox.is_open:
                 due.append(record.progress_at)
         return min(due, default=None)
 
@@ -369,19 +360,15 @@ class Work:
             and record.progress_at <= now
             and record.phase in {Phase.ACCEPTED, Phase.RUNNING}
         ]
-        return [*self._reports, *progress] if self.connected else []
+        return [*self._outbox.waiting(), *progress] if self._outbox.is_open else []
 
     def say(self, reports: Sequence[Report], message_id: str) -> None:
         """Note that these, the first of `next_reports`, are in a message that is being sent."""
-        now = self.clock.monotonic()
-        queued = min(len(reports), len(self._reports))
-        self._reports = self._reports[queued:]
+        queued = min(len(reports), len(self._outbox.waiting()))
         for report in reports[queued:]:
             record = self._active[report.command_id]
-            record.progress, record.progress_at = None, now + PROGRESS_SECONDS
-        kept = [report for report in reports if report.kind != "progress"]
-        if kept:
-            self._said[message_id] = Said(kept, now + self._again)
+            record.progress, record.progress_at = None, self.clock.monotonic() + PROGRESS_SECONDS
+        self._outbox.said(message_id, queued, reports[queued:])
 
     # ── The end of the agent ───────────────────────────────────────────────────────────────────────────────────
 
@@ -404,7 +391,7 @@ class Work:
     def is_quiet(self) -> bool:
         """Tell whether nothing is unacknowledged or unconfirmed: a good moment to change the connection."""
         undecided = {Phase.WAITING, Phase.ACCEPTING, Phase.ENDING}
-        return not self._said and not self._reports and not any(r.phase in undecided for r in self._active.values())
+        return self._outbox.is_empty and not any(record.phase in undecided for record in self._active.values())
 
     # ── Records ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -420,21 +407,3 @@ class Work:
     def _finish(self, record: Active, outcome: Outcome) -> None:
         record.phase, record.outcome = Phase.ENDING, outcome
         self.writes.append(End(delivery=record.delivery.without_payload(), outcome=outcome))
-
-    def _remember(self, delivery: Delivery, outcome: Outcome, *, confirmed: bool = False) -> None:
-        self._ended[delivery.command_id] = Ended(delivery.without_payload(), outcome, self.clock.monotonic(), confirmed)
-        self._bytes += len(outcome.body or "")
-
-    def _drop_end(self, command_id: str) -> None:
-        self._bytes -= len(self._ended.pop(command_id).outcome.body or "")
-
-    def _forget(self) -> None:
-        forgotten: list[str] = []
-        for command_id, ended in list(self._ended.items()):
-            if len(self._ended) <= REMEMBERED and self._bytes <= REMEMBERED_BYTES:
-                break
-            if ended.confirmed:
-                self._drop_end(command_id)
-                forgotten.append(command_id)
-        if forgotten:
-            self.writes.append(Forget(command_ids=tuple(forgotten)))

@@ -8,6 +8,8 @@ from command_dispatcher.cli import columns
 from command_dispatcher.cli.asking import confirm
 from command_dispatcher.cli.completing import agent_names
 from command_dispatcher.cli.connection import connected, near_names
+from command_dispatcher.cli.events_commands import After, Follow, Most, Types, events
+from command_dispatcher.cli.groups import Group
 from command_dispatcher.cli.options import DEFAULT_LIMIT, ContextOption, Format, Label, Limit, Output, Selector, Yes
 from command_dispatcher.cli.output import show_list, show_one, show_text
 from command_dispatcher.cli.stopping import say, usage
@@ -15,7 +17,7 @@ from command_dispatcher.cli.values import label_changes, labels_from
 
 app = typer.Typer(help="Find, create, label, approve and delete agents.", no_args_is_help=True)
 keys = typer.Typer(help="The keys of an agent.", no_args_is_help=True)
-app.add_typer(keys, name="keys")
+app.add_typer(keys, name="keys", cls=Group)
 
 AgentId = Annotated[str, typer.Argument(metavar="AGENT", autocompletion=agent_names)]
 
@@ -123,6 +125,20 @@ def why(agent: AgentId, output: Output = Format.TABLE, context: ContextOption = 
     with connected(context) as client, near_names(client, agent):
         found = client.agents.why(agent)
         show_text(found.sentence + (f"\nTo change that: {found.unblock}" if found.unblock else ""), found.raw, output)
+
+
+@app.command("events")
+def agent_events(
+    agent: AgentId,
+    follow: Follow = False,
+    after: After = None,
+    types: Types = None,
+    limit: Most = DEFAULT_LIMIT,
+    output: Output = Format.TABLE,
+    context: ContextOption = None,
+) -> None:
+    """Show what happened to an agent and its commands, in order."""
+    events(follow, after, types, agent, None, limit, output, context)
 
 
 @keys.command("list")

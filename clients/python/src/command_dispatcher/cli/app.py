@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from command_dispatcher import __version__
-from command_dispatcher.cli.help_pages import Group
+from command_dispatcher.cli.groups import Group, split
+from command_dispatcher.cli.options import ContextOption, Format, Output
 
 WORK, FLEET, ACCESS, HERE = "Send and follow", "Agents and sessions", "Access", "This machine"
 
@@ -72,7 +73,8 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
         epilog="Exit codes: 0 completed, 1 failed, 2 usage, 3 not found, 4 denied, 5 gave up waiting.",
     )
     app.callback()(_dispatcher)
-    named = [entry for entry in ENTRIES if entry.name in words[:1]]
+    _, rest = split(words)
+    named = [entry for entry in ENTRIES if entry.name in rest[:1]]
     for entry in named or ENTRIES:
         entry.add_to(app)
     return app
@@ -88,6 +90,8 @@ def _dispatcher(
     version: Annotated[
         bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
+    output: Output = Format.TABLE,
+    context: ContextOption = None,
 ) -> None:
     """Command agents that are often offline: a command waits until its agent is back."""
-    del version
+    del version, output, context  # the command gets them (see Group)

@@ -6,6 +6,7 @@ import typer
 
 from command_dispatcher.cli import columns
 from command_dispatcher.cli.asking import confirm
+from command_dispatcher.cli.completing import agent_names, command_ids
 from command_dispatcher.cli.connection import connected
 from command_dispatcher.cli.options import DEFAULT_LIMIT, ContextOption, DryRun, Format, Limit, Output, Selector, Yes
 from command_dispatcher.cli.output import emit, show_list, show_one, show_text
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Look at commands, and cancel or redrive them.", no_args_is_help=True)
 
-CommandId = Annotated[str, typer.Argument(metavar="COMMAND")]
-CommandIds = Annotated[list[str] | None, typer.Argument(metavar="[COMMAND]...")]
-Agent = Annotated[str | None, typer.Option("--agent", help="Only commands for this agent.")]
+CommandId = Annotated[str, typer.Argument(metavar="COMMAND", autocompletion=command_ids)]
+CommandIds = Annotated[list[str] | None, typer.Argument(metavar="[COMMAND]...", autocompletion=command_ids)]
+Agent = Annotated[str | None, typer.Option("--agent", help="Only commands for this agent.", autocompletion=agent_names)]
 Session = Annotated[str | None, typer.Option("--session", help="Only commands of this session.")]
 Statuses = Annotated[list[str] | None, typer.Option("--status", help="One or more: dead,failed; may be repeated.")]
 Action = Annotated[str | None, typer.Option("--action", help="Only commands with this action.")]

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import typer
 
 from command_dispatcher.cli.asking import ask, secret
+from command_dispatcher.cli.completing import context_names
 from command_dispatcher.cli.contexts import Context, Contexts
 from command_dispatcher.cli.options import Format, Output
 from command_dispatcher.cli.output import Column, show_items
@@ -14,6 +15,7 @@ from command_dispatcher.cli.stopping import Exit, Stop, say, usage
 
 app = typer.Typer(help="Choose between services: one context for each.", no_args_is_help=True)
 
+ContextName = Annotated[str, typer.Argument(metavar="CONTEXT", autocompletion=context_names)]
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -62,16 +64,37 @@ def login(
 
 
 def logout(
-    context: Annotated[str | None, typer.Option("--context", help="Default: the current context.")] = None,
+    context: Annotated[
+        str | None, typer.Option("--context", help="Default: the current context.", autocompletion=context_names)
+    ] = None,
 ) -> None:
-    """Delete the token of a context; the token itself stays valid until it expires."""
+    """End the log-in of a context at the service, and delete its token here."""
     contexts = Contexts()
     name = context or contexts.current
     if name is None:
         raise Stop(Exit.NOT_FOUND, "There is no context.")
-    contexts.get(name)
+    known, token = contexts.get(name), contexts.token(name)
     contexts.forget_token(name)
     say(f"The token of {name} is deleted.")
+    if token is not None:
+        _end_log_in(known.url, token)
+
+
+def _end_log_in(url: str, token: str) -> None:
+    from command_dispatcher.client import Client, DispatcherError, NotAllowed, NotAuthenticated, Retries
+    from command_dispatcher.client.core import request
+
+    try:
+        with Client(url, token, retries=Retries(attempts=1)) as client:
+            client.call(request("DELETE", "/api/v1/auth/session"))
+    except NotAuthenticated:
+        return  # it has ended already
+    except NotAllowed as error:
+        say(f"The token itself is still valid: {error}")
+    except DispatcherError as error:
+        raise Stop(
+            Exit.FAILED, f"The service did not end the log-in, which ends by itself within an hour: {error}"
+        ) from None
 
 
 @app.command("list")
@@ -103,14 +126,14 @@ def list_contexts(output: Output = Format.TABLE) -> None:
 
 
 @app.command("use")
-def use(name: str) -> None:
+def use(name: ContextName) -> None:
     """Use a context from now on."""
     Contexts().use(name)
     say(f"The context is now {name}.")
 
 
 @app.command("delete")
-def delete(name: str) -> None:
+def delete(name: ContextName) -> None:
     """Delete a context and its token."""
     Contexts().delete(name)
     say(f"The context {name} is deleted.")

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from command_dispatcher.cli.completing import context_names
+
 
 class Format(StrEnum):
     """How data is written to stdout."""
@@ -25,7 +27,10 @@ Output = Annotated[
         help="table; json: the API's own shape; ndjson: an item a line; id: only ids.",
     ),
 ]
-ContextOption = Annotated[str | None, typer.Option("--context", help="The service to use, by the name of its context.")]
+ContextOption = Annotated[
+    str | None,
+    typer.Option("--context", help="The service to use, by the name of its context.", autocompletion=context_names),
+]
 Limit = Annotated[int, typer.Option("--limit", min=0, help="The most items; 0 for all.")]
 Selector = Annotated[
     str | None, typer.Option("--selector", "-l", help="Agents by labels: env=prod,tier in (a,b),!canary")

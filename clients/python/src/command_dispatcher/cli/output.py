@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from command_dispatcher.cli.options import Format
 from command_dispatcher.cli.stopping import end_quietly, say
@@ -68,11 +68,12 @@ def on_terminal() -> bool:
 
 
 def console(*, stderr: bool = False) -> "Console":
-    """Return a console that obeys NO_COLOR and TERM."""
+    """Return a console that obeys NO_COLOR and TERM: then nothing is bold either."""
     from rich.console import Console
 
+    colors: Literal["auto"] | None = None if plain() else "auto"
     dumb = False if os.environ.get("TERM") == "dumb" else None
-    return Console(stderr=stderr, highlight=False, emoji=False, markup=False, force_terminal=dumb)
+    return Console(stderr=stderr, highlight=False, emoji=False, markup=False, force_terminal=dumb, color_system=colors)
 
 
 def show_list(

@@ -6,6 +6,7 @@ import typer
 
 from command_dispatcher.cli import columns
 from command_dispatcher.cli.asking import confirm
+from command_dispatcher.cli.completing import session_names
 from command_dispatcher.cli.connection import connected
 from command_dispatcher.cli.options import DEFAULT_LIMIT, ContextOption, Format, Limit, Output, Yes
 from command_dispatcher.cli.output import emit, show_list, show_one
@@ -17,6 +18,7 @@ from command_dispatcher.digits import loads
 if TYPE_CHECKING:
     from command_dispatcher.client.models import CommandInfo, SessionInfo
 
+SessionName = Annotated[str, typer.Argument(metavar="SESSION", autocompletion=session_names)]
 app = typer.Typer(help="StreamSpace's sessions: start, stop, hibernate, wake.", no_args_is_help=True)
 templates = typer.Typer(help="The templates that sessions are started from.", no_args_is_help=True)
 
@@ -31,7 +33,7 @@ def list_sessions(limit: Limit = DEFAULT_LIMIT, output: Output = Format.TABLE, c
 
 
 @app.command("show")
-def show(session: str, output: Output = Format.TABLE, context: ContextOption = None) -> None:
+def show(session: SessionName, output: Output = Format.TABLE, context: ContextOption = None) -> None:
     """Show a session."""
     with connected(context) as client:
         show_one(client.sessions.get(session).raw, columns.SESSION, output)
@@ -70,7 +72,7 @@ def start(
 
 @app.command("stop")
 def stop(
-    session: str, idempotency_key: Key = None, output: Output = Format.TABLE, context: ContextOption = None
+    session: SessionName, idempotency_key: Key = None, output: Output = Format.TABLE, context: ContextOption = None
 ) -> None:
     """Stop a session."""
     with connected(context) as client:
@@ -79,7 +81,7 @@ def stop(
 
 @app.command("hibernate")
 def hibernate(
-    session: str, idempotency_key: Key = None, output: Output = Format.TABLE, context: ContextOption = None
+    session: SessionName, idempotency_key: Key = None, output: Output = Format.TABLE, context: ContextOption = None
 ) -> None:
     """Hibernate a session: it keeps its home, and frees its resources."""
     with connected(context) as client:
@@ -88,7 +90,7 @@ def hibernate(
 
 @app.command("wake")
 def wake(
-    session: str, idempotency_key: Key = None, output: Output = Format.TABLE, context: ContextOption = None
+    session: SessionName, idempotency_key: Key = None, output: Output = Format.TABLE, context: ContextOption = None
 ) -> None:
     """Wake a session that hibernates."""
     with connected(context) as client:

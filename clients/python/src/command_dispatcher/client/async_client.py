@@ -52,10 +52,10 @@ class AsyncSent:
 
 
 class AsyncClient(AsyncOperations):
-    """An operator at one service: `await (await client.send("edge-1", "restart")).wait()`.
+    """An operator at one service: `sent = await client.send("edge-1", "restart", {"now": True}); await sent.wait()`.
 
     `client.agents`, `client.commands` and the others have every operation of the API.  GETs and submissions are repeated
-    after a transient failure: a submission has an idempotency key, so it has one effect.
+    after a transient failure: a submission has an idempotency key, so it has one effect.  One client may serve many tasks.
     """
 
     def __init__(

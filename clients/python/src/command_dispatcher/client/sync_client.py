@@ -1,4 +1,4 @@
-"""The client for programs without asyncio."""
+"""The client for programs without asyncio.  Written by `make generated` from async_client.py."""
 
 import os
 import time
@@ -51,7 +51,7 @@ class Sent:
 
 
 class Client(Operations):
-    """An operator at one service: `client.send("edge-1", "restart", {"now": True}).wait()`.
+    """An operator at one service: `sent = client.send("edge-1", "restart", {"now": True}); sent.wait()`.
 
     `client.agents`, `client.commands` and the others have every operation of the API.  GETs and submissions are repeated
     after a transient failure: a submission has an idempotency key, so it has one effect.  One client may serve many threads.

@@ -4,25 +4,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
-import httpx2
-
-from command_dispatcher.client.core import Again, Answer, Request, Retries, after, after_failure, base_url, next_page
-from command_dispatcher.client.settings import CONNECT_TIMEOUT, USER_AGENT, authorization
+from command_dispatcher.client.connections import FAILURES, Connections
+from command_dispatcher.client.core import Again, Request, Retries, after, after_failure, base_url, next_page
 
 Item = TypeVar("Item")
 
 
 class Transport:
-    """A connection pool to one service, with an operator's token."""
+    """Connections to one service, with an operator's token."""
 
     def __init__(self, url: str, token: str | None, *, timeout: float, retries: Retries) -> None:
         self.url = base_url(url)
         self._retries = retries
-        self._http = httpx2.Client(
-            base_url=self.url,
-            headers={"user-agent": USER_AGENT, **authorization(token)},
-            timeout=httpx2.Timeout(timeout, connect=min(timeout, CONNECT_TIMEOUT)),
-        )
+        self._http = Connections(self.url, token, timeout=timeout)
 
     def run(self, sent: Request, timeout: float | None = None) -> Any:
         """Send a request, again where that is safe; return the decoded answer, or raise a DispatcherError."""
@@ -36,17 +30,9 @@ class Transport:
 
     def _attempt(self, sent: Request, attempt: int, timeout: float | None) -> Any:
         try:
-            response = self._http.request(
-                sent.method,
-                sent.path,
-                params=sent.query,
-                content=sent.body,
-                headers=sent.headers,
-                timeout=timeout or httpx2.USE_CLIENT_DEFAULT,
-            )
-        except httpx2.TransportError as failure:
+            answer = self._http.send(sent, timeout)
+        except FAILURES as failure:
             return after_failure(sent, failure, attempt, self._retries)
-        answer = Answer(status=response.status_code, headers=response.headers, body=response.content)
         return after(sent, answer, attempt, self._retries)
 
     def close(self) -> None:

@@ -19,8 +19,12 @@ from .memory import Crash
 class Listener(Protocol):
     """The service's side of the connection."""
 
-    def connected(self) -> None:
+    def connecting(self) -> None:
         """Take note of a new connection."""
+        ...
+
+    def connected(self) -> None:
+        """Take note that its agent has said what it says first."""
         ...
 
     def disconnected(self) -> None:
@@ -106,11 +110,12 @@ class AgentUnderTest:
             return
         older, self.connections = self._connection, self.connections + 1
         self._connection = self.connections
-        self.engine.opened(self._connection)
-        self._take_messages()  # its first message comes before the commands
-        self._listener.connected()
         if older is not None:
-            self.engine.closed(older, "superseded")
+            self.engine.closed(older, "superseded")  # the service closes it before it answers the handshake
+        self._listener.connecting()
+        self.engine.opened(self._connection)
+        self._take_messages()  # what it says first comes before the commands
+        self._listener.connected()
 
     def close(self, connection: int) -> None:
         """Close a connection."""

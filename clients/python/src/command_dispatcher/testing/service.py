@@ -224,13 +224,16 @@ class Service:
 
     # ── The connection ─────────────────────────────────────────────────────────────────────────────────────────
 
-    def connected(self) -> None:
-        """Take note of a new connection: what was not acknowledged is sent again over it."""
+    def connecting(self) -> None:
+        """Take note of a new connection: what was not acknowledged is pending again."""
         self.connections += 1
-        self._post({"type": "welcome", "epoch": self.connections, **self.welcome})
         for command in self.commands:
             if command.status == "sent":
                 command.status = "pending"
+
+    def connected(self) -> None:
+        """Send what the agent has not named."""
+        self._post({"type": "welcome", "epoch": self.connections, **self.welcome})
         self._send_pending()
         self._send_stops([each for each in self.commands if each.cancel_requested or each.status == "timed_out"])
 
