@@ -32,7 +32,7 @@ def conditions(**parameters: str) -> dict[str, bool]:
 
 def test_a_deployment_without_parameters_has_a_database_of_its_own() -> None:
     """It has nothing with an additional fixed cost."""
-    assert {name for name, holds in conditions().items() if holds} == {"OwnDatabase"}
+    assert {name for name, holds in conditions().items() if holds} == {"OwnDatabase", "HasDirectDatabase"}
 
 
 def refused(**parameters: str) -> list[str]:
