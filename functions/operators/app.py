@@ -74,8 +74,7 @@ def read_provider() -> LogInDocument:
 def start_session_of_provider(request: Annotated[CodeRequest, Body()]) -> Response[OwnSessionDocument]:
     """Log in a browser that comes back from the OpenID Connect issuer with a code; it gets the cookie of a session."""
     browser_sessions.require_own_page(api.headers)
-    logged_in = provider_log_in.log_in(request.to_code(), api.source_ip)
-    database.persistently(lambda conn: provider_log_in.record(conn, logged_in.operator))
+    logged_in = provider_log_in.log_in(database.connect, request.to_code(), api.source_ip)
     return _session(logged_in.operator, logged_in.token, logged_in.seconds)
 
 

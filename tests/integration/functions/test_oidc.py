@@ -233,6 +233,23 @@ def test_a_code_that_gives_no_good_token_gives_no_session(
     assert said in problem["detail"]
 
 
+@pytest.mark.usefixtures("client")
+def test_an_address_with_many_refused_codes_has_to_wait(
+    run: Run, signed: SignedWith, httpserver: HTTPServer, url: str
+) -> None:
+    """Everybody can send codes: the issuer is not asked about each of them."""
+    del signed  # the issuer
+    refused = {"error": "invalid_grant"}
+    httpserver.expect_request(f"/{url.rpartition('/')[2]}/token").respond_with_json(refused, status=400)
+
+    statuses = [log_in(run)[0] for _ in range(25)]
+
+    assert set(statuses) == {401, 429}
+    assert statuses == sorted(statuses)
+    asked = [asked for asked, _ in httpserver.log if asked.path.endswith("/token")]
+    assert len(asked) == statuses.count(401) < 25
+
+
 def test_without_a_client_no_browser_logs_in_at_the_issuer(run: Run, signed: SignedWith) -> None:
     """And a page of another site begins no session."""
     del signed  # the issuer

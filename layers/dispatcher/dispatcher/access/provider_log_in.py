@@ -6,13 +6,15 @@ no script should see it: it goes into the cookie of the session.
 
 import json
 import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.error import HTTPError
 from urllib.parse import urlencode, urlsplit
 from urllib.request import Request, urlopen
 
-from dispatcher.access import audit_log, oidc
+from dispatcher.access import audit_log, login_budgets, oidc
 from dispatcher.access.oidc import FETCH_SECONDS, Issuer
 from dispatcher.access.roles import Operator
 from dispatcher.errors import Misconfigured, NotAuthenticated, NotFound, Unavailable
@@ -22,6 +24,8 @@ from dispatcher.platform.json_text import as_object
 COOKIE_CHARACTERS = 3_900
 """Browsers keep cookies of 4,096 characters with their name and attributes."""
 _QUOTED = 200
+
+Connect = Callable[[], AbstractContextManager[Connection]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,12 +69,28 @@ def provider() -> Provider | None:
     )
 
 
-def log_in(code: Code, source_ip: str) -> LoggedIn:
-    """Exchange a code for the issuer's token.
+def log_in(connect: Connect, code: Code, source_ip: str) -> LoggedIn:
+    """Exchange a code for the issuer's token, and record the log-in in the audit log.
 
-    Raises NotFound if there is no issuer to log in at, NotAuthenticated for what the issuer or its token refuses, Unavailable
-    if the issuer cannot be reached, and Misconfigured if its token fits no cookie.
+    Everybody can send codes, so refused ones use up the budget of their address: TooManyAttempts.  Raises NotFound if there is
+    no issuer to log in at, NotAuthenticated for what the issuer or its token refuses, Unavailable if the issuer cannot be
+    reached, and Misconfigured if its token fits no cookie.
     """
+    budget = {"address": login_budgets.network_of(source_ip)}
+    with connect() as conn, conn.transaction():
+        login_budgets.reserve(conn, budget)
+    try:
+        logged_in = _log_in(code, source_ip)
+    except NotAuthenticated:
+        with connect() as conn, conn.transaction():
+            login_budgets.record_failure(conn, login_budgets.reserve(conn, budget))
+        raise
+    with connect() as conn:
+        audit_log.record(conn, logged_in.operator.actor, "log in")
+    return logged_in
+
+
+def _log_in(code: Code, source_ip: str) -> LoggedIn:
     issuer, client_id = oidc.configured(), os.environ.get("OIDC_CLIENT_ID")
     if issuer is None or not client_id:
         raise NotFound("No OpenID Connect issuer is configured for log-ins of browsers.")
@@ -88,11 +108,6 @@ def log_in(code: Code, source_ip: str) -> LoggedIn:
     ends = operator.credential.expires_at if operator.credential else None
     seconds = int((ends - datetime.now(UTC)).total_seconds()) if ends else 0
     return LoggedIn(token=token, operator=operator, seconds=max(seconds, 1))
-
-
-def record(conn: Connection, by: Operator) -> None:
-    """Add the log-in to the audit log."""
-    audit_log.record(conn, by.actor, "log in")
 
 
 def _exchange(issuer: Issuer, client_id: str, code: Code) -> dict[str, object]:
