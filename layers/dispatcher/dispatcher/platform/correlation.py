@@ -1,6 +1,6 @@
 """The correlation id: one id for a request and all that it causes, in logs, problems, commands, events and agents' traces.
 
-It is a trace id of W3C Trace Context: 32 hexadecimal digits.  A function serves one event at a time, so this module keeps it.
+It is a trace id of W3C Trace Context: 32 hexadecimal digits.  A function serves one event at a time, so the logger keeps it.
 """
 
 import os
@@ -17,8 +17,6 @@ _XRAY = re.compile(r"Root=1-([0-9a-f]{8})-([0-9a-f]{24})")
 _ID = re.compile("[0-9a-f]{32}")
 _NONE = "0" * 32
 
-_current: str | None = None
-
 
 def begin(headers: Mapping[str, str] | None = None) -> str:
     """Begin with an event: take the caller's trace id from its headers (lower-case names), else Lambda's, else a new one."""
@@ -31,12 +29,11 @@ def begin(headers: Mapping[str, str] | None = None) -> str:
 
 def resume(known: str | None) -> str:
     """Go on with the id of the event before, or begin with a new one."""
-    global _current  # noqa: PLW0603 - one event at a time
-    _current = known if known and _ID.fullmatch(known) else secrets.token_hex(16)
-    logger.set_correlation_id(_current)
-    return _current
+    current = known if known and _ID.fullmatch(known) else secrets.token_hex(16)
+    logger.set_correlation_id(current)
+    return current
 
 
 def current() -> str | None:
     """Return the id of the event that is being handled; None before `begin`."""
-    return _current
+    return logger.get_correlation_id()
