@@ -172,7 +172,7 @@ class _Up:
             **self._webhooks,
         }
         if function != MIGRATE:
-            return {**variables, "DATABASE_URL": self.server.functions_url}
+            return {**variables, "DATABASE_URL": self.server.functions_url, "DATABASE_PREPARES": "true"}
         if self.options.admin_password:
             homes.write_private(home / "admin.password", f"{self.options.admin_password}\n")
         return {

@@ -67,7 +67,7 @@ def submit(
     by = api.operator_with(Role.SENDER)
     gateway = ApiGateway.from_environment(hurried=True)  # before the commit: nothing fails after it
     with database.connect() as conn:
-        (submitted,) = submission.submit(conn, [request.to_command(agent_id, idempotency_key)], by, claim=True)
+        submitted = submission.submit(conn, request.to_command(agent_id, idempotency_key), by, claim=True)
         if submitted.claim is not None:
             deliver_at_once(conn, gateway, agent_id, api.deadline, claim=submitted.claim)
     return _accepted(submitted.command)

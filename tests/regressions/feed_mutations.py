@@ -17,8 +17,8 @@ MUTATIONS = (
         name="feed-in-the-order-of-transactions-alone",
         puts_back="A transaction that waited for a later one puts its event before that one's: a command goes back.",
         stands_for=("I20",),
-        find="case when overtaken then feed_position_after(a.command_id, own) else own end",
-        replace="own",
+        find="case when overtaken then feed_position_after(a.command_id, own) else own end as position",
+        replace="own as position",
         caught_by=PARALLEL,
     ),
     Mutation(

@@ -43,10 +43,8 @@ MUTATIONS = (
         name="payload-is-not-encoded",
         puts_back="The payload goes to the database driver as a dictionary.",
         stands_for=("R5",),
-        find='"payload": each.payload, "session_id": each.session_id, "priority": each.priority, '
-        '"not_before": each.not_before.isoformat()',
-        replace='"payload": str(each.payload),\n"session_id": each.session_id,\n"priority": '
-        'each.priority,\n"not_before": each.not_before.isoformat()',
+        find="else Jsonb(new.payload, dumps=dumps)",
+        replace="else str(new.payload)",
         caught_by="test_a_payload_keeps_every_digit",
     ),
     Mutation(

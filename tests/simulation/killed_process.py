@@ -54,7 +54,7 @@ def submit(conn: Connection, url: str) -> None:
     """Submit two commands, and send nothing."""
     del url
     for action in ("do-4", "do-5"):
-        submission.submit(conn, [new(action)], ANN)
+        submission.submit(conn, new(action), ANN)
     wait_for_kill()
 
 
@@ -62,7 +62,7 @@ def submit_uncommitted(conn: Connection, url: str) -> None:
     """Submit a command, and commit nothing."""
     del url
     with conn.transaction():
-        submission.submit(conn, [new("never")], ANN)
+        submission.submit(conn, new("never"), ANN)
         wait_for_kill()
 
 

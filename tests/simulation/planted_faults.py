@@ -14,11 +14,9 @@ PLANTED_FAULTS = (
         Edit(
             submission,
             "submit",
-            """    _refuse(rows, new, parameters)
-    return [""",
-            """    _refuse(rows, new, parameters)
-    conn.execute("delete from agent_commands where attempt = 0")
-    return [""",
+            "    return Accepted(",
+            """    conn.execute("delete from agent_commands where attempt = 0")
+    return Accepted(""",
         ),
     ),
     PlantedFault(
@@ -298,7 +296,9 @@ PLANTED_FAULTS = (
         "I10",
         scenarios.reused_key,
         SqlEdit(
-            "commands/submit", "case when c.request_hash = hash then 'replayed' else 'key_reused' end", "'replayed'"
+            "commands/submit",
+            "case when command.request_hash = p_hash then 'replayed' else 'key_reused' end",
+            "'replayed'",
         ),
     ),
     PlantedFault(

@@ -129,7 +129,7 @@ class SimulatedOperators:
         if len(commands) > 1:
             entries = submission.submit_list(conn, commands, None, by)
             return [entry.command_id for entry in entries], lambda: hand_over(conn, entries)
-        (answer,) = submission.submit(conn, commands, by, claim=True)
+        answer = submission.submit(conn, commands[0], by, claim=True)
 
         def deliver() -> None:
             if answer.claim is not None:

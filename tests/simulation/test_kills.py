@@ -113,7 +113,7 @@ def test_a_killed_process_loses_no_command_and_every_second_delivery_has_a_large
 
 
 WORK: dict[str, Callable[[Connection, RecordingGateway], object]] = {
-    "submit": lambda conn, _: submission.submit(conn, [new("more")], ANN),
+    "submit": lambda conn, _: submission.submit(conn, new("more"), ANN),
     "deliver": lambda conn, gateway: deliver(conn, gateway, "a1", plenty),
     "report": lambda conn, _: report_everything(conn),
     "sweep": lambda conn, gateway: sweep(conn, gateway, deadline=plenty),

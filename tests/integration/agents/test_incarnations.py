@@ -203,10 +203,10 @@ def test_a_deleted_agent_is_unknown_to_submissions_until_its_id_is_in_use_again(
     delete(conn)
     new = submission.NewCommand(agent_id="a1", action="noop")
     with pytest.raises(UnknownAgent):
-        submission.submit(conn, [new], ADMIN)
+        submission.submit(conn, new, ADMIN)
     create_again(conn)
 
-    (accepted,) = submission.submit(conn, [new], ADMIN)
+    accepted = submission.submit(conn, new, ADMIN)
     sweep(conn, FakeGateway(), deadline=plenty)
 
     assert statuses(conn) == {accepted.command.command_id: "pending"}

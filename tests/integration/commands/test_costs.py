@@ -180,7 +180,7 @@ def test_a_submission_to_a_connected_agent(
 
     def submit(gateway: FakeGateway) -> None:
         with database.connect() as mine:
-            (accepted,) = submission.submit(mine, [new], OPERATOR, claim=True)
+            accepted = submission.submit(mine, new, OPERATOR, claim=True)
             if accepted.claim is not None:
                 deliver_at_once(mine, gateway, "a1", plenty, claim=accepted.claim)
 
@@ -313,7 +313,7 @@ def test_a_command_writes_few_index_entries(conn: Connection) -> None:
     """From its acceptance to its end, with an ack and a result in one message: three versions of its row."""
     connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=9)
     with conn.transaction(force_rollback=True):
-        (accepted,) = submission.submit(conn, [NewCommand(agent_id="a1", action="noop")], OPERATOR)
+        accepted = submission.submit(conn, NewCommand(agent_id="a1", action="noop"), OPERATOR)
         entries = [index_entries(conn)]
         deliver(conn, FakeGateway(), "a1", plenty)
         entries.append(index_entries(conn))
@@ -340,7 +340,7 @@ def test_the_feed_costs_a_command_one_index_entry_for_each_event(conn: Connectio
     connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=9)
     with conn.transaction(force_rollback=True):
         before = inserted(conn)
-        (accepted,) = submission.submit(conn, [NewCommand(agent_id="a1", action="noop")], OPERATOR)
+        accepted = submission.submit(conn, NewCommand(agent_id="a1", action="noop"), OPERATOR)
         deliver(conn, FakeGateway(), "a1", plenty)
         command_id = accepted.command.command_id
         report(conn, report_of("ack", command_id), report_of("complete", command_id))

@@ -103,7 +103,7 @@ def test_a_locked_agent_delays_a_submission_by_a_quarter_of_a_second_at_most(
     new = NewCommand(agent_id="a1", action="noop")
 
     with locked(database_url, "agents", "agent_id = 'a1'"):
-        taken = seconds_of(lambda: submission.submit(conn, [new], OPERATOR, claim=True))
+        taken = seconds_of(lambda: submission.submit(conn, new, OPERATOR, claim=True))
         (status,) = statuses(conn).values()
     sent = sweep(conn, FakeGateway(), deadline=plenty).sent
 
@@ -121,9 +121,9 @@ def test_a_locked_table_delays_a_refusal_by_some_seconds_at_most(conn: Connectio
         begun = time.monotonic()
 
         with pytest.raises(database.INTERRUPTIONS):
-            submission.submit(conn, [new], OPERATOR, claim=True)
+            submission.submit(conn, new, OPERATOR, claim=True)
 
-    assert time.monotonic() - begun < 7
+    assert time.monotonic() - begun < 4
 
 
 def test_submissions_to_a_locked_agent_do_not_slow_those_to_another(conn: Connection, database_url: str) -> None:
@@ -134,7 +134,7 @@ def test_submissions_to_a_locked_agent_do_not_slow_those_to_another(conn: Connec
     def submit(agent_id: str) -> float:
         with open_connection(database_url) as mine:
             new = NewCommand(agent_id=agent_id, action="noop")
-            return seconds_of(lambda: submission.submit(mine, [new], OPERATOR, claim=True))
+            return seconds_of(lambda: submission.submit(mine, new, OPERATOR, claim=True))
 
     with locked(database_url, "agents", "agent_id = 'a1'"), ThreadPoolExecutor(17) as pool:
         waiting = [pool.submit(submit, "a1") for _ in range(16)]

@@ -114,7 +114,7 @@ WORK: dict[str, Callable[[Connection], object]] = {
     "deliver": lambda conn: deliver(conn, FakeGateway(), "a1", plenty),
     "cancel": lambda conn: cancellation.request_cancel(conn, "k1", "admin"),
     "sweep": lambda conn: sweep(conn, FakeGateway(), deadline=plenty),
-    "accept": lambda conn: submission.submit(conn, [NewCommand(agent_id="a1", action="noop", payload={})], OPERATOR),
+    "accept": lambda conn: submission.submit(conn, NewCommand(agent_id="a1", action="noop", payload={}), OPERATOR),
     "settle": lambda conn: say(conn, "ack", commandId="k1"),
     "answer of a session": lambda conn: receive(
         conn, "a1", "c1", '{"type": "command_response", "payload": {"sessionId": "t"}}'
@@ -127,7 +127,7 @@ WORK: dict[str, Callable[[Connection], object]] = {
         conn, [NewCommand(agent_id="a1", action="noop")] * 100, "k", OPERATOR
     ),
     "accept and claim": lambda conn: submission.submit(
-        conn, [NewCommand(agent_id="a1", action="noop", idempotency_key="k")], OPERATOR
+        conn, NewCommand(agent_id="a1", action="noop", idempotency_key="k"), OPERATOR
     ),
     "heartbeat": lambda conn: say(conn, "heartbeat"),
     "complete": lambda conn: say(conn, "complete", commandId="k1"),

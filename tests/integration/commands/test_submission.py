@@ -39,8 +39,7 @@ def new(action: str = "noop", agent_id: str = "a1", **fields: Any) -> NewCommand
 
 def one(conn: Connection, action: str = "noop", **fields: Any) -> Accepted:
     """Submit one command and claim for its agent."""
-    (accepted,) = submission.submit(conn, [new(action, **fields)], OPERATOR, claim=True)
-    return accepted
+    return submission.submit(conn, new(action, **fields), OPERATOR, claim=True)
 
 
 def many(conn: Connection, *actions: str, key: str | None = None) -> list[str]:
@@ -161,7 +160,7 @@ def test_a_refused_command_leaves_nothing_behind(
         if listed:
             submission.submit_list(conn, [new(), command, new()], "key", OPERATOR)
         else:
-            submission.submit(conn, [command], OPERATOR, claim=True)
+            submission.submit(conn, command, OPERATOR, claim=True)
 
     with pytest.raises(problem) as raised:
         submit(refused)

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from dispatcher.commands import claims
 from dispatcher.platform import database
 from dispatcher.platform.database import Connection
 from tests.rows import create_agent, put
@@ -37,6 +38,19 @@ def test_an_environment_whose_connection_broke_opens_another(conn: Connection) -
 
     with database.connect() as second:
         assert second.execute("select 1").fetchone() == (1,)
+
+
+@pytest.mark.parametrize(("setting", "prepared"), [("true", 1), ("", 0)])
+def test_only_the_hot_statements_are_prepared_and_only_without_a_proxy(
+    monkeypatch: pytest.MonkeyPatch, setting: str, prepared: int
+) -> None:
+    """A prepared statement pins a proxy.  A list with many filters is planned for the filters that it has."""
+    monkeypatch.setenv("DATABASE_PREPARES", setting)
+    count = "select count(*)::int from pg_prepared_statements"
+    with database.connect() as conn:
+        for _ in range(10):
+            claims.claim(conn, "a1")
+            assert conn.execute(count).fetchone() == (prepared,)
 
 
 def test_work_that_the_database_interrupts_is_repeated(conn: Connection) -> None:

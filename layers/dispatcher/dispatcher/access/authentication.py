@@ -47,6 +47,7 @@ def _by_login(conn: Connection, claims: Claims, source_ip: str) -> Operator:
         where o.username = %(username)s
         """,
         {"issued_at": claims.issued_at, "username": claims.username},
+        prepare=True,
     ).fetchone()
     if row is None or row[2]:
         raise NotAuthenticated("This operator was disabled.")
@@ -74,6 +75,7 @@ def _by_api_token(conn: Connection, token_hash: bytes, source_ip: str) -> Operat
           and {MAKERS_STAND}
         """,
         (token_hash,),
+        prepare=True,
     ).fetchone()
     if row is None:
         raise NotAuthenticated("The token is not valid, has expired or was revoked.")

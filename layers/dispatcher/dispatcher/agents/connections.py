@@ -57,6 +57,7 @@ def open_connection(
         Opened.from_row,
         _CONNECT,
         (agent_id, connection_id, origin.key_id, origin.source_ip, handshake.mode, handshake.window, patience),
+        prepare=True,
     )
     if opened is None:
         logger.warning("Connection refused", extra={"agent_id": agent_id})

@@ -107,15 +107,20 @@ begin
             ack_deadline = clock_timestamp() + interval '1 second'
                 * least(30, {f}.ack_seconds(agent.dialect, c.attempt + 1, c.execution_timeout))
         where c.command_id = any(chosen)  -- locked while they were pending
-        returning c.*
+        returning
+            c.priority,
+            c.seq,
+            c.command_id,
+            c.attempt,
+            c.moves,
+            case agent.dialect
+                when 'batching' then {f}.entry(c)
+                else {f}.frame(c.command_id, c.action, c.payload)
+            end as frame,
+            extract(epoch from c.deliver_by - clock_timestamp())::double precision as seconds_left
     )
-    select 'command', agent.connection_id, agent.epoch, agent.dialect, agent.refusals, c.command_id, c.attempt,
-        c.moves,
-        case agent.dialect
-            when 'batching' then {f}.entry(c)
-            else {f}.frame(c.command_id, c.action, c.payload)
-        end,
-        extract(epoch from c.deliver_by - clock_timestamp())::double precision
+    select 'command', agent.connection_id, agent.epoch, agent.dialect, agent.refusals, c.command_id, c.attempt, c.moves, c.frame,
+        c.seconds_left
     from claimed c
     order by c.priority desc, c.seq;
 end $$;

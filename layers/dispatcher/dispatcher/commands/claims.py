@@ -101,13 +101,13 @@ def claim(conn: Connection, agent_id: str) -> Claim | None:
     None where the agent is not connected, another worker delivers to it, it must wait, or nothing is due.
     """
     token, begun = new_token(), time.monotonic()
-    return claim_of(agent_id, token, begun, conn.execute(_CLAIM, (agent_id, token)).fetchall())
+    return claim_of(agent_id, token, begun, conn.execute(_CLAIM, (agent_id, token), prepare=True).fetchall())
 
 
 def claim_live(conn: Connection, agent_id: str, epoch: int) -> Claim | None:
     """Record that the handshake of a connection is over, unless a newer connection exists, and claim."""
     token, begun = new_token(), time.monotonic()
-    return claim_of(agent_id, token, begun, conn.execute(_GO_LIVE, (agent_id, epoch, token)).fetchall())
+    return claim_of(agent_id, token, begun, conn.execute(_GO_LIVE, (agent_id, epoch, token), prepare=True).fetchall())
 
 
 def claim_of(agent_id: str, token: str, begun: float, rows: Iterable[Sequence[Any]]) -> Claim | None:
@@ -157,6 +157,7 @@ def is_held(conn: Connection, claim: Claim) -> bool:
           and (lease_token = %s or dialect = 'acknowledging')
         """,
         (claim.agent_id, claim.epoch, claim.connection_id, claim.token),
+        prepare=True,
     ).fetchone()
     return row is not None
 
@@ -203,6 +204,7 @@ def release(conn: Connection, claim: Claim, outcome: Outcome, *, look_again: boo
             "told": list(outcome.told),
             "again": look_again,
         },
+        prepare=True,
     ).fetchall()
     return claim_of(claim.agent_id, claim.token, begun, rows)
 

@@ -33,12 +33,17 @@ create function {f}.entry(c agent_commands) returns text language sql stable as 
         end)::text
 $$;
 
--- The bytes that a command takes of a message, in the protocol that takes more: an entry of a batch is the longer text.  Our ids
--- have 36 characters, a time limit takes 50, and a trace 74.
+-- The bytes that a command takes of a message, in the protocol that takes more: an entry of a batch is the longer text.  It is
+-- computed from the parts of `entry_of`, because each submission needs it: 97 for its names and signs, and 38 for an id of ours
+-- in quotes.  A time limit takes 50, and a trace 74.
 create function {f}.bytes(
     action text, session_id text, payload jsonb, execution_timeout integer, max_attempts integer, has_limit boolean
 ) returns integer language sql stable as $$
-    select octet_length({f}.entry_of(repeat('x', 36), coalesce(max_attempts, 10), action, session_id, payload,
-            coalesce(execution_timeout, 600))::text)
-        + 74 + case when has_limit then 50 else 0 end
+    select 97 + 38 + 74
+        + octet_length(to_json(action)::text)
+        + coalesce(octet_length(to_json(session_id)::text), 4)
+        + coalesce(octet_length(payload::text), 2)
+        + length(coalesce(max_attempts, 10)::text)
+        + length(coalesce(execution_timeout, 600)::text)
+        + case when has_limit then 50 else 0 end
 $$;

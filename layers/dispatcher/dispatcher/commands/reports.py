@@ -92,6 +92,7 @@ def receive(conn: Connection, said: Said, observer: SessionObserver, *, claim: b
             dumps(reports) if reports else None,
             token if claim else None,
         ),
+        prepare=True,
     ).fetchall()
     kinds = {row[0] for row in rows}
     if "refused" in kinds:

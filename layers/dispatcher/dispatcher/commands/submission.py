@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
@@ -64,6 +64,9 @@ class Accepted:
     """What was claimed for the agent in the same transaction."""
 
 
+_TAKEN = {"accepted", "replayed"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptedEntry:
     """A committed command of a list."""
@@ -73,51 +76,67 @@ class AcceptedEntry:
     status: Status
 
 
-_PARAMETERS = (
-    "%(commands)s::jsonb, %(username)s, %(actor)s, %(source_ip)s, %(scope)s, %(key)s, %(hash)s, %(queue)s, %(rate)s,"
-    " %(most_bytes)s"
-)
+_NAMES = tuple(column.strip() for column in COLUMNS.split(","))
+_CLAIMED = "kind, connection_id, epoch, mode, refusals, command_id, attempt, moves, frame, seconds_left"
 _SUBMIT = call(
-    f"select outcome, number, {', '.join(f'(command).{column.strip()}' for column in COLUMNS.split(','))}"
-    f" from {{f}}.submit({_PARAMETERS})"
+    f"select outcome, number, {', '.join(f'(command).{name}' for name in _NAMES)}, {_CLAIMED} from {{f}}.submit("
+    "%(agent_id)s, %(action)s, %(payload)s, %(session_id)s, %(priority)s, %(not_before)s, %(ttl_seconds)s,"
+    " %(execution_timeout)s, %(max_attempts)s, %(redeliver_after_ack)s, %(redrive_of)s, %(correlation_id)s, %(reason)s,"
+    " %(username)s, %(actor)s, %(source_ip)s, %(scope)s, %(key)s, %(hash)s, %(queue)s, %(rate)s, %(most_bytes)s, %(token)s)"
 )
 _SUBMIT_LIST = call(
-    f"select outcome, number, (command).command_id, (command).agent_id, (command).status from {{f}}.submit({_PARAMETERS})"
+    "select outcome, number, command_id, agent_id, status from {f}.submit_list(%(commands)s, %(correlation_id)s, %(reason)s,"
+    " %(username)s, %(actor)s, %(source_ip)s, %(scope)s, %(key)s, %(hash)s, %(queue)s, %(rate)s, %(most_bytes)s)"
 )
-_CLAIM = call("select * from {f}.claim(%s, %s)")
-_NAMES = tuple(column.strip() for column in COLUMNS.split(","))
 
 
-def submit(conn: Connection, new: Sequence[NewCommand], by: Operator, *, claim: bool = False) -> list[Accepted]:
-    """Accept commands, all or none; once this has returned, the caller may answer 202.
+def submit(conn: Connection, new: NewCommand, by: Operator, *, claim: bool = False) -> Accepted:
+    """Accept a command; once this has returned, the caller may answer 202.
 
-    `claim` also claims what is due for the first command's agent, in the same round trip: then the caller delivers it.  Raises
-    UnknownAgent, TooLarge (the command does not fit into a message), QueueFull, RateExceeded, Unprocessable (the agent cannot
-    read the command) and IdempotencyKeyReused (the key was used with a different request).
+    `claim` also claims what is due for its agent, in the same statement: then the caller delivers it.  Raises UnknownAgent,
+    TooLarge (the command does not fit into a message), QueueFull, RateExceeded, Unprocessable (the agent cannot read the
+    command) and IdempotencyKeyReused (the key was used with a different request).
     """
-    parameters = _parameters(new, new[0].idempotency_key, by)
-    if claim:
-        rows, claimed = _submit_and_claim(conn, parameters, new[0].agent_id)
-    else:
-        rows, claimed = _execute(conn, _SUBMIT, parameters), None
-    _refuse(rows, new, parameters)
-    return [
-        Accepted(
-            command=Command.from_row(**dict(zip(_NAMES, row[2:], strict=True))),
-            replayed=row[0] == "replayed",
-            claim=claimed,
-        )
-        for row in rows
-    ]
+    token, begun = claims.new_token(), time.monotonic()
+    parameters = {
+        **_members(new),
+        "payload": None if new.payload is None else Jsonb(new.payload, dumps=dumps),
+        "redeliver_after_ack": new.redeliver_after_ack,
+        "not_before": new.not_before,
+        "token": token if claim else None,
+        **_parameters([new], new.idempotency_key, by),
+    }
+    (outcome, number, *row), *claimed = conn.execute(_SUBMIT, parameters, prepare=True).fetchall()
+    columns = dict(zip(_NAMES, row, strict=False))
+    if outcome not in _TAKEN:
+        _raise(outcome, number, new, columns["command_id"], parameters)
+    return Accepted(
+        command=Command.from_row(**columns),
+        replayed=outcome == "replayed",
+        claim=claims.claim_of(new.agent_id, token, begun, [each[2 + len(_NAMES) :] for each in claimed]),
+    )
 
 
 def submit_list(
     conn: Connection, new: Sequence[NewCommand], idempotency_key: str | None, by: Operator
 ) -> list[AcceptedEntry]:
     """Accept a list of commands, all or none, under one idempotency key.  Raises what `submit` raises."""
-    parameters = _parameters(new, idempotency_key, by)
-    rows = _execute(conn, _SUBMIT_LIST, parameters)
-    _refuse(rows, new, parameters)
+    parameters = {
+        "commands": Jsonb(
+            [{name: value for name, value in _members(each).items() if value is not None} for each in new], dumps=dumps
+        ),
+        **_parameters(new, idempotency_key, by),
+    }
+    try:
+        rows = conn.execute(_SUBMIT_LIST, parameters, prepare=True).fetchall()
+    except psycopg.errors.SerializationFailure:  # the same idempotency key at the same moment: it is known now
+        rows = conn.execute(_SUBMIT_LIST, parameters, prepare=True).fetchall()
+    outcomes = {row[0] for row in rows}
+    if not outcomes <= _TAKEN or (outcomes == {"replayed"} and len(rows) != len(new)):
+        outcome, number, command_id, agent_id, _ = rows[0]
+        place = int(number) - 1 if outcome == "unreadable" else 0
+        wrong = replace(new[place], agent_id=agent_id or new[0].agent_id)
+        _raise(outcome, number, wrong, command_id, parameters)
     return [
         AcceptedEntry(command_id=command_id, agent_id=agent_id, status=Status(status))
         for _, _, command_id, agent_id, status in rows
@@ -152,8 +171,7 @@ def redrive(
     if command.status not in ENDED - {Status.COMPLETED}:
         raise Conflict(f"The command is {command.status}; only one that ended without success can be redriven.")
     new = again(command, idempotency_key=idempotency_key, ttl_seconds=ttl_seconds)
-    (accepted,) = submit(conn, [new], by)
-    return accepted
+    return submit(conn, new, by)
 
 
 def again(command: Command, *, idempotency_key: str | None = None, ttl_seconds: int | None = None) -> NewCommand:
@@ -179,47 +197,13 @@ def _span(command: Command) -> int | None:
     return max(1, round((command.deliver_by - since) / timedelta(seconds=1)))
 
 
-def _submit_and_claim(
-    conn: Connection, parameters: dict[str, Any], agent_id: str
-) -> tuple[list[tuple[Any, ...]], Claim | None]:
-    """Submit and claim in one round trip, which is one transaction."""
-    token, begun = claims.new_token(), time.monotonic()
-    try:
-        with conn.pipeline():
-            submitted = conn.execute(_SUBMIT, parameters)
-            claimed = conn.execute(_CLAIM, (agent_id, token))
-    except (psycopg.errors.SerializationFailure, psycopg.errors.LockNotAvailable):
-        # The idempotency key was used at the same moment, or somebody has locked the agent: then intake does not wait.
-        return _execute(conn, _SUBMIT, parameters), None
-    return submitted.fetchall(), claims.claim_of(agent_id, token, begun, claimed.fetchall())
-
-
-def _execute(conn: Connection, statement: bytes, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
-    try:
-        return conn.execute(statement, parameters).fetchall()
-    except psycopg.errors.SerializationFailure:  # the same idempotency key at the same moment: it is known now
-        return conn.execute(statement, parameters).fetchall()
-
-
-def _refuse(rows: Sequence[tuple[Any, ...]], new: Sequence[NewCommand], parameters: dict[str, Any]) -> None:
-    """Raise the reason if the commands were refused."""
-    outcomes = {row[0] for row in rows}
-    if outcomes == {"accepted"}:
-        return
-    if outcomes == {"replayed"} and len(rows) == len(new):
-        return
-    _raise(rows[0], new, parameters)
-
-
-def _raise(row: tuple[Any, ...], new: Sequence[NewCommand], parameters: dict[str, Any]) -> NoReturn:
-    outcome, number = row[:2]
-    agent_id = next((value for value in row[2:4] if value is not None), new[0].agent_id)
+def _raise(outcome: str, number: Any, new: NewCommand, command_id: str | None, parameters: dict[str, Any]) -> NoReturn:
+    agent_id = new.agent_id
     match outcome:
         case "unknown_agent":
             raise UnknownAgent(f"There is no agent {agent_id!r}.", agentId=agent_id)
         case "unreadable":
-            wrong: NewCommand = new[int(number) - 1]
-            why = platform_rules.refusal("kubernetes", wrong.action, wrong.payload)
+            why = platform_rules.refusal("kubernetes", new.action, new.payload)
             raise Unprocessable(
                 f"Agent {agent_id!r} cannot read the command. {why or 'Its payload is no JSON object.'}"
             )
@@ -238,12 +222,30 @@ def _raise(row: tuple[Any, ...], new: Sequence[NewCommand], parameters: dict[str
             limit = parameters["rate"]
             raise RateExceeded(f"You submitted {limit} commands within a minute.", limit=limit)
         case _:
-            raise IdempotencyKeyReused("This Idempotency-Key was used with a different request.", commandId=row[2])
+            raise IdempotencyKeyReused("This Idempotency-Key was used with a different request.", commandId=command_id)
+
+
+def _members(new: NewCommand) -> dict[str, Any]:
+    """Return a command as the functions of the database read it.  What a list does not name is NULL."""
+    return {
+        "agent_id": new.agent_id,
+        "action": new.action,
+        "payload": new.payload,
+        "session_id": new.session_id,
+        "priority": new.priority,
+        "not_before": new.not_before.isoformat() if new.not_before else None,
+        "ttl_seconds": new.ttl_seconds,
+        "execution_timeout": new.execution_timeout,
+        "max_attempts": new.max_attempts,
+        "redeliver_after_ack": new.redeliver_after_ack or None,
+        "redrive_of": new.redrive_of,
+    }
 
 
 def _parameters(new: Sequence[NewCommand], key: str | None, by: Operator) -> dict[str, Any]:
     return {
-        "commands": _document(new, by.reason),
+        "correlation_id": correlation.current(),
+        "reason": by.reason,
         "username": by.username,
         "actor": by.actor.name,
         "source_ip": by.actor.source_ip,
@@ -255,30 +257,6 @@ def _parameters(new: Sequence[NewCommand], key: str | None, by: Operator) -> dic
         "rate": settings.operator_rate(),
         "most_bytes": COMMAND_BYTES,
     }
-
-
-def _document(new: Sequence[NewCommand], reason: str | None) -> Jsonb:
-    return Jsonb(
-        [
-            {
-                "agent_id": each.agent_id,
-                "correlation_id": correlation.current(),
-                "action": each.action,
-                "payload": each.payload,
-                "session_id": each.session_id,
-                "priority": each.priority,
-                "not_before": each.not_before.isoformat() if each.not_before else None,
-                "ttl_seconds": each.ttl_seconds,
-                "execution_timeout": each.execution_timeout,
-                "max_attempts": each.max_attempts,
-                "redeliver_after_ack": each.redeliver_after_ack,
-                "redrive_of": each.redrive_of,
-                **({"reason": reason} if reason else {}),
-            }
-            for each in new
-        ],
-        dumps=dumps,
-    )
 
 
 def _request_hash(new: Sequence[NewCommand]) -> bytes:

@@ -1,65 +1,123 @@
--- Accept commands, all or none, each with its audit entry.  Rows, in the order of the list:
---   accepted, or replayed: the commands.  `replayed`: the idempotency key was used for the same request before.
---   one of unknown_agent, unreadable, too_large, queue_full, rate_exceeded, key_reused: the first command that is refused.
---   `number` is the size of a command that is too large, or the place of one that is unreadable.
+-- Accept commands, each with its audit entry.
 -- Neither an agent's row nor a queue is locked: a submission waits for nobody.  So parallel submissions may exceed the limit of
 -- a queue by a few, and a command for an agent that is being deleted is told by its incarnation.
+
+-- Accept one command.  The first row is the command, with its `outcome`:
+--   accepted;  replayed: the idempotency key was used for the same request before
+--   one of unknown_agent, unreadable, too_large, queue_full, rate_exceeded, key_reused: why it is refused.  `number` is the size
+--   of a command that is too large.
+-- With a token the rows after it are what was claimed for the agent: see `claim`.
 create function {f}.submit(
-    commands jsonb, username text, actor text, source_ip text, scope jsonb, key text, hash bytea,
-    queue integer, rate integer, most_bytes integer)
-returns table (outcome text, number bigint, command agent_commands)
+    p_agent_id text, p_action text, p_payload jsonb, p_session_id text, p_priority smallint, p_not_before timestamptz,
+    p_ttl_seconds integer, p_execution_timeout integer, p_max_attempts integer, p_redeliver_after_ack boolean,
+    p_redrive_of text, p_correlation_id text, p_reason text, p_username text, p_actor text, p_source_ip text, p_scope jsonb,
+    p_key text, p_hash bytea, p_queue integer, p_rate integer, p_most_bytes integer, p_token uuid)
+returns table (
+    outcome text, number bigint, command agent_commands,
+    kind text, connection_id text, epoch bigint, mode text, refusals integer,
+    command_id text, attempt integer, moves integer, frame text, seconds_left double precision)
 language plpgsql
 set plan_cache_mode = force_generic_plan
-set lock_timeout = '2s'  -- the caller gets its 503 in time, also after a second try
+set lock_timeout = '2s'  -- the caller gets its 503 in time
 as $$
-#variable_conflict use_column
+#variable_conflict use_variable
 declare
-    asked constant integer := jsonb_array_length(commands);
-    added integer;
+    agent record;
+    payload jsonb := p_payload;
+    session_id text;
 begin
-    if key is not null then
-        -- The first command has the key itself, so that the key of a list cannot be used for a single command either.
-        return query
-        select case when c.request_hash = hash then 'replayed' else 'key_reused' end, null::bigint, c
-        from agent_commands c
-        where c.submitted_by = username
-          and c.idempotency_key = any(array(
-            select case when n = 0 then key else key || e'\x1f' || n end from generate_series(0, asked - 1) as n))
-        order by c.seq;
-        if found then
-            return;
-        end if;
-    end if;
-    if rate > 0 then
-        perform pg_advisory_xact_lock(hashtextextended('rate of ' || actor, 0));
-        if asked + (
-            select count(*)
-            from (
-                select
-                from audit_log l
-                where l.actor = submit.actor
-                  and l.at > now() - interval '1 minute'
-                  and l.action = 'submit command'
-                limit rate) as counted) > rate
-        then
-            return query select 'rate_exceeded', null::bigint, null::agent_commands;
-            return;
-        end if;
-    end if;
-    if asked = 1 then
-        return query select * from {f}.submit_one(
-            commands -> 0, username, actor, source_ip, scope, key, hash, queue, most_bytes);
+    select a.incarnation, a.platform, a.dialect, a.connection_id into agent
+    from agents a
+    where a.agent_id = p_agent_id
+      and a.deleted_at is null
+      and (p_scope is null or a.labels @> p_scope);
+    if not found then
+        outcome := 'unknown_agent';
+    elsif p_rate > 0 and {f}.exceeds_rate(p_actor, 1, p_rate) then
+        outcome := 'rate_exceeded';
     else
-        return query select * from {f}.submit_list(
-            commands, username, actor, source_ip, scope, key, hash, queue, most_bytes);
+        if p_redrive_of is not null then
+            payload := (select o.payload from agent_commands o where o.command_id = p_redrive_of);
+        end if;
+        session_id := {f}.session_of(p_session_id, payload);
+        number := {f}.bytes(
+            p_action, session_id, payload, p_execution_timeout, p_max_attempts, p_ttl_seconds is not null);
+        outcome := {f}.problem_of(
+            agent.platform, agent.dialect, p_action, payload, number::integer, p_most_bytes,
+            {f}.waiting(p_agent_id, 1, p_queue), p_queue);
     end if;
-    get diagnostics added = row_count;
-    if key is not null and added <> asked and exists (
-        select from agent_commands c where c.submitted_by = username and c.idempotency_key = key)
-    then
-        raise exception 'the idempotency key was used at the same moment' using errcode = 'serialization_failure';
+    if outcome is null then
+        -- `moves` says that every column has its value: see agent_commands_admit.
+        insert into agent_commands as c (
+            moves, agent_id, incarnation, action, payload, session_id, priority, not_before, deliver_by, execution_timeout,
+            max_attempts, redeliver_after_ack, submitted_by, idempotency_key, request_hash, redrive_of, correlation_id)
+        values (
+            0, p_agent_id, agent.incarnation, p_action, payload, session_id, coalesce(p_priority, 0::smallint),
+            p_not_before, greatest(now(), p_not_before) + p_ttl_seconds * interval '1 second',
+            coalesce(p_execution_timeout, 600), coalesce(p_max_attempts, 10), p_redeliver_after_ack,
+            p_username, p_key, p_hash, p_redrive_of, p_correlation_id)
+        on conflict (submitted_by, idempotency_key) do nothing
+        returning c.* into command;
+        if found then
+            outcome := 'accepted';
+            insert into audit_log (actor, source_ip, action, agent_id, command_id, detail)
+            values (p_actor, p_source_ip, 'submit command', p_agent_id, command.command_id,
+                {f}.detail(p_action, p_redrive_of, p_reason));
+        end if;
     end if;
+    if outcome is distinct from 'accepted' and p_key is not null then
+        select c.* into command
+        from agent_commands c
+        where c.submitted_by = p_username
+          and c.idempotency_key = p_key;
+        if found then
+            outcome := case when command.request_hash = p_hash then 'replayed' else 'key_reused' end;
+        end if;
+    end if;
+    return next;
+    if p_token is null or agent.connection_id is null or outcome not in ('accepted', 'replayed') then
+        return;
+    end if;
+    begin
+        for kind, connection_id, epoch, mode, refusals, command_id, attempt, moves, frame, seconds_left in
+            select * from {f}.claim(p_agent_id, p_token)
+        loop
+            return next;
+        end loop;
+    exception when lock_not_available then
+        null;  -- somebody has locked the agent; the sweep delivers
+    end;
 end $$;
+
+-- Whether an operator would exceed the commands of a minute.  Its parallel submissions wait for one another here.
+create function {f}.exceeds_rate(p_actor text, more bigint, rate integer) returns boolean language plpgsql as $$
+begin
+    perform pg_advisory_xact_lock(hashtextextended('rate of ' || p_actor, 0));
+    return more + (
+        select count(*)
+        from (
+            select
+            from audit_log l
+            where l.actor = p_actor
+              and l.at > now() - interval '1 minute'
+              and l.action = 'submit command'
+            limit rate) as counted) > rate;
+end $$;
+
+-- The session that a command is about.
+create function {f}.session_of(session_id text, payload jsonb) returns text language sql stable as $$
+    select coalesce(session_id, case
+        when jsonb_typeof(payload -> 'sessionId') = 'string' then nullif(payload ->> 'sessionId', '')
+    end)
+$$;
+
+-- What the audit entry of a submission says.
+create function {f}.detail(action text, redrive_of text, reason text) returns jsonb language sql stable as $$
+    select case
+        when reason is null then jsonb_build_object('action', action, 'redriveOf', redrive_of)
+        else jsonb_build_object('action', action, 'redriveOf', redrive_of, 'reason', reason)
+    end
+$$;
 
 -- Why a command is not accepted for an agent that exists; null: it is.  StreamSpace's agents drop a payload that is no object, or
 -- a session whose name is no DNS label, without a word; agents of protocol 2 read both.
@@ -82,26 +140,27 @@ $$;
 -- acceptance gives such a bound at once; only a queue that may be full is counted.
 create function {f}.waiting(p_agent_id text, more bigint, queue integer) returns bigint language plpgsql stable as $$
 declare
-    first record;
-    last record;
+    ends record;
 begin
-    select w.priority, w.seq into first
-    from agent_commands w
-    where w.agent_id = p_agent_id
-      and w.status = 'pending'
-    order by w.priority desc, w.seq
-    limit 1;
+    select last.seq - first.seq + 1 as bound, first.priority = last.priority as is_bound into ends
+    from (
+        select w.priority, w.seq
+        from agent_commands w
+        where w.agent_id = p_agent_id
+          and w.status = 'pending'
+        order by w.priority desc, w.seq
+        limit 1) as first
+    cross join (
+        select w.priority, w.seq
+        from agent_commands w
+        where w.agent_id = p_agent_id
+          and w.status = 'pending'
+        order by w.priority, w.seq desc
+        limit 1) as last;
     if not found then
         return 0;
-    end if;
-    select w.priority, w.seq into last
-    from agent_commands w
-    where w.agent_id = p_agent_id
-      and w.status = 'pending'
-    order by w.priority, w.seq desc
-    limit 1;
-    if first.priority = last.priority and last.seq - first.seq + 1 + more <= queue then
-        return last.seq - first.seq + 1;
+    elsif ends.is_bound and ends.bound + more <= queue then
+        return ends.bound;
     end if;
     return (
         select count(*)
@@ -114,78 +173,38 @@ begin
             limit queue) as waiting);
 end $$;
 
--- One command: plain statements, because the plan for a list takes longer to start than to run.
-create function {f}.submit_one(
-    asked jsonb, username text, actor text, source_ip text, scope jsonb, key text, hash bytea, queue integer,
-    most_bytes integer)
-returns table (outcome text, number bigint, command agent_commands)
-language plpgsql as $$
+-- Accept many commands, all or none.  Rows, in the order of the list: the commands, accepted or replayed; or the first command
+-- that is refused, as `submit` says it, where `number` is also the place of one that is unreadable.
+create function {f}.submit_list(
+    commands jsonb, correlation_id text, reason text, username text, actor text, source_ip text, scope jsonb, key text, hash bytea,
+    queue integer, rate integer, most_bytes integer)
+returns table (outcome text, number bigint, command_id text, agent_id text, status text)
+language plpgsql
+set plan_cache_mode = force_generic_plan
+set lock_timeout = '2000ms'
+as $$
 #variable_conflict use_column
 declare
-    agent agents;
-    new agent_commands;
-    seconds constant integer := (asked ->> 'ttl_seconds')::integer;
+    asked constant integer := jsonb_array_length(commands);
+    added integer;
 begin
-    new := jsonb_populate_record(null::agent_commands, asked);
-    select a.* into agent
-    from agents a
-    where a.agent_id = asked ->> 'agent_id'
-      and a.deleted_at is null
-      and (scope is null or a.labels @> scope);
-    if not found then
-        outcome := 'unknown_agent';
-        command := new;
-        return next;
+    if key is not null then
+        -- The first command has the key itself, so that the key of a list cannot be used for a single command either.
+        return query
+        select case when c.request_hash = hash then 'replayed' else 'key_reused' end, null::bigint, c.command_id, c.agent_id, c.status
+        from agent_commands c
+        where c.submitted_by = username
+          and c.idempotency_key = any(array(
+            select case when n = 0 then key else key || e'\x1f' || n end from generate_series(0, asked - 1) as n))
+        order by c.seq;
+        if found then
+            return;
+        end if;
+    end if;
+    if rate > 0 and {f}.exceeds_rate(actor, asked, rate) then
+        return query select 'rate_exceeded', null::bigint, null, null, null;
         return;
     end if;
-    if new.redrive_of is not null then
-        new.payload := (select o.payload from agent_commands o where o.command_id = new.redrive_of);
-    end if;
-    if new.session_id is null and jsonb_typeof(new.payload -> 'sessionId') = 'string' then
-        new.session_id := nullif(new.payload ->> 'sessionId', '');
-    end if;
-    number := {f}.bytes(
-        new.action, new.session_id, new.payload, new.execution_timeout, new.max_attempts, seconds is not null);
-    outcome := {f}.problem_of(
-        agent.platform, agent.dialect, new.action, new.payload, number::integer, most_bytes,
-        {f}.waiting(agent.agent_id, 1, queue), queue);
-    if outcome is not null then
-        number := case outcome when 'unreadable' then 1 else number end;
-        command := new;
-        return next;
-        return;
-    end if;
-    -- `moves` says that every column has its value: see agent_commands_admit.
-    insert into agent_commands as c (
-        moves, agent_id, incarnation, action, payload, session_id, priority, not_before, deliver_by, execution_timeout,
-        max_attempts, redeliver_after_ack, submitted_by, idempotency_key, request_hash, redrive_of, correlation_id)
-    values (
-        0, agent.agent_id, agent.incarnation, new.action, new.payload, new.session_id, coalesce(new.priority, 0),
-        new.not_before, greatest(now(), new.not_before) + seconds * interval '1 second',
-        coalesce(new.execution_timeout, 600), coalesce(new.max_attempts, 10), coalesce(new.redeliver_after_ack, false),
-        username, key, hash, new.redrive_of, new.correlation_id)
-    on conflict (submitted_by, idempotency_key) do nothing
-    returning c.* into command;
-    if not found then
-        return;
-    end if;
-    insert into audit_log (actor, source_ip, action, agent_id, command_id, detail)
-    values (
-        submit_one.actor, submit_one.source_ip, 'submit command', command.agent_id, command.command_id,
-        jsonb_build_object('action', command.action, 'redriveOf', command.redrive_of)
-            || jsonb_strip_nulls(jsonb_build_object('reason', asked -> 'reason')));
-    outcome := 'accepted';
-    return next;
-end $$;
-
--- Many commands, all or none, in one statement.
-create function {f}.submit_list(
-    commands jsonb, username text, actor text, source_ip text, scope jsonb, key text, hash bytea, queue integer,
-    most_bytes integer)
-returns table (outcome text, number bigint, command agent_commands)
-language plpgsql as $$
-#variable_conflict use_column
-begin
     return query
     with asked as materialized (
         select
@@ -194,22 +213,18 @@ begin
             n.action,
             -- A redriven command has the stored payload.
             case when n.redrive_of is null then n.payload else o.payload end as payload,
-            coalesce(n.session_id, case
-                when jsonb_typeof(n.payload) = 'object' and jsonb_typeof(n.payload -> 'sessionId') = 'string'
-                then nullif(n.payload ->> 'sessionId', '')
-            end) as session_id,
+            {f}.session_of(n.session_id, n.payload) as session_id,
             n.priority,
             n.not_before,
             n.ttl_seconds,
             n.execution_timeout,
             n.max_attempts,
             n.redeliver_after_ack,
-            n.redrive_of,
-            n.correlation_id
+            n.redrive_of
         from rows from (jsonb_to_recordset(commands) as (
             agent_id text, action text, payload jsonb, session_id text, priority smallint, not_before timestamptz,
             ttl_seconds integer, execution_timeout integer, max_attempts integer, redeliver_after_ack boolean,
-            redrive_of text, correlation_id text)) with ordinality as n
+            redrive_of text)) with ordinality as n
         left join agent_commands o on o.command_id = n.redrive_of
     ), queues as materialized (
         select q.agent_id, {f}.waiting(q.agent_id, count(*), queue) as waiting
@@ -261,21 +276,25 @@ begin
             case when j.place = 1 then key else key || e'\x1f' || (j.place - 1) end,
             hash,
             j.redrive_of,
-            j.correlation_id
+            submit_list.correlation_id
         from judged j
         where not exists (select from refused)
         order by j.place
         on conflict (submitted_by, idempotency_key) do nothing
-        returning c.*
+        returning c.command_id, c.agent_id, c.status, c.action, c.redrive_of
     ), recorded as (
         insert into audit_log (actor, source_ip, action, agent_id, command_id, detail)
         select submit_list.actor, submit_list.source_ip, 'submit command', c.agent_id, c.command_id,
-            jsonb_build_object('action', c.action, 'redriveOf', c.redrive_of)
-                || jsonb_strip_nulls(jsonb_build_object('reason', commands -> 0 -> 'reason'))
+            {f}.detail(c.action, c.redrive_of, submit_list.reason)
         from added c
     )
-    select 'accepted', null::bigint, c::agent_commands from added c
+    select 'accepted', null::bigint, c.command_id, c.agent_id, c.status from added c
     union all
-    select r.problem, r.number::bigint, jsonb_populate_record(null::agent_commands, jsonb_build_object('agent_id', r.agent_id))
-    from refused r;
+    select r.problem, r.number::bigint, null, r.agent_id, null from refused r;
+    get diagnostics added = row_count;
+    if key is not null and added <> asked and exists (
+        select from agent_commands c where c.submitted_by = username and c.idempotency_key = key)
+    then
+        raise exception 'the idempotency key was used at the same moment' using errcode = 'serialization_failure';
+    end if;
 end $$;

@@ -3,6 +3,7 @@
 import random
 import select
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -52,13 +53,14 @@ class TimeUpError(psycopg.OperationalError):
 def open_connection(url: str) -> Connection:
     """Open a connection in autocommit mode: a single statement is a transaction; `conn.transaction()` joins several.
 
-    Nothing is prepared or set in the session, so that a pooling proxy can share it.  The role carries the timeouts (see
-    migrations).
+    Nothing is set in the session, so that a pooling proxy can share it; the role carries the timeouts (see migrations).  Where
+    there is no such proxy (`settings.prepares_statements`), a statement that is executed with `prepare=True` is parsed and
+    planned once.  The others are planned each time, for their own values.
     """
     conn = psycopg.connect(
         url,
         autocommit=True,
-        prepare_threshold=None,
+        prepare_threshold=sys.maxsize if settings.prepares_statements() else None,
         connect_timeout=CONNECT_SECONDS,
         tcp_user_timeout=SILENT_SECONDS * 1000,
     )
@@ -66,10 +68,12 @@ def open_connection(url: str) -> Connection:
     return conn
 
 
-def fetch_one(conn: Connection, make: Callable[..., T], query: QueryNoTemplate, parameters: Params = ()) -> T | None:
+def fetch_one(
+    conn: Connection, make: Callable[..., T], query: QueryNoTemplate, parameters: Params = (), *, prepare: bool = False
+) -> T | None:
     """Execute a statement and build a value from its first row, with its columns as keyword arguments; None without a row."""
     with conn.cursor(row_factory=kwargs_row(make)) as cursor:
-        return cursor.execute(query, parameters).fetchone()
+        return cursor.execute(query, parameters, prepare=prepare).fetchone()
 
 
 def fetch_all(conn: Connection, make: Callable[..., T], query: QueryNoTemplate, parameters: Params = ()) -> list[T]:

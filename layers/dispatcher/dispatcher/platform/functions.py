@@ -2,7 +2,7 @@
 
 The file `claim.function.sql` stands beside the module that calls it.  All of them are created in one schema, whose name is a
 hash of their texts.  So each version of the code calls exactly its own functions, also while two versions run side by side, and
-nothing is prepared in the session, which would pin a proxy.  In a file `{f}` is the name of that schema.
+the session needs no prepared statement, which would pin a proxy.  In a file `{f}` is the name of that schema.
 """
 
 import hashlib

@@ -45,6 +45,11 @@ def database_password_can_change() -> bool:
     return bool(os.environ.get("DATABASE_SECRET_ARN")) and not os.environ.get("DATABASE_URL")
 
 
+def prepares_statements() -> bool:
+    """Tell whether a connection belongs to this process alone: a prepared statement would pin a pooling proxy, or break it."""
+    return os.environ.get("DATABASE_PREPARES") == "true"
+
+
 def database_role() -> str | None:
     """Return the role that functions log in as with IAM; None if they log in as the owner of the schema."""
     return os.environ.get("DATABASE_ROLE") or None

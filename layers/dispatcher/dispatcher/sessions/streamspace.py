@@ -176,7 +176,7 @@ def _submit(
         session_id=session.name,
         idempotency_key=idempotency_key,
     )
-    return submission.submit(conn, [new], by)[0]
+    return submission.submit(conn, new, by)
 
 
 def _start_payload(session: Session) -> dict[str, Any]:
