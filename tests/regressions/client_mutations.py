@@ -4,6 +4,22 @@ from tests.regressions.mutation import Mutation
 
 MUTATIONS = (
     Mutation(
+        name="client-uses-a-connection-that-has-ended",
+        puts_back="A request fails because the service has closed a connection that waited.",
+        stands_for=(),
+        find="if connection.sock is not None and _has_ended(connection):",
+        replace="if connection.sock is None:",
+        caught_by="test_a_connection_that_the_service_has_closed_is_opened_again",
+    ),
+    Mutation(
+        name="command-line-loads-pydantic",
+        puts_back="Each command loads pydantic to read its options, which takes longer than all the rest.",
+        stands_for=(),
+        find="if convert is not None: parameter._runtime_param",
+        replace="if convert is None:\n    parameter._runtime_param",
+        caught_by="test_a_command_that_asks_the_service_loads_no_more",
+    ),
+    Mutation(
         name="client-repeats-what-has-no-key",
         puts_back="A creation is sent again after a transient failure, and has a second effect.",
         stands_for=(),
