@@ -159,6 +159,30 @@ def test_a_locked_agent_row_does_not_hold_up_its_results(conn: Connection, datab
     assert taken < SHORT
 
 
+def test_an_agent_that_says_all_while_its_row_is_locked_for_a_moment_is_not_mute(
+    conn: Connection, database_url: str
+) -> None:
+    """The worker that has posted to it releases its lease while the first message comes; no other message may follow."""
+    connect_new_agent(conn)
+    put(conn, "k1", status="sent", attempt=1, epoch=1)
+    conn.execute("update agents set spoke = false, commanded_at = now()")
+
+    def hold_the_row() -> None:
+        with open_connection(database_url) as other:
+            other.execute("begin; select from agents for no key update; select pg_sleep(0.4); commit")
+
+    with ThreadPoolExecutor(1) as pool:
+        holding = pool.submit(hold_the_row)
+        while not conn.execute(
+            "select 1 from pg_stat_activity where query like 'begin;%' and wait_event = 'PgSleep'"
+        ).fetchone():
+            assert not holding.done()
+        say(conn, "complete", commandId="k1")
+        holding.result()
+
+    assert conn.execute("select spoke from agents").fetchone() == (True,)
+
+
 def test_a_locked_agent_row_does_not_hold_up_the_messages_of_a_limited_agent(
     conn: Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

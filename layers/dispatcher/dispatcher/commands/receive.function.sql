@@ -60,23 +60,7 @@ begin
     if current and (p_heartbeat or not agent.spoke or not agent.live or agent.connection_id is null
         or agent.last_seen_at < now() - interval '10 seconds')
     then
-        -- A row that somebody else has locked is left: the next message is a sign of life, too.
-        update agents a
-        set last_seen_at = now(),
-            spoke = true,
-            mute_connections = 0,
-            -- Its handshake is over; an agent of protocol 2 gets its welcome first.
-            live = a.live or a.dialect <> 'batching',
-            connection_id = p_connection_id,
-            capacity = coalesce(p_capacity, a.capacity),
-            active_sessions = coalesce(p_sessions, a.active_sessions)
-        where a.agent_id = (
-            select l.agent_id
-            from agents l
-            where l.agent_id = p_agent_id
-              and l.epoch = agent.epoch
-              and (l.connection_id = p_connection_id or l.connection_id is null)
-            for no key update skip locked);
+        perform {f}.hear(agent, p_connection_id, p_capacity, p_sessions);
     end if;
     if p_rate > 0 then
         update agents a
@@ -156,6 +140,46 @@ begin
     exception when lock_not_available then
         null;  -- somebody else has the agent; the sweep delivers
     end;
+end $$;
+
+-- Record a sign of life over an agent's current connection.  A row that somebody else has locked is left: the next message is a
+-- sign of life, too.  But an agent may say all in its first message, while the worker that posts to it has the row for a moment:
+-- left out, it would look mute.
+create function {f}.hear(agent agents, p_connection_id text, p_capacity jsonb, p_sessions integer) returns void
+language plpgsql
+set lock_timeout = '1s'
+as $$
+begin
+    if agent.spoke then
+        perform
+        from agents l
+        where l.agent_id = agent.agent_id
+          and l.epoch = agent.epoch
+          and (l.connection_id = p_connection_id or l.connection_id is null)
+        for no key update skip locked;
+    else
+        perform
+        from agents l
+        where l.agent_id = agent.agent_id
+          and l.epoch = agent.epoch
+          and (l.connection_id = p_connection_id or l.connection_id is null)
+        for no key update;
+    end if;
+    if not found then
+        return;
+    end if;
+    update agents a
+    set last_seen_at = now(),
+        spoke = true,
+        mute_connections = 0,
+        -- Its handshake is over; an agent of protocol 2 gets its welcome first.
+        live = a.live or a.dialect <> 'batching',
+        connection_id = p_connection_id,
+        capacity = coalesce(p_capacity, a.capacity),
+        active_sessions = coalesce(p_sessions, a.active_sessions)
+    where a.agent_id = agent.agent_id;
+exception when lock_not_available then
+    null;
 end $$;
 
 -- What an agent is executing, told after a crash.  What it acknowledged over an older connection and does not name is lost: it
