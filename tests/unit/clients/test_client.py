@@ -336,7 +336,8 @@ def test_a_proxy_of_the_environment_is_used(script: Answering, httpserver: HTTPS
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
     seen = script((200, COMMAND, {}))
-    monkeypatch.setenv("http_proxy", httpserver.url_for("").replace("://", "://ada:se%20cret@").rstrip("/"))
+    login = "ada:se%20cret"
+    monkeypatch.setenv("http_proxy", httpserver.url_for("").replace("://", f"://{login}@").rstrip("/"))
 
     with Client("http://service.invalid/base", "secret", retries=QUICK) as client:
         client.commands.get("cmd-1")
