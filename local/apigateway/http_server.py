@@ -213,7 +213,10 @@ class HttpConnection(asyncio.Protocol):
         self._head_parts += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header."""
+        """Take a header; nobody reads what follows a body."""
+        if not self._in_head:
+            self._refused = HTTPStatus.BAD_REQUEST
+            return
         self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
         self._head_parts += len(name) + len(value)
 
@@ -361,8 +364,12 @@ class HttpConnection(asyncio.Protocol):
         elif self.is_busy:
             self._refused = HTTPStatus.BAD_REQUEST  # nobody may ask for anything before a handshake
         elif self._is_handshake():
+            try:
+                request = self._request(is_handshake=True)
+            except httptools.HttpParserError:
+                self._refuse(HTTPStatus.BAD_REQUEST)
+                return
             self.is_busy = True
-            request = self._request(is_handshake=True)
             refused = self._server.refuse(request)
             if refused is not None:
                 self.refuse_handshake(refused)

@@ -95,7 +95,7 @@ PLANTED_FAULTS = (
         "a new connection ends a last attempt that is being posted",
         "I3",
         scenarios.reconnection_during_the_last_post,
-        SqlEdit("agents/connect", "s.attempt = s.max_attempts", "false"),
+        SqlEdit("agents/connect", "s.attempt >= s.max_attempts", "false"),
     ),
     PlantedFault(
         "attempts follow each reconnect at once",

@@ -17,7 +17,7 @@ from dispatcher.platform import database
 from dispatcher.platform.database import Connection, open_connection
 from dispatcher.protocol.handshake import DeliveryMode
 from tests.fakes import FakeGateway, plenty
-from tests.rows import connect_new_agent, find, put, say, statuses
+from tests.rows import connect_new_agent, find, put, receive, say, statuses
 
 OPERATOR = Operator(username="ann", role=Role.ADMIN)
 SHORT = 2.0
@@ -181,6 +181,18 @@ def test_an_agent_that_says_all_while_its_row_is_locked_for_a_moment_is_not_mute
         holding.result()
 
     assert conn.execute("select spoke from agents").fetchone() == (True,)
+
+
+def test_a_locked_agent_row_does_not_undo_what_its_agent_resumes(conn: Connection, database_url: str) -> None:
+    """What it names has its ack, although nothing can be claimed for it."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
+    put(conn, "k1", status="sent", attempt=1, epoch=1)
+    conn.execute("update agents set spoke = true, live = true, last_seen_at = now()")
+
+    with locked(database_url, "agents", "agent_id = 'a1'"):
+        receive(conn, "a1", "c1", '{"type": "resume", "running": [{"commandId": "k1", "attempt": 1}]}')
+
+    assert find(conn).status == "acknowledged"
 
 
 def test_a_locked_agent_row_does_not_hold_up_the_messages_of_a_limited_agent(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dispatcher.access.roles import Operator, Role
-from dispatcher.commands import submission
+from dispatcher.commands import claims, submission
 from dispatcher.commands.delivery import deliver
 from dispatcher.commands.submission import Accepted, NewCommand
 from dispatcher.errors import (
@@ -27,7 +27,7 @@ from dispatcher.platform.functions import call
 from dispatcher.protocol.frames import MESSAGE_BYTES
 from dispatcher.protocol.handshake import DeliveryMode
 from tests.fakes import FakeGateway, plenty
-from tests.rows import connect_new_agent, create_agent, put, statuses
+from tests.rows import connect_new_agent, create_agent, put, statuses, waits_for_lock
 
 OPERATOR = Operator(username="ann", role=Role.ADMIN)
 
@@ -313,6 +313,48 @@ def test_a_key_works_when_the_queue_is_full_and_its_agent_deleted(
 
     assert again.replayed
     assert _id(again) == _id(first)
+
+
+def test_a_list_is_replayed_although_the_rate_is_exceeded_by_itself(
+    conn: Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I10: the same request at the same moment waits for the first one's rate, and is then told what became of it."""
+    monkeypatch.setenv("OPERATOR_RATE", "1")
+    create_agent(conn)
+
+    with ThreadPoolExecutor(1) as pool, open_connection(database_url) as mine, open_connection(database_url) as other:
+        with mine.transaction():
+            first = submission.submit_list(mine, [new()], "k", OPERATOR)
+            again = pool.submit(submission.submit_list, other, [new()], "k", OPERATOR)
+            while not waits_for_lock(conn, other):
+                assert not again.done()
+        assert again.result() == first
+
+
+def test_a_redrive_of_a_command_with_a_far_limit_is_accepted(conn: Connection) -> None:
+    """Somebody has inserted it with psql; a submission waits for a year at most."""
+    create_agent(conn)
+    put(conn, "k1", status="dead", deliver_by="2200-01-01")
+
+    assert submission.redrive(conn, "k1", OPERATOR).command.deliver_by is not None
+
+
+def test_the_rows_of_a_claim_do_not_repeat_the_command(conn: Connection) -> None:
+    """A payload of 100 KB would come as often as commands are claimed."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
+    for number in range(3):
+        put(conn, f"k{number}")
+    parameters = {"agent": "a1", "token": claims.new_token()}
+
+    rows = conn.execute(
+        call(
+            "select (command).command_id is null, kind from {f}.submit(%(agent)s, 'noop', '{}', null, null, null, null, null,"
+            " null, false, null, null, null, 'ann', 'ann', null, null, null, null, 100, 0, 100000, %(token)s)"
+        ),
+        parameters,
+    ).fetchall()
+
+    assert rows == [(False, None), *[(True, "command")] * 4]
 
 
 def test_the_order_of_members_makes_no_other_request(conn: Connection) -> None:

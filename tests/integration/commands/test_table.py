@@ -44,6 +44,37 @@ def test_a_value_that_clients_cannot_decode_is_refused_at_the_insert(conn: Conne
         put(conn, "k1", **{column: value})
 
 
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"attempt": 10, "max_attempts": None},
+        {"attempt": 10, "status": None},
+        {"attempt": 15, "max_attempts": None, "status": "dead"},
+        {"moves": 0, "status": "bogus", "cause": "c"},
+        {"idempotency_key": "k"},
+    ],
+)
+def test_null_hides_no_illegal_value_of_an_insert(conn: Connection, columns: dict[str, Any]) -> None:
+    """I3: the row is checked as it will be stored; a command beyond its attempts would be sent for ever."""
+    create_agent(conn)
+
+    with pytest.raises(errors.CheckViolation):
+        put(conn, "k1", **columns)
+
+
+def test_a_change_of_the_id_is_checked_and_recorded(conn: Connection) -> None:
+    """By hand; the history is found under the new id."""
+    create_agent(conn)
+    put(conn, "k1")
+
+    with pytest.raises(errors.CheckViolation):
+        conn.execute("update agent_commands set command_id = ''")
+    conn.execute("update agent_commands set command_id = 'k2', status = 'dead'")
+
+    recorded = conn.execute("select to_status, by_hand from command_history where command_id = 'k2'").fetchall()
+    assert recorded == [("dead", True)]
+
+
 def test_a_lease_without_an_end_is_refused(conn: Connection) -> None:
     """I5: no other worker could ever take it."""
     create_agent(conn)

@@ -87,7 +87,7 @@ begin
     into unanswered
     from agent_commands s
     cross join lateral (select
-        s.attempt = s.max_attempts
+        s.attempt >= s.max_attempts
         and s.cancel_requested_at is null
         and s.sent_at > clock_timestamp() - interval '20 seconds' as may_be_posted) as last
     where s.agent_id = p_agent_id

@@ -14,7 +14,7 @@ begin
     update agent_commands c
     set status = case
             when c.cancel_requested_at is not null then 'cancelled'
-            when reached and c.attempt = c.max_attempts then 'dead'
+            when reached and c.attempt >= c.max_attempts then 'dead'
             else 'pending'
         end,
         moves = c.moves + 1,
@@ -24,17 +24,17 @@ begin
             else c.retry_at
         end,
         cause = case
-            when c.cancel_requested_at is null and reached and c.attempt = c.max_attempts
+            when c.cancel_requested_at is null and reached and c.attempt >= c.max_attempts
             then ended.cause || '; no attempt is left of ' || c.max_attempts
             else ended.cause
         end,
         error_message = case
-            when c.cancel_requested_at is null and reached and c.attempt = c.max_attempts
+            when c.cancel_requested_at is null and reached and c.attempt >= c.max_attempts
             then concat_ws('; the agent reported: ', ended.cause || '; no attempt is left of ' || c.max_attempts, c.agent_error)
             else c.error_message
         end,
         completed_at = case
-            when c.cancel_requested_at is not null or reached and c.attempt = c.max_attempts then clock_timestamp()
+            when c.cancel_requested_at is not null or reached and c.attempt >= c.max_attempts then clock_timestamp()
         end,
         -- What has reached its agent may be executing: the agent is told to stop it over the next connection, too.
         stop_wanted = c.stop_wanted and reached,

@@ -1,9 +1,12 @@
 """What agents report: a message is decoded, settled in one statement, and answered with what the agent's window now admits."""
 
+import contextlib
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+import psycopg
 
 from dispatcher.agents import facts
 from dispatcher.commands import claims
@@ -117,7 +120,8 @@ def _receive(
             resumed = _resume(conn, said, message)
             moved += resumed
             if resumed and claim and claimed is None:  # a lost command may be pending again
-                claimed = claims.claim(conn, said.agent_id)
+                with contextlib.suppress(psycopg.errors.LockNotAvailable), conn.transaction():
+                    claimed = claims.claim(conn, said.agent_id)  # else the sweep delivers
         elif isinstance(message, Facts):
             facts.take(conn, said.agent_id, said.connection_id, message.facts)
     return Received(

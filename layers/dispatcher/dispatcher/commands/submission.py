@@ -35,6 +35,9 @@ from dispatcher.protocol.frames import ENVELOPE_BYTES, MESSAGE_BYTES
 COMMAND_BYTES = MESSAGE_BYTES - ENVELOPE_BYTES
 """The largest command that fits into a message of either protocol."""
 
+TTL_MOST = 31_536_000
+"""The longest time that a command may wait, in seconds: a year."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewCommand:
@@ -129,7 +132,10 @@ def submit_list(
     }
     try:
         rows = conn.execute(_SUBMIT_LIST, parameters, prepare=True).fetchall()
-    except psycopg.errors.SerializationFailure:  # the same idempotency key at the same moment: it is known now
+    except psycopg.errors.SerializationFailure:
+        rows = []
+    if not rows or (rows[0][0] not in _TAKEN and idempotency_key and find_by_key(conn, idempotency_key, by)):
+        # The same key was used at the same moment: now it tells what became of it.
         rows = conn.execute(_SUBMIT_LIST, parameters, prepare=True).fetchall()
     outcomes = {row[0] for row in rows}
     if not outcomes <= _TAKEN or (outcomes == {"replayed"} and len(rows) != len(new)):
@@ -194,7 +200,7 @@ def _span(command: Command) -> int | None:
     if command.deliver_by is None:
         return None
     since = max(command.created_at, command.not_before or command.created_at)
-    return max(1, round((command.deliver_by - since) / timedelta(seconds=1)))
+    return min(max(1, round((command.deliver_by - since) / timedelta(seconds=1))), TTL_MOST)
 
 
 def _raise(outcome: str, number: Any, new: NewCommand, command_id: str | None, parameters: dict[str, Any]) -> NoReturn:

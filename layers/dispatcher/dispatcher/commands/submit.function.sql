@@ -75,6 +75,7 @@ begin
         end if;
     end if;
     return next;
+    command := null;   -- the rows of the claim do not repeat it
     if p_token is null or agent.connection_id is null or outcome not in ('accepted', 'replayed') then
         return;
     end if;

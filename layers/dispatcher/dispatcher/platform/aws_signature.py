@@ -46,7 +46,7 @@ def signed(
     sent = {**headers, "X-Amz-Date": stamp}
     if key.token:
         sent["X-Amz-Security-Token"] = key.token
-    covered = sorted((name.lower(), value) for name, value in sent.items())
+    covered = sorted((name.lower(), " ".join(value.split())) for name, value in sent.items())
     names = ";".join(name for name, _ in covered)
     lines = [method, quote(path, safe="/~"), "", *(f"{name}:{value}" for name, value in covered), "", names]
     request = "\n".join([*lines, hashlib.sha256(body).hexdigest()])

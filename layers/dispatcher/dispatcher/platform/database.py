@@ -28,6 +28,9 @@ RETRY_PAUSES = (0.05, 0.2, 0.8)
 INTERRUPTIONS = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction)
 """Errors that pass by themselves: a deadlock, a lost connection, a server that has just become a reader."""
 
+STALE = (psycopg.errors.DatatypeMismatch, psycopg.errors.FeatureNotSupported)
+"""Errors of a prepared statement after a column has got another type: it works on a new connection."""
+
 UNREACHABLE = "The database cannot be reached at present; try again."
 """The text for callers about an interruption."""
 
@@ -98,7 +101,7 @@ def connect() -> Generator[Connection]:
         _kept = _open()
     try:
         yield _kept
-    except (psycopg.errors.ReadOnlySqlTransaction, TimeUpError):
+    except (psycopg.errors.ReadOnlySqlTransaction, TimeUpError, *STALE):
         _kept.close()
         raise
     finally:

@@ -2,8 +2,9 @@
 -- anew for each statement: these were half of what a short update cost.
 
 -- ── Checks ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
--- The engine's own moves are guarded by their conditions, and the loss check looks at their outcome.  What is checked at once is
--- what a person does with psql: an insert without `moves`, and an update that leaves `moves` as it is.
+-- The engine's own moves are guarded by their conditions, and submissions by the API.  So only the status is checked in every
+-- row.  The other rules are checked in what a person does with psql: an insert without `moves`, and an update that leaves
+-- `moves` as it is.
 alter table agent_commands
     drop constraint agent_commands_check,
     drop constraint agent_commands_check1,
@@ -13,19 +14,19 @@ alter table agent_commands
     drop constraint agent_commands_command_id_check,
     drop constraint agent_commands_execution_timeout_check,
     drop constraint agent_commands_max_attempts_check,
-    drop constraint agent_commands_priority_check,
-    drop constraint agent_commands_status_check;
+    drop constraint agent_commands_priority_check;
 
--- True; raises check_violation with what is wrong.  NULLs are right: agent_commands_admit replaces them.
+-- True; raises check_violation with what is wrong.  NULLs stand for what agent_commands_admit will replace them with.
 create function agent_commands_sound(c agent_commands) returns boolean language plpgsql immutable as $$
 declare
+    most constant integer := coalesce(c.max_attempts, 10);
     flaw constant text := case
-        when c.attempt not between 0 and c.max_attempts then 'attempt is not from 0 to max_attempts'
-        when c.attempt = c.max_attempts and c.status = 'pending' then 'it is pending and has no attempt left'
+        when c.attempt not between 0 and most then 'attempt is not from 0 to max_attempts'
+        when c.attempt = most and coalesce(c.status, 'pending') = 'pending' then 'it is pending and has no attempt left'
         when c.command_id = '' then 'command_id is empty'
         when c.priority not between -100 and 100 then 'priority is not from -100 to 100'
         when c.execution_timeout not between 1 and 604800 then 'execution_timeout is not from 1 second to 7 days'
-        when c.max_attempts not between 1 and 1000 then 'max_attempts is not from 1 to 1000'
+        when most not between 1 and 1000 then 'max_attempts is not from 1 to 1000'
         when c.idempotency_key is not null and (c.submitted_by is null or c.request_hash is null)
             then 'idempotency_key needs submitted_by and request_hash'
     end;
@@ -35,13 +36,10 @@ begin
     end if;
     return true;
 end $$;
--- The same for a status, which agent_commands_admit mends in an insert.
-create function agent_commands_status_sound(c agent_commands) returns boolean language plpgsql immutable as $$
+-- The same for the times that belong to a status, which agent_commands_admit gives to an insert.
+create function agent_commands_timed(c agent_commands) returns boolean language plpgsql immutable as $$
 declare
     flaw constant text := case
-        when c.status not in (
-            'pending', 'sent', 'acknowledged', 'completed', 'failed', 'expired', 'cancelled', 'dead', 'timed_out')
-            then 'its status is unknown'
         when c.status = 'sent' and (c.ack_deadline is null or c.sent_at is null)
             then 'it was sent, and needs sent_at and ack_deadline'
         when c.status = 'acknowledged' and c.execution_deadline is null
@@ -84,7 +82,7 @@ begin
         a.moves = b.moves,
         case when overtaken then feed_position_after(a.command_id, own) else own end as position
     from after_update a
-    join before_update b using (command_id)
+    join before_update b using (seq)   -- an id that is changed by hand stays the same row
     -- An ack and an end that came in one message are one update, and two transitions, in this order.
     cross join lateral (select
         a.status in ('completed', 'failed')
@@ -94,7 +92,7 @@ begin
     -- One expression, so that what does not change the status is checked, too.
     where case
         when a.moves = b.moves
-            then agent_commands_sound(a) and agent_commands_status_sound(a) and a.status is distinct from b.status
+            then agent_commands_sound(a) and agent_commands_timed(a) and a.status is distinct from b.status
         else a.status is distinct from b.status
     end;
     return null;

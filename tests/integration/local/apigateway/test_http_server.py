@@ -114,6 +114,16 @@ def test_a_client_that_sends_no_more_still_gets_its_answer(served: Target) -> No
         pytest.param(b"GET / HTTP/1.1\r\nA: " + b"a" * 11_000 + b"\r\n\r\n", b"431", id="a long header"),
         pytest.param(b"GET / HTTP/1.1\r\n" + b"A: a\r\n" * 6_000 + b"\r\n", b"431", id="many headers"),
         pytest.param(b"GET / HTTP/1.1\r\nA: " + b"a" * 11_000, b"431", id="a header without an end"),
+        pytest.param(
+            b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA: a\r\n\r\n",
+            b"400",
+            id="a header behind the body",
+        ),
+        pytest.param(
+            b"GET http://a:999999/ HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+            b"400",
+            id="a handshake without a URL",
+        ),
     ],
 )
 def test_a_head_that_is_wrong_or_too_large_is_refused(served: Target, sent: bytes, status: bytes) -> None:
