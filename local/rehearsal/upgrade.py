@@ -165,7 +165,7 @@ with open_connection(os.environ["DATABASE_URL"]) as conn:
     print(functions.schema())
     for number in range(20):
         new = NewCommand(agent_id=f"rehearsal-{number % 2}", action="work", payload={}, idempotency_key=f"new-{number}")
-        [accepted] = submission.submit(conn, [new], Operator(username="admin", role=Role.ADMIN))
+        accepted = submission.submit(conn, new, Operator(username="admin", role=Role.ADMIN))
         print(accepted.command.command_id)
 """
 

@@ -515,6 +515,6 @@ PLANTED_FAULTS = (
         "a page of the feed goes on past an event",
         "I20",
         scenarios.missing_ack,
-        Edit(feed, "read", '"limit": limit,', '"limit": limit - 1,'),
+        Edit(feed, "_rows", '"limit": limit,', '"limit": limit - 1,'),
     ),
 )

@@ -57,6 +57,8 @@ def test_a_function_answers_its_sample_event(
     before = correlation.resume("a" * 32)
     answer = run(function)
 
+    for outcome in answer.get("outcomes", []):
+        outcome["milliseconds"] = 0  # how busy the machine is
     assert {name: answer[name] for name in expected} == expected
     # The log lines of an event never have the id of the event before.
     assert correlation.current() != before or function in OF_DEPLOYMENTS
