@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 from pytest_httpserver import HTTPServer
+from werkzeug import Response
 
 from dispatcher.platform.database import Connection
 from tests.integration.functions.events import Run, as_bearer, ask, operator_of, request
@@ -231,6 +232,54 @@ def test_a_code_that_gives_no_good_token_gives_no_session(
 
     assert (answered, cookie) == (status, "")
     assert said in problem["detail"]
+
+
+@pytest.mark.usefixtures("client")
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("", "https://[", "https://€.example/console/", "https://a.example/console/\n", "https://a.example/other/"),
+        *("https://a@b.example/console/", "file:///console/", "https://a.example/?to=/console/"),
+    ],
+)
+def test_an_address_that_is_no_page_of_an_operator_is_not_valid(run: Run, signed: SignedWith, address: str) -> None:
+    """Its origin becomes a header of the request to the issuer."""
+    del signed  # the issuer
+
+    status, problem = ask(run, "operators", "POST", PROVIDER, CODE | {"redirectUri": address}, role=None)
+
+    assert status == 422
+    assert "redirectUri" in json.dumps(problem)
+
+
+@pytest.mark.usefixtures("client")
+@pytest.mark.parametrize("origin", ["https://[::1]:8443", "http://127.0.0.1:8080", "https://[", "https://a:b:c"])
+def test_the_issuer_is_told_the_origin_of_the_page(
+    run: Run, signed: SignedWith, httpserver: HTTPServer, url: str, origin: str
+) -> None:
+    """Whether it is an address is for the issuer to say."""
+    tokens = {"id_token": signed()}
+    httpserver.expect_request(f"/{url.rpartition('/')[2]}/token", headers={"Origin": origin}).respond_with_json(tokens)
+    code = CODE | {"redirectUri": f"{origin}/console/"}
+
+    assert ask(run, "operators", "POST", PROVIDER, code, role=None)[0] == 200
+
+
+@pytest.mark.usefixtures("client")
+@pytest.mark.parametrize(("path", "status"), [("token", 200), ("token", 400), ("discovery", 200)])
+def test_an_answer_of_the_issuer_that_breaks_off_is_no_fault_of_the_service(
+    run: Run, signed: SignedWith, httpserver: HTTPServer, url: str, *, path: str, status: int
+) -> None:
+    """A 503 if the answer was a good one, and a 401 if it was a refusal."""
+    del signed  # the issuer
+    names = {"token": "token", "discovery": ".well-known/openid-configuration"}
+    if path == "discovery":
+        httpserver.clear()
+    broken = Response("{}", status=status)
+    broken.content_length = 99
+    httpserver.expect_request(f"/{url.rpartition('/')[2]}/{names[path]}").respond_with_response(broken)
+
+    assert log_in(run)[0] == (503 if status == 200 else 401)
 
 
 @pytest.mark.usefixtures("client")

@@ -6,6 +6,7 @@ import re
 import time
 from datetime import UTC, datetime
 from functools import cache
+from http.client import HTTPException
 from typing import Any
 from urllib.request import urlopen
 
@@ -93,7 +94,7 @@ class Issuer:
                     f"{self.url.rstrip('/')}/.well-known/openid-configuration", timeout=FETCH_SECONDS
                 ) as answer:
                     found = as_object(json.loads(answer.read())) or {}
-            except (OSError, ValueError):
+            except (OSError, ValueError, HTTPException):
                 raise Unavailable("The issuer of this token cannot be reached at present.") from None
             issuer = found.get("issuer")
             if issuer != self.url:

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http.client import HTTPException
 from urllib.error import HTTPError
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 from dispatcher.access import audit_log, login_budgets, oidc
@@ -118,27 +119,24 @@ def _exchange(issuer: Issuer, client_id: str, code: Code) -> dict[str, object]:
         "client_id": client_id,
         "code_verifier": code.verifier,
     }
-    own = urlsplit(code.redirect_uri)
-    request = Request(  # noqa: S310 - the issuer names it, over http or https
-        issuer.address_of("token_endpoint"),
-        data=urlencode(form).encode(),
-        # Some issuers give tokens of browsers' clients only to requests with an origin.
-        headers={"Accept": "application/json", "Origin": f"{own.scheme}://{own.netloc}"},
-    )
+    address = issuer.address_of("token_endpoint")
+    # Some issuers give tokens of browsers' clients only to requests with an origin.
+    headers = {"Accept": "application/json", "Origin": code.redirect_uri.removesuffix("/console/")}
     try:
-        with urlopen(request, timeout=FETCH_SECONDS) as answer:  # noqa: S310 - as above
+        request = Request(address, data=urlencode(form).encode(), headers=headers)  # noqa: S310 - over http or https
+        with urlopen(request, timeout=FETCH_SECONDS) as answer:  # noqa: S310 - the issuer names it
             return as_object(json.loads(answer.read())) or {}
     except HTTPError as error:
         if error.code >= 500:  # noqa: PLR2004 - the issuer's own faults
             raise Unavailable("The issuer cannot answer at present.") from None
         raise NotAuthenticated(f"The issuer refused the log-in: {_reason(error)}") from None
-    except (OSError, ValueError):
+    except (OSError, ValueError, HTTPException):
         raise Unavailable("The issuer cannot be reached at present.") from None
 
 
 def _reason(error: HTTPError) -> str:
     try:
         said = as_object(json.loads(error.read())) or {}
-    except (OSError, ValueError):
+    except (OSError, ValueError, HTTPException):
         said = {}
     return str(said.get("error_description") or said.get("error") or error.code)[:_QUOTED]
