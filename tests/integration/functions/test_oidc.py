@@ -78,8 +78,8 @@ BAD: dict[str, list[Any]] = {
     "role": [*("owner", "admin,reader", "", "Admin", ["owner"], [["admin"]], {"admin": True}, None, True, 1, []), ...],
     "aud": ["other", "dispatcher ", ["other"], "", ...],
     "sub": ["", "a b", "a\nb", "ädmin", "x" * 256, ...],
-    "exp": [1, 1e300, ...],
-    "iat": [...],
+    "exp": [1, 1e300, "soon", [], None, ...],
+    "iat": ["now", [], None, ...],
 }
 
 
@@ -90,6 +90,16 @@ def test_a_claim_that_is_not_as_specified_refuses_and_never_widens(
     """A label limit that cannot be read is no permission, and a role that is unknown is none."""
     assert operator_of(run, signed())["username"] == "oidc:u1"
     assert operator_of(run, signed(**claims)) == {}
+
+
+def test_the_clock_of_the_issuer_may_be_ahead_a_little(run: Run, signed: SignedWith) -> None:
+    """Issued half a minute ahead is accepted, more is not; a token expires without a delay, and so does its log-out."""
+    now = int(time.time())
+
+    assert operator_of(run, signed(iat=now + 10, nbf=now + 10))["username"] == "oidc:u1"
+    assert operator_of(run, signed(iat=now + 90)) == {}
+    assert operator_of(run, signed(nbf=now + 90)) == {}
+    assert operator_of(run, signed(exp=now)) == {}
 
 
 def test_issuer_and_signature_are_exact(run: Run, signed: SignedWith, url: str) -> None:

@@ -23,6 +23,8 @@ KEYS_SECONDS = 3600
 REFRESH_SECONDS = 30
 """At most so often a token with an unknown key makes the service fetch the keys: everybody can send such a token."""
 FETCH_SECONDS = 5
+CLOCK_SECONDS = 30
+"""So far the issuer's clock may be ahead.  A token expires exactly: what is known of ended log-ins is deleted then."""
 _SUBJECT = re.compile(r"[\x21-\x7e]{1,255}")
 _LABEL_CHARACTERS = 128, 256
 
@@ -47,13 +49,12 @@ class Issuer:
                 algorithms=ALGORITHMS,
                 audience=self.audience,
                 issuer=self.url,
-                options={"require": ["exp", "iat", "sub", "iss", "aud"]},
+                leeway=CLOCK_SECONDS,
+                options={"require": ["exp", "iat", "sub", "iss", "aud"], "verify_exp": False},
             )
         except (jwt.PyJWKClientConnectionError, OSError):
             raise Unavailable("The issuer of this token cannot be reached at present.") from None
-        except jwt.ExpiredSignatureError:
-            raise NotAuthenticated("The token has expired.") from None
-        except (jwt.PyJWTError, ValueError):
+        except (jwt.PyJWTError, ValueError, TypeError):
             raise NotAuthenticated("The token is not valid.") from None
         return self._operator(claims, source_ip)
 
@@ -65,8 +66,10 @@ class Issuer:
                 issued_at=float(claims["iat"]),
                 expires_at=datetime.fromtimestamp(int(claims["exp"]), UTC),
             )
-        except (ValueError, OverflowError, OSError):
+        except (ValueError, TypeError, OverflowError, OSError):
             raise NotAuthenticated("The token's claims 'iat' and 'exp' are no moments.") from None
+        if credential.expires_at is None or credential.expires_at <= datetime.now(UTC):
+            raise NotAuthenticated("The token has expired.")
         return Operator(
             username=f"oidc:{claims['sub']}",
             role=self._role_of(claims),
