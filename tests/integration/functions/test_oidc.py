@@ -1,6 +1,7 @@
 """Tokens of an OpenID Connect issuer: accepted only exactly as specified."""
 
 import json
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ from jwt.algorithms import RSAAlgorithm
 from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
+from dispatcher.access import oidc
 from dispatcher.platform.database import Connection
 from tests.integration.functions.events import Run, as_bearer, ask, operator_of, request
 
@@ -168,6 +170,25 @@ def log_in(run: Run, **headers: str) -> tuple[int, str, Any]:
 def client(monkeypatch: pytest.MonkeyPatch) -> None:
     """Browsers log in at the issuer."""
     monkeypatch.setenv("OIDC_CLIENT_ID", "dispatcher")
+
+
+@pytest.mark.usefixtures("client")
+def test_an_issuer_that_does_not_answer_is_not_asked_by_each_visitor(
+    run: Run, signed: SignedWith, httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each visitor would wait for it.  After a while it is asked again."""
+    del signed  # the issuer
+    working = list(httpserver.handlers)
+    httpserver.clear()
+    httpserver.expect_request(re.compile(".*/openid-configuration")).respond_with_data(status=502)
+
+    statuses = [ask(run, "operators", "GET", PROVIDER, role=None)[0] for _ in range(5)]
+    asked = len(httpserver.log)
+    httpserver.handlers[:] = working
+    monkeypatch.setattr(oidc, "RETRY_SECONDS", 0)
+
+    assert (statuses, asked) == ([503] * 5, 1)
+    assert ask(run, "operators", "GET", PROVIDER, role=None)[0] == 200
 
 
 @pytest.mark.usefixtures("client")
