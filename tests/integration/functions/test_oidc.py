@@ -249,6 +249,8 @@ def test_a_log_out_ends_a_log_in_at_the_issuer_here(
         (({"access_token": "opaque"}, 200), 401, "no token for this service"),
         (({"id_token": "x" * 4000}, 200), 500, "leave claims out"),
         (({"error": "temporarily_unavailable"}, 502), 503, "at present"),
+        (({}, 429), 503, "at present"),
+        (({"error": "invalid_client", "error_description": "No such client"}, 401), 500, "No such client"),
     ],
 )
 def test_a_code_that_gives_no_good_token_gives_no_session(
@@ -328,6 +330,47 @@ def test_an_address_with_many_refused_codes_has_to_wait(
     assert statuses == sorted(statuses)
     asked = [asked for asked, _ in httpserver.log if asked.path.endswith("/token")]
     assert len(asked) == statuses.count(401) < 25
+    wrong = {"username": "nobody", "password": "wrong"}
+    assert ask(run, "operators", "POST", "/api/v1/auth/login", wrong, role=None)[0] == 401
+
+
+@pytest.mark.usefixtures("client")
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (({"error": "invalid_client"}, 401), 500),
+        (({}, 429), 503),
+        (({"error": "server_error"}, 500), 503),
+        (({"id_token": "no token"}, 200), 401),
+    ],
+)
+def test_only_refused_codes_make_an_address_wait(
+    run: Run, signed: SignedWith, httpserver: HTTPServer, url: str, *, answer: tuple[Any, int], status: int
+) -> None:
+    """For what is wrong at the issuer, or with its configuration, the caller can do nothing."""
+    del signed  # the issuer
+    body, code = answer
+    httpserver.expect_request(f"/{url.rpartition('/')[2]}/token").respond_with_json(body, status=code)
+
+    assert {log_in(run)[0] for _ in range(25)} == {status}
+
+
+@pytest.mark.usefixtures("client")
+def test_a_code_counts_while_the_issuer_is_asked(
+    run: Run, conn: Connection, signed: SignedWith, httpserver: HTTPServer, url: str
+) -> None:
+    """So of many codes at once no more than the free ones are asked about."""
+    levels: list[Any] = []
+
+    def exchange(_: Any) -> Response:
+        levels.extend(conn.execute("select level from login_budgets").fetchall())
+        return Response(json.dumps({"id_token": signed()}))
+
+    httpserver.expect_request(f"/{url.rpartition('/')[2]}/token").respond_with_handler(exchange)
+
+    assert log_in(run)[0] == 200
+    assert levels == [(1.0,)]
+    assert conn.execute("select level from login_budgets").fetchall() == [(0.0,)]
 
 
 def test_without_a_client_no_browser_logs_in_at_the_issuer(run: Run, signed: SignedWith) -> None:
