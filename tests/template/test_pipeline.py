@@ -120,8 +120,8 @@ def test_the_workflows_name_the_commit_of_each_action_and_keep_no_credentials() 
         assert not [script for script in scripts if "${{" in script], path.name
 
 
-def test_nothing_is_installed_with_credentials_of_aws() -> None:
-    """A package that runs code when it is installed would have them."""
+def test_nothing_is_installed_with_credentials_of_aws_in_its_environment() -> None:
+    """A package that runs code when it is installed would find them there; the job's right to log in it has all the same."""
     steps = job()["steps"]
     names = [step.get("uses", step.get("run", "")) for step in steps]
     login = next(place for place, name in enumerate(names) if name.startswith("aws-actions/"))
