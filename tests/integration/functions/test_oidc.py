@@ -249,7 +249,7 @@ def test_a_log_out_ends_a_log_in_at_the_issuer_here(
         (({"access_token": "opaque"}, 200), 401, "no token for this service"),
         (({"id_token": "x" * 4000}, 200), 500, "leave claims out"),
         (({"error": "temporarily_unavailable"}, 502), 503, "at present"),
-        (({}, 429), 503, "at present"),
+        (({"error": "slow_down"}, 429), 503, "at present"),
         (({"error": "invalid_client", "error_description": "No such client"}, 401), 500, "No such client"),
     ],
 )
@@ -339,7 +339,7 @@ def test_an_address_with_many_refused_codes_has_to_wait(
     ("answer", "status"),
     [
         (({"error": "invalid_client"}, 401), 500),
-        (({}, 429), 503),
+        (({"error": "slow_down"}, 429), 503),
         (({"error": "server_error"}, 500), 503),
         (({"id_token": "no token"}, 200), 401),
     ],
