@@ -36,12 +36,15 @@ def test_a_deployment_makes_only_bounded_roles_of_its_own_stack(stacks: dict[str
     role = stacks["pipeline"].resources["CloudFormationRole"]["Properties"]
     statements = role["Policies"][0]["PolicyDocument"]["Statement"]
     of_roles = [each for each in statements if any(action.startswith("iam:") for action in _every(each["Action"]))]
-    bounded, harmless, passing, linked = of_roles
+    bounded, harmless, passing, linked, refused = of_roles
 
     assert [each["Resource"]["Fn::Sub"].rpartition(":role/")[2] for each in of_roles] == [
         *["${StackName}-*"] * 3,
         "aws-service-role/*",
+        "${AWS::StackName}-*",
     ]
+    assert [each["Effect"] for each in of_roles] == [*["Allow"] * 4, "Deny"]
+    assert (refused["Action"], refused.get("Condition")) == ("iam:*", None)  # the pipeline's own roles
     assert bounded["Condition"] == {"StringEquals": {"iam:PermissionsBoundary": {"Ref": "Boundary"}}}
     assert set(passing["Condition"]["StringEquals"]) == {"iam:PassedToService"}
     assert (passing["Action"], linked["Action"]) == ("iam:PassRole", "iam:CreateServiceLinkedRole")
@@ -75,6 +78,7 @@ def test_cloudformation_may_make_every_resource_of_the_templates(
     allowed = {
         action.partition(":")[0]
         for statement in role["Policies"][0]["PolicyDocument"]["Statement"]
+        if statement["Effect"] == "Allow"
         for action in _every(statement["Action"])
     }
     services = {"ApiGatewayV2": "apigateway", "CloudFormation": "cloudformation", "CloudWatch": "cloudwatch"}
@@ -116,8 +120,8 @@ def test_the_workflows_name_the_commit_of_each_action_and_keep_no_credentials() 
         assert not [script for script in scripts if "${{" in script], path.name
 
 
-def test_nothing_is_installed_with_credentials_of_aws() -> None:
-    """A package that runs code when it is installed would have them."""
+def test_nothing_is_installed_with_credentials_of_aws_in_its_environment() -> None:
+    """A package that runs code when it is installed would find them there; the job's right to log in it has all the same."""
     steps = job()["steps"]
     names = [step.get("uses", step.get("run", "")) for step in steps]
     login = next(place for place, name in enumerate(names) if name.startswith("aws-actions/"))

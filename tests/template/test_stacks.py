@@ -193,13 +193,13 @@ def test_the_key_of_webhooks_is_where_the_copies_of_the_database_are(template: T
 
 
 def test_health_has_a_low_limit_of_its_own(template: Template) -> None:
-    """It is public and asks the database; the limits of the API are for operators and agents."""
+    """It is public and asks the database, also with HEAD; the limits of the API are for operators and agents."""
     stage = template.resources["HttpStage"]
-    route = template.resources["HealthRoute"]["Properties"]["RouteKey"]
+    routes = [template.resources[name]["Properties"]["RouteKey"] for name in stage["DependsOn"]]
 
-    assert list(stage["Properties"]["RouteSettings"]) == [route]
-    assert stage["Properties"]["RouteSettings"][route]["ThrottlingRateLimit"] <= 10
-    assert stage["DependsOn"] == "HealthRoute"
+    assert routes == ["GET /healthz", "HEAD /healthz"]
+    assert list(stage["Properties"]["RouteSettings"]) == routes
+    assert all(limits["ThrottlingRateLimit"] <= 10 for limits in stage["Properties"]["RouteSettings"].values())
 
 
 def test_a_database_of_a_snapshot_takes_its_names_from_the_snapshot(stacks: dict[str, Template]) -> None:

@@ -1,6 +1,7 @@
 """Tokens of an OpenID Connect issuer: accepted only exactly as specified."""
 
 import json
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 from pytest_httpserver import HTTPServer
+from werkzeug import Response
 
+from dispatcher.access import oidc
 from dispatcher.platform.database import Connection
 from tests.integration.functions.events import Run, as_bearer, ask, operator_of, request
 
@@ -77,8 +80,8 @@ BAD: dict[str, list[Any]] = {
     "role": [*("owner", "admin,reader", "", "Admin", ["owner"], [["admin"]], {"admin": True}, None, True, 1, []), ...],
     "aud": ["other", "dispatcher ", ["other"], "", ...],
     "sub": ["", "a b", "a\nb", "ädmin", "x" * 256, ...],
-    "exp": [1, 1e300, ...],
-    "iat": [...],
+    "exp": [1, 1e300, "soon", [], None, ...],
+    "iat": ["now", [], None, ...],
 }
 
 
@@ -89,6 +92,16 @@ def test_a_claim_that_is_not_as_specified_refuses_and_never_widens(
     """A label limit that cannot be read is no permission, and a role that is unknown is none."""
     assert operator_of(run, signed())["username"] == "oidc:u1"
     assert operator_of(run, signed(**claims)) == {}
+
+
+def test_the_clock_of_the_issuer_may_be_ahead_a_little(run: Run, signed: SignedWith) -> None:
+    """Issued half a minute ahead is accepted, more is not; a token expires without a delay, and so does its log-out."""
+    now = int(time.time())
+
+    assert operator_of(run, signed(iat=now + 10, nbf=now + 10))["username"] == "oidc:u1"
+    assert operator_of(run, signed(iat=now + 90)) == {}
+    assert operator_of(run, signed(nbf=now + 90)) == {}
+    assert operator_of(run, signed(exp=now)) == {}
 
 
 def test_issuer_and_signature_are_exact(run: Run, signed: SignedWith, url: str) -> None:
@@ -160,6 +173,25 @@ def client(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("client")
+def test_an_issuer_that_does_not_answer_is_not_asked_by_each_visitor(
+    run: Run, signed: SignedWith, httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each visitor would wait for it.  After a while it is asked again."""
+    del signed  # the issuer
+    working = list(httpserver.handlers)
+    httpserver.clear()
+    httpserver.expect_request(re.compile(".*/openid-configuration")).respond_with_data(status=502)
+
+    statuses = [ask(run, "operators", "GET", PROVIDER, role=None)[0] for _ in range(5)]
+    asked = len(httpserver.log)
+    httpserver.handlers[:] = working
+    monkeypatch.setattr(oidc, "RETRY_SECONDS", 0)
+
+    assert (statuses, asked) == ([503] * 5, 1)
+    assert ask(run, "operators", "GET", PROVIDER, role=None)[0] == 200
+
+
+@pytest.mark.usefixtures("client")
 def test_a_browser_logs_in_with_a_code_of_the_issuer(
     run: Run, conn: Connection, signed: SignedWith, httpserver: HTTPServer, url: str
 ) -> None:
@@ -217,6 +249,8 @@ def test_a_log_out_ends_a_log_in_at_the_issuer_here(
         (({"access_token": "opaque"}, 200), 401, "no token for this service"),
         (({"id_token": "x" * 4000}, 200), 500, "leave claims out"),
         (({"error": "temporarily_unavailable"}, 502), 503, "at present"),
+        (({"error": "slow_down"}, 429), 503, "at present"),
+        (({"error": "invalid_client", "error_description": "No such client"}, 401), 500, "No such client"),
     ],
 )
 def test_a_code_that_gives_no_good_token_gives_no_session(
@@ -234,6 +268,54 @@ def test_a_code_that_gives_no_good_token_gives_no_session(
 
 
 @pytest.mark.usefixtures("client")
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("", "https://[", "https://€.example/console/", "https://a.example/console/\n", "https://a.example/other/"),
+        *("https://a@b.example/console/", "file:///console/", "https://a.example/?to=/console/"),
+    ],
+)
+def test_an_address_that_is_no_page_of_an_operator_is_not_valid(run: Run, signed: SignedWith, address: str) -> None:
+    """Its origin becomes a header of the request to the issuer."""
+    del signed  # the issuer
+
+    status, problem = ask(run, "operators", "POST", PROVIDER, CODE | {"redirectUri": address}, role=None)
+
+    assert status == 422
+    assert "redirectUri" in json.dumps(problem)
+
+
+@pytest.mark.usefixtures("client")
+@pytest.mark.parametrize("origin", ["https://[::1]:8443", "http://127.0.0.1:8080", "https://[", "https://a:b:c"])
+def test_the_issuer_is_told_the_origin_of_the_page(
+    run: Run, signed: SignedWith, httpserver: HTTPServer, url: str, origin: str
+) -> None:
+    """Whether it is an address is for the issuer to say."""
+    tokens = {"id_token": signed()}
+    httpserver.expect_request(f"/{url.rpartition('/')[2]}/token", headers={"Origin": origin}).respond_with_json(tokens)
+    code = CODE | {"redirectUri": f"{origin}/console/"}
+
+    assert ask(run, "operators", "POST", PROVIDER, code, role=None)[0] == 200
+
+
+@pytest.mark.usefixtures("client")
+@pytest.mark.parametrize(("path", "status"), [("token", 200), ("token", 400), ("discovery", 200)])
+def test_an_answer_of_the_issuer_that_breaks_off_is_no_fault_of_the_service(
+    run: Run, signed: SignedWith, httpserver: HTTPServer, url: str, *, path: str, status: int
+) -> None:
+    """A 503 if the answer was a good one, and a 401 if it was a refusal."""
+    del signed  # the issuer
+    names = {"token": "token", "discovery": ".well-known/openid-configuration"}
+    if path == "discovery":
+        httpserver.clear()
+    broken = Response("{}", status=status)
+    broken.content_length = 99
+    httpserver.expect_request(f"/{url.rpartition('/')[2]}/{names[path]}").respond_with_response(broken)
+
+    assert log_in(run)[0] == (503 if status == 200 else 401)
+
+
+@pytest.mark.usefixtures("client")
 def test_an_address_with_many_refused_codes_has_to_wait(
     run: Run, signed: SignedWith, httpserver: HTTPServer, url: str
 ) -> None:
@@ -248,6 +330,47 @@ def test_an_address_with_many_refused_codes_has_to_wait(
     assert statuses == sorted(statuses)
     asked = [asked for asked, _ in httpserver.log if asked.path.endswith("/token")]
     assert len(asked) == statuses.count(401) < 25
+    wrong = {"username": "nobody", "password": "wrong"}
+    assert ask(run, "operators", "POST", "/api/v1/auth/login", wrong, role=None)[0] == 401
+
+
+@pytest.mark.usefixtures("client")
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (({"error": "invalid_client"}, 401), 500),
+        (({"error": "slow_down"}, 429), 503),
+        (({"error": "server_error"}, 500), 503),
+        (({"id_token": "no token"}, 200), 401),
+    ],
+)
+def test_only_refused_codes_make_an_address_wait(
+    run: Run, signed: SignedWith, httpserver: HTTPServer, url: str, *, answer: tuple[Any, int], status: int
+) -> None:
+    """For what is wrong at the issuer, or with its configuration, the caller can do nothing."""
+    del signed  # the issuer
+    body, code = answer
+    httpserver.expect_request(f"/{url.rpartition('/')[2]}/token").respond_with_json(body, status=code)
+
+    assert {log_in(run)[0] for _ in range(25)} == {status}
+
+
+@pytest.mark.usefixtures("client")
+def test_a_code_counts_while_the_issuer_is_asked(
+    run: Run, conn: Connection, signed: SignedWith, httpserver: HTTPServer, url: str
+) -> None:
+    """So of many codes at once no more than the free ones are asked about."""
+    levels: list[Any] = []
+
+    def exchange(_: Any) -> Response:
+        levels.extend(conn.execute("select level from login_budgets").fetchall())
+        return Response(json.dumps({"id_token": signed()}))
+
+    httpserver.expect_request(f"/{url.rpartition('/')[2]}/token").respond_with_handler(exchange)
+
+    assert log_in(run)[0] == 200
+    assert levels == [(1.0,)]
+    assert conn.execute("select level from login_budgets").fetchall() == [(0.0,)]
 
 
 def test_without_a_client_no_browser_logs_in_at_the_issuer(run: Run, signed: SignedWith) -> None:

@@ -141,6 +141,18 @@ def record_failure(conn: Connection, reserved: list[Budget]) -> None:
     )
 
 
+def give_back(conn: Connection, subjects: dict[str, str]) -> None:
+    """Forget an attempt that was counted as failed before its result was known."""
+    conn.execute(
+        """
+        update login_budgets
+        set level = greatest(level - 1, 0)
+        where (budget, subject) in (select * from unnest(%s::text[], %s::text[]))
+        """,
+        _arrays(subjects),
+    )
+
+
 def record_success(conn: Connection, reserved: list[Budget]) -> None:
     """Forget the failures of the name from its address; those of the shared budgets stay."""
     conn.execute(

@@ -6,6 +6,7 @@ import re
 import time
 from datetime import UTC, datetime
 from functools import cache
+from http.client import HTTPException
 from typing import Any
 from urllib.request import urlopen
 
@@ -22,6 +23,10 @@ KEYS_SECONDS = 3600
 REFRESH_SECONDS = 30
 """At most so often a token with an unknown key makes the service fetch the keys: everybody can send such a token."""
 FETCH_SECONDS = 5
+RETRY_SECONDS = 30
+"""So long after a failed discovery the issuer is not asked again: everybody can ask where to log in."""
+CLOCK_SECONDS = 30
+"""So far the issuer's clock may be ahead.  A token expires exactly: what is known of ended log-ins is deleted then."""
 _SUBJECT = re.compile(r"[\x21-\x7e]{1,255}")
 _LABEL_CHARACTERS = 128, 256
 
@@ -35,6 +40,7 @@ class Issuer:
         self._role_claim = role_claim
         self._keys: _Keys | None = None
         self._document: dict[str, Any] | None = None
+        self._failed_at, self._failure = float("-inf"), ""
 
     def verify(self, token: str, source_ip: str) -> Operator:
         """Verify a token; raises NotAuthenticated, and Unavailable if the issuer's keys cannot be fetched."""
@@ -46,13 +52,12 @@ class Issuer:
                 algorithms=ALGORITHMS,
                 audience=self.audience,
                 issuer=self.url,
-                options={"require": ["exp", "iat", "sub", "iss", "aud"]},
+                leeway=CLOCK_SECONDS,
+                options={"require": ["exp", "iat", "sub", "iss", "aud"], "verify_exp": False},
             )
         except (jwt.PyJWKClientConnectionError, OSError):
             raise Unavailable("The issuer of this token cannot be reached at present.") from None
-        except jwt.ExpiredSignatureError:
-            raise NotAuthenticated("The token has expired.") from None
-        except (jwt.PyJWTError, ValueError):
+        except (jwt.PyJWTError, ValueError, TypeError):
             raise NotAuthenticated("The token is not valid.") from None
         return self._operator(claims, source_ip)
 
@@ -64,8 +69,10 @@ class Issuer:
                 issued_at=float(claims["iat"]),
                 expires_at=datetime.fromtimestamp(int(claims["exp"]), UTC),
             )
-        except (ValueError, OverflowError, OSError):
+        except (ValueError, TypeError, OverflowError, OSError):
             raise NotAuthenticated("The token's claims 'iat' and 'exp' are no moments.") from None
+        if credential.expires_at is None or credential.expires_at <= datetime.now(UTC):
+            raise NotAuthenticated("The token has expired.")
         return Operator(
             username=f"oidc:{claims['sub']}",
             role=self._role_of(claims),
@@ -88,25 +95,34 @@ class Issuer:
     def address_of(self, endpoint: str) -> str:
         """Return an address of the issuer's discovery document; raises Unavailable."""
         if self._document is None:
+            if time.monotonic() - self._failed_at < RETRY_SECONDS:
+                raise Unavailable(self._failure)
             try:
-                with urlopen(  # noqa: S310 - the deployment names it
-                    f"{self.url.rstrip('/')}/.well-known/openid-configuration", timeout=FETCH_SECONDS
-                ) as answer:
-                    found = as_object(json.loads(answer.read())) or {}
-            except (OSError, ValueError):
-                raise Unavailable("The issuer of this token cannot be reached at present.") from None
-            issuer = found.get("issuer")
-            if issuer != self.url:
-                logger.error(
-                    "OIDC_ISSUER is not the issuer's own name",
-                    extra={"configured": self.url, "own": str(issuer)[:200]},
-                )
-                raise Unavailable("The issuer of this token is not configured by its exact name.")
-            self._document = found
+                self._document = self._discover()
+            except Unavailable as error:
+                self._failed_at, self._failure = time.monotonic(), error.detail
+                raise
         address = self._document.get(endpoint)
         if not (isinstance(address, str) and address.startswith(("https://", "http://"))):
             raise Unavailable(f"The issuer of this token does not name its {endpoint}.")
         return address
+
+    def _discover(self) -> dict[str, Any]:
+        try:
+            with urlopen(  # noqa: S310 - the deployment names it
+                f"{self.url.rstrip('/')}/.well-known/openid-configuration", timeout=FETCH_SECONDS
+            ) as answer:
+                found = as_object(json.loads(answer.read())) or {}
+        except (OSError, ValueError, HTTPException):
+            raise Unavailable("The issuer of this token cannot be reached at present.") from None
+        issuer = found.get("issuer")
+        if issuer != self.url:
+            logger.error(
+                "OIDC_ISSUER is not the issuer's own name",
+                extra={"configured": self.url, "own": str(issuer)[:200]},
+            )
+            raise Unavailable("The issuer of this token is not configured by its exact name.")
+        return found
 
     def _key_client(self) -> "_Keys":
         if self._keys is None:

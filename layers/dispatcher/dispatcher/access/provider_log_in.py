@@ -10,20 +10,24 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
+from http.client import HTTPException
 from urllib.error import HTTPError
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 from dispatcher.access import audit_log, login_budgets, oidc
 from dispatcher.access.oidc import FETCH_SECONDS, Issuer
 from dispatcher.access.roles import Operator
-from dispatcher.errors import Misconfigured, NotAuthenticated, NotFound, Unavailable
+from dispatcher.errors import DispatcherError, Misconfigured, NotAuthenticated, NotFound, Unavailable
 from dispatcher.platform.database import Connection
 from dispatcher.platform.json_text import as_object
 
 COOKIE_CHARACTERS = 3_900
 """Browsers keep cookies of 4,096 characters with their name and attributes."""
 _QUOTED = 200
+_CONFIGURED_WRONGLY = frozenset({"invalid_client", "unauthorized_client", "unsupported_grant_type", "invalid_scope"})
+"""What an issuer says of its client whatever the code is (RFC 6749, 5.2)."""
 
 Connect = Callable[[], AbstractContextManager[Connection]]
 
@@ -56,6 +60,10 @@ class LoggedIn:
     seconds: int
 
 
+class _CodeRefused(NotAuthenticated):
+    """The issuer refused the code."""
+
+
 def provider() -> Provider | None:
     """Return the issuer at which operators log in; None if there is none.  Raises Unavailable if it cannot be reached."""
     issuer, client_id = oidc.configured(), os.environ.get("OIDC_CLIENT_ID")
@@ -72,19 +80,24 @@ def provider() -> Provider | None:
 def log_in(connect: Connect, code: Code, source_ip: str) -> LoggedIn:
     """Exchange a code for the issuer's token, and record the log-in in the audit log.
 
-    Everybody can send codes, so refused ones use up the budget of their address: TooManyAttempts.  Raises NotFound if there is
-    no issuer to log in at, NotAuthenticated for what the issuer or its token refuses, Unavailable if the issuer cannot be
-    reached, and Misconfigured if its token fits no cookie.
+    Everybody can send codes, so refused ones use up a budget of their address, which is not that of passwords:
+    TooManyAttempts.  Each code counts while the issuer is asked, so that many at once are no more.  Raises NotFound if there
+    is no issuer to log in at, NotAuthenticated for what the issuer or its token refuses, Unavailable if the issuer cannot
+    answer, and Misconfigured if it refuses its client or if its token fits no cookie.
     """
-    budget = {"address": login_budgets.network_of(source_ip)}
+    budget = {"address": f"codes {login_budgets.network_of(source_ip)}"}
     with connect() as conn, conn.transaction():
-        login_budgets.reserve(conn, budget)
+        login_budgets.record_failure(conn, login_budgets.reserve(conn, budget))
+    counts = False
     try:
         logged_in = _log_in(code, source_ip)
-    except NotAuthenticated:
-        with connect() as conn, conn.transaction():
-            login_budgets.record_failure(conn, login_budgets.reserve(conn, budget))
+    except _CodeRefused:
+        counts = True
         raise
+    finally:
+        if not counts:
+            with connect() as conn:
+                login_budgets.give_back(conn, budget)
     with connect() as conn:
         audit_log.record(conn, logged_in.operator.actor, "log in")
     return logged_in
@@ -118,27 +131,28 @@ def _exchange(issuer: Issuer, client_id: str, code: Code) -> dict[str, object]:
         "client_id": client_id,
         "code_verifier": code.verifier,
     }
-    own = urlsplit(code.redirect_uri)
-    request = Request(  # noqa: S310 - the issuer names it, over http or https
-        issuer.address_of("token_endpoint"),
-        data=urlencode(form).encode(),
-        # Some issuers give tokens of browsers' clients only to requests with an origin.
-        headers={"Accept": "application/json", "Origin": f"{own.scheme}://{own.netloc}"},
-    )
+    address = issuer.address_of("token_endpoint")
+    # Some issuers give tokens of browsers' clients only to requests with an origin.
+    headers = {"Accept": "application/json", "Origin": code.redirect_uri.removesuffix("/console/")}
     try:
-        with urlopen(request, timeout=FETCH_SECONDS) as answer:  # noqa: S310 - as above
+        request = Request(address, data=urlencode(form).encode(), headers=headers)  # noqa: S310 - over http or https
+        with urlopen(request, timeout=FETCH_SECONDS) as answer:  # noqa: S310 - the issuer names it
             return as_object(json.loads(answer.read())) or {}
     except HTTPError as error:
-        if error.code >= 500:  # noqa: PLR2004 - the issuer's own faults
-            raise Unavailable("The issuer cannot answer at present.") from None
-        raise NotAuthenticated(f"The issuer refused the log-in: {_reason(error)}") from None
-    except (OSError, ValueError):
+        raise _problem_of(error) from None
+    except (OSError, ValueError, HTTPException):
         raise Unavailable("The issuer cannot be reached at present.") from None
 
 
-def _reason(error: HTTPError) -> str:
+def _problem_of(error: HTTPError) -> DispatcherError:
+    """Tell a refused code from the issuer's own faults, and from those of its configuration."""
+    if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR or error.code == HTTPStatus.TOO_MANY_REQUESTS:
+        return Unavailable("The issuer cannot answer at present.")
     try:
         said = as_object(json.loads(error.read())) or {}
-    except (OSError, ValueError):
+    except (OSError, ValueError, HTTPException):
         said = {}
-    return str(said.get("error_description") or said.get("error") or error.code)[:_QUOTED]
+    reason = str(said.get("error_description") or said.get("error") or error.code)[:_QUOTED]
+    if said.get("error") in _CONFIGURED_WRONGLY:
+        return Misconfigured(f"The issuer refuses the client of this service: {reason}")
+    return _CodeRefused(f"The issuer refused the log-in: {reason}")

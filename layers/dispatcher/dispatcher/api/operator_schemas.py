@@ -76,7 +76,7 @@ class CodeRequest(Request):
 
     code: Annotated[str, StringConstraints(min_length=1, max_length=2048)]
     code_verifier: Annotated[str, StringConstraints(pattern="^[A-Za-z0-9._~-]{43,128}$")]
-    redirect_uri: Annotated[str, StringConstraints(max_length=2048)]
+    redirect_uri: Annotated[str, StringConstraints(max_length=2048, pattern=r"^https?://[A-Za-z0-9.:\[\]-]+/console/$")]
 
     def to_code(self) -> Code:
         """Return the code."""
