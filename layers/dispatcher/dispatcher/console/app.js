@@ -1,6 +1,7 @@
 // The shell: who is logged in, which page the address names, and what is around it.
 import { html, nothing, ref, render } from "./vendor/lit.js";
 import { Problem, current as currentSession, logIn, logOut, may, mayManage, onEnded, provider, resume, wasByProvider } from "./api.js";
+import { closeIdle } from "./dialogs.js";
 import { Live } from "./live.js";
 import { clock, problemView, said } from "./parts.js";
 import { openPalette, showKeys } from "./palette.js";
@@ -312,7 +313,7 @@ function end(why) {
   page?.close?.();
   page = null;
   problem = why;
-  document.querySelectorAll("dialog").forEach((dialog) => dialog.close());
+  closeIdle();
   redraw();
 }
 
