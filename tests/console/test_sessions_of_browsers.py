@@ -114,3 +114,45 @@ def test_a_secret_stays_until_it_is_saved_although_the_session_ends(
 
     assert len(screen.secret()) == 64
     screen.page.get_by_label("Username").fill(name)
+
+
+def test_what_is_written_outlives_the_session_and_is_not_sent_twice(
+    visit: Callable[..., Screen], new_operator: Callable[..., str], new_agent: Callable[..., str], client: Client
+) -> None:
+    """The answer is lost and the session ends: after a new log-in, the same is sent again under the same key."""
+    name = new_operator("sender")
+    agents = [new_agent(fleet="outlives") for _ in range(2)]
+    screen = visit("/console/send?selector=fleet%3Doutlives", username=name, password=PASSWORD * 2)
+    action = screen.page.get_by_label("Action")
+    action.fill("restart")
+    screen.page.get_by_label("Payload").fill('{"service": "web"}')
+    screen.page.get_by_text("Limits", exact=True).click()
+    screen.page.get_by_label("Priority").fill("7")
+
+    def lose_the_answer(route: Route) -> None:
+        route.fetch()
+        route.abort()
+
+    screen.page.route("**/api/v1/commands", lose_the_answer)
+    screen.button("Send…").click()
+    dialog = screen.page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Send to 2 agents").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("cannot be reached")
+    client.call("PUT", f"/api/v1/operators/{name}", {"password": PASSWORD * 3, "role": "sender", "labels": None})
+    expect(screen.page.get_by_role("alert")).to_contain_text("Your session has ended")
+    screen.page.unroute("**/api/v1/commands")
+    screen.page.get_by_label("Username").fill(name)
+    screen.page.get_by_label("Password").fill(PASSWORD * 3)
+    screen.page.get_by_role("button", name="Log in", exact=True).click()
+    expect(action).to_have_value("restart")
+    expect(screen.page.get_by_label("Payload")).to_have_value('{"service": "web"}')
+    expect(screen.page.get_by_label("Priority")).to_have_value("7")
+    screen.button("Send…").click()
+    screen.confirm("Send to 2 agents")
+    screen.see("Accepted: 2 commands.")
+
+    (command,) = client.get(f"/api/v1/commands?agentId={agents[0]}")["commands"]
+    assert command["priority"] == 7
+    assert client.get(f"/api/v1/agents/{agents[1]}")["pendingCount"] == 1
+    screen.open("/console/send?selector=fleet%3Doutlives")
+    expect(action).to_have_value("")

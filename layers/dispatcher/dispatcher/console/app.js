@@ -13,7 +13,7 @@ import { commandPage } from "./pages/command.js";
 import { commandsPage } from "./pages/commands.js";
 import { operatorsPage } from "./pages/operators.js";
 import { overviewPage } from "./pages/overview.js";
-import { sendPage } from "./pages/send.js";
+import { forgetDraft, sendPage } from "./pages/send.js";
 import { sessionsPage } from "./pages/sessions.js";
 import { webhookPage, webhooksPage } from "./pages/webhooks.js";
 
@@ -302,6 +302,7 @@ async function leave() {
   } catch (error) {
     if (!(error instanceof Problem) || error.status !== 401) return shell.tell(`You are still logged in: ${error}`);
   }
+  forgetDraft();
   end(null);
 }
 
