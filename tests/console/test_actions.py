@@ -138,6 +138,27 @@ def test_labels_are_edited_where_they_are_shown(
     assert logged("change agent")["agentId"] == agent_id
 
 
+def test_a_label_that_is_named_as_what_every_object_has_is_removed(
+    visit: Callable[..., Screen], new_agent: Callable[..., str], client: Client
+) -> None:
+    """Also on top of what somebody else has changed meanwhile."""
+    agent_id = new_agent(constructor="a", toString="b", env="test")
+    path = f"/api/v1/agents/{agent_id}"
+    screen = visit(f"/console/agents?search={agent_id}")
+    row = screen.row(agent_id)
+
+    row.get_by_role("button", name=f"Edit the labels of {agent_id}").click()
+    field = row.get_by_label("Labels, as name=value")
+    field.fill("env=test")
+    client.call("PATCH", path, {"labels": {"toString": None, "valueOf": "c"}})
+    field.press("Enter")
+    expect(field).to_have_value("env=test, valueOf=c")
+    field.press("Enter")
+    screen.see(f"The labels of {agent_id} are saved.")
+
+    assert client.get(path)["labels"] == {"env": "test", "valueOf": "c"}
+
+
 def test_a_key_is_rotated(
     visit: Callable[..., Screen], new_agent: Callable[..., str], client: Client, logged: Callable[[str], dict[str, Any]]
 ) -> None:
