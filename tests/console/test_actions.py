@@ -86,14 +86,14 @@ def test_a_hundred_agents_are_approved_and_get_new_keys_at_once(
     client.post(f"/api/v1/agents/{ids[7]}/keys", None)
     screen.button("Give all that match a new key…").click()
     screen.confirm("Make 100 keys", REASON)
-    expect(dialog.get_by_role("heading")).to_have_text("1 failed")
-    expect(dialog).to_contain_text(ids[7])
-    dialog.get_by_role("button", name="Close").click()
     expect(dialog.get_by_role("heading")).to_have_text("99 new keys")
     lines = dialog.locator(".secret").inner_text().split("\n")
     with screen.page.expect_download() as download:
         dialog.get_by_role("button", name="Save as a file").click()
     dialog.get_by_role("button", name="I have saved them").click()
+    expect(dialog.get_by_role("heading")).to_have_text("1 failed")
+    expect(dialog).to_contain_text(ids[7])
+    dialog.get_by_role("button", name="Close").click()
 
     assert {line.partition(" ")[0] for line in lines} == {*ids} - {ids[7]}
     assert download.value.path().read_text() == "\n".join(lines)
@@ -136,6 +136,27 @@ def test_labels_are_edited_where_they_are_shown(
     expect(row).to_contain_text("zone=eu-1")
     assert client.get(path)["labels"] == {"env": "prod", "note": "a, b", "tier": "1", "zone": "eu-1"}
     assert logged("change agent")["agentId"] == agent_id
+
+
+def test_a_label_that_is_named_as_what_every_object_has_is_removed(
+    visit: Callable[..., Screen], new_agent: Callable[..., str], client: Client
+) -> None:
+    """Also on top of what somebody else has changed meanwhile."""
+    agent_id = new_agent(constructor="a", toString="b", env="test")
+    path = f"/api/v1/agents/{agent_id}"
+    screen = visit(f"/console/agents?search={agent_id}")
+    row = screen.row(agent_id)
+
+    row.get_by_role("button", name=f"Edit the labels of {agent_id}").click()
+    field = row.get_by_label("Labels, as name=value")
+    field.fill("env=test")
+    client.call("PATCH", path, {"labels": {"toString": None, "valueOf": "c"}})
+    field.press("Enter")
+    expect(field).to_have_value("env=test, valueOf=c")
+    field.press("Enter")
+    screen.see(f"The labels of {agent_id} are saved.")
+
+    assert client.get(path)["labels"] == {"env": "test", "valueOf": "c"}
 
 
 def test_a_key_is_rotated(

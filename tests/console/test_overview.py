@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from local.http_client import Client
 from tests.console.screen import Screen
@@ -60,6 +60,32 @@ def test_the_stuck_one_of_ten_thousand_is_found_explained_and_mended(
 
     expect(screen.page.locator(".why")).to_contain_text("Nothing waits")
     agent.close()
+
+
+def test_the_oldest_due_command_is_not_none_while_the_list_shows_one(
+    visit: Callable[..., Screen], dispatcher: Dispatcher, client: Client
+) -> None:
+    """The service's figure is of its last check; the list is of now."""
+    key = client.post("/api/v1/agents", {"agentId": "due-one", "platform": "linux"})["apiKey"]
+    agent = Agent(dispatcher.url, "due-one", key)
+    with dispatcher.database() as conn:
+        conn.execute("update agents set spoke = false, mute_connections = 2 where agent_id = 'due-one'")
+        conn.execute(
+            "insert into agent_commands (agent_id, action, created_at) values ('due-one', 'restart', now() - interval '3 days')"
+        )
+    screen = visit("/console/agents")
+
+    def before_the_check(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json={**answer.json(), "oldestDueSeconds": 0})
+
+    screen.page.route("**/api/v1/overview", before_the_check)
+    screen.open("/console/")
+
+    expect(screen.page.get_by_role("table", name="Agents for which commands wait")).to_contain_text("due-one")
+    expect(screen.page.get_by_role("link", name="Oldest due")).to_contain_text("3 d")
+    agent.close()
+    client.call("DELETE", "/api/v1/agents/due-one")
 
 
 def test_what_has_just_changed_is_known_when_the_page_opens(

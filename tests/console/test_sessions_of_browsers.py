@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
-from playwright.sync_api import BrowserContext, expect
+from playwright.sync_api import BrowserContext, Route, expect
 
 from local.http_client import Client
+from tests.console.fill import let_agents_wait
 from tests.console.screen import Screen
 from tests.e2e.dispatcher_process import PASSWORD, Dispatcher
 
@@ -62,3 +63,96 @@ def test_rights_that_are_taken_away_end_the_session_and_a_new_log_in_goes_on_at_
     screen.ready()
     assert screen.page.url.endswith("/console/commands?status=dead")
     expect(screen.page.locator("header .role")).to_have_text("reader")
+
+
+def test_keys_that_were_made_are_shown_although_the_session_ends_meanwhile(
+    visit: Callable[..., Screen], new_operator: Callable[..., str], client: Client
+) -> None:
+    """Nothing closes the dialog while it works: what it has made can be read only there."""
+    name = new_operator("admin")
+    search = let_agents_wait(client, 6)[0].rpartition("-")[0]
+    screen = visit(f"/console/agents?search={search}", username=name, password=PASSWORD * 2)
+    dialog = screen.page.get_by_role("dialog")
+    asked: list[Route] = []
+
+    def hold(route: Route) -> None:
+        asked.append(route)
+        if len(asked) <= 2:
+            route.continue_()
+
+    screen.page.route("**/keys", hold)
+    screen.button("Give all that match a new key…").click()
+    dialog.get_by_role("button", name="Make 6 keys").click()
+    expect(dialog).to_contain_text("2 of 6")
+    expect(dialog.get_by_role("button", name="Back")).to_be_disabled()
+    screen.page.keyboard.press("Escape")
+    screen.page.keyboard.press("Escape")
+    expect(dialog).to_contain_text("2 of 6")
+    client.call("PUT", f"/api/v1/operators/{name}", {"password": PASSWORD * 3, "role": "admin", "labels": None})
+    for route in asked[2:]:
+        route.continue_()
+
+    expect(dialog.get_by_role("heading")).to_have_text("2 new keys")
+    assert [len(line.split(" ")[1]) for line in dialog.locator(".secret").inner_text().split("\n")] == [64, 64]
+    dialog.get_by_role("button", name="I have saved them").click()
+    expect(dialog.get_by_role("heading")).to_have_text("4 failed")
+    dialog.get_by_role("button", name="Close").click()
+    expect(screen.page.get_by_role("alert")).to_contain_text("Your session has ended")
+
+
+def test_a_secret_stays_until_it_is_saved_although_the_session_ends(
+    visit: Callable[..., Screen], new_operator: Callable[..., str], new_agent: Callable[..., str], client: Client
+) -> None:
+    """It is shown once; a dialog without one is closed."""
+    name = new_operator("admin")
+    screen = visit(f"/console/agents/{new_agent()}", username=name, password=PASSWORD * 2)
+
+    screen.button("Give it a new key").click()
+    screen.confirm("Make a key")
+    client.call("PUT", f"/api/v1/operators/{name}", {"password": PASSWORD * 3, "role": "admin", "labels": None})
+    expect(screen.page.locator("[role=alert]")).to_contain_text("Your session has ended")
+
+    assert len(screen.secret()) == 64
+    screen.page.get_by_label("Username").fill(name)
+
+
+def test_what_is_written_outlives_the_session_and_is_not_sent_twice(
+    visit: Callable[..., Screen], new_operator: Callable[..., str], new_agent: Callable[..., str], client: Client
+) -> None:
+    """The answer is lost and the session ends: after a new log-in, the same is sent again under the same key."""
+    name = new_operator("sender")
+    agents = [new_agent(fleet="outlives") for _ in range(2)]
+    screen = visit("/console/send?selector=fleet%3Doutlives", username=name, password=PASSWORD * 2)
+    action = screen.page.get_by_label("Action")
+    action.fill("restart")
+    screen.page.get_by_label("Payload").fill('{"service": "web"}')
+    screen.page.get_by_text("Limits", exact=True).click()
+    screen.page.get_by_label("Priority").fill("7")
+
+    def lose_the_answer(route: Route) -> None:
+        route.fetch()
+        route.abort()
+
+    screen.page.route("**/api/v1/commands", lose_the_answer)
+    screen.button("Send…").click()
+    dialog = screen.page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Send to 2 agents").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("cannot be reached")
+    client.call("PUT", f"/api/v1/operators/{name}", {"password": PASSWORD * 3, "role": "sender", "labels": None})
+    expect(screen.page.get_by_role("alert")).to_contain_text("Your session has ended")
+    screen.page.unroute("**/api/v1/commands")
+    screen.page.get_by_label("Username").fill(name)
+    screen.page.get_by_label("Password").fill(PASSWORD * 3)
+    screen.page.get_by_role("button", name="Log in", exact=True).click()
+    expect(action).to_have_value("restart")
+    expect(screen.page.get_by_label("Payload")).to_have_value('{"service": "web"}')
+    expect(screen.page.get_by_label("Priority")).to_have_value("7")
+    screen.button("Send…").click()
+    screen.confirm("Send to 2 agents")
+    screen.see("Accepted: 2 commands.")
+
+    (command,) = client.get(f"/api/v1/commands?agentId={agents[0]}")["commands"]
+    assert command["priority"] == 7
+    assert client.get(f"/api/v1/agents/{agents[1]}")["pendingCount"] == 1
+    screen.open("/console/send?selector=fleet%3Doutlives")
+    expect(action).to_have_value("")

@@ -128,6 +128,36 @@ def test_the_longest_stuck_of_ten_thousand_is_found_at_once(conn: Connection) ->
         assert read < most, wanted
 
 
+def test_a_page_reads_few_rows_although_many_connected_agents_have_a_backlog(conn: Connection) -> None:
+    """The first page walks the oldest commands and looks into no queue; the queue of the one degraded agent is found."""
+    conn.execute(
+        """
+        insert into agents (agent_id, platform, connection_id, connected_at, last_seen_at)
+        select 'a' || n, 'linux', 'c' || n, now(), now() from generate_series(1, 3000) n
+        """
+    )
+    conn.execute(
+        """
+        insert into agent_commands (agent_id, action, created_at)
+        select 'a' || n, 'noop', now() - n * interval '1 second' - p * interval '1 hour'
+        from generate_series(1, 3000) n, generate_series(1, 10) p
+        """
+    )
+    conn.execute("analyze agents, agent_commands")
+
+    with conn.transaction():
+        before = _rows_read(conn)
+        page = longest_due.list_page(conn, scope=None, wanted=AgentFilter(presence="online"), limit=8)
+        read = _rows_read(conn) - before
+
+    assert [agent.agent_id for agent in page.agents] == [f"a{3000 - n}" for n in range(8)]
+    assert read < 6000
+    conn.execute("update agents set spoke = false, mute_connections = 2 where agent_id = 'a1'")
+    page = longest_due.list_page(conn, scope=None, wanted=AgentFilter(presence="degraded"), limit=8)
+    assert [agent.agent_id for agent in page.agents] == ["a1"]
+    assert page.next is None
+
+
 def _rows_read(conn: Connection) -> int:
     row = conn.execute(
         """select sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint

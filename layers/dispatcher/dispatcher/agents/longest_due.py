@@ -17,7 +17,9 @@ from dispatcher.platform.database import Connection
 COMMANDS = 10_000
 """The most pending commands that one page looks at."""
 CONNECTED = 20_000
-"""Up to so many connected agents are looked at one by one."""
+"""The most connected agents of which those with the wanted presence are looked for."""
+QUEUES = 2_000
+"""The most agents whose queues are looked into, COUNTED commands of each."""
 _FIRST_LOOK = 500
 """So many commands usually fill a page."""
 
@@ -66,9 +68,11 @@ def list_page(
     conditions = agent_lists.conditions_of(scope, wanted)
     if few is not None:
         found, end = _of_each(conn, _BY_LABELS, parameters, conditions), None
-    elif wanted.presence in {"online", "degraded"} and _are_few_connected(conn, connected):
+    elif wanted.presence in {"online", "degraded"} and _are_few(conn, wanted, connected):
         found, end = _of_each(conn, _CONNECTED, parameters, conditions), None
     else:
+        if after:
+            conditions = f"{conditions} and {_IS_NEW}"
         found, end = _walk(conn, parameters, conditions, min(_FIRST_LOOK, commands))
         if len(found) <= limit and end is not None and commands > _FIRST_LOOK:
             found, end = _walk(conn, parameters, conditions, commands)
@@ -86,13 +90,26 @@ def list_page(
 _BY_LABELS = "a.agent_id = any(%(with_labels)s::text[])"
 _CONNECTED = "a.connection_id is not null"
 _IS_DUE = "({0}.not_before is null or {0}.not_before <= now())"
+# Otherwise it was on a page before.
+_IS_NEW = f"""not exists (
+    select
+    from agent_commands q
+    where q.agent_id = a.agent_id
+      and q.status = 'pending'
+      and (q.created_at, q.seq) <= (%(at)s::timestamptz, %(seq)s::bigint)
+      and {_IS_DUE.format("q")})"""
 
 
-def _are_few_connected(conn: Connection, most: int) -> bool:
+def _are_few(conn: Connection, wanted: AgentFilter, connected: int) -> bool:
+    """Tell whether few agents are connected, and few of those have the wanted presence."""
     row = conn.execute(
-        "select count(*) from (select from agents where connection_id is not null limit %s + 1) as connected", (most,)
+        f"""
+        select count(*), count(*) filter (where {agent_lists.conditions_of(None, AgentFilter(presence=wanted.presence))})
+        from (select * from agents where connection_id is not null limit %(connected)s + 1) as a
+        """.encode(),
+        {"connected": connected},
     ).fetchone()
-    return row is not None and row[0] <= most
+    return row is not None and row[0] <= connected and row[1] <= QUEUES
 
 
 def _of_each(conn: Connection, source: str, parameters: dict[str, Any], conditions: str) -> list[tuple[str, Place]]:
@@ -148,14 +165,6 @@ def _walk(
             from oldest o
             cross join lateral (select * from agents k where k.agent_id = o.agent_id offset 0) as a
             where {conditions}
-              -- Otherwise it was on a page before.
-              and not exists (
-                  select
-                  from agent_commands q
-                  where q.agent_id = a.agent_id
-                    and q.status = 'pending'
-                    and (q.created_at, q.seq) <= (%(at)s::timestamptz, %(seq)s::bigint)
-                    and {_IS_DUE.format("q")})
             order by o.created_at, o.seq
             limit %(limit)s + 1
         )

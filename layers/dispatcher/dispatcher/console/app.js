@@ -1,6 +1,7 @@
 // The shell: who is logged in, which page the address names, and what is around it.
 import { html, nothing, ref, render } from "./vendor/lit.js";
 import { Problem, current as currentSession, logIn, logOut, may, mayManage, onEnded, provider, resume, wasByProvider } from "./api.js";
+import { closeIdle } from "./dialogs.js";
 import { Live } from "./live.js";
 import { clock, problemView, said } from "./parts.js";
 import { openPalette, showKeys } from "./palette.js";
@@ -12,7 +13,7 @@ import { commandPage } from "./pages/command.js";
 import { commandsPage } from "./pages/commands.js";
 import { operatorsPage } from "./pages/operators.js";
 import { overviewPage } from "./pages/overview.js";
-import { sendPage } from "./pages/send.js";
+import { forgetDraft, sendPage } from "./pages/send.js";
 import { sessionsPage } from "./pages/sessions.js";
 import { webhookPage, webhooksPage } from "./pages/webhooks.js";
 
@@ -301,6 +302,7 @@ async function leave() {
   } catch (error) {
     if (!(error instanceof Problem) || error.status !== 401) return shell.tell(`You are still logged in: ${error}`);
   }
+  forgetDraft();
   end(null);
 }
 
@@ -312,7 +314,7 @@ function end(why) {
   page?.close?.();
   page = null;
   problem = why;
-  document.querySelectorAll("dialog").forEach((dialog) => dialog.close());
+  closeIdle();
   redraw();
 }
 

@@ -1,6 +1,14 @@
 // Dialogs: every action is confirmed in one, with its reason; what goes wrong is said in it.
 import { html, nothing, render } from "./vendor/lit.js";
+import { current } from "./api.js";
 import { copy, problemView } from "./parts.js";
+
+/** The dialogs that may be closed for the operator: none that is at work, and none with a secret that is shown once. */
+const IDLE = 'dialog:not(:has(.secret, [aria-busy="true"]))';
+
+export function closeIdle() {
+  document.querySelectorAll(/** @type {"dialog"} */ (IDLE)).forEach((dialog) => dialog.close());
+}
 
 /** For an action that got no answer: unlike a read, it is not repeated by itself. */
 export const LOST = "It may have been done, and the answer lost: look before you repeat it.";
@@ -32,13 +40,14 @@ export function act(action) {
       redraw();
       try {
         await action.run(String(form.get("reason") ?? "").trim(), form, (progress) => { state.progress = progress; redraw(); });
-        close(true);
       } catch (problem) {
         state.problem = problem;
       }
-      state.busy = false;
       state.progress = "";
+      state.busy = false;
       redraw();
+      // The form of the log-in says what went wrong.
+      if (!state.problem || !current()) close(!state.problem);
     };
     return html`<form @submit=${submit} aria-busy=${state.busy}>
       <div>${action.text ?? nothing}</div>
@@ -49,7 +58,7 @@ export function act(action) {
       ${state.problem ? problemView(state.problem, null, { 0: LOST }) : nothing}
       <p role="status" class="progress">${state.busy ? state.progress : ""}</p>
       <div class="buttons">
-        <button type="button" @click=${() => close(false)}>Back</button>
+        <button type="button" ?disabled=${state.busy} @click=${() => close(false)}>Back</button>
         <button class=${action.danger ? "danger" : "primary"} ?disabled=${state.busy}>
           ${state.busy ? "Working…" : action.confirm}
         </button>
@@ -88,7 +97,7 @@ export function showSecret(title, secret) {
 }
 
 /**
- * Opens a dialog; Escape closes it, and the focus returns to where it was.
+ * Opens a dialog; Escape closes it unless it is busy, and the focus returns to where it was.
  * @param {string} title
  * @param {(close: (done: boolean) => void, redraw: () => void, state: Record<string, any>) => unknown} content
  * @returns {Promise<boolean>}
@@ -107,7 +116,12 @@ export function open(title, content) {
     const redraw = () => {
       if (dialog.isConnected) render(html`<h2 id="dialog-title">${title}</h2>${content(close, redraw, state)}`, dialog);
     };
+    dialog.addEventListener("cancel", (event) => {
+      if (state.busy) event.preventDefault();
+    });
     dialog.addEventListener("close", () => {
+      // Browsers let a second Escape through.
+      if (state.busy) return dialog.showModal();
       dialog.remove();
       if (before?.isConnected) before.focus();
       resolve(done);

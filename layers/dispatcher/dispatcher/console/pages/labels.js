@@ -164,7 +164,7 @@ async function put(agent, mine) {
     }
   }
   const after = parseLabels(mine.text);
-  const removed = Object.keys(mine.before).filter((name) => !(name in after)).map((name) => [name, null]);
+  const removed = Object.keys(mine.before).filter((name) => !Object.hasOwn(after, name)).map((name) => [name, null]);
   const changed = Object.entries(after).filter(([name, value]) => mine.before[name] !== value);
   try {
     await call("PATCH", path, { body: { labels: Object.fromEntries([...removed, ...changed]) }, reason: mine.reason, version: mine.version });
@@ -182,6 +182,9 @@ async function put(agent, mine) {
 /** @param {Record<string, string>} labels */
 const sorted = (labels) => Object.fromEntries(Object.entries(labels).sort());
 
+/** A label's value: every object also has inherited names, such as "constructor". @param {Record<string, string>} labels @param {string} name */
+const own = (labels, name) => (Object.hasOwn(labels, name) ? labels[name] : undefined);
+
 /**
  * The text with what one changed oneself, on top of what others have made of the labels.
  * @param {NonNullable<typeof editing>} mine
@@ -191,8 +194,8 @@ function rebased({ before, text }, theirs) {
   const after = parseLabels(text);
   const names = new Set([...Object.keys(theirs), ...Object.keys(after)]);
   const merged = [...names].flatMap((name) => {
-    const touched = before[name] !== after[name];
-    const value = touched ? after[name] : theirs[name];
+    const touched = own(before, name) !== own(after, name);
+    const value = own(touched ? after : theirs, name);
     return value === undefined ? [] : [[name, value]];
   });
   return formatLabels(Object.fromEntries(merged));

@@ -52,22 +52,17 @@ async function each(agents, run, tell) {
  * Counts the agents, asks, does it, and says for whom it failed.
  * @param {Shell} shell
  * @param {Record<string, string>} query
- * @param {{nobody: string, title: (number: string) => string, text: string, confirm: (number: string) => string, run: (agent: Agent, reason: string) => Promise<void>, done: (number: number) => string}} words
- * @returns {Promise<boolean>}
+ * @param {{nobody: string, title: (number: string) => string, text: string, confirm: (number: string) => string, run: (agent: Agent, reason: string) => Promise<void>, done: (number: number) => string, show?: () => Promise<unknown>}} words
  */
-async function many(shell, query, { nobody, title, text, confirm, run, done }) {
+async function many(shell, query, { nobody, title, text, confirm, run, done, show }) {
   /** @type {Agent[]} */
   let agents = [];
   try {
     agents = await matching(query);
   } catch (problem) {
-    shell.tell(problem instanceof Problem ? problem.message : String(problem));
-    return false;
+    return shell.tell(problem instanceof Problem ? problem.message : String(problem));
   }
-  if (!agents.length) {
-    shell.tell(nobody);
-    return false;
-  }
+  if (!agents.length) return shell.tell(nobody);
   const more = agents.length > MOST;
   agents = agents.slice(0, MOST);
   const number = count(agents.length);
@@ -83,10 +78,11 @@ async function many(shell, query, { nobody, title, text, confirm, run, done }) {
       failures = await each(agents, (agent) => run(agent, reason), (so) => tell(`${count(so)} of ${number}`));
     },
   });
-  if (!did) return false;
+  // Before anything else: a session that ends now may leave the page.
+  await show?.();
+  if (!did) return;
   await after(shell, done(agents.length - failures.length));
   if (failures.length) await failed(failures);
-  return true;
 }
 
 /** @param {Failure[]} failures */
@@ -110,7 +106,7 @@ export const manyApproved = (shell, query) => query.approval && query.approval !
 export async function manyKeys(shell, query) {
   /** @type {string[]} */
   const keys = [];
-  const did = await many(shell, query, {
+  await many(shell, query, {
     nobody: "No agent matches.",
     title: (number) => `A new key for each of ${number} ${number === "1" ? "agent" : "agents"}?`,
     text: "The old keys stay valid: revoke them when the agents use the new ones. An agent can have two keys.",
@@ -120,8 +116,8 @@ export async function manyKeys(shell, query) {
       keys.push(`${agent.agentId} ${apiKey}`);
     },
     done: (number) => `${count(number)} agents have a new key.`,
+    show: async () => keys.length > 0 && showKeys(keys.sort().join("\n"), keys.length),
   });
-  if (did && keys.length) await showKeys(keys.sort().join("\n"), keys.length);
 }
 
 /** @param {string} text @param {number} number */

@@ -8,14 +8,25 @@ import { asCurl, asDispatcher } from "./shells.js";
 
 const LIST_MOST = 1000;
 const REACH_MOST = 5000;
+/** What is written and not sent yet outlives the session, and a reload; with its key, so that nothing is sent twice. */
+const DRAFT = "send-draft";
+
+/** Log-out calls this: the draft is not for whoever comes next. */
+export const forgetDraft = () => sessionStorage.removeItem(DRAFT);
+
 const NUMBERS = /** @type {const} */ (["priority", "ttlSeconds", "executionTimeoutSeconds", "maxAttempts"]);
 
 /** @param {Shell} shell @returns {Page} */
 export function sendPage(shell) {
-  let payload = shell.place.query.get("payload") ?? "{}";
-  let action = shell.place.query.get("action") ?? "";
+  const whose = () => `${shell.session.username} ${shell.place.query}`;
+  const kept = JSON.parse(sessionStorage.getItem(DRAFT) ?? "null");
+  const draft = kept?.whose === whose() ? kept : null;
+  /** @type {string} */
+  let payload = draft?.payload ?? shell.place.query.get("payload") ?? "{}";
+  /** @type {string} */
+  let action = draft?.action ?? shell.place.query.get("action") ?? "";
   /** @type {Record<string, string>} */
-  let limits = {};
+  let limits = draft?.limits ?? {};
   /** @type {Agent[]} */
   let reached = [];
   let more = false;
@@ -27,7 +38,9 @@ export function sendPage(shell) {
   /** @type {{commandId?: string, number: number} | null} */
   let sent = null;
   // A repeated click must not send twice; another command gets another key.
-  let key = newKey();
+  /** @type {string} */
+  let key = draft?.key ?? newKey();
+  const keep = () => sessionStorage.setItem(DRAFT, JSON.stringify({ whose: whose(), payload, action, limits, key }));
 
   const target = () => given(shell, ["agentId", "selector"]);
   const wrong = () => mistake(payload);
@@ -35,6 +48,11 @@ export function sendPage(shell) {
     key = newKey();
     sent = null;
     shell.redraw();
+    keep();
+  };
+  const reaches = (/** @type {Record<string, string | null>} */ changes) => {
+    shell.filter(changes);
+    changed();
   };
 
   const command = () => ({
@@ -46,6 +64,8 @@ export function sendPage(shell) {
   async function send(/** @type {Event} */ event) {
     event.preventDefault();
     if (wrong() || !reached.length) return;
+    sent = null;
+    keep();
     const [first] = reached;
     await act({
       title: reached.length === 1 ? `Send ${action} to ${first?.agentId}?` : `Send ${action} to ${count(reached.length)} agents?`,
@@ -64,13 +84,16 @@ export function sendPage(shell) {
         sent = { number: reached.length };
       },
     });
-    if (sent) key = newKey();
+    if (sent) {
+      key = newKey();
+      forgetDraft();
+    }
     shell.redraw();
   }
 
   const field = (/** @type {(typeof NUMBERS)[number]} */ name, /** @type {string} */ label, /** @type {string} */ hint) => html`<label
     >${label}
-    <input name=${name} inputmode="numeric" pattern="-?[0-9]*" placeholder=${hint} @input=${(/** @type {any} */ event) => { limits = { ...limits, [name]: event.target.value }; changed(); }} />
+    <input name=${name} inputmode="numeric" pattern="-?[0-9]*" placeholder=${hint} .value=${limits[name] ?? ""} @input=${(/** @type {any} */ event) => { limits = { ...limits, [name]: event.target.value }; changed(); }} />
   </label>`;
 
   return {
@@ -99,11 +122,11 @@ export function sendPage(shell) {
           <h2>To whom</h2>
           <label>One agent <input name="agentId" list="send-agents" autocomplete="off" .value=${shell.place.query.get("agentId") ?? ""}
             @focus=${asks(agents)} @input=${asks(agents)}
-            @change=${(/** @type {any} */ event) => { key = newKey(); shell.filter({ agentId: event.target.value.trim(), selector: null }); }} /></label>
+            @change=${(/** @type {any} */ event) => reaches({ agentId: event.target.value.trim(), selector: null })} /></label>
           ${options("send-agents", agents?.values ?? [])}
           <label>Or all with these labels <input name="selector" list="send-labels" autocomplete="off" placeholder="env=prod,!canary" .value=${shell.place.query.get("selector") ?? ""}
             @focus=${asks(labels)} @input=${asks(labels)}
-            @change=${(/** @type {any} */ event) => { key = newKey(); shell.filter({ selector: event.target.value.trim(), agentId: null }); }} /></label>
+            @change=${(/** @type {any} */ event) => reaches({ selector: event.target.value.trim(), agentId: null })} /></label>
           ${options("send-labels", labels?.values ?? [])}
           <div class="reach" role="status">
             ${problem ? problemView(problem) : reached.length ? html`<p>${reachedText(reached)}${more ? html` More agents match; only ${count(REACH_MOST)} can be reached at once.` : nothing}</p>` : html`<p class="none">It reaches nobody yet: choose an agent, or labels.</p>`}
@@ -126,7 +149,7 @@ export function sendPage(shell) {
             <textarea name="payload" rows="8" spellcheck="false" aria-invalid=${wrong() ? "true" : "false"} aria-describedby="payload-wrong" .value=${payload}
               @input=${(/** @type {any} */ event) => { payload = event.target.value; changed(); }}></textarea></label>
           <p id="payload-wrong" class=${wrong() ? "wrong" : "hint"} role="status">${wrong() ?? "The JSON is valid."}</p>
-          <details><summary>Limits</summary>
+          <details ?open=${Object.values(draft?.limits ?? {}).some(Boolean)}><summary>Limits</summary>
             <div class="row">
               ${field("priority", "Priority", "0")} ${field("ttlSeconds", "Deliver within, in seconds", "without limit")}
               ${field("executionTimeoutSeconds", "Execute within, in seconds", "600")} ${field("maxAttempts", "Attempts", "10")}
