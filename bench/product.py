@@ -17,6 +17,7 @@ import psycopg
 
 from bench.figures import BenchError
 from bench.http_connection import HttpConnection
+from local import home as homes
 
 ROOT = Path(__file__).parents[1]
 START_SECONDS, END_SECONDS = 120.0, 60.0
@@ -178,4 +179,4 @@ def _settings(process: subprocess.Popen[bytes], env: Path, output: Path) -> dict
         if process.poll() is not None or time.monotonic() > deadline:
             raise BenchError(f"`make up` did not start:\n{output.read_text(errors='replace')[-2000:]}")
         time.sleep(POLL_SECONDS)
-    return dict(line.split("=", 1) for line in env.read_text(encoding="utf-8").splitlines())
+    return homes.variables(env.parent)

@@ -100,6 +100,12 @@ def write_private(path: Path, text: str) -> None:
     draft.replace(path)
 
 
+def variables(home: Path) -> dict[str, str]:
+    """Return the variables in the file `env` of a home: where its dispatcher serves, and its database."""
+    lines = (home / "env").read_text(encoding="utf-8").splitlines()
+    return dict(line.split("=", 1) for line in lines)
+
+
 def secret(path: Path, make: Callable[[], str] = lambda: secrets.token_urlsafe(24)) -> str:
     """Return the secret in the file; create it the first time."""
     kept = path.read_text(encoding="utf-8").strip() if path.exists() else ""

@@ -6,7 +6,6 @@ fails.
 
 import contextlib
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 import psycopg
 from rich.panel import Panel
 
+from local import home as homes
 from local.demo.scenario import Scenario, StepFailed, console, end
 from local.http_client import Client, Refused
 
@@ -81,7 +81,7 @@ def _dispatcher(folder: Path) -> Generator[tuple[str, str, Path]]:
                         f"The dispatcher did not start:\n{(folder / 'up.log').read_text('utf-8', 'replace')}"
                     )
                 time.sleep(0.05)
-        settings = dict(shlex.split(line)[0].split("=", 1) for line in (home / "env").read_text().splitlines() if line)
+        settings = homes.variables(home)
         yield settings["DISPATCHER_URL"], settings["DATABASE_URL"], home / "logs" / "dispatcher.log"
     finally:
         end(process, patience=30)

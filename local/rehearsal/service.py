@@ -9,6 +9,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
+from local import home as homes
 from local.http_client import Client
 from local.rehearsal.traffic import ROOT, RehearsalFailed, until
 
@@ -26,7 +27,7 @@ class Service:
     @property
     def environment(self) -> dict[str, str]:
         """The variables in the file `env`."""
-        return dict(line.split("=", 1) for line in (self.home / "env").read_text().splitlines())
+        return homes.variables(self.home)
 
     @property
     def url(self) -> str:

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from dispatcher.commands.loss_check import LossReport, check_for_loss
 from dispatcher.platform.database import open_connection
+from local import home as homes
 
 
 def main() -> int:
@@ -30,11 +31,8 @@ def main() -> int:
 
 
 def _of_home() -> str | None:
-    env = Path(os.environ.get("DISPATCHER_HOME", ".dispatcher")) / "env"
-    if not env.exists():
-        return None
-    lines = (line.partition("=") for line in env.read_text().splitlines())
-    return next((value.strip("'\"") for name, _, value in lines if name == "DATABASE_URL"), None)
+    home = Path(os.environ.get("DISPATCHER_HOME", ".dispatcher"))
+    return homes.variables(home).get("DATABASE_URL") if (home / "env").exists() else None
 
 
 def _show(console: Console, found: LossReport) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import psycopg
 
+from local import home as homes
 from local.http_client import Client
 
 ROOT = Path(__file__).parents[2]
@@ -101,7 +102,7 @@ class Dispatcher:
     @property
     def environment(self) -> dict[str, str]:
         """The variables in the file `env`."""
-        return dict(line.split("=", 1) for line in (self.home / "env").read_text().splitlines())
+        return homes.variables(self.home)
 
     @property
     def url(self) -> str:
