@@ -16,34 +16,24 @@ alter table agent_commands
     drop constraint agent_commands_max_attempts_check,
     drop constraint agent_commands_priority_check;
 
--- True; raises check_violation with what is wrong.  NULLs stand for what agent_commands_admit will replace them with.
+-- True; raises check_violation with what is wrong.  In an insert (`moves` is null) NULLs stand for what agent_commands_admit
+-- will replace them with, as the times that belong to a status.
 create function agent_commands_sound(c agent_commands) returns boolean language plpgsql immutable as $$
 declare
     most constant integer := coalesce(c.max_attempts, 10);
     flaw constant text := case
         when c.attempt not between 0 and most then 'attempt is not from 0 to max_attempts'
         when c.attempt = most and coalesce(c.status, 'pending') = 'pending' then 'it is pending and has no attempt left'
+        when c.moves is not null and c.status = 'sent' and (c.ack_deadline is null or c.sent_at is null)
+            then 'it was sent, and needs sent_at and ack_deadline'
+        when c.moves is not null and c.status = 'acknowledged' and c.execution_deadline is null
+            then 'it was acknowledged, and needs execution_deadline'
         when c.command_id = '' then 'command_id is empty'
         when c.priority not between -100 and 100 then 'priority is not from -100 to 100'
         when c.execution_timeout not between 1 and 604800 then 'execution_timeout is not from 1 second to 7 days'
         when most not between 1 and 1000 then 'max_attempts is not from 1 to 1000'
         when c.idempotency_key is not null and (c.submitted_by is null or c.request_hash is null)
             then 'idempotency_key needs submitted_by and request_hash'
-    end;
-begin
-    if flaw is not null then
-        raise exception 'command % is refused: %', c.command_id, flaw using errcode = 'check_violation';
-    end if;
-    return true;
-end $$;
--- The same for the times that belong to a status, which agent_commands_admit gives to an insert.
-create function agent_commands_timed(c agent_commands) returns boolean language plpgsql immutable as $$
-declare
-    flaw constant text := case
-        when c.status = 'sent' and (c.ack_deadline is null or c.sent_at is null)
-            then 'it was sent, and needs sent_at and ack_deadline'
-        when c.status = 'acknowledged' and c.execution_deadline is null
-            then 'it was acknowledged, and needs execution_deadline'
     end;
 begin
     if flaw is not null then
@@ -92,7 +82,7 @@ begin
     -- One expression, so that what does not change the status is checked, too.
     where case
         when a.moves = b.moves
-            then agent_commands_sound(a) and agent_commands_timed(a) and a.status is distinct from b.status
+            then agent_commands_sound(a) and a.status is distinct from b.status
         else a.status is distinct from b.status
     end;
     return null;
