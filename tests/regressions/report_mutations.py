@@ -123,8 +123,8 @@ MUTATIONS = (
         name="first-word-is-left-out",
         puts_back="An agent that says all in one message, while its row is locked for a moment, looks mute.",
         stands_for=("I15",),
-        find="if agent.spoke then",
-        replace="if true then",
+        find="when agent.spoke then (select",
+        replace="when true then (select",
         caught_by="test_an_agent_that_says_all_while_its_row_is_locked_for_a_moment_is_not_mute",
     ),
 )

@@ -150,24 +150,6 @@ language plpgsql
 set lock_timeout = '1s'
 as $$
 begin
-    if agent.spoke then
-        perform
-        from agents l
-        where l.agent_id = agent.agent_id
-          and l.epoch = agent.epoch
-          and (l.connection_id = p_connection_id or l.connection_id is null)
-        for no key update skip locked;
-    else
-        perform
-        from agents l
-        where l.agent_id = agent.agent_id
-          and l.epoch = agent.epoch
-          and (l.connection_id = p_connection_id or l.connection_id is null)
-        for no key update;
-    end if;
-    if not found then
-        return;
-    end if;
     update agents a
     set last_seen_at = now(),
         spoke = true,
@@ -177,7 +159,13 @@ begin
         connection_id = p_connection_id,
         capacity = coalesce(p_capacity, a.capacity),
         active_sessions = coalesce(p_sessions, a.active_sessions)
-    where a.agent_id = agent.agent_id;
+    where a.agent_id = case
+            when agent.spoke
+            then (select l.agent_id from agents l where l.agent_id = agent.agent_id for no key update skip locked)
+            else agent.agent_id
+        end
+      and a.epoch = agent.epoch
+      and (a.connection_id = p_connection_id or a.connection_id is null);
 exception when lock_not_available then
     null;
 end $$;
