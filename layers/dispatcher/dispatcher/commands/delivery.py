@@ -12,7 +12,7 @@ from dispatcher.commands.claims import FIRST_ACK_SECONDS, LEASE_SECONDS, Claim, 
 from dispatcher.platform import correlation, database
 from dispatcher.platform.database import Connection
 from dispatcher.platform.gateway import CONNECT_SECONDS, READ_SECONDS, Gateway, Posted
-from dispatcher.platform.observability import logger
+from dispatcher.platform.observability import is_debugging, logger
 from dispatcher.protocol.frames import MESSAGE_BYTES, ClaimedCommand, Message, messages_of, stop_message
 
 Deadline = Callable[[], float]
@@ -167,9 +167,12 @@ def _commands(messages: Iterable[Message]) -> list[ClaimedCommand]:
 
 
 def _log(claim: Claim, taken: int, outcome: Outcome) -> None:
+    is_incomplete = bool(outcome.unsent or outcome.unsendable)
+    if not (is_incomplete or is_debugging()):
+        return
     fields = {"agent_id": claim.agent_id, "epoch": claim.epoch, "claimed": len(claim.commands), "sent": taken}
     fields |= correlation.of_commands(each.correlation_id for each in claim.commands)
-    if outcome.unsent or outcome.unsendable:
+    if is_incomplete:
         reasons = [outcome.unsent_cause, *(reason for _, reason in outcome.unsendable)]
         logger.warning("Delivery incomplete", extra={**fields, "reason": "; ".join(filter(None, reasons))})
     elif claim.commands:
