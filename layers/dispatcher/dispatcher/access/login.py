@@ -97,6 +97,7 @@ def has_ended(conn: Connection, operator: Operator) -> bool:
     row = conn.execute(
         "select exists (select from ended_log_ins where username = %s and issued_at = %s)",
         (operator.username, issued_at),
+        prepare=True,
     ).fetchone()
     return row is not None and row[0]
 

@@ -176,6 +176,7 @@ def may_have_arrived(conn: Connection, agent_id: str, epoch: int) -> bool:
               and (not a.spoke or next.sent_at > clock_timestamp() - interval '0.3 seconds'))
         """,
         (agent_id, epoch),
+        prepare=True,
     ).fetchone()
     return row is not None
 
