@@ -21,7 +21,7 @@ from dispatcher.api.schema_base import (
 from dispatcher.commands.bulk import BulkDeed
 from dispatcher.commands.command_lists import Filter
 from dispatcher.commands.lifecycle import Status
-from dispatcher.commands.submission import NewCommand
+from dispatcher.commands.submission import TTL_MOST, NewCommand
 
 
 def _parts(value: object) -> object:
@@ -43,7 +43,7 @@ class SubmitRequest(Request):
     priority: Annotated[int, Field(ge=-100, le=100), WHOLE] | None = Field(
         None, description="Higher goes first; default 0."
     )
-    ttl_seconds: Annotated[int, Field(ge=1, le=31_536_000), WHOLE] | None = Field(
+    ttl_seconds: Annotated[int, Field(ge=1, le=TTL_MOST), WHOLE] | None = Field(
         None, description="Expires if it is not delivered so long after acceptance or notBefore; default: never."
     )
     execution_timeout_seconds: Annotated[int, Field(ge=1, le=604_800), WHOLE] | None = Field(
@@ -93,7 +93,7 @@ class SubmitListRequest(RootModel[list[SubmitToRequest]]):
 class RedriveRequest(Request):
     """How to submit a command again."""
 
-    ttl_seconds: Annotated[int, Field(ge=1, le=31_536_000), WHOLE] | None = Field(
+    ttl_seconds: Annotated[int, Field(ge=1, le=TTL_MOST), WHOLE] | None = Field(
         None,
         description="Expires if it is not delivered so long after acceptance; default: as long as the old command.",
     )
