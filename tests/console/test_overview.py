@@ -37,18 +37,25 @@ def large(dispatcher: Dispatcher) -> Iterator[None]:
         conn.execute("delete from agents where agent_id like 'crowd-%'")
 
 
+def mute(dispatcher: Dispatcher, client: Client, name: str, since: str) -> Agent:
+    """Connect an agent that says nothing, for which a command has waited for so long."""
+    key = client.post("/api/v1/agents", {"agentId": name, "platform": "linux"})["apiKey"]
+    agent = Agent(dispatcher.url, name, key)
+    with dispatcher.database() as conn:
+        conn.execute("update agents set spoke = false, mute_connections = 2 where agent_id = %s", (name,))
+        conn.execute(
+            "insert into agent_commands (agent_id, action, created_at) values (%s, 'restart', now() - %s::interval)",
+            (name, since),
+        )
+    return agent
+
+
 @pytest.mark.usefixtures("large")
 def test_the_stuck_one_of_ten_thousand_is_found_explained_and_mended(
     visit: Callable[..., Screen], dispatcher: Dispatcher, client: Client
 ) -> None:
     """It is the first one that one sees: connected agents before those that are only offline."""
-    key = client.post("/api/v1/agents", {"agentId": "stuck-one", "platform": "linux"})["apiKey"]
-    agent = Agent(dispatcher.url, "stuck-one", key)
-    with dispatcher.database() as conn:
-        conn.execute("update agents set spoke = false, mute_connections = 2 where agent_id = 'stuck-one'")
-        conn.execute(
-            "insert into agent_commands (agent_id, action, created_at) values ('stuck-one', 'restart', now() - interval '9 s')"
-        )
+    agent = mute(dispatcher, client, "stuck-one", "9 s")
     screen = visit("/console/")
 
     first = screen.page.get_by_role("table", name="Agents for which commands wait").get_by_role("row").nth(1)
@@ -66,13 +73,7 @@ def test_the_oldest_due_command_is_not_none_while_the_list_shows_one(
     visit: Callable[..., Screen], dispatcher: Dispatcher, client: Client
 ) -> None:
     """The service's figure is of its last check; the list is of now."""
-    key = client.post("/api/v1/agents", {"agentId": "due-one", "platform": "linux"})["apiKey"]
-    agent = Agent(dispatcher.url, "due-one", key)
-    with dispatcher.database() as conn:
-        conn.execute("update agents set spoke = false, mute_connections = 2 where agent_id = 'due-one'")
-        conn.execute(
-            "insert into agent_commands (agent_id, action, created_at) values ('due-one', 'restart', now() - interval '3 days')"
-        )
+    agent = mute(dispatcher, client, "due-one", "3 days")
     screen = visit("/console/agents")
 
     def before_the_check(route: Route) -> None:

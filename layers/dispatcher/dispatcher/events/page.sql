@@ -1,5 +1,5 @@
--- A page of the feed, forwards from a place or backwards to it, and how far it was read.  Each row: `life` and what is known of the cursor's life; the last event that was
--- scanned, null if there is none; an event that matches, null if there is none.
+-- A page of the feed, forwards from a place or backwards to it, and how far it was read.  Each row: `life` and what is known of
+-- the cursor's life; the last event that was scanned, null if there is none; an event that matches, null if there is none.
 with scanned as materialized (
     select *
     from (
