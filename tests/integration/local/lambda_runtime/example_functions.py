@@ -58,6 +58,7 @@ actions = {
     },
     "layer": lambda event, context: layered.module.NAME,
     "sleep": lambda event, context: time.sleep(event["seconds"]) or os.getpid(),
+    "wait": lambda event, context: open(event["fifo"]).close(),  # until somebody writes to it
     "decimal": lambda event, context: decimal.Decimal("1.5"),
     "set": lambda event, context: {1},
     "surrogate": lambda event, context: "\\ud800",

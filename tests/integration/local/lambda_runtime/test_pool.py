@@ -160,9 +160,12 @@ def test_a_caller_waits_no_longer_than_it_said(tmp_path: Path) -> None:
 
     async def test(running: Running) -> None:
         pid, _ = (await running.act("pid")).json()
-        result: Result = await running.runtime.invoke("Act", {"act": "sleep", "seconds": 1}, patience=0.1)
+        fifo = tmp_path / "fifo"
+        os.mkfifo(fifo)
+        result: Result = await running.runtime.invoke("Act", {"act": "wait", "fifo": str(fifo)}, patience=0.1)
 
         assert result is WAITED_TOO_LONG
+        await asyncio.to_thread(fifo.write_text, "")
         assert (await running.act("pid")).json() == [pid, 3]
 
     run(tmp_path, test, concurrency=1)
