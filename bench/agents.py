@@ -90,8 +90,9 @@ async def drain(product: Product, agents: Sequence[Agent], each: int, *, protoco
             except TimeoutError:
                 got = f"{sum(map(len, received))} of {each * len(agents)}"
                 raise BenchError(f"the agents got {got} commands in {DRAIN_SECONDS:.0f} s") from None
-            await product.until_completed(conn, agents, each * len(agents))
+            await product.until_ended(conn, agents)
             seconds = time.perf_counter() - began  # the agents disconnect after this
+        product.expect_completed(conn, agents, each * len(agents))
     return seconds
 
 
