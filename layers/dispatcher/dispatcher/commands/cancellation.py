@@ -81,8 +81,6 @@ def request_cancels(conn: Connection, ids: Sequence[str], operator: str) -> tupl
         {"ids": list(ids), "operator": operator},
     ).fetchall()
     told = [
-        AcceptedEntry(command_id=command_id, agent_id=agent_id, status=Status(status))
-        for command_id, agent_id, status, stop_wanted in rows
-        if stop_wanted
+        AcceptedEntry(command_id, agent_id, status) for command_id, agent_id, status, stop_wanted in rows if stop_wanted
     ]
     return len(rows), told

@@ -49,7 +49,7 @@ def loads_strict(text: str) -> Any:
         ) from None
     except ValueError:  # an integer beyond the interpreter's limit
         raise InvalidRequest(_TOO_LONG) from None
-    if text.count("[") + text.count("{") > MAX_DEPTH and _is_deeper(value, MAX_DEPTH):
+    if not _is_shallow(text) and _is_deeper(value, MAX_DEPTH):
         raise InvalidRequest(_TOO_DEEP)
     # Without these escapes there is neither: JSON allows no U+0000 in a text, and UTF-8 no lone surrogate.
     if "\\u0000" in text or "\\ud" in text or "\\uD" in text:
