@@ -10,9 +10,33 @@ from dispatcher.access.roles import Credential, Operator, Role
 from dispatcher.errors import NotAuthenticated
 from dispatcher.platform import database
 from dispatcher.platform.database import Connection
+from dispatcher.platform.hot_statements import HotStatement
 
 TOKEN_CHARACTERS = 16_384
 """More than any issuer's token has, and fewer than make decoding expensive."""
+
+_BY_LOG_IN = HotStatement(
+    b"""
+    select o.role, o.labels, o.disabled_at is not null, o.valid_after > to_timestamp(%(issued_at)s),
+        exists (select from ended_log_ins e where e.username = o.username and e.issued_at = %(issued_at)s)
+    from operators o
+    where o.username = %(username)s
+    """
+)
+_BY_API_TOKEN = HotStatement(
+    f"""
+    select t.username, t.role, o.role, o.labels, t.made_with || t.token_id,
+        extract(epoch from t.created_at)::float8, t.expires_at
+    from api_tokens t
+    join operators o using (username)
+    where t.token_hash = %(token_hash)s
+      and t.revoked_at is null
+      and t.expires_at > now()
+      and o.disabled_at is null
+      and t.created_at >= o.valid_after
+      and {MAKERS_STAND}
+    """.encode()
+)
 
 
 def operator_of(authorization: str | None, source_ip: str) -> Operator:
@@ -42,19 +66,10 @@ def operator_of(authorization: str | None, source_ip: str) -> Operator:
 
 
 def _by_login(conn: Connection, claims: Claims, source_ip: str) -> Operator:
-    row = conn.execute(
-        """
-        select o.role, o.labels, o.disabled_at is not null, o.valid_after > to_timestamp(%(issued_at)s),
-            exists (select from ended_log_ins e where e.username = o.username and e.issued_at = %(issued_at)s)
-        from operators o
-        where o.username = %(username)s
-        """,
-        {"issued_at": claims.issued_at, "username": claims.username},
-        prepare=True,
-    ).fetchone()
-    if row is None or row[2]:
+    rows = _BY_LOG_IN.fetch(conn, {"issued_at": claims.issued_at, "username": claims.username})
+    if not rows or rows[0][2]:
         raise NotAuthenticated("This operator was disabled.")
-    role, labels, _, changed, ended = row
+    role, labels, _, changed, ended = rows[0]
     if ended:
         raise NotAuthenticated("You have logged out; log in again.")
     if changed:
@@ -64,25 +79,10 @@ def _by_login(conn: Connection, claims: Claims, source_ip: str) -> Operator:
 
 
 def _by_api_token(conn: Connection, token_hash: bytes, source_ip: str) -> Operator:
-    row = conn.execute(
-        f"""
-        select t.username, t.role, o.role, o.labels, t.made_with || t.token_id,
-            extract(epoch from t.created_at)::float8, t.expires_at
-        from api_tokens t
-        join operators o using (username)
-        where t.token_hash = %s
-          and t.revoked_at is null
-          and t.expires_at > now()
-          and o.disabled_at is null
-          and t.created_at >= o.valid_after
-          and {MAKERS_STAND}
-        """,
-        (token_hash,),
-        prepare=True,
-    ).fetchone()
-    if row is None:
+    rows = _BY_API_TOKEN.fetch(conn, {"token_hash": token_hash})
+    if not rows:
         raise NotAuthenticated("The token is not valid, has expired or was revoked.")
-    username, at_most, role, labels, token_ids, created_at, expires_at = row
+    username, at_most, role, labels, token_ids, created_at, expires_at = rows[0]
     return Operator(
         username=username,
         role=Role(role).lower_of(Role(at_most)),

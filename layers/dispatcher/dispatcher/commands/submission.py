@@ -28,6 +28,7 @@ from dispatcher.errors import (
 from dispatcher.platform import correlation, settings
 from dispatcher.platform.database import Connection, fetch_one
 from dispatcher.platform.functions import call
+from dispatcher.platform.hot_statements import HotStatement
 from dispatcher.platform.json_text import dumps
 from dispatcher.protocol import platform_rules
 from dispatcher.protocol.frames import ENVELOPE_BYTES, MESSAGE_BYTES
@@ -81,15 +82,21 @@ class AcceptedEntry:
 
 _NAMES = tuple(column.strip() for column in COLUMNS.split(","))
 _CLAIMED = "kind, connection_id, epoch, mode, refusals, command_id, attempt, moves, frame, seconds_left, correlation_id"
-_SUBMIT = call(
-    f"select outcome, number, {', '.join(f'(command).{name}' for name in _NAMES)}, {_CLAIMED} from {{f}}.submit("
-    "%(agent_id)s, %(action)s, %(payload)s, %(session_id)s, %(priority)s, %(not_before)s, %(ttl_seconds)s,"
-    " %(execution_timeout)s, %(max_attempts)s, %(redeliver_after_ack)s, %(redrive_of)s, %(correlation_id)s, %(reason)s,"
-    " %(username)s, %(actor)s, %(source_ip)s, %(scope)s, %(key)s, %(hash)s, %(queue)s, %(rate)s, %(most_bytes)s, %(token)s)"
+_SUBMIT = HotStatement(
+    call(
+        f"select outcome, number, {', '.join(f'(command).{name}' for name in _NAMES)}, {_CLAIMED} from {{f}}.submit("
+        "%(agent_id)s, %(action)s, %(payload)s, %(session_id)s, %(priority)s, %(not_before)s, %(ttl_seconds)s,"
+        " %(execution_timeout)s, %(max_attempts)s, %(redeliver_after_ack)s, %(redrive_of)s, %(correlation_id)s, %(reason)s,"
+        " %(username)s, %(actor)s, %(source_ip)s, %(scope)s, %(key)s, %(hash)s, %(queue)s, %(rate)s, %(most_bytes)s,"
+        " %(token)s)"
+    )
 )
-_SUBMIT_LIST = call(
-    "select outcome, number, command_id, agent_id, status from {f}.submit_list(%(commands)s, %(correlation_id)s, %(reason)s,"
-    " %(username)s, %(actor)s, %(source_ip)s, %(scope)s, %(key)s, %(hash)s, %(queue)s, %(rate)s, %(most_bytes)s)"
+_SUBMIT_LIST = HotStatement(
+    call(
+        "select outcome, number, command_id, agent_id, status from {f}.submit_list(%(commands)s, %(correlation_id)s,"
+        " %(reason)s, %(username)s, %(actor)s, %(source_ip)s, %(scope)s, %(key)s, %(hash)s, %(queue)s, %(rate)s,"
+        " %(most_bytes)s)"
+    )
 )
 
 
@@ -109,7 +116,7 @@ def submit(conn: Connection, new: NewCommand, by: Operator, *, claim: bool = Fal
         "token": token if claim else None,
         **_parameters([new], new.idempotency_key, by),
     }
-    (outcome, number, *row), *claimed = conn.execute(_SUBMIT, parameters, prepare=True).fetchall()
+    (outcome, number, *row), *claimed = _SUBMIT.fetch(conn, parameters)
     columns = dict(zip(_NAMES, row, strict=False))
     if outcome not in _TAKEN:
         _raise(outcome, number, new, columns["command_id"], parameters)
@@ -131,12 +138,12 @@ def submit_list(
         **_parameters(new, idempotency_key, by),
     }
     try:
-        rows = conn.execute(_SUBMIT_LIST, parameters, prepare=True).fetchall()
+        rows = _SUBMIT_LIST.fetch(conn, parameters)
     except psycopg.errors.SerializationFailure:
         rows = []
     if not rows or (rows[0][0] not in _TAKEN and idempotency_key and find_by_key(conn, idempotency_key, by)):
         # The same key was used at the same moment: now it tells what became of it.
-        rows = conn.execute(_SUBMIT_LIST, parameters, prepare=True).fetchall()
+        rows = _SUBMIT_LIST.fetch(conn, parameters)
     outcomes = {row[0] for row in rows}
     if not outcomes <= _TAKEN or (outcomes == {"replayed"} and len(rows) != len(new)):
         outcome, number, command_id, agent_id, _ = rows[0]

@@ -3,7 +3,6 @@
 import random
 import select
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -56,14 +55,13 @@ class TimeUpError(psycopg.OperationalError):
 def open_connection(url: str) -> Connection:
     """Open a connection in autocommit mode: a single statement is a transaction; `conn.transaction()` joins several.
 
-    Nothing is set in the session, so that a pooling proxy can share it; the role carries the timeouts (see migrations).  Where
-    there is no such proxy (`settings.prepares_statements`), a statement that is executed with `prepare=True` is parsed and
-    planned once.  The others are planned each time, for their own values.
+    Nothing is set in the session, so that a pooling proxy can share it; the role carries the timeouts (see migrations).  Each
+    statement is planned for its own values, except the hot ones (see `hot_statements`).
     """
     conn = psycopg.connect(
         url,
         autocommit=True,
-        prepare_threshold=sys.maxsize if settings.prepares_statements() else None,
+        prepare_threshold=None,
         connect_timeout=CONNECT_SECONDS,
         tcp_user_timeout=SILENT_SECONDS * 1000,
     )
@@ -71,12 +69,10 @@ def open_connection(url: str) -> Connection:
     return conn
 
 
-def fetch_one(
-    conn: Connection, make: Callable[..., T], query: QueryNoTemplate, parameters: Params = (), *, prepare: bool = False
-) -> T | None:
+def fetch_one(conn: Connection, make: Callable[..., T], query: QueryNoTemplate, parameters: Params = ()) -> T | None:
     """Execute a statement and build a value from its first row, with its columns as keyword arguments; None without a row."""
     with conn.cursor(row_factory=kwargs_row(make)) as cursor:
-        return cursor.execute(query, parameters, prepare=prepare).fetchone()
+        return cursor.execute(query, parameters).fetchone()
 
 
 def fetch_all(conn: Connection, make: Callable[..., T], query: QueryNoTemplate, parameters: Params = ()) -> list[T]:
