@@ -48,7 +48,7 @@ def signed(
         sent["X-Amz-Security-Token"] = key.token
     covered = sorted((name.lower(), " ".join(value.split())) for name, value in sent.items())
     names = ";".join(name for name, _ in covered)
-    lines = [method, quote(path, safe="/~"), "", *(f"{name}:{value}" for name, value in covered), "", names]
+    lines = [method, _canonical(path), "", *(f"{name}:{value}" for name, value in covered), "", names]
     request = "\n".join([*lines, hashlib.sha256(body).hexdigest()])
     scope = f"{stamp[:8]}/{region}/{service}/aws4_request"
     text = f"{_ALGORITHM}\n{stamp}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
@@ -57,6 +57,11 @@ def signed(
         f"{_ALGORITHM} Credential={key.access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
     )
     return sent
+
+
+@lru_cache(maxsize=1024)
+def _canonical(path: str) -> str:
+    return quote(path, safe="/~")
 
 
 @lru_cache(maxsize=16)
