@@ -11,7 +11,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from psycopg import generators
-from psycopg.adapt import PyFormat, Transformer
+from psycopg.adapt import AdaptersMap, Dumper, PyFormat, Transformer
 from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGresult
@@ -36,7 +36,12 @@ class HotStatement:
         self._name = b"hot_%d" % next(_numbers)
 
     def fetch(self, conn: Connection, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        """Execute the statement and return its rows; raises what `Connection.execute` raises."""
+        """Execute the statement and return its rows; raises what `Connection.execute` raises.
+
+        The connection must be in autocommit mode: nothing is begun here.
+        """
+        if not conn.autocommit:
+            raise ValueError("a hot statement begins no transaction")
         kept = _kept.get(conn)
         if kept is None:
             kept = _kept[conn] = _Kept(conn)
@@ -56,12 +61,21 @@ class HotStatement:
         return transformer.load_rows(0, result.ntuples, tuple)
 
 
+class _HexDumper(Dumper):
+    """Encodes bytes; psycopg's own dumper needs the connection for it."""
+
+    def dump(self, obj: bytes) -> bytes:
+        return b"\\x" + obj.hex().encode()
+
+
 class _Kept:
     """What is made once for a connection."""
 
     def __init__(self, conn: Connection) -> None:
         # Not of the connection itself: the dictionary below would keep it for ever.
-        self.transformer = Transformer(conn.adapters)
+        adapters = AdaptersMap(conn.adapters)
+        adapters.register_dumper(bytes, _HexDumper)
+        self.transformer = Transformer(adapters)
         self.prepared: set[bytes] | None = set() if settings.prepares_statements() else None
 
 
@@ -70,9 +84,9 @@ _numbers = itertools.count(1)
 
 
 def _result(conn: Connection) -> PGresult:
-    """Wait for the result of what was sent."""
-    result: PGresult
-    (result,) = conn.wait(generators.execute(conn.pgconn))
+    """Wait for the result of what was sent; the last one is the error of a commit that failed."""
+    results: list[PGresult] = conn.wait(generators.execute(conn.pgconn))
+    result = results[-1]
     if result.status == ExecStatus.FATAL_ERROR:
         raise error_from_result(result)
     return result
