@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from types import FrameType
 from typing import Any, TypeVar
@@ -73,13 +73,21 @@ class _Connection(psycopg.Connection[tuple[Any, ...]]):
 
 
 class _Kept:
-    """The connection of the environment, and when it was used."""
+    """The connection of the environment, which it lends, and when it was used."""
 
     def __init__(self) -> None:
         self.conn = _open()
         self.used_at = 0.0
         self._poll = select.poll()
         self._poll.register(self.conn.fileno(), select.POLLIN | select.POLLERR | select.POLLHUP)
+
+    def __enter__(self) -> Connection:
+        return self.conn
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        self.used_at = time.monotonic()
+        if isinstance(error, (psycopg.errors.ReadOnlySqlTransaction, TimeUpError, *STALE)):
+            self.close()
 
     def is_alive(self) -> bool:
         """Tell whether the connection can be used again."""
@@ -131,8 +139,7 @@ def fetch_all(conn: Connection, make: Callable[..., T], query: QueryNoTemplate, 
         return cursor.execute(query, parameters).fetchall()
 
 
-@contextmanager
-def connect() -> Generator[Connection]:
+def connect() -> AbstractContextManager[Connection]:
     """Lend the environment's connection; open or reopen it if necessary.
 
     A connection that the server has ended is noticed without a statement: there is something to read on its socket.  One that
@@ -140,20 +147,13 @@ def connect() -> Generator[Connection]:
     not kept: after a failover the old writer is one.  Nor is one whose statement was given up: closed, it ends the statement.
     """
     global _kept  # noqa: PLW0603 - one connection an execution environment is what Lambda's model asks for
-    kept = _kept
-    if kept is not None and not kept.is_alive():
-        kept.close()
-        kept = None
-    if kept is None:
+    if _kept is not None and not _kept.is_alive():
+        _kept.close()
+        _kept = None
+    if _kept is None:
         with _interruptible():
-            kept = _kept = _Kept()
-    try:
-        yield kept.conn
-    except (psycopg.errors.ReadOnlySqlTransaction, TimeUpError, *STALE):
-        kept.close()
-        raise
-    finally:
-        kept.used_at = time.monotonic()
+            _kept = _Kept()
+    return _kept
 
 
 def _open() -> Connection:
