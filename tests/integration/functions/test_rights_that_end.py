@@ -116,6 +116,7 @@ def test_a_command_is_accepted_only_while_the_token_counts(run: Run, conn: Conne
     assert len(statuses(conn)) == (2 if stands else 1)
 
 
+@pytest.mark.usefixtures("agent")
 def test_an_api_token_of_a_reader_submits_nothing(run: Run) -> None:
     """Its owner is an admin."""
     put(run, "eve")
