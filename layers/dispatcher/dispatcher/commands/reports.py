@@ -220,7 +220,7 @@ def _log(
     *,
     moved: int,
 ) -> None:
-    if moved and is_debugging():
+    if moved:
         fields: dict[str, Any] = {"agent_id": said.agent_id, "command_ids": [report["id"] for report in reports]}
         logger.debug("Commands reported", extra=fields | correlation.of_commands(traces))
     for command_id, status, trace in unmoved[:LOGGED]:
