@@ -100,8 +100,16 @@ MUTATIONS = (
         name="a-token-outlives-the-one-that-made-it",
         puts_back="An API token goes on when the token that made it is revoked.",
         stands_for=("S10",),
-        find="where p.token_id = any (p_made_with)\n          and p.revoked_at is null",
-        replace="where p.token_id = any (p_made_with)",
+        find="where p.token_id = any (t.made_with)\n          and p.revoked_at is null)\n$$;",
+        replace="where p.token_id = any (t.made_with))\n$$;",
+        caught_by="test_a_token_dies_with_the_one_that_made_it",
+    ),
+    Mutation(
+        name="what-a-token-made-outlives-it",
+        puts_back="An enrolment token goes on when an API token that it was made with is revoked.",
+        stands_for=("S10",),
+        find="p.token_id = any (t.made_with) and p.revoked_at is null))",
+        replace="p.token_id = any (t.made_with)))",
         caught_by="test_a_token_dies_with_the_one_that_made_it",
     ),
     Mutation(

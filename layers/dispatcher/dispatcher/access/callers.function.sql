@@ -36,17 +36,10 @@ as $$
       and t.expires_at > now()
       and o.disabled_at is null
       and t.created_at >= o.valid_after
-      and {f}.makers_stand(t.made_with)
-$$;
-
--- Whether each of these API tokens still stands.
-create function {f}.makers_stand(p_made_with uuid[]) returns boolean
-language sql stable
-as $$
-    select cardinality(p_made_with) = (
+      and cardinality(t.made_with) = (
         select count(*)
         from api_tokens p
-        where p.token_id = any (p_made_with)
+        where p.token_id = any (t.made_with)
           and p.revoked_at is null)
 $$;
 

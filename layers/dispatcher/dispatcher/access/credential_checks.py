@@ -2,11 +2,11 @@
 
 from dispatcher.access.roles import Operator
 from dispatcher.errors import NotAuthenticated
-from dispatcher.platform import functions
 from dispatcher.platform.database import Connection
 
-# For rows under the alias `t` with the column `made_with`: each API token in it still stands.
-MAKERS_STAND = f"{functions.schema()}.makers_stand(t.made_with)"
+# For rows under the alias `t` with the column `made_with`: each API token in it still stands (in `callers.function.sql`, too).
+MAKERS_STAND = """(cardinality(t.made_with) = (
+    select count(*) from api_tokens p where p.token_id = any (t.made_with) and p.revoked_at is null))"""
 
 
 def require_unchanged(conn: Connection, by: Operator) -> None:
