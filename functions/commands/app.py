@@ -57,7 +57,7 @@ BULK_RESPONSES: dict[int, OpenAPIResponse] = {
     },
     HTTPStatus.ACCEPTED: {"description": "Done", "content": {"application/json": {"model": BulkDocument}}},
 }
-api = Api()
+api = Api(late=frozenset({"POST /api/v1/agents/{agent_id}/commands"}))
 
 
 @api.post("/api/v1/agents/<agent_id>/commands", status_code=HTTPStatus.ACCEPTED)
@@ -65,7 +65,7 @@ def submit(
     agent_id: str, request: Annotated[SubmitRequest, Body()], idempotency_key: IdempotencyKey = None
 ) -> Response[CommandDocument]:
     """Submit a command for one agent."""
-    by = api.operator_with(Role.SENDER)
+    by = api.sender()
     gateway = ApiGateway.from_environment(hurried=True)  # before the commit: nothing fails after it
     with database.connect() as conn:
         submitted = submission.submit(conn, request.to_command(agent_id, idempotency_key), by, claim=True)

@@ -12,8 +12,8 @@ MUTATIONS = (
         name="answer-before-the-commit",
         puts_back="The transaction stays open: the user has a 202, and nothing is stored.",
         stands_for=("I1",),
-        find="psycopg.connect(url, autocommit=True",
-        replace="psycopg.connect(url, autocommit=False",
+        find="_Connection.connect(url, autocommit=True",
+        replace="_Connection.connect(url, autocommit=False",
         caught_by="test_a_list_is_accepted_as_a_whole_or_not_at_all",
     ),
     Mutation(

@@ -217,8 +217,8 @@ MUTATIONS = (
         name="statement-that-was-given-up-goes-on",
         puts_back="A function answers, and its statement changes rows afterwards.",
         stands_for=("I8",),
-        find="except (psycopg.errors.ReadOnlySqlTransaction, TimeUpError, *STALE):",
-        replace="except psycopg.errors.ReadOnlySqlTransaction:",
+        find="isinstance(error, (psycopg.errors.ReadOnlySqlTransaction, TimeUpError, *STALE))",
+        replace="isinstance(error, psycopg.errors.ReadOnlySqlTransaction)",
         caught_by="test_a_statement_that_was_given_up_is_ended",
     ),
     Mutation(

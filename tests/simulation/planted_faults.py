@@ -13,7 +13,7 @@ PLANTED_FAULTS = (
         scenarios.offline_agent,
         Edit(
             submission,
-            "submit",
+            "_submit",
             "    return Accepted(",
             """    conn.execute("delete from agent_commands where attempt = 0")
     return Accepted(""",

@@ -25,6 +25,7 @@ NEEDED = (
     "dispatcher/console/index.html",
     "dispatcher/console/vendor/lit.js",
     "dispatcher/schema/0001_dispatcher.sql",
+    "httptools/parser/parser*.so",
     "psycopg_binary/pq*.so",
     "cryptography/hazmat/bindings/_rust*.so",
     "_argon2_cffi_bindings/_ffi*.so",

@@ -8,6 +8,7 @@ import pytest
 from dispatcher.access.roles import Role
 from dispatcher.platform.database import Connection
 from tests.integration.functions.events import (
+    COMMANDS,
     LIST,
     LOGIN,
     REGISTER,
@@ -17,6 +18,7 @@ from tests.integration.functions.events import (
     operator_of,
     token_of,
 )
+from tests.rows import statuses
 
 pytestmark = pytest.mark.usefixtures("operators")
 EU, US = {"region": "eu"}, {"region": "us"}
@@ -82,6 +84,47 @@ def test_more_rights_or_the_same_end_no_token(run: Run) -> None:
         put(run, "eve", role, labels=labels)
         expected = {"username": "eve", "role": role} | ({} if labels is None else {"labels": labels})
         assert operator_of(run, token) == expected
+
+
+@pytest.mark.usefixtures("agent")
+@pytest.mark.parametrize("kind", ["log-in", "API token"])
+@pytest.mark.parametrize("change", ["log-out", "revoked", "disabled", *CHANGES])
+def test_a_command_is_accepted_only_while_the_token_counts(run: Run, conn: Connection, kind: str, change: str) -> None:
+    """The statement that stores it reads the rights; whoever has none learns nothing about the body either."""
+    put(run, "eve")
+    login = log_in(run, "eve")
+    api_token = make_token(run, login, "sender")[1]
+    bearer = as_bearer(login if kind == "log-in" else api_token["token"])
+
+    def submit(body: Any) -> int:
+        return ask(run, "commands", "POST", COMMANDS, body, role=None, **bearer)[0]
+
+    before = [submit({"action": "noop"}), submit({})]
+    if change == "log-out":
+        ask(run, "operators", "DELETE", "/api/v1/auth/session", role=None, **as_bearer(login))
+    elif change == "revoked":
+        ask(run, "operators", "DELETE", f"{TOKENS}/{api_token['tokenId']}", role=None, **as_bearer(login))
+    elif change == "disabled":
+        ask(run, "operators", "DELETE", "/api/v1/operators/eve")
+    else:
+        put(run, "eve", **CHANGES[change])
+    after = [submit({"action": "noop"}), submit({})]
+
+    stands = (kind, change) in {("log-in", "revoked"), ("API token", "log-out")}
+    assert before == [202, 422]
+    assert after == ([202, 422] if stands else [401, 401])
+    assert len(statuses(conn)) == (2 if stands else 1)
+
+
+@pytest.mark.usefixtures("agent")
+def test_an_api_token_of_a_reader_submits_nothing(run: Run) -> None:
+    """Its owner is an admin."""
+    put(run, "eve")
+    token = make_token(run, log_in(run, "eve"), "reader")[1]["token"]
+
+    status, problem = ask(run, "commands", "POST", COMMANDS, {"action": "noop"}, role=None, **as_bearer(token))
+
+    assert (status, problem["detail"]) == (403, "This needs the role sender; yours is reader.")
 
 
 def test_a_disabled_operator_cannot_log_in_and_old_tokens_stay_dead_when_the_name_is_made_anew(run: Run) -> None:

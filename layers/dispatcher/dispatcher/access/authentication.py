@@ -3,13 +3,11 @@
 import jwt
 
 from dispatcher.access import credentials, login, oidc
-from dispatcher.access.credential_checks import MAKERS_STAND
+from dispatcher.access.callers import Caller
 from dispatcher.access.credentials import API_TOKEN_PREFIX
-from dispatcher.access.login import Claims
-from dispatcher.access.roles import Credential, Operator, Role
+from dispatcher.access.roles import Operator
 from dispatcher.errors import NotAuthenticated
 from dispatcher.platform import database
-from dispatcher.platform.database import Connection
 
 TOKEN_CHARACTERS = 16_384
 """More than any issuer's token has, and fewer than make decoding expensive."""
@@ -21,6 +19,23 @@ def operator_of(authorization: str | None, source_ip: str) -> Operator:
     One statement reads the operator's rights, at each request: a right that was taken away is gone at the next one.  Of a token
     of an OpenID Connect issuer it tells whether its log-in has ended here.  A passing error of the database is waited for.
     """
+    return operator_for(caller_of(authorization, source_ip))
+
+
+def operator_for(caller: Caller | Operator) -> Operator:
+    """Read the rights of a caller; raises NotAuthenticated as `operator_of` does."""
+    if isinstance(caller, Caller):
+        return database.persistently(caller.operator)
+    if database.persistently(lambda conn: login.has_ended(conn, caller)):
+        raise NotAuthenticated("You have logged out; log in again.")
+    return caller
+
+
+def caller_of(authorization: str | None, source_ip: str) -> Caller | Operator:
+    """Read an `Authorization: Bearer …` header without the database; raises NotAuthenticated if that is enough to refuse it.
+
+    An Operator is one of an OpenID Connect issuer, whose log-in may have ended here.
+    """
     scheme, _, token = (authorization or "").partition(" ")
     token = token.strip()
     if scheme.lower() != "bearer" or not token:
@@ -30,66 +45,11 @@ def operator_of(authorization: str | None, source_ip: str) -> Operator:
     if len(token) > TOKEN_CHARACTERS:
         raise NotAuthenticated("The token is not valid.")
     if token.startswith(API_TOKEN_PREFIX):
-        token_hash = credentials.key_hash(token)
-        return database.persistently(lambda conn: _by_api_token(conn, token_hash, source_ip))
+        return Caller(source_ip=source_ip, api_token_hash=credentials.key_hash(token))
     if (issuer := oidc.configured()) and not _is_ours(token):
-        operator = issuer.verify(token, source_ip)
-        if database.persistently(lambda conn: login.has_ended(conn, operator)):
-            raise NotAuthenticated("You have logged out; log in again.")
-        return operator
+        return issuer.verify(token, source_ip)
     claims = login.claims_of(token)
-    return database.persistently(lambda conn: _by_login(conn, claims, source_ip))
-
-
-def _by_login(conn: Connection, claims: Claims, source_ip: str) -> Operator:
-    row = conn.execute(
-        """
-        select o.role, o.labels, o.disabled_at is not null, o.valid_after > to_timestamp(%(issued_at)s),
-            exists (select from ended_log_ins e where e.username = o.username and e.issued_at = %(issued_at)s)
-        from operators o
-        where o.username = %(username)s
-        """,
-        {"issued_at": claims.issued_at, "username": claims.username},
-        prepare=True,
-    ).fetchone()
-    if row is None or row[2]:
-        raise NotAuthenticated("This operator was disabled.")
-    role, labels, _, changed, ended = row
-    if ended:
-        raise NotAuthenticated("You have logged out; log in again.")
-    if changed:
-        raise NotAuthenticated("Your password or your rights were changed; log in again.")
-    credential = Credential(issued_at=claims.issued_at)
-    return Operator(username=claims.username, role=Role(role), scope=labels, source_ip=source_ip, credential=credential)
-
-
-def _by_api_token(conn: Connection, token_hash: bytes, source_ip: str) -> Operator:
-    row = conn.execute(
-        f"""
-        select t.username, t.role, o.role, o.labels, t.made_with || t.token_id,
-            extract(epoch from t.created_at)::float8, t.expires_at
-        from api_tokens t
-        join operators o using (username)
-        where t.token_hash = %s
-          and t.revoked_at is null
-          and t.expires_at > now()
-          and o.disabled_at is null
-          and t.created_at >= o.valid_after
-          and {MAKERS_STAND}
-        """,
-        (token_hash,),
-        prepare=True,
-    ).fetchone()
-    if row is None:
-        raise NotAuthenticated("The token is not valid, has expired or was revoked.")
-    username, at_most, role, labels, token_ids, created_at, expires_at = row
-    return Operator(
-        username=username,
-        role=Role(role).lower_of(Role(at_most)),
-        scope=labels,
-        source_ip=source_ip,
-        credential=Credential(issued_at=created_at, expires_at=expires_at, token_ids=tuple(token_ids)),
-    )
+    return Caller(source_ip=source_ip, username=claims.username, issued_at=claims.issued_at)
 
 
 def _is_ours(token: str) -> bool:

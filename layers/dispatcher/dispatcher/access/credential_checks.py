@@ -4,7 +4,7 @@ from dispatcher.access.roles import Operator
 from dispatcher.errors import NotAuthenticated
 from dispatcher.platform.database import Connection
 
-# For rows under the alias `t` with the column `made_with`: each API token in it still stands.
+# For rows under the alias `t` with the column `made_with`: each API token in it still stands (in `callers.function.sql`, too).
 MAKERS_STAND = """(cardinality(t.made_with) = (
     select count(*) from api_tokens p where p.token_id = any (t.made_with) and p.revoked_at is null))"""
 

@@ -15,6 +15,7 @@ from dispatcher.access.roles import Operator
 from dispatcher.errors import NotAllowed, NotAuthenticated
 from dispatcher.platform import settings
 from dispatcher.platform.database import Connection
+from dispatcher.platform.hot_statements import HotStatement
 from dispatcher.platform.observability import logger
 
 TOKEN_SECONDS = 3600
@@ -91,15 +92,13 @@ def log_out(conn: Connection, token: str, by: Operator) -> None:
         audit_log.record(conn, by.actor, "log out")
 
 
+_HAS_ENDED = HotStatement(b"select 1 from ended_log_ins where username = %(username)s and issued_at = %(issued_at)s")
+
+
 def has_ended(conn: Connection, operator: Operator) -> bool:
     """Tell whether an operator of an OpenID Connect issuer has logged out here."""
     issued_at = operator.credential.issued_at if operator.credential else 0
-    row = conn.execute(
-        "select exists (select from ended_log_ins where username = %s and issued_at = %s)",
-        (operator.username, issued_at),
-        prepare=True,
-    ).fetchone()
-    return row is not None and row[0]
+    return bool(_HAS_ENDED.fetch(conn, {"username": operator.username, "issued_at": issued_at}))
 
 
 def claims_of(token: str) -> Claims:

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from dispatcher.platform.database import Connection, fetch_one
+from dispatcher.platform.database import Connection
 from dispatcher.platform.functions import call
 from dispatcher.platform.gateway import Gateway
+from dispatcher.platform.hot_statements import HotStatement
 from dispatcher.platform.observability import logger
 from dispatcher.protocol.handshake import DeliveryMode, Handshake
 
@@ -26,13 +27,13 @@ class Opened:
     superseded: tuple[str, ...]
     """The older connections that it replaces."""
 
-    @classmethod
-    def from_row(cls, *, epoch: int, mode: str, superseded: list[str]) -> "Opened":
-        """Make it of a row's columns."""
-        return cls(epoch=epoch, mode=DeliveryMode(mode), superseded=tuple(superseded))
 
-
-_CONNECT = call("select * from {f}.connect(%s, %s, %s, %s, %s, %s, %s)")
+_CONNECT = HotStatement(
+    call(
+        "select epoch, mode, superseded from {f}.connect(%(agent_id)s, %(connection_id)s, %(key_id)s, %(source_ip)s, %(mode)s,"
+        " %(window)s, %(patience)s)"
+    )
+)
 
 PATIENCE_SECONDS = 5.0
 """How long a caller that does not say otherwise waits for the record of a connection."""
@@ -52,18 +53,24 @@ def open_connection(
     Commands that were sent over an older connection and not acknowledged return to the queue, in order.  After `patience`
     seconds nothing is recorded any more.
     """
-    opened = fetch_one(
+    rows = _CONNECT.fetch(
         conn,
-        Opened.from_row,
-        _CONNECT,
-        (agent_id, connection_id, origin.key_id, origin.source_ip, handshake.mode, handshake.window, patience),
-        prepare=True,
+        {
+            "agent_id": agent_id,
+            "connection_id": connection_id,
+            "key_id": origin.key_id,
+            "source_ip": origin.source_ip,
+            "mode": handshake.mode,
+            "window": handshake.window,
+            "patience": patience,
+        },
     )
-    if opened is None:
+    if not rows:
         logger.warning("Connection refused", extra={"agent_id": agent_id})
         return None
-    logger.info("Agent connected", extra={"agent_id": agent_id, "epoch": opened.epoch, "connection_id": connection_id})
-    return opened
+    epoch, mode, superseded = rows[0]
+    logger.info("Agent connected", extra={"agent_id": agent_id, "epoch": epoch, "connection_id": connection_id})
+    return Opened(epoch=epoch, mode=DeliveryMode(mode), superseded=tuple(superseded))
 
 
 def close_superseded(gateway: Gateway, opened: Opened) -> None:

@@ -14,6 +14,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel
 
 from dispatcher.access import authentication, browser_sessions
+from dispatcher.access.callers import Caller
 from dispatcher.access.roles import Operator, Role
 from dispatcher.api import cursors, incoming
 from dispatcher.api.cursors import PAGE_BYTES, PAGE_MOST
@@ -21,7 +22,7 @@ from dispatcher.api.incoming import Incoming
 from dispatcher.api.operations import Operation
 from dispatcher.api.problems import malformed, problem_of
 from dispatcher.api.schema_base import SelectorText, render
-from dispatcher.errors import NotAllowed, NotFound
+from dispatcher.errors import DispatcherError, NotAllowed, NotFound
 from dispatcher.platform import correlation, edge
 from dispatcher.platform.json_text import dumps, storable
 from dispatcher.platform.observability import deadline_of
@@ -59,9 +60,11 @@ class Api(APIGatewayHttpResolver):
     and describes them for the OpenAPI document; requests take the short way here, which costs a third of its chain.
     """
 
-    def __init__(self, *, public: frozenset[str] | None = frozenset()) -> None:
+    def __init__(self, *, public: frozenset[str] | None = frozenset(), late: frozenset[str] = frozenset()) -> None:
+        """Create it; operations that are `late` read the caller's rights in the statement that does the work (see `sender`)."""
         super().__init__(enable_validation=True)
         self._public = public
+        self._late = late
         self._event: Mapping[str, Any] = {}
         self.headers: Mapping[str, str] = {}
         """The headers of the request, with lower-case names."""
@@ -96,16 +99,26 @@ class Api(APIGatewayHttpResolver):
 
     def _respond(self, request: Incoming, context: LambdaContext) -> Response[Any]:
         self._event, self.lambda_context = request.event, context
-        if self._public is not None and f"{request.method} {request.template}" not in self._public:
+        name = f"{request.method} {request.template}"
+        caller: Operator | Caller | None = None
+        if self._public is not None and name not in self._public:
             # Before the route: whoever is not known learns nothing about the body or the path.
             self._authorization = browser_sessions.authorization_of(request.event, self.headers, request.method)
-            operator = authentication.operator_of(self._authorization, self.source_ip)
-            reason = _reason_of(self.headers)
-            self.context["operator"] = replace(operator, reason=reason) if reason else operator
-        operation = self.operations.get((request.method, request.template))
-        if operation is None:
-            raise NotFound("There is nothing at this path.")
-        result = operation.call(request, strict=self._public is not None)
+            caller = authentication.caller_of(self._authorization, self.source_ip)
+            if isinstance(caller, Operator) or name not in self._late:
+                caller = authentication.operator_for(caller)
+        try:
+            if caller is not None:
+                reason = _reason_of(self.headers)
+                self.context["caller"] = replace(caller, reason=reason) if reason else caller
+            operation = self.operations.get((request.method, request.template))
+            if operation is None:
+                raise NotFound("There is nothing at this path.")
+            result = operation.call(request, strict=self._public is not None)
+        except DispatcherError:
+            if isinstance(caller, Caller):
+                authentication.operator_for(caller)  # its rights first, here too
+            raise
         if isinstance(result, Response):
             response: Response[Any] = result  # pyright: ignore[reportUnknownVariableType] - isinstance knows no parameters
         else:
@@ -118,9 +131,19 @@ class Api(APIGatewayHttpResolver):
 
     def operator_with(self, role: Role) -> Operator:
         """Return the operator who calls; raises NotAllowed for a lower role."""
-        operator = cast("Operator", self.context["operator"])
+        operator = cast("Operator", self.context["caller"])
         operator.require(role)
         return operator
+
+    def sender(self) -> Operator | Caller:
+        """Return the operator who calls; raises NotAllowed for one who is no sender.
+
+        In an operation that is `late` it may be a Caller: then the statement that submits raises this, and NotAuthenticated.
+        """
+        caller = cast("Operator | Caller", self.context["caller"])
+        if isinstance(caller, Operator):
+            caller.require(Role.SENDER)
+        return caller
 
     def unlimited_admin(self) -> Operator:
         """Return the operator who calls; raises NotAllowed unless they are an admin without a label limit."""

@@ -9,6 +9,7 @@ from typing import Any
 from dispatcher.platform.database import Connection, fetch_all
 from dispatcher.platform.functions import call
 from dispatcher.platform.gateway import Posted
+from dispatcher.platform.hot_statements import HotStatement
 from dispatcher.protocol.frames import ClaimedCommand
 from dispatcher.protocol.handshake import DeliveryMode
 
@@ -75,12 +76,46 @@ class DueAgent:
     dialect: str
 
 
-_CLAIM = call("select * from {f}.claim(%s, %s)")
-_GO_LIVE = call("select * from {f}.go_live(%s, %s, %s)")
-_RELEASE = call(
-    "select * from {f}.release(%(agent_id)s, %(token)s, %(connection_id)s, %(epoch)s, %(outcome)s, %(taken)s::text[],"
-    " %(taken_moves)s::int[], %(unsendable)s::text[], %(unsendable_moves)s::int[], %(unsendable_causes)s::text[],"
-    " %(unsent)s::text[], %(unsent_moves)s::int[], %(cause)s, %(told)s::text[], %(again)s)"
+_CLAIM = HotStatement(call("select * from {f}.claim(%(agent_id)s, %(token)s)"))
+_GO_LIVE = HotStatement(call("select * from {f}.go_live(%(agent_id)s, %(epoch)s, %(token)s)"))
+_RELEASE = HotStatement(
+    call(
+        "select * from {f}.release(%(agent_id)s, %(token)s, %(connection_id)s, %(epoch)s, %(outcome)s, %(taken)s,"
+        " %(taken_moves)s, %(unsendable)s, %(unsendable_moves)s, %(unsendable_causes)s, %(unsent)s, %(unsent_moves)s,"
+        " %(cause)s, %(told)s, %(again)s)"
+    )
+)
+_MAY_HAVE_ARRIVED = HotStatement(
+    b"""
+    select 1
+    from agents a
+    where a.agent_id = %(agent_id)s
+      and a.epoch = %(epoch)s
+      and a.connection_id is not null
+      and exists (
+        select
+        from (
+            select c.attempt, c.epoch, c.sent_at
+            from agent_commands c
+            where c.agent_id = a.agent_id
+              and c.status = 'pending'
+            order by c.priority desc, c.seq
+            limit 100) as next
+        where next.attempt > 0
+          and next.epoch < a.epoch
+          and (not a.spoke or next.sent_at > clock_timestamp() - interval '0.3 seconds'))
+    """
+)
+_IS_HELD = HotStatement(
+    b"""
+    select 1
+    from agents
+    where agent_id = %(agent_id)s
+      and epoch = %(epoch)s
+      and connection_id = %(connection_id)s
+      and approval = 'approved'
+      and (lease_token = %(token)s or dialect = 'acknowledging')
+    """
 )
 # The agents are few beside the commands, and for each one index says whether something is due.
 _DUE_AGENTS = call(
@@ -101,13 +136,14 @@ def claim(conn: Connection, agent_id: str) -> Claim | None:
     None where the agent is not connected, another worker delivers to it, it must wait, or nothing is due.
     """
     token, begun = new_token(), time.monotonic()
-    return claim_of(agent_id, token, begun, conn.execute(_CLAIM, (agent_id, token), prepare=True).fetchall())
+    return claim_of(agent_id, token, begun, _CLAIM.fetch(conn, {"agent_id": agent_id, "token": token}))
 
 
 def claim_live(conn: Connection, agent_id: str, epoch: int) -> Claim | None:
     """Record that the handshake of a connection is over, unless a newer connection exists, and claim."""
     token, begun = new_token(), time.monotonic()
-    return claim_of(agent_id, token, begun, conn.execute(_GO_LIVE, (agent_id, epoch, token), prepare=True).fetchall())
+    rows = _GO_LIVE.fetch(conn, {"agent_id": agent_id, "epoch": epoch, "token": token})
+    return claim_of(agent_id, token, begun, rows)
 
 
 def claim_of(agent_id: str, token: str, begun: float, rows: Iterable[Sequence[Any]]) -> Claim | None:
@@ -155,48 +191,18 @@ def may_have_arrived(conn: Connection, agent_id: str, epoch: int) -> bool:
     The agent says so first over this connection.  What it does not name may still be with the worker that claimed it, for a
     moment: then the worker says so.  Only as many of the queue are looked at as an agent may have in flight.
     """
-    row = conn.execute(
-        """
-        select 1
-        from agents a
-        where a.agent_id = %s
-          and a.epoch = %s
-          and a.connection_id is not null
-          and exists (
-            select
-            from (
-                select c.attempt, c.epoch, c.sent_at
-                from agent_commands c
-                where c.agent_id = a.agent_id
-                  and c.status = 'pending'
-                order by c.priority desc, c.seq
-                limit 100) as next
-            where next.attempt > 0
-              and next.epoch < a.epoch
-              and (not a.spoke or next.sent_at > clock_timestamp() - interval '0.3 seconds'))
-        """,
-        (agent_id, epoch),
-        prepare=True,
-    ).fetchone()
-    return row is not None
+    return bool(_MAY_HAVE_ARRIVED.fetch(conn, {"agent_id": agent_id, "epoch": epoch}))
 
 
 def is_held(conn: Connection, claim: Claim) -> bool:
     """Tell whether the claim still holds: a newer connection of the agent, a rejection or a revoked key ends it."""
-    row = conn.execute(
-        """
-        select 1
-        from agents
-        where agent_id = %s
-          and epoch = %s
-          and connection_id = %s
-          and approval = 'approved'
-          and (lease_token = %s or dialect = 'acknowledging')
-        """,
-        (claim.agent_id, claim.epoch, claim.connection_id, claim.token),
-        prepare=True,
-    ).fetchone()
-    return row is not None
+    parameters = {
+        "agent_id": claim.agent_id,
+        "epoch": claim.epoch,
+        "connection_id": claim.connection_id,
+        "token": claim.token,
+    }
+    return bool(_IS_HELD.fetch(conn, parameters))
 
 
 def needs_release(claim: Claim, outcome: Outcome) -> bool:
@@ -222,8 +228,8 @@ def release(conn: Connection, claim: Claim, outcome: Outcome, *, look_again: boo
     # The first ack deadline is right already, but for agents that never acknowledge.
     longer = [command for command in outcome.taken if claim.mode is DeliveryMode.UNACKNOWLEDGED or command.attempt > 1]
     begun = time.monotonic()
-    rows = conn.execute(
-        _RELEASE,
+    rows = _RELEASE.fetch(
+        conn,
         {
             "agent_id": claim.agent_id,
             "token": claim.token,
@@ -241,8 +247,7 @@ def release(conn: Connection, claim: Claim, outcome: Outcome, *, look_again: boo
             "told": list(outcome.told),
             "again": look_again,
         },
-        prepare=True,
-    ).fetchall()
+    )
     return claim_of(claim.agent_id, claim.token, begun, rows)
 
 

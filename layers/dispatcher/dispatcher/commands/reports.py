@@ -14,6 +14,7 @@ from dispatcher.commands.claims import Claim, claim_of, new_token
 from dispatcher.platform import correlation, settings
 from dispatcher.platform.database import Connection
 from dispatcher.platform.functions import call
+from dispatcher.platform.hot_statements import HotStatement
 from dispatcher.platform.json_text import dumps
 from dispatcher.platform.observability import is_debugging, logger
 from dispatcher.protocol.decoding import (
@@ -66,7 +67,12 @@ class Received:
 LOGGED = 5
 """The most lines that one message of an agent adds to the log for one kind of trouble."""
 
-_RECEIVE = call("select * from {f}.receive(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)")
+_RECEIVE = HotStatement(
+    call(
+        "select * from {f}.receive(%(agent_id)s, %(connection_id)s, %(key_id)s, %(event_id)s, %(said_at)s, %(rate)s,"
+        " %(heartbeat)s, %(capacity)s, %(sessions)s, %(reports)s, %(token)s, %(traced)s)"
+    )
+)
 _RESUME = call("select {f}.resume(%s, %s, %s::text[], %s::int[])")
 
 
@@ -89,24 +95,23 @@ def _receive(
     heartbeat = next((each for each in messages if isinstance(each, Heartbeat)), None)
     reports = _columns(each for each in messages if isinstance(each, Report))
     token, begun = new_token(), time.monotonic()
-    rows = conn.execute(
-        _RECEIVE,
-        (
-            said.agent_id,
-            said.connection_id,
-            said.key_id,
-            said.event_id,
-            said.said_at,
-            settings.agent_rate(),
-            heartbeat is not None,
-            heartbeat and (None if heartbeat.capacity is None else dumps(heartbeat.capacity)),
-            heartbeat and heartbeat.active_sessions,
-            dumps(reports) if reports else None,
-            token if claim else None,
-            is_debugging(),
-        ),
-        prepare=True,
-    ).fetchall()
+    rows = _RECEIVE.fetch(
+        conn,
+        {
+            "agent_id": said.agent_id,
+            "connection_id": said.connection_id,
+            "key_id": said.key_id,
+            "event_id": said.event_id,
+            "said_at": said.said_at,
+            "rate": settings.agent_rate(),
+            "heartbeat": heartbeat is not None,
+            "capacity": heartbeat and (None if heartbeat.capacity is None else dumps(heartbeat.capacity)),
+            "sessions": heartbeat and heartbeat.active_sessions,
+            "reports": dumps(reports) if reports else None,
+            "token": token if claim else None,
+            "traced": is_debugging(),
+        },
+    )
     kinds = {row[0] for row in rows}
     if "refused" in kinds:
         return Received(counts=False)

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple, NoReturn
 import psycopg
 from psycopg.types.json import Jsonb
 
-from dispatcher.access.roles import Operator
+from dispatcher.access.callers import Caller
+from dispatcher.access.roles import Operator, Role
 from dispatcher.access.scopes import as_parameter
 from dispatcher.commands import claims, command_records
 from dispatcher.commands.claims import Claim
@@ -28,6 +29,7 @@ from dispatcher.errors import (
 from dispatcher.platform import correlation, settings
 from dispatcher.platform.database import Connection, fetch_one
 from dispatcher.platform.functions import call
+from dispatcher.platform.hot_statements import HotStatement
 from dispatcher.platform.json_text import dumps
 from dispatcher.protocol import platform_rules
 from dispatcher.protocol.frames import ENVELOPE_BYTES, MESSAGE_BYTES
@@ -83,25 +85,67 @@ class AcceptedEntry(NamedTuple):
 
 _NAMES = tuple(column.strip() for column in COLUMNS.split(","))
 _CLAIMED = "kind, connection_id, epoch, mode, refusals, command_id, attempt, moves, frame, seconds_left, correlation_id"
-_SUBMIT = call(
-    f"select outcome, number, {', '.join(f'(command).{name}' for name in _NAMES)}, {_CLAIMED} from {{f}}.submit("
-    "%(agent_id)s, %(action)s, %(payload)s, %(session_id)s, %(priority)s, %(not_before)s, %(ttl_seconds)s,"
-    " %(execution_timeout)s, %(max_attempts)s, %(redeliver_after_ack)s, %(redrive_of)s, %(correlation_id)s, %(reason)s,"
-    " %(username)s, %(actor)s, %(source_ip)s, %(scope)s, %(key)s, %(hash)s, %(queue)s, %(rate)s, %(most_bytes)s, %(token)s)"
+
+
+def _submit_statement(username: str, scope: str, source: str = "") -> HotStatement:
+    return HotStatement(
+        call(
+            f"select outcome, number, {', '.join(f'(command).{name}' for name in _NAMES)}, {_CLAIMED} from {source}"
+            "{f}.submit(%(agent_id)s, %(action)s, %(payload)s, %(session_id)s, %(priority)s, %(not_before)s,"
+            " %(ttl_seconds)s, %(execution_timeout)s, %(max_attempts)s, %(redeliver_after_ack)s, %(redrive_of)s,"
+            f" %(correlation_id)s, %(reason)s, {username}, {username}, %(source_ip)s, {scope}, %(key)s, %(hash)s, %(queue)s,"
+            " %(rate)s, %(most_bytes)s, %(token)s)"
+        )
+    )
+
+
+_SUBMIT = _submit_statement("%(username)s", "%(scope)s")
+_SUBMIT_FOR_CALLER = _submit_statement(
+    "sender.username", "sender.labels", "{f}.sender(%(username)s, %(issued_at)s, %(api_token_hash)s) as sender, "
 )
-_SUBMIT_LIST = call(
-    "select outcome, number, command_id, agent_id, status from {f}.submit_list(%(commands)s, %(correlation_id)s, %(reason)s,"
-    " %(username)s, %(actor)s, %(source_ip)s, %(scope)s, %(key)s, %(hash)s, %(queue)s, %(rate)s, %(most_bytes)s)"
+_SUBMIT_LIST = HotStatement(
+    call(
+        "select outcome, number, command_id, agent_id, status from {f}.submit_list(%(commands)s, %(correlation_id)s,"
+        " %(reason)s, %(username)s, %(username)s, %(source_ip)s, %(scope)s, %(key)s, %(hash)s, %(queue)s, %(rate)s,"
+        " %(most_bytes)s)"
+    )
 )
 
 
-def submit(conn: Connection, new: NewCommand, by: Operator, *, claim: bool = False) -> Accepted:
+def submit(conn: Connection, new: NewCommand, by: Operator | Caller, *, claim: bool = False) -> Accepted:
     """Accept a command; once this has returned, the caller may answer 202.
 
     `claim` also claims what is due for its agent, in the same statement: then the caller delivers it.  Raises UnknownAgent,
     TooLarge (the command does not fit into a message), QueueFull, RateExceeded, Unprocessable (the agent cannot read the
     command) and IdempotencyKeyReused (the key was used with a different request).
+
+    The same statement reads the rights of a Caller; raises NotAuthenticated, and NotAllowed unless it is a sender.
     """
+    if isinstance(by, Caller):
+        return _submit_for_caller(conn, new, by, claim=claim)
+    return _submit(conn, _SUBMIT, new, _parameters([new], new.idempotency_key, by), claim=claim)
+
+
+def _submit_for_caller(conn: Connection, new: NewCommand, by: Caller, *, claim: bool) -> Accepted:
+    parameters = {
+        **_request_parameters([new], new.idempotency_key),
+        "reason": by.reason,
+        "source_ip": by.source_ip,
+        "username": by.username,
+        "issued_at": by.issued_at,
+        "api_token_hash": by.api_token_hash,
+    }
+    try:
+        return _submit(conn, _SUBMIT_FOR_CALLER, new, parameters, claim=claim)
+    except psycopg.errors.InsufficientPrivilege:
+        operator = by.operator(conn)  # says what is wrong
+        operator.require(Role.SENDER)
+        return submit(conn, new, operator, claim=claim)  # nothing is, any more
+
+
+def _submit(
+    conn: Connection, statement: HotStatement, new: NewCommand, parameters: dict[str, Any], *, claim: bool
+) -> Accepted:
     token, begun = claims.new_token(), time.monotonic()
     parameters = {
         **_members(new),
@@ -109,9 +153,9 @@ def submit(conn: Connection, new: NewCommand, by: Operator, *, claim: bool = Fal
         "redeliver_after_ack": new.redeliver_after_ack,
         "not_before": new.not_before,
         "token": token if claim else None,
-        **_parameters([new], new.idempotency_key, by),
+        **parameters,
     }
-    (outcome, number, *row), *claimed = conn.execute(_SUBMIT, parameters, prepare=True).fetchall()
+    (outcome, number, *row), *claimed = statement.fetch(conn, parameters)
     columns = dict(zip(_NAMES, row, strict=False))
     if outcome not in _TAKEN:
         _raise(outcome, number, new, columns["command_id"], parameters)
@@ -133,12 +177,12 @@ def submit_list(
         **_parameters(new, idempotency_key, by),
     }
     try:
-        rows = conn.execute(_SUBMIT_LIST, parameters, prepare=True).fetchall()
+        rows = _SUBMIT_LIST.fetch(conn, parameters)
     except psycopg.errors.SerializationFailure:
         rows = []
     if not rows or (rows[0][0] not in _TAKEN and idempotency_key and find_by_key(conn, idempotency_key, by)):
         # The same key was used at the same moment: now it tells what became of it.
-        rows = conn.execute(_SUBMIT_LIST, parameters, prepare=True).fetchall()
+        rows = _SUBMIT_LIST.fetch(conn, parameters)
     outcomes = {row[0] for row in rows}
     if not outcomes <= _TAKEN or (outcomes == {"replayed"} and len(rows) != len(new)):
         outcome, number, command_id, agent_id, _ = rows[0]
@@ -249,12 +293,17 @@ def _members(new: NewCommand) -> dict[str, Any]:
 
 def _parameters(new: Sequence[NewCommand], key: str | None, by: Operator) -> dict[str, Any]:
     return {
-        "correlation_id": correlation.current(),
+        **_request_parameters(new, key),
         "reason": by.reason,
+        "source_ip": by.source_ip,
         "username": by.username,
-        "actor": by.actor.name,
-        "source_ip": by.actor.source_ip,
         "scope": as_parameter(by.scope),
+    }
+
+
+def _request_parameters(new: Sequence[NewCommand], key: str | None) -> dict[str, Any]:
+    return {
+        "correlation_id": correlation.current(),
         "key": key,
         # One hash for the whole list: the idempotency key of a list must not be valid for another list.
         "hash": _request_hash(new) if key else None,

@@ -48,24 +48,26 @@ def signed(
         sent["X-Amz-Security-Token"] = key.token
     covered = sorted((name.lower(), " ".join(value.split())) for name, value in sent.items())
     names = ";".join(name for name, _ in covered)
-    lines = [method, quote(path, safe="/~"), "", *(f"{name}:{value}" for name, value in covered), "", names]
+    lines = [method, _canonical(path), "", *(f"{name}:{value}" for name, value in covered), "", names]
     request = "\n".join([*lines, hashlib.sha256(body).hexdigest()])
     scope = f"{stamp[:8]}/{region}/{service}/aws4_request"
     text = f"{_ALGORITHM}\n{stamp}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
-    signature = _hmac(_signing_key(key.secret_key, stamp[:8], region, service), text).hex()
+    signature = _signer(key.secret_key, stamp[:8], region, service).copy()
+    signature.update(text.encode())
     sent["Authorization"] = (
-        f"{_ALGORITHM} Credential={key.access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
+        f"{_ALGORITHM} Credential={key.access_key}/{scope}, SignedHeaders={names}, Signature={signature.hexdigest()}"
     )
     return sent
 
 
+@lru_cache(maxsize=1024)
+def _canonical(path: str) -> str:
+    return quote(path, safe="/~")
+
+
 @lru_cache(maxsize=16)
-def _signing_key(secret: str | None, day: str, region: str, service: str) -> bytes:
+def _signer(secret: str | None, day: str, region: str, service: str) -> hmac.HMAC:
     key = f"AWS4{secret}".encode()
     for part in (day, region, service, "aws4_request"):
-        key = _hmac(key, part)
-    return key
-
-
-def _hmac(key: bytes, text: str) -> bytes:
-    return hmac.digest(key, text.encode(), "sha256")
+        key = hmac.digest(key, part.encode(), "sha256")
+    return hmac.new(key, digestmod="sha256")

@@ -5,7 +5,6 @@ It is a trace id of W3C Trace Context: 32 hexadecimal digits.  A function serves
 
 import os
 import re
-import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -35,7 +34,7 @@ def begin(headers: Mapping[str, str] | None = None) -> str:
 def resume(known: str | None) -> str:
     """Go on with the id of the event before, or begin with a new one."""
     global _current  # noqa: PLW0603 - one event at a time
-    _current = known if known and _ID.fullmatch(known) else secrets.token_hex(16)
+    _current = known if known and _ID.fullmatch(known) else os.urandom(16).hex()
     logger.set_correlation_id(_current)
     return _current
 

@@ -3,16 +3,16 @@
 import random
 import select
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from types import FrameType
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg.abc import Params, QueryNoTemplate
+from psycopg.abc import Params, PQGen, QueryNoTemplate
 from psycopg.rows import kwargs_row
 from psycopg.types.json import set_json_loads
 
@@ -45,25 +45,81 @@ IDLE_SECONDS = 30.0
 
 T = TypeVar("T")
 
-_kept: Connection | None = None
-_used_at = 0.0
+_until: ContextVar[float | None] = ContextVar("_until", default=None)
+"""Until when the caller can wait, on this machine's monotonic clock; None: without a limit."""
 
 
 class TimeUpError(psycopg.OperationalError):
     """The database did not answer within the time that its caller had."""
 
+    def __init__(self) -> None:
+        super().__init__("the database did not answer in time")
+
+
+class _Connection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection that waits no longer than its caller can (see `within`)."""
+
+    def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
+        """Wait for the server; raises TimeUpError."""
+        until = _until.get()
+        if until is None:
+            return super().wait(gen, interval, timeout)
+        try:
+            return super().wait(gen, interval, max(until - time.monotonic(), 0))
+        except psycopg.OperationalError as error:
+            if time.monotonic() < until:
+                raise
+            raise TimeUpError from error
+
+
+class _Kept:
+    """The connection of the environment, which it lends, and when it was used."""
+
+    def __init__(self) -> None:
+        self.conn = _open()
+        self.used_at = 0.0
+        self._poll = select.poll()
+        self._poll.register(self.conn.fileno(), select.POLLIN | select.POLLERR | select.POLLHUP)
+
+    def __enter__(self) -> Connection:
+        return self.conn
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        self.used_at = time.monotonic()
+        if isinstance(error, (psycopg.errors.ReadOnlySqlTransaction, TimeUpError, *STALE)):
+            self.close()
+
+    def is_alive(self) -> bool:
+        """Tell whether the connection can be used again."""
+        if self.conn.closed or self.conn.pgconn.transaction_status != _IDLE or self._poll.poll(0):
+            return False
+        if time.monotonic() - self.used_at < IDLE_SECONDS:
+            return True
+        try:
+            self.conn.execute("")
+        except psycopg.Error:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close the connection; the server ends its statement."""
+        self.conn.close()
+
+
+_IDLE = psycopg.pq.TransactionStatus.IDLE
+_kept: _Kept | None = None
+
 
 def open_connection(url: str) -> Connection:
     """Open a connection in autocommit mode: a single statement is a transaction; `conn.transaction()` joins several.
 
-    Nothing is set in the session, so that a pooling proxy can share it; the role carries the timeouts (see migrations).  Where
-    there is no such proxy (`settings.prepares_statements`), a statement that is executed with `prepare=True` is parsed and
-    planned once.  The others are planned each time, for their own values.
+    Nothing is set in the session, so that a pooling proxy can share it; the role carries the timeouts (see migrations).  Each
+    statement is planned for its own values, except the hot ones (see `hot_statements`).
     """
-    conn = psycopg.connect(
+    conn = _Connection.connect(
         url,
         autocommit=True,
-        prepare_threshold=sys.maxsize if settings.prepares_statements() else None,
+        prepare_threshold=None,
         connect_timeout=CONNECT_SECONDS,
         tcp_user_timeout=SILENT_SECONDS * 1000,
     )
@@ -71,12 +127,10 @@ def open_connection(url: str) -> Connection:
     return conn
 
 
-def fetch_one(
-    conn: Connection, make: Callable[..., T], query: QueryNoTemplate, parameters: Params = (), *, prepare: bool = False
-) -> T | None:
+def fetch_one(conn: Connection, make: Callable[..., T], query: QueryNoTemplate, parameters: Params = ()) -> T | None:
     """Execute a statement and build a value from its first row, with its columns as keyword arguments; None without a row."""
     with conn.cursor(row_factory=kwargs_row(make)) as cursor:
-        return cursor.execute(query, parameters, prepare=prepare).fetchone()
+        return cursor.execute(query, parameters).fetchone()
 
 
 def fetch_all(conn: Connection, make: Callable[..., T], query: QueryNoTemplate, parameters: Params = ()) -> list[T]:
@@ -85,27 +139,21 @@ def fetch_all(conn: Connection, make: Callable[..., T], query: QueryNoTemplate, 
         return cursor.execute(query, parameters).fetchall()
 
 
-@contextmanager
-def connect() -> Generator[Connection]:
+def connect() -> AbstractContextManager[Connection]:
     """Lend the environment's connection; open or reopen it if necessary.
 
     A connection that the server has ended is noticed without a statement: there is something to read on its socket.  One that
     was idle for long is tested, because an environment can be thawed with a dead socket.  A connection to a read-only server is
     not kept: after a failover the old writer is one.  Nor is one whose statement was given up: closed, it ends the statement.
     """
-    global _kept, _used_at  # noqa: PLW0603 - one connection an execution environment is what Lambda's model asks for
-    if _kept is not None and not _alive(_kept):
+    global _kept  # noqa: PLW0603 - one connection an execution environment is what Lambda's model asks for
+    if _kept is not None and not _kept.is_alive():
         _kept.close()
         _kept = None
     if _kept is None:
-        _kept = _open()
-    try:
-        yield _kept
-    except (psycopg.errors.ReadOnlySqlTransaction, TimeUpError, *STALE):
-        _kept.close()
-        raise
-    finally:
-        _used_at = time.monotonic()
+        with _interruptible():
+            _kept = _Kept()
+    return _kept
 
 
 def _open() -> Connection:
@@ -135,23 +183,38 @@ def persistently(work: Callable[[Connection], T], has_time: Callable[[], bool] =
             if not has_time():
                 raise
             logger.warning("Database interrupted", extra={"reason": type(error).__name__, "pause": pause})
-            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load, guards nothing
+            until = _until.get()
+            pause *= random.uniform(0.5, 1.5)  # noqa: S311, PLW2901 - spreads load, guards nothing
+            time.sleep(pause if until is None else max(min(pause, until - time.monotonic()), 0))
     with connect() as conn:
         return work(conn)
 
 
 @contextmanager
 def within(seconds: float) -> Generator[None]:
-    """Interrupt what the database has not answered after so many seconds; raises TimeUpError, an interruption.
+    """Give up what the database has not answered after so many seconds; raises TimeUpError, an interruption.
 
-    The server's own timeouts do not end a wait for a server that has stopped.  Outside of the main thread, which handles
-    events, there is no limit.
+    The server's own timeouts do not end a wait for a server that has stopped.
     """
-    if threading.current_thread() is not threading.main_thread():
+    before = _until.set(time.monotonic() + seconds)
+    try:
+        yield
+    finally:
+        _until.reset(before)
+
+
+@contextmanager
+def _interruptible() -> Generator[None]:
+    """Interrupt a log-in by a signal when the time of `within` is up: psycopg has no limit for all its attempts together.
+
+    Outside of the main thread, which handles events, there is no limit.
+    """
+    until = _until.get()
+    if until is None or threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.signal(signal.SIGALRM, _time_is_up)
-    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))  # 0 would be no limit
+    signal.setitimer(signal.ITIMER_REAL, max(until - time.monotonic(), 0.001))  # 0 would be no limit
     try:
         yield
     finally:
@@ -160,20 +223,4 @@ def within(seconds: float) -> Generator[None]:
 
 
 def _time_is_up(_number: int, _frame: FrameType | None) -> None:
-    raise TimeUpError("the database did not answer in time")
-
-
-def _alive(conn: Connection) -> bool:
-    if conn.closed or conn.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
-        return False
-    poll = select.poll()
-    poll.register(conn.fileno(), select.POLLIN | select.POLLERR | select.POLLHUP)
-    if poll.poll(0):
-        return False
-    if time.monotonic() - _used_at < IDLE_SECONDS:
-        return True
-    try:
-        conn.execute("")
-    except psycopg.Error:
-        return False
-    return True
+    raise TimeUpError

@@ -2,7 +2,7 @@
 
 import contextlib
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from http import HTTPStatus
 from typing import Protocol
 from urllib.parse import quote
@@ -102,6 +102,7 @@ _POSTED: dict[int, Posted] = {
 }
 
 
+@lru_cache(maxsize=1024)
 def _path(connection_id: str) -> str:
     return f"/@connections/{quote(connection_id, safe='')}"
 
