@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import os
 import random
 import time
 import uuid
 from typing import TYPE_CHECKING
+
+import orjson
 
 from local.credentials import Credentials
 from local.lambda_runtime.fork_server import ForkServer, FunctionSpec, Result
@@ -86,11 +87,11 @@ class Runtime:
     async def invoke(self, name: str, event: object, *, patience: float = math.inf) -> Result:
         """Run a function on an event and return its outcome; a failure of the function is an outcome, not an exception.
 
-        Waits for a free process if there may be no more.  If the caller is cancelled, the function runs on, as Lambda
-        does; `patience` is as for start().
+        The event is a value, or JSON as bytes.  Waits for a free process if there may be no more.  If the caller is
+        cancelled, the function runs on, as Lambda does; `patience` is as for start().
         """
         outcome: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self.start(name, json.dumps(event).encode(), lambda result: _set(outcome, result), patience=patience)
+        self.start(name, _encoded(event), lambda result: _set(outcome, result), patience=patience)
         return await outcome
 
     def start(self, name: str, event: bytes, done: Callable[[Result], None], *, patience: float = math.inf) -> None:
@@ -105,7 +106,7 @@ class Runtime:
         """Accept an event, run the function on it later, again if it fails; return the request's id."""
         function = self.function(name)
         request_id = _request_id()
-        self._attempt(function, json.dumps(event).encode(), request_id, [*self._retry_delays[: function.retries]])
+        self._attempt(function, _encoded(event), request_id, [*self._retry_delays[: function.retries]])
         return request_id
 
     def end_idle(self) -> None:
@@ -134,6 +135,10 @@ class Runtime:
 
         if not self._closed:
             self._pool.start(Call(function, self._indexes[function.name], event, request_id, done, background=True))
+
+
+def _encoded(event: object) -> bytes:
+    return event if isinstance(event, bytes) else orjson.dumps(event)
 
 
 def _request_id() -> str:
