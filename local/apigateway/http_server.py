@@ -129,7 +129,6 @@ class HttpConnection(asyncio.Protocol):
         self._parser: Any = httptools.HttpRequestParser(self)
         self._requests: deque[Request] = deque()  # complete, and not answered
         self._head_size = 0  # bytes that came since the head began
-        self._head_parts = 0  # bytes of the parts of the head that are parsed
         self._in_head = True
         self._url = b""
         self._headers: list[tuple[str, str]] = []
@@ -211,7 +210,6 @@ class HttpConnection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         self._url = b""
-        self._head_parts = 0
         self._headers = []
         self._body = []
         self._body_size = 0
@@ -219,21 +217,19 @@ class HttpConnection(asyncio.Protocol):
     def on_url(self, url: bytes) -> None:
         """Take a part of the request line."""
         self._url += url
-        self._head_parts += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; nobody reads what follows a body."""
-        if not self._in_head:
+        if self._in_head:
+            self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+        else:
             self._refused = HTTPStatus.BAD_REQUEST
-            return
-        self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
-        self._head_parts += len(name) + len(value)
 
     def on_headers_complete(self) -> None:
         """Check the head's size, and ask for the body if the client waits for that."""
         self._in_head = False
         self._head_size = 0
-        if self._head_parts > HEAD_LIMIT:
+        if len(self._url) + sum([len(name) + len(value) for name, value in self._headers]) > HEAD_LIMIT:
             self._refused = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
         elif ("expect", "100-continue") in self._headers and not (self.is_busy or self._requests):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -13,7 +13,7 @@ A worker serves every function, one event at a time: it loads a function's modul
 function its own environment variables and working directory.  What functions share is what the layer keeps: the
 database connection, clients of AWS.  A function must not change os.environ.  An event is a REQUEST header and JSON; its
 answer is an ANSWER header and JSON, after LOADED if the function had to be loaded first.  In the log a line of NUL, the
-token and a function's name says whose lines follow.
+token and a function's name says whose lines follow; a function that prints nothing is not named.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import contextlib
 import decimal
 import gc
 import importlib
+import io
 import json
 import os
 import pkgutil
@@ -132,6 +133,19 @@ def _become_worker(functions: Sequence[Mapping[str, Any]], channel: socket.socke
         os._exit(status)
 
 
+class _Log(io.FileIO):
+    """Standard output or standard error: names the function before the first of its lines."""
+
+    name_next = b""
+
+    def write(self, data: Any, /) -> int:
+        """Write bytes, after the line that names the function."""
+        if _Log.name_next:
+            line, _Log.name_next = _Log.name_next, b""
+            super().write(line)
+        return super().write(data)
+
+
 class _Worker:
     """Handles the events of all functions, one after another."""
 
@@ -168,7 +182,7 @@ class _Worker:
         if before == index:
             return
         wanted = self._functions[index]
-        os.write(1, b"\0%b%b\n" % (self._token, wanted["name"].encode()))
+        _Log.name_next = b"\0%b%b\n" % (self._token, wanted["name"].encode())
         changes = self._changes.get((before, index))
         if changes is None:
             present = self._functions[before]["environment"] if before >= 0 else {}
@@ -307,13 +321,17 @@ def _preload(modules: Iterable[str], layers: Iterable[str]) -> None:
             importlib.import_module(name)
 
 
+def _log(descriptor: int) -> io.TextIOWrapper:
+    raw = io.BufferedWriter(_Log(descriptor, "w", closefd=False))
+    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+
+
 def main() -> None:
     """Run as the fork server; the arguments are the control socket's descriptor and a JSON list of modules to preload."""
     control = socket.socket(fileno=int(sys.argv[1]))
     options = json.loads(sys.argv[2])
     # Loggers keep the stream that they were made with: one object, made right before anything is imported.
-    sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore[union-attr]
-    sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore[union-attr]
+    sys.stdout, sys.stderr = _log(1), _log(2)
     sys.path[:0] = options["layers"]
     with contextlib.redirect_stdout(sys.stderr):  # standard output is for reports
         _preload(options["modules"], options["layers"])
