@@ -15,7 +15,6 @@ import psutil
 MB = 2**20
 ALWAYS: Mapping[str, str] = {
     "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",
     "timezone": "UTC",
     "log_timezone": "UTC",
     # Each process of a function keeps one connection; an unused slot costs nothing.
