@@ -49,6 +49,8 @@ ENDS_MOST, ENDS_SECONDS = 3, 60.0
 """How often PostgreSQL may end within how many seconds; after more ends, starting it again does not help."""
 FREE_LEAST = 32 * 2**20
 """The free bytes on the disk that PostgreSQL needs to start: two segments of its log."""
+PRELOADED = ("aws_lambda_powertools.event_handler.middlewares.openapi_validation",)
+"""What the layer's modules import late, with the first request: the processes share what is imported before."""
 WITHOUT_TIMEOUT = "?options=-c%20statement_timeout%3D0"
 """The end of the database's URL outside of the functions.
 
@@ -116,6 +118,7 @@ async def _run(console: Console, began: float) -> None:
             deployment.with_variables({name: up.environment(name) for name in deployment.functions}),
             gateway_url=url,
             log=up.event,
+            preload=PRELOADED,
         )
         queues = Queues(runtime, options.home / "queues.sqlite", log=up.event)
         work: list[asyncio.Task[Any]] = [

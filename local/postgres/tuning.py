@@ -57,7 +57,7 @@ def shared_buffers(memory: int) -> int:
     What does not fit is in the cache of the operating system, a copy away.  Each page that was used counts as memory of
     `make up`, which is to stay small with many agents.
     """
-    return min(max(memory // 16, 64 * MB), 96 * MB)
+    return min(max(memory // 16, 48 * MB), 64 * MB)
 
 
 def max_wal_size(free_disk: int) -> int:

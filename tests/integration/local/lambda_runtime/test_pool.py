@@ -97,6 +97,19 @@ def test_functions_that_wait_do_not_hold_up_others(tmp_path: Path, monkeypatch: 
     run(tmp_path, test, timeout=60)
 
 
+def test_after_a_peak_only_two_processes_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes memory."""
+    monkeypatch.setattr(pool, "_KEPT_SECONDS", 0.2)
+
+    async def test(running: Running) -> None:
+        used = await asyncio.gather(*(running.act("sleep", seconds=0.2) for _ in range(KEPT)))
+        await until(lambda: len(_workers()) == 2)
+
+        assert (await running.act("pid")).json()[0] in {result.json() for result in used}
+
+    run(tmp_path, test, timeout=60)
+
+
 def test_a_storm_on_a_busy_machine_forks_no_more_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They would only compete for the processors; the events wait, and none fails."""
     monkeypatch.setattr(pool, "_SLOW_SECONDS", 0.0)
