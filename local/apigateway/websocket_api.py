@@ -11,6 +11,7 @@ from collections import deque
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from websockets.datastructures import Headers
 from websockets.http11 import Request as Handshake
 
@@ -356,13 +357,13 @@ class Connections:
             disconnectStatusCode=code,
             disconnectReason=reason or _REASONS.get(code, ""),
         )
-        event = json.dumps(events.disconnect_event(self._place, context)).encode()
+        event = orjson.dumps(events.disconnect_event(self._place, context))
         self._runtime.start(self._routes["$disconnect"], event, done, patience=INTEGRATION_SECONDS)
 
 
 def _error(connection: Connection, request_id: str, message: str) -> bytes:
     ids = {"connectionId": connection.facts.connection_id, "requestId": request_id}
-    return json.dumps({"message": message, **ids}).encode()
+    return orjson.dumps({"message": message, **ids})
 
 
 def _response(result: Result) -> dict[str, Any] | None:
