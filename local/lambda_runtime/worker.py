@@ -4,7 +4,7 @@ The fork server has imported what functions import, so a worker starts within mi
 others.  multiprocessing's forkserver would import the caller's `__main__` into every worker and start with the caller's
 own variables.
 
-This file is run as a script and imports only the standard library.  On a socket it takes lines of JSON:
+This file is run as a script and imports only the standard library and orjson.  On a socket it takes lines of JSON:
 `{"functions": [...]}` once, then `{"fork": id, "token": text}` with two file descriptors, or `{"kill": id}`.  On standard
 output it reports lines of JSON: one when it is ready, then `{"ended": id, "status": n}` for each worker.  It ends, and
 kills what it forked, as soon as its parent is gone.
@@ -36,6 +36,8 @@ from dataclasses import dataclass
 from importlib.util import module_from_spec, spec_from_file_location
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NoReturn
+
+import orjson
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -276,7 +278,7 @@ def _handler(function: Mapping[str, Any]) -> Callable[[Any, LambdaContext], obje
 
 def _invoke(handler: Callable[[Any, LambdaContext], object], event: bytes, context: LambdaContext) -> tuple[int, bytes]:
     try:
-        answer = handler(json.loads(event), context)
+        answer = handler(_decoded(event), context)
     except Exception as error:  # noqa: BLE001 -- a handler may raise any exception
         print(f"[ERROR] {type(error).__name__}: {error}\n{traceback.format_exc()}", end="", flush=True)  # noqa: T201
         return FAILURE, _error(str(error), type(error).__name__)
@@ -290,6 +292,13 @@ def _invoke(handler: Callable[[Any, LambdaContext], object], event: bytes, conte
         message = f"Response payload size exceeded maximum allowed payload size ({RESPONSE_LIMIT} bytes)."
         return FAILURE, _error(message, "Function.ResponseSizeTooLarge")
     return ANSWER, body
+
+
+def _decoded(event: bytes) -> Any:
+    try:
+        return orjson.loads(event)
+    except orjson.JSONDecodeError:
+        return json.loads(event)  # it accepts NaN, and half of a pair of surrogates, as Lambda does
 
 
 def _plain(value: object) -> float:
