@@ -262,6 +262,7 @@ class _Up:
 
     def _welcome(self, began: float) -> None:
         """Write the file `env` for programs and the first screen for people: the dispatcher serves."""
+        self.write_lines()
         gc.freeze()  # the garbage collector need not look at what stays: its pauses delay every message
         home = self.options.home
         database_url = f"{self.server.url}{WITHOUT_TIMEOUT}"
