@@ -26,8 +26,8 @@ FRAME_LIMIT = 32 * 1024  # bytes, from the client
 _ECHO_SECONDS = 10.0  # that a client has for its half of the closing handshake
 _STUCK_SECONDS = 1.0  # the same, for a client that does not read
 _LINGER_SECONDS = 2.0  # that a client has to close its end of the connection
-_WHOLE_TEXT, _TWO_BYTES = 0x81, 126  # the first byte of a text in one frame; the mark of a length in two bytes
-_SHORT = 8  # bytes; shorter data is not worth a look
+_WHOLE_TEXT, _MASKED, _TWO_BYTES = 0x81, 128, 126  # a frame's first byte; in its second: has a mask; the length follows
+_SHORT = 6  # bytes of the shortest head, with the mask
 _DATA = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 
 
@@ -109,9 +109,8 @@ class WebSocket(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take a part of the client's frames; pings are answered by the core."""
-        text = self._single_text(data)
-        if text is not None:
-            self._on_message(text)
+        data = self._take_texts(data)
+        if not data:
             return
         core = self._core
         core.receive_data(data)
@@ -147,22 +146,30 @@ class WebSocket(asyncio.Protocol):
 
     # ── Frames ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _single_text(self, data: bytes) -> str | None:
-        """Return the message if the data is a frame with all of it, as it is most often: the core costs four times as much."""
-        core = self._core
-        if len(data) < _SHORT or data[0] != _WHOLE_TEXT or core.state is not State.OPEN or core.reader.buffer:
-            return None
-        length, start = data[1] - 128, 6  # with a mask of four bytes, which each client must use
-        if length == _TWO_BYTES:
-            length, start = int.from_bytes(data[2:4], "big"), 8
-        elif length > _TWO_BYTES:
-            return None
-        if length != len(data) - start or length > FRAME_LIMIT or self._parts or self._has_ended:
-            return None
-        try:
-            return str(apply_mask(data[start:], data[start - 4 : start]), "utf-8")
-        except UnicodeDecodeError:
-            return None
+    def _take_texts(self, data: bytes) -> bytes:
+        """Take the texts that `data` begins with, each whole and in one frame; return the rest.
+
+        Most messages are such texts, and the core costs four times as much.  It gets all that may break the protocol.
+        """
+        position = 0
+        if self._core.reader.buffer or self._parts or self._has_ended:
+            return data
+        while len(data) >= position + _SHORT and data[position] == _WHOLE_TEXT and self._core.state is State.OPEN:
+            length, start = data[position + 1] - _MASKED, position + _SHORT
+            if length == _TWO_BYTES:
+                length, start = int.from_bytes(data[position + 2 : position + 4], "big"), start + 2
+            elif not 0 <= length < _TWO_BYTES:
+                break
+            end = start + length
+            if length > FRAME_LIMIT or end > len(data):
+                break
+            try:
+                text = str(apply_mask(data[start:end], data[start - 4 : start]), "utf-8")
+            except UnicodeDecodeError:
+                break
+            position = end
+            self._on_message(text)
+        return data[position:]
 
     def _take(self, opcode: Opcode, data: bytes, *, fin: bool) -> None:
         if opcode is not Opcode.CONT:

@@ -64,11 +64,11 @@ def test_a_text_that_follows_others_in_one_piece_arrives_after_them() -> None:
     socket, messages, _ = opened()
 
     first, second, third = (frame(text) for text in (b"first one", b"second one", b"third one"))
-    socket.data_received(first + second[:9])
-    socket.data_received(second[9:])
-    socket.data_received(third)
+    socket.data_received(first + second + third[:9])
+    socket.data_received(third[9:])
+    socket.data_received(first)
 
-    assert messages == ["first one", "second one", "third one"]
+    assert messages == ["first one", "second one", "third one", "first one"]
 
 
 @pytest.mark.parametrize(
