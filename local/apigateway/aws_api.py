@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from local.apigateway.http_messages import Request
     from local.apigateway.queues import Queues
-    from local.lambda_runtime.runtime import Runtime
+    from local.lambda_runtime.runtime import Result, Runtime
 
 _logger = logging.getLogger(__name__)
 MESSAGE_LIMIT = 128 * 1024  # bytes, for both directions of a WebSocket
@@ -30,6 +30,7 @@ _SEND_LIMIT = 2 * sqs_api.BODY_LIMIT  # bytes: JSON escapes some characters of a
 _MANAGEMENT = "/@connections/"
 _FUNCTIONS = "/2015-03-31/functions/"
 _QUEUES = "/sqs"
+_EXECUTED_VERSION = ("x-amz-executed-version", "$LATEST")
 _PATIENCE = 1.0  # seconds that a post waits for a client that does not read
 
 
@@ -52,18 +53,22 @@ class AwsApi:
         return _MANAGEMENT in path or path.startswith(_FUNCTIONS) or path.rstrip("/") == _QUEUES
 
     def answer(self, request: Request, done: Callable[[Response], None]) -> None:
-        """Answer one call: `done` gets the response; at once, if it is about a connection whose client reads."""
+        """Answer one call: `done` gets the response, without a task if nothing else has to be waited for than a function."""
 
         def finish(response: Response) -> None:
             response.headers.append(("x-amzn-requestid", events.request_id()))
             done(response)
 
         connection_id = _connection_id(request.path)
-        if connection_id is not None and not self._connections.is_stuck(connection_id):
-            try:
+        try:
+            if request.path.startswith(_FUNCTIONS):
+                self._invoke(request, request.path, finish)
+                return
+            if connection_id is not None and not self._connections.is_stuck(connection_id):
                 finish(self._manage(request, connection_id))
-            except Refused as error:
-                finish(_refusal_of(error, request.path))
+                return
+        except Refused as error:
+            finish(_refusal_of(error, request.path))
             return
         task = asyncio.get_running_loop().create_task(self._answer_later(request, connection_id, finish))
         self._tasks.add(task)
@@ -76,8 +81,6 @@ class AwsApi:
             if connection_id is not None:
                 await self._connections.until_writable(connection_id, _PATIENCE)
                 response = self._manage(request, connection_id)
-            elif request.path.startswith(_FUNCTIONS):
-                response = await self._invoke(request, request.path)
             else:
                 response = await self._send(request)
         except Refused as error:
@@ -127,7 +130,7 @@ class AwsApi:
             raise Refused(429, "LimitExceededException", message) from None
         raise Refused(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
 
-    async def _invoke(self, request: Request, path: str) -> Response:
+    def _invoke(self, request: Request, path: str, finish: Callable[[Response], None]) -> None:
         reference, _, operation = request.raw_path.removeprefix(_FUNCTIONS).partition("/")
         kind = request.header("x-amz-invocation-type", "RequestResponse")
         limit = _INVOKE_LIMITS.get(kind, _INVOKE_LIMITS["RequestResponse"])
@@ -148,20 +151,22 @@ class AwsApi:
             raise Refused(400, "InvalidRequestContentException", f"Could not parse request body: {error}") from None
         try:
             if kind == "RequestResponse":
-                result = await self._runtime.invoke(name, event)
-                response = Response(headers=[("content-type", "application/json")], body=result.payload)
-                if result.failed:
-                    response.headers.append(("x-amz-function-error", "Unhandled"))
+                self._runtime.start(name, event, lambda result: finish(_outcome(result)))
             elif kind == "Event":
                 self._runtime.invoke_async(name, event)
-                response = Response(status=202)
+                finish(Response(status=202, headers=[_EXECUTED_VERSION]))
             else:
                 self._runtime.function(name)
-                response = Response(status=204)
+                finish(Response(status=204, headers=[_EXECUTED_VERSION]))
         except UnknownFunctionError:
             raise Refused(404, "ResourceNotFoundException", f"Function not found: {name}") from None
-        response.headers.append(("x-amz-executed-version", "$LATEST"))
-        return response
+
+
+def _outcome(result: Result) -> Response:
+    response = Response(headers=[("content-type", "application/json"), _EXECUTED_VERSION], body=result.payload)
+    if result.failed:
+        response.headers.append(("x-amz-function-error", "Unhandled"))
+    return response
 
 
 def _connection_id(path: str) -> str | None:
