@@ -8,8 +8,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Generator
-from datetime import datetime
+from collections.abc import Callable, Generator, Iterable
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, cast
@@ -55,7 +54,8 @@ class Console:
     def line(self, text: str = "") -> None:
         """Print a line; ignore a closed standard output."""
         with contextlib.suppress(OSError):
-            print(text, flush=True)  # noqa: T201
+            sys.stdout.write(f"{text}\n")  # at once, also where the output has no buffer
+            sys.stdout.flush()
 
     @contextlib.contextmanager
     def step(self, text: str) -> Generator[None]:
@@ -78,19 +78,26 @@ class Console:
         """Return the text in a colour, or unchanged if the output has no colours."""
         return f"\x1b[{code}m{text}\x1b[0m" if self._colours else text
 
-    def event(self, function: str, line: str) -> None:
-        """Print a line of a function's log: time, level, function, message, and its other fields."""
+    def events(self, lines: Iterable[tuple[str, str]]) -> None:
+        """Print lines of functions' logs: time, level, function, message, and the other fields."""
+        moment = time.strftime("%H:%M:%S")
+        texts = [self._event(moment, function, line) for function, line in lines]
+        if shown := [text for text in texts if text is not None]:
+            self.line("\n".join(shown))
+
+    def _event(self, moment: str, function: str, line: str) -> str | None:
         record = _parsed(line)
         if record is None:
-            self.line(_shown(line))
-        elif "message" in record:  # without a message: metrics
-            level = _shown(str(record.get("level", "")))
-            said = _shown(f"{function.removesuffix('Function')}: {record['message']}")
-            fields = "".join(f" {name}={_short(value)}" for name, value in record.items() if name not in STANDARD)
-            self.line(
-                f"{datetime.now().astimezone():%H:%M:%S} {self.coloured(level.ljust(7), COLOURS.get(level, '0'))} "
-                f"{said}{self.coloured(_shown(fields), '2')}"
-            )
+            return _shown(line)
+        if "message" not in record:  # metrics
+            return None
+        level = _shown(str(record.get("level", "")))
+        said = _shown(f"{function.removesuffix('Function')}: {record['message']}")
+        fields = "".join([f" {name}={_short(value)}" for name, value in record.items() if name not in STANDARD])
+        return (
+            f"{moment} {self.coloured(level.ljust(7), COLOURS.get(level, '0'))} "
+            f"{said}{self.coloured(_shown(fields), '2')}"
+        )
 
 
 class LogFile:
@@ -104,9 +111,10 @@ class LogFile:
         self.path = path
         self._handler = _Handler(path, complain)
 
-    def write(self, line: str) -> None:
-        """Append a line; a very long one is cut."""
-        self._handler.emit(logging.LogRecord("functions", logging.INFO, "", 0, _cut(line), None, None))
+    def write(self, *lines: str) -> None:
+        """Append lines; a very long one is cut."""
+        text = "\n".join(map(_cut, lines))
+        self._handler.emit(logging.LogRecord("functions", logging.INFO, "", 0, text, None, None))
 
     def close(self) -> None:
         """Close the file."""

@@ -9,20 +9,26 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from local.apigateway.http_messages import joined
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 WINDOW_SECONDS = 300.0
 """How far a signature's time may be from this machine's clock."""
-_ALWAYS_SIGNED = {"host", "x-amz-date"}
+_ALWAYS_SIGNED = frozenset({"host", "x-amz-date"})
+_AUTHORIZATION = re.compile(f"{ALGORITHM} Credential=([^,]*), ?SignedHeaders=([^,]*), ?Signature=([^,]*)")
+"""In the order in which all clients of AWS write it."""
 
 
 class SignatureError(Exception):
@@ -63,48 +69,37 @@ class Credentials:
 
     def verify(self, call: Call, *, region: str, service: str, now: datetime | None = None) -> None:
         """Return if the call is signed with this key, for this service, within the last minutes; raises SignatureError."""
-        headers = _joined(call.headers)
-        given = _parsed(headers.get("authorization", ""))
-        key_id, _, scope = given["Credential"].partition("/")
+        headers = joined(call.headers)
+        credential, names, signature = _parsed(headers.get("authorization", ""))
+        key_id, _, scope = credential.partition("/")
         stamp = headers.get("x-amz-date", "")
         if not hmac.compare_digest(key_id.encode(), self.key_id.encode()):
             message = "The security token included in the request is invalid."
             raise SignatureError("UnrecognizedClientException", message)
         if scope != f"{stamp[:8]}/{region}/{service}/aws4_request":
             raise _mismatch()
-        if abs((now or datetime.now(UTC)).timestamp() - _seconds(stamp)) > WINDOW_SECONDS:
+        if abs((now.timestamp() if now else time.time()) - _seconds(stamp)) > WINDOW_SECONDS:
             message = f"Signature expired: {stamp} is not within {WINDOW_SECONDS:.0f} s of the clock."
             raise SignatureError("InvalidSignatureException", message)
-        signed = given["SignedHeaders"].split(";")
-        if not _ALWAYS_SIGNED.issubset(signed) or any(
-            name.startswith("x-amz-") and name not in signed for name in headers
-        ):
+        signed = names.split(";")
+        if not _ALWAYS_SIGNED.union([name for name in headers if name.startswith("x-amz-")]).issubset(signed):
             raise _mismatch()
         request = _canonical(call, headers, signed)
         text = f"{ALGORITHM}\n{stamp}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
         key = _signing_key(self.secret, stamp[:8], region, service)
-        if not hmac.compare_digest(_hmac(key, text).hex().encode(), given["Signature"].encode()):
+        if not hmac.compare_digest(_hmac(key, text).hex().encode(), signature.encode()):
             raise _mismatch()
 
 
-def _joined(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return each header once, its values joined and without extra spaces, as they are signed."""
-    joined: dict[str, str] = {}
-    for name, value in headers:
-        text = " ".join(value.split())
-        joined[name] = f"{joined[name]},{text}" if name in joined else text
-    return joined
-
-
-def _parsed(authorization: str) -> dict[str, str]:
-    algorithm, _, rest = authorization.partition(" ")
-    parts = {name.strip(): value for name, _, value in (part.partition("=") for part in rest.split(","))}
-    if algorithm != ALGORITHM:
+def _parsed(authorization: str) -> tuple[str, str, str]:
+    """Return the credential, the names of the signed headers and the signature."""
+    found = _AUTHORIZATION.fullmatch(authorization)
+    if found is not None:
+        return found[1], found[2], found[3]
+    if authorization.partition(" ")[0] != ALGORITHM:
         raise SignatureError("MissingAuthenticationTokenException", "Missing Authentication Token")
-    if parts.keys() != {"Credential", "SignedHeaders", "Signature"}:
-        message = "The Authorization header needs Credential, SignedHeaders and Signature."
-        raise SignatureError("IncompleteSignatureException", message)
-    return parts
+    message = "The Authorization header needs Credential, SignedHeaders and Signature."
+    raise SignatureError("IncompleteSignatureException", message)
 
 
 def _canonical(call: Call, headers: dict[str, str], signed: Sequence[str]) -> str:
@@ -113,7 +108,7 @@ def _canonical(call: Call, headers: dict[str, str], signed: Sequence[str]) -> st
             call.method,
             _canonical_path(call.path),
             "&".join(sorted(call.query.split("&"))) if call.query else "",
-            *(f"{name}:{headers.get(name, '')}" for name in signed),
+            *[f"{name}:{' '.join(headers.get(name, '').split())}" for name in signed],
             "",
             ";".join(signed),
             hashlib.sha256(call.body).hexdigest(),

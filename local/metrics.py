@@ -21,6 +21,7 @@ class Metrics:
         self._lines = Counter(
             "dispatcher_log_lines", "Lines of the functions' log", ["function", "level"], registry=self._registry
         )
+        self._counters: dict[tuple[str, str], Counter] = {}
         self._gauges: dict[str, Gauge] = {}
         self._histograms: dict[str, Histogram] = {}
 
@@ -29,7 +30,10 @@ class Metrics:
         if '"_aws"' in line:
             self._read(line)
         elif level := _LEVEL.search(line):
-            self._lines.labels(function, level[1]).inc()
+            labels = (function, level[1])
+            if labels not in self._counters:
+                self._counters[labels] = self._lines.labels(*labels)
+            self._counters[labels].inc()
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus's text format."""

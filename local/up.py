@@ -18,7 +18,7 @@ import socket
 import sys
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +44,13 @@ MIGRATE, SENDER = "MigrateFunction", "WebhookFunction"
 PATIENCE = 8.0
 """Seconds that an earlier run on the same home, and its PostgreSQL, may take to end."""
 WATCH_SECONDS = 0.5
+LOG_SECONDS = 0.05
 ENDS_MOST, ENDS_SECONDS = 3, 60.0
 """How often PostgreSQL may end within how many seconds; after more ends, starting it again does not help."""
 FREE_LEAST = 32 * 2**20
 """The free bytes on the disk that PostgreSQL needs to start: two segments of its log."""
+PRELOADED = ("aws_lambda_powertools.event_handler.middlewares.openapi_validation",)
+"""What the layer's modules import late, with the first request: the processes share what is imported before."""
 WITHOUT_TIMEOUT = "?options=-c%20statement_timeout%3D0"
 """The end of the database's URL outside of the functions.
 
@@ -115,6 +118,7 @@ async def _run(console: Console, began: float) -> None:
             deployment.with_variables({name: up.environment(name) for name in deployment.functions}),
             gateway_url=url,
             log=up.event,
+            preload=PRELOADED,
         )
         queues = Queues(runtime, options.home / "queues.sqlite", log=up.event)
         work: list[asyncio.Task[Any]] = [
@@ -131,6 +135,7 @@ async def _run(console: Console, began: float) -> None:
             outcomes = await asyncio.gather(*work, return_exceptions=True)
             await runtime.close()
             await queues.close()
+            up.write_lines()
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 raise outcome
@@ -157,6 +162,8 @@ class _Up:
     console: Console
     log: LogFile
     metrics: Metrics
+    lines: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    """Of the functions' log, with the function of each; they are written together, because each time has its cost."""
 
     def environment(self, function: str) -> dict[str, str]:
         """Return the variables that a function gets beside the template's, and keep their secrets in the home.
@@ -187,10 +194,19 @@ class _Up:
         return {"WEBHOOKS_PRIVATE": "1"} if self.options.webhooks_private else {}
 
     def event(self, function: str, line: str) -> None:
-        """Handle a line of a function's log."""
-        self.log.write(line)
+        """Handle a line of a function's log; it is written within LOG_SECONDS."""
         self.metrics.take(function, line)
-        self.console.event(function, line)
+        if not self.lines:
+            asyncio.get_running_loop().call_later(LOG_SECONDS, self.write_lines)
+        self.lines.append((function, line))
+
+    def write_lines(self) -> None:
+        """Write the lines of the functions' log that are not written yet, to its file and for people."""
+        lines = self.lines.copy()
+        self.lines.clear()
+        if lines:
+            self.log.write(*[line for _, line in lines])
+            self.console.events(lines)
 
     async def serve(self, runtime: Runtime, queues: Queues, listener: socket.socket, began: float) -> None:
         """Migrate the schema, then serve until cancelled; raises MigrationError."""
@@ -246,6 +262,7 @@ class _Up:
 
     def _welcome(self, began: float) -> None:
         """Write the file `env` for programs and the first screen for people: the dispatcher serves."""
+        self.write_lines()
         gc.freeze()  # the garbage collector need not look at what stays: its pauses delay every message
         home = self.options.home
         database_url = f"{self.server.url}{WITHOUT_TIMEOUT}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -15,16 +17,21 @@ from local.credentials import Call, SignatureError
 from local.lambda_runtime.runtime import UnknownFunctionError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from local.apigateway.http_messages import Request
     from local.apigateway.queues import Queues
-    from local.lambda_runtime.runtime import Runtime
+    from local.lambda_runtime.runtime import Result, Runtime
 
+_logger = logging.getLogger(__name__)
 MESSAGE_LIMIT = 128 * 1024  # bytes, for both directions of a WebSocket
 _INVOKE_LIMITS = {"RequestResponse": 6 * 1024 * 1024, "Event": 1024 * 1024, "DryRun": 6 * 1024 * 1024}
 _SEND_LIMIT = 2 * sqs_api.BODY_LIMIT  # bytes: JSON escapes some characters of a body
 _MANAGEMENT = "/@connections/"
 _FUNCTIONS = "/2015-03-31/functions/"
 _QUEUES = "/sqs"
+_EXECUTED_VERSION = ("x-amz-executed-version", "$LATEST")
+_PATIENCE = 1.0  # seconds that a post waits for a client that does not read
 
 
 class AwsApi:
@@ -38,28 +45,50 @@ class AwsApi:
         self._connections = connections
         self._runtime = runtime
         self._queues = queues
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @staticmethod
     def owns(path: str) -> bool:
         """Tell whether a path, decoded, belongs to one of these APIs."""
         return _MANAGEMENT in path or path.startswith(_FUNCTIONS) or path.rstrip("/") == _QUEUES
 
-    async def answer(self, request: Request) -> Response:
-        """Answer one call."""
-        path = request.path
+    def answer(self, request: Request, done: Callable[[Response], None]) -> None:
+        """Answer one call: `done` gets the response, without a task if nothing else has to be waited for than a function."""
+
+        def finish(response: Response) -> None:
+            response.headers.append(("x-amzn-requestid", events.request_id()))
+            done(response)
+
+        connection_id = _connection_id(request.path)
         try:
-            if path.startswith(_FUNCTIONS):
-                response = await self._invoke(request, path)
-            elif _MANAGEMENT in path:
-                response = await self._manage(request, path)
+            if request.path.startswith(_FUNCTIONS):
+                self._invoke(request, request.path, finish)
+                return
+            if connection_id is not None and not self._connections.is_stuck(connection_id):
+                finish(self._manage(request, connection_id))
+                return
+        except Refused as error:
+            finish(_refusal_of(error, request.path))
+            return
+        task = asyncio.get_running_loop().create_task(self._answer_later(request, connection_id, finish))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer_later(
+        self, request: Request, connection_id: str | None, finish: Callable[[Response], None]
+    ) -> None:
+        try:
+            if connection_id is not None:
+                await self._connections.until_writable(connection_id, _PATIENCE)
+                response = self._manage(request, connection_id)
             else:
                 response = await self._send(request)
         except Refused as error:
-            more = {"__type": f"com.amazonaws.sqs#{error.kind}"} if path.rstrip("/") == _QUEUES else {}
-            response = refusal(error.status, error.message, **more)
-            response.headers.append(("x-amzn-errortype", error.kind))
-        response.headers.append(("x-amzn-requestid", events.request_id()))
-        return response
+            response = _refusal_of(error, request.path)
+        except Exception:
+            _logger.exception("A call failed")
+            response = refusal(500, "Internal Server Error")
+        finish(response)
 
     def _signed_body(self, request: Request, service: str, limit: int) -> bytes:
         """Read the body of a call, and check its signature; raises Refused and BodyTooLargeError."""
@@ -80,16 +109,15 @@ class AwsApi:
             raise Refused(413, "RequestEntityTooLarge", f"A request has at most {_SEND_LIMIT} bytes") from None
         return json_response(await sqs_api.answer(self._queues, request.header("x-amz-target"), body))
 
-    async def _manage(self, request: Request, path: str) -> Response:
-        connection_id = path.rpartition(_MANAGEMENT)[2]
+    def _manage(self, request: Request, connection_id: str) -> Response:
         try:
             data = self._signed_body(request, "execute-api", MESSAGE_LIMIT)
             connection = self._connections.find(connection_id)
             if request.method == "POST":
-                await connection.post(data)
+                connection.post(data)
                 return Response()
             if request.method == "DELETE":
-                await connection.close(1000, "")
+                connection.close(1000, "")
                 return Response(status=204)
             if request.method == "GET":
                 return json_response(_described(connection))
@@ -102,7 +130,7 @@ class AwsApi:
             raise Refused(429, "LimitExceededException", message) from None
         raise Refused(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
 
-    async def _invoke(self, request: Request, path: str) -> Response:
+    def _invoke(self, request: Request, path: str, finish: Callable[[Response], None]) -> None:
         reference, _, operation = request.raw_path.removeprefix(_FUNCTIONS).partition("/")
         kind = request.header("x-amz-invocation-type", "RequestResponse")
         limit = _INVOKE_LIMITS.get(kind, _INVOKE_LIMITS["RequestResponse"])
@@ -117,25 +145,40 @@ class AwsApi:
         if kind not in _INVOKE_LIMITS:
             raise Refused(400, "InvalidParameterValueException", f"InvocationType {kind}")
         try:
-            event = json.loads(body or b"{}")
+            event = body or b"{}"
+            json.loads(event)
         except ValueError as error:
             raise Refused(400, "InvalidRequestContentException", f"Could not parse request body: {error}") from None
         try:
             if kind == "RequestResponse":
-                result = await self._runtime.invoke(name, event)
-                response = Response(headers=[("content-type", "application/json")], body=result.payload)
-                if result.failed:
-                    response.headers.append(("x-amz-function-error", "Unhandled"))
+                self._runtime.start(name, event, lambda result: finish(_outcome(result)))
             elif kind == "Event":
                 self._runtime.invoke_async(name, event)
-                response = Response(status=202)
+                finish(Response(status=202, headers=[_EXECUTED_VERSION]))
             else:
                 self._runtime.function(name)
-                response = Response(status=204)
+                finish(Response(status=204, headers=[_EXECUTED_VERSION]))
         except UnknownFunctionError:
             raise Refused(404, "ResourceNotFoundException", f"Function not found: {name}") from None
-        response.headers.append(("x-amz-executed-version", "$LATEST"))
-        return response
+
+
+def _outcome(result: Result) -> Response:
+    response = Response(headers=[("content-type", "application/json"), _EXECUTED_VERSION], body=result.payload)
+    if result.failed:
+        response.headers.append(("x-amz-function-error", "Unhandled"))
+    return response
+
+
+def _connection_id(path: str) -> str | None:
+    """Return the id of the connection that a call is about."""
+    return path.rpartition(_MANAGEMENT)[2] if _MANAGEMENT in path and not path.startswith(_FUNCTIONS) else None
+
+
+def _refusal_of(error: Refused, path: str) -> Response:
+    more = {"__type": f"com.amazonaws.sqs#{error.kind}"} if path.rstrip("/") == _QUEUES else {}
+    response = refusal(error.status, error.message, **more)
+    response.headers.append(("x-amzn-errortype", error.kind))
+    return response
 
 
 def _function_name(reference: str) -> str:

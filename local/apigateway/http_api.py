@@ -9,13 +9,15 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+import orjson
+
 from local.apigateway import events
-from local.apigateway.http_messages import OWN_HEADERS, TOKEN, BodyTooLargeError, Response, refusal
+from local.apigateway.http_messages import OWN_HEADERS, TOKEN, Response, refusal
 from local.apigateway.http_server import BODY_LIMIT
 from local.lambda_runtime.runtime import WAITED_TOO_LONG
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from local.apigateway.http_messages import Request
     from local.lambda_runtime.runtime import Result, Runtime
@@ -41,42 +43,82 @@ class HttpApi:
             ]
             for method in {"ANY", *(route.method for route in routes)}
         }
+        self._found = lru_cache(maxsize=4096)(self._find)
 
-    async def answer(self, request: Request) -> Response:
-        """Answer one request."""
+    def answer(self, request: Request, done: Callable[[Response], None]) -> None:
+        """Answer one request: `done` gets the response, which may be after this returns."""
         request_id = events.request_id()
-        try:
-            response = await self._integrate(request, request.body_within(BODY_LIMIT), request_id)
-        except BodyTooLargeError:
-            response = refusal(413, "Request Entity Too Large")
-        response.headers.append(("apigw-requestid", request_id))
-        return response
 
-    async def _integrate(self, request: Request, body: bytes, request_id: str) -> Response:
-        found = self._route(request)
-        if found is None:
-            return refusal(404, "Not Found")
-        route, path_parameters = found
-        event = events.http_event(request, route, path_parameters, self._place, request_id)
-        if route.authorizer is not None:
-            verdict = await self._authorize(route.authorizer, event, request)
-            if isinstance(verdict, Response):
-                return verdict
-            event["requestContext"]["authorizer"] = {"lambda": verdict}
-        event |= events.http_body(request, body)
-        result = await self._runtime.invoke(route.function, event, patience=INTEGRATION_SECONDS)
-        if result is WAITED_TOO_LONG:
-            return refusal(503, "Service Unavailable")
-        try:
-            return _response_of(result)
-        except (AttributeError, TypeError, ValueError):  # it failed, or a field has a wrong type
-            return refusal(500, "Internal Server Error")
+        def finish(response: Response) -> None:
+            response.headers.append(("apigw-requestid", request_id))
+            done(response)
 
-    def _route(self, request: Request) -> tuple[HttpRoute, dict[str, str]] | None:
+        found = self._found(request.method, request.path, request.raw_path)
+        if request.body_size > BODY_LIMIT:
+            finish(refusal(413, "Request Entity Too Large"))
+        elif found is None:
+            finish(refusal(404, "Not Found"))
+        else:
+            route, path_parameters = found
+            event = events.http_event(request, route, path_parameters, self._place, request_id)
+            if route.authorizer is None:
+                self._integrate(request, route, event, finish)
+            else:
+                self._authorize(request, route, route.authorizer, event, finish)
+
+    def _integrate(
+        self, request: Request, route: HttpRoute, event: dict[str, Any], finish: Callable[[Response], None]
+    ) -> None:
+        """Run the function of a route."""
+        event |= events.http_body(request, request.body)
+
+        def answered(result: Result) -> None:
+            if result is WAITED_TOO_LONG:
+                response = refusal(503, "Service Unavailable")
+            else:
+                try:
+                    response = _response_of(result)
+                except (AttributeError, TypeError, ValueError):  # it failed, or a field has a wrong type
+                    response = refusal(500, "Internal Server Error")
+            finish(response)
+
+        self._runtime.start(route.function, orjson.dumps(event), answered, patience=INTEGRATION_SECONDS)
+
+    def _authorize(
+        self,
+        request: Request,
+        route: HttpRoute,
+        authorizer: Authorizer,
+        event: dict[str, Any],
+        finish: Callable[[Response], None],
+    ) -> None:
+        """Ask a route's authorizer, and run the function if it agrees."""
+        sources = [_identity(source, event) for source in authorizer.identity_sources]
+        if not all(sources):
+            finish(refusal(401, "Unauthorized"))
+            return
+
+        def answered(result: Result) -> None:
+            verdict = result.object()
+            if verdict is None or not isinstance(verdict.get("isAuthorized"), bool):
+                finish(refusal(500, "Internal Server Error"))
+            elif not verdict["isAuthorized"]:
+                finish(refusal(403, "Forbidden"))
+            else:
+                event["requestContext"]["authorizer"] = {"lambda": verdict.get("context")}
+                self._integrate(request, route, event, finish)
+
+        arn = (
+            f"arn:aws:execute-api:{self._place.region}:{self._place.account}:{events.API_ID}"
+            f"/$default/{request.method}{request.path}"
+        )
+        asked = events.http_authorizer_event(event, arn, [source for source in sources if source] or None)
+        self._runtime.start(authorizer.function, orjson.dumps(asked), answered)
+
+    def _find(self, method: str, path: str, raw_path: str) -> tuple[HttpRoute, dict[str, str]] | None:
         """Return the most specific route, which is a literal one if there is one, and the path parameters."""
-        method, raw_path = request.method, request.raw_path
-        path = request.path if raw_path.count("/") == request.path.count("/") else raw_path
-        literal = self._literal.get((method, path)) or self._literal.get(("ANY", path))
+        plain = path if raw_path.count("/") == path.count("/") else raw_path
+        literal = self._literal.get((method, plain)) or self._literal.get(("ANY", plain))
         if literal is not None:
             return literal, {}
         given = [unquote(part) for part in raw_path.split("/")]
@@ -86,26 +128,6 @@ class HttpApi:
                 return route, parameters
         default = self._literal.get(("ANY", "$default"))
         return (default, {}) if default is not None else None
-
-    async def _authorize(
-        self, authorizer: Authorizer, event: dict[str, Any], request: Request
-    ) -> dict[str, Any] | Response | None:
-        sources = [_identity(source, event) for source in authorizer.identity_sources]
-        if not all(sources):
-            return refusal(401, "Unauthorized")
-        arn = (
-            f"arn:aws:execute-api:{self._place.region}:{self._place.account}:{events.API_ID}"
-            f"/$default/{request.method}{request.path}"
-        )
-        asked = events.http_authorizer_event(event, arn, [source for source in sources if source] or None)
-        result = await self._runtime.invoke(authorizer.function, asked)
-        verdict = result.object()
-        if verdict is None or not isinstance(verdict.get("isAuthorized"), bool):
-            return refusal(500, "Internal Server Error")
-        if not verdict["isAuthorized"]:
-            return refusal(403, "Forbidden")
-        context: dict[str, Any] | None = verdict.get("context")
-        return context
 
 
 def _response_of(result: Result) -> Response:
@@ -120,10 +142,14 @@ def _response_of(result: Result) -> Response:
     single: dict[str, Any] = answer.get("headers") or {}
     multiple: dict[str, list[Any]] = answer.get("multiValueHeaders") or {}
     cookies: list[Any] = answer.get("cookies") or []
-    headers = [*single.items(), *((name, value) for name, values in multiple.items() for value in values)]
-    headers = [_header(name, value) for name, value in headers]
-    if not any(name == "content-type" for name, _ in headers):
+    headers = [_header(name, value) for name, value in single.items()]
+    for name, values in multiple.items():
+        headers += [_header(name, value) for value in values]
+    names = {name for name, _ in headers}
+    if "content-type" not in names:
         headers.append(("content-type", "text/plain;charset=UTF-8"))
+    if not names.isdisjoint(OWN_HEADERS):
+        headers = [each for each in headers if each[0] not in OWN_HEADERS]
     headers += [_header("set-cookie", cookie) for cookie in cookies]
     status = int(answer["statusCode"])
     if not 100 <= status < 600:  # noqa: PLR2004 -- HTTP's
@@ -131,7 +157,7 @@ def _response_of(result: Result) -> Response:
     body: str = answer.get("body") or ""
     return Response(
         status=status,
-        headers=[each for each in headers if each[0] not in OWN_HEADERS],
+        headers=headers,
         body=base64.b64decode(body) if answer.get("isBase64Encoded") else body.encode(),
     )
 

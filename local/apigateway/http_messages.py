@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """A header's name, or a subprotocol."""
@@ -34,6 +34,8 @@ class Request:
     version: str
     headers: Sequence[tuple[str, str]]
     """In their order, with lower-case names."""
+    fields: Mapping[str, str]
+    """The headers by name; the values of repeated ones are joined by commas."""
     body: bytes
     body_size: int
     """What the client sent, in bytes: the server does not keep all of a large body."""
@@ -44,11 +46,8 @@ class Request:
     is_handshake: bool = False
 
     def header(self, name: str, otherwise: str = "") -> str:
-        """Return the first header of this name, which is lower-case."""
-        for each, value in self.headers:
-            if each == name:
-                return value
-        return otherwise
+        """Return a header by its name, which is lower-case."""
+        return self.fields.get(name, otherwise)
 
     def body_within(self, limit: int) -> bytes:
         """Return the body; raise BodyTooLargeError if it has more than `limit` bytes."""
@@ -64,6 +63,16 @@ class Response:
     status: int = 200
     headers: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     body: bytes = b""
+
+
+def joined(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Return headers by name, the values of repeated ones joined by commas."""
+    fields = dict(headers)
+    if len(fields) < len(headers):
+        fields = {}
+        for name, value in headers:
+            fields[name] = f"{fields[name]},{value}" if name in fields else value
+    return fields
 
 
 def json_response(document: object, status: int = 200, media_type: str = "application/json") -> Response:

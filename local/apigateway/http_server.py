@@ -1,6 +1,6 @@
 """HTTP/1.1 on one port: parses requests with httptools, answers them in order, and bounds what a client may take.
 
-A server of its own, because a message through this machine costs several requests: each is one task and one write.
+A server of its own, because a message through this machine costs several requests: each is one write, without a task.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ import resource
 import time
 from collections import deque
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
 import httptools
 
-from local.apigateway.http_messages import Request, Response, refusal
+from local.apigateway.http_messages import Request, Response, joined, refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from local.apigateway.websocket_api import Connections
 
@@ -40,11 +41,14 @@ _NO_BODY = {204, 304}
 
 
 class Server:
-    """All connections of the port: `answer` answers a request, `sockets` takes over handshakes unless `refuse` refuses."""
+    """All connections of the port: `answer` gets each request, `sockets` takes over handshakes unless `refuse` refuses.
+
+    `answer` calls its second argument once with the response, before or after it returns.
+    """
 
     def __init__(
         self,
-        answer: Callable[[Request], Awaitable[Response]],
+        answer: Callable[[Request, Callable[[Response], None]], None],
         sockets: Connections,
         *,
         refuse: Callable[[Request], Response | None] = lambda _request: None,
@@ -55,7 +59,7 @@ class Server:
         self.sockets = sockets
         self.refuse = refuse
         self.connections: dict[HttpConnection, None] = {}  # in the order in which they were idle
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.loop = asyncio.get_running_loop()  # kept: to ask for it costs a call of the kernel
         self.unfinished = 0  # bytes of bodies that are not complete
         self._head_seconds = head_seconds
         self._kept_seconds = kept_seconds
@@ -93,10 +97,9 @@ class Server:
 
     async def close(self, *, patience: float) -> None:
         """Give requests under way `patience` seconds, then cut all connections."""
-        if self.tasks:
-            await asyncio.wait(self.tasks, timeout=patience)
-        for task in self.tasks:
-            task.cancel()
+        deadline = time.monotonic() + patience
+        while any(each.is_busy for each in self.connections) and time.monotonic() < deadline:  # noqa: ASYNC110 -- at the end only
+            await asyncio.sleep(0.005)
         for each in list(self.connections):
             each.close()
         await asyncio.sleep(0)
@@ -126,7 +129,6 @@ class HttpConnection(asyncio.Protocol):
         self._parser: Any = httptools.HttpRequestParser(self)
         self._requests: deque[Request] = deque()  # complete, and not answered
         self._head_size = 0  # bytes that came since the head began
-        self._head_parts = 0  # bytes of the parts of the head that are parsed
         self._in_head = True
         self._url = b""
         self._headers: list[tuple[str, str]] = []
@@ -185,16 +187,22 @@ class HttpConnection(asyncio.Protocol):
             self.awaits_data = True
             self.since = time.monotonic()
         self._head_size += len(data) if self._in_head else 0
+        early: bytes | None = None
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._upgrade(data[upgrade.args[0] :])
-            return
+            early = data[upgrade.args[0] :]
         except httptools.HttpParserError:
             self._refused = self._refused or HTTPStatus.BAD_REQUEST
         if self._in_head and self._head_size > HEAD_LIMIT:
             self._refused = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-        if self._refused is not None and not self.is_busy:
+        if self._requests and self.is_busy:
+            self._transport.pause_reading()
+        elif self._requests:
+            self._answer()
+        if early is not None:
+            self._upgrade(early)
+        elif self._refused is not None and not self.is_busy:
             self._refuse(self._refused)
 
     # ── What the parser tells ─────────────────────────────────────────────────────────────────────────────────────────
@@ -202,7 +210,6 @@ class HttpConnection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         self._url = b""
-        self._head_parts = 0
         self._headers = []
         self._body = []
         self._body_size = 0
@@ -210,23 +217,21 @@ class HttpConnection(asyncio.Protocol):
     def on_url(self, url: bytes) -> None:
         """Take a part of the request line."""
         self._url += url
-        self._head_parts += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; nobody reads what follows a body."""
-        if not self._in_head:
+        if self._in_head:
+            self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+        else:
             self._refused = HTTPStatus.BAD_REQUEST
-            return
-        self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
-        self._head_parts += len(name) + len(value)
 
     def on_headers_complete(self) -> None:
         """Check the head's size, and ask for the body if the client waits for that."""
         self._in_head = False
         self._head_size = 0
-        if self._head_parts > HEAD_LIMIT:
+        if len(self._url) + sum([len(name) + len(value) for name, value in self._headers]) > HEAD_LIMIT:
             self._refused = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-        elif ("expect", "100-continue") in self._headers and not self.is_busy:
+        elif ("expect", "100-continue") in self._headers and not (self.is_busy or self._requests):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
@@ -241,32 +246,26 @@ class HttpConnection(asyncio.Protocol):
                 self.cut()
 
     def on_message_complete(self) -> None:
-        """Answer the request, or keep it until those before it are answered."""
+        """Keep the request; it is answered after those before it."""
         self._in_head = True
         self._server.unfinished -= self._kept_size
         self._kept_size = 0
         if self._refused is not None or self._ends or self._is_handshake():
             return
         self._keeps_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade()
-        request = self._request()
-        if self.is_busy:
-            self._requests.append(request)
-            self._transport.pause_reading()
-        else:
-            self._answer(request)
+        self._requests.append(self._request())
 
     def _request(self, *, is_handshake: bool = False) -> Request:
-        url = httptools.parse_url(self._url)
-        # A base URL may end with a slash: repeated ones count as one.
-        raw_path = "/" + (url.path or b"").decode("ascii").lstrip("/")
+        path, raw_path, query = _parsed_url(self._url)
         body, self._body = b"".join(self._body), []
         return Request(
             method=self._parser.get_method().decode(),
-            path=unquote(raw_path),
+            path=path,
             raw_path=raw_path,
-            query=(url.query or b"").decode(errors="replace"),
+            query=query,
             version=self._parser.get_http_version(),
             headers=self._headers,
+            fields=joined(self._headers),
             body=body,
             body_size=self._body_size,
             client=self._client,
@@ -276,29 +275,32 @@ class HttpConnection(asyncio.Protocol):
 
     # ── Answers ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _answer(self, request: Request) -> None:
+    def _answer(self) -> None:
+        """Have the first of the requests answered."""
+        request = self._requests.popleft()
         self.is_busy = self.was_used = True
-        task = asyncio.get_running_loop().create_task(self._respond(request))
-        self._server.tasks.add(task)
-        task.add_done_callback(self._server.tasks.discard)
-
-    async def _respond(self, request: Request) -> None:
         try:
-            response = await self._server.answer(request)
+            self._server.answer(request, lambda response: self._respond(response, with_body=request.method != "HEAD"))
         except Exception:
             _logger.exception("An answer failed")
-            response = refusal(500, "Internal Server Error")
-        self._write(response, with_body=request.method != "HEAD")
-        following = self._requests.popleft() if self._requests else None
-        if following is not None:
-            self._answer(following)
-            self._read_on()
+            self._respond(refusal(500, "Internal Server Error"))
+
+    def _respond(self, response: Response, *, with_body: bool = True) -> None:
+        self._write(response, with_body=with_body)
+        if self._requests:
+            self._server.loop.call_soon(self._go_on)  # not at once: there may be thousands
             return
         self._become_idle()
         if self._refused is not None:
             self._refuse(self._refused)
         elif not self._keeps_alive:
             self._transport.close()
+
+    def _go_on(self) -> None:
+        """Answer the next request; read again after the last one."""
+        if self._requests:  # else the connection is lost
+            self._answer()
+        self._read_on()
 
     def _read_on(self) -> None:
         if not self._is_stuck and not self._requests and not self._transport.is_closing():
@@ -331,16 +333,18 @@ class HttpConnection(asyncio.Protocol):
 
     def _refuse(self, status: HTTPStatus) -> None:
         """Refuse a request that cannot be read, and close the connection once the client could read that."""
+        if self._ends:
+            return
         self._keeps_alive = False
         self._write(refusal(status, status.phrase))
         self._end()
 
     def _end(self) -> None:
         """Close, and read what comes meanwhile: unread data would make the kernel drop the answer."""
-        self._ends = True
+        self._ends, self.is_busy = True, False
         if self._transport.can_write_eof() and not self._transport.is_closing():
             self._transport.write_eof()
-        asyncio.get_running_loop().call_later(_LINGER_SECONDS, self.cut)
+        self._server.loop.call_later(_LINGER_SECONDS, self.cut)
 
     def close(self) -> None:
         """Close once everything is written."""
@@ -359,6 +363,8 @@ class HttpConnection(asyncio.Protocol):
 
     def _upgrade(self, early: bytes) -> None:
         """Hand a WebSocket handshake over; `early` is what the client sent behind it."""
+        if self._ends:
+            return
         if self._refused is not None:
             self._refuse(self._refused)
         elif self.is_busy:
@@ -385,3 +391,12 @@ class HttpConnection(asyncio.Protocol):
         self._keeps_alive = False
         self._write(response)
         self._end()
+
+
+@lru_cache(maxsize=4096)  # the same ones come again and again
+def _parsed_url(url: bytes) -> tuple[str, str, str]:
+    """Return the decoded path, the path as it was sent, and the query; raises HttpParserError."""
+    parsed = httptools.parse_url(url)
+    # A base URL may end with a slash: repeated ones count as one.
+    raw_path = "/" + (parsed.path or b"").decode("ascii").lstrip("/")
+    return unquote(raw_path), raw_path, (parsed.query or b"").decode(errors="replace")

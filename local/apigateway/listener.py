@@ -89,13 +89,14 @@ class Gateway:
         http_api = HttpApi(self._runtime, place)
         aws_api = AwsApi(connections, self._runtime, self._queues)
 
-        async def answer(request: Request) -> Response:
+        def answer(request: Request, done: Callable[[Response], None]) -> None:
             refused = hosts.refusal_of(request)
             if refused is not None:
-                return refused
-            if self._metrics is not None and request.path == metrics.PATH:
-                return Response(headers=[("content-type", metrics.CONTENT_TYPE)], body=self._metrics.text())
-            return await (aws_api if aws_api.owns(request.path) else http_api).answer(request)
+                done(refused)
+            elif self._metrics is not None and request.path == metrics.PATH:
+                done(Response(headers=[("content-type", metrics.CONTENT_TYPE)], body=self._metrics.text()))
+            else:
+                (aws_api if aws_api.owns(request.path) else http_api).answer(request, done)
 
         server = Server(
             answer,

@@ -11,6 +11,7 @@ from collections import deque
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from websockets.datastructures import Headers
 from websockets.http11 import Request as Handshake
 
@@ -31,7 +32,6 @@ _logger = logging.getLogger(__name__)
 INTEGRATION_SECONDS = 29.0
 _BACKLOG = 16  # messages of one connection that may wait for their function; at this number its socket is not read
 _TRIES = 3  # of a message whose process is killed
-_PATIENCE = 1.0  # seconds that a post waits for a client that does not read
 
 _SUBPROTOCOL = "sec-websocket-protocol"
 
@@ -81,11 +81,11 @@ class Connection:
         """The moment when the last message went in or out."""
         return self.facts.connected_at + timedelta(seconds=self.last_active - self.opened)
 
-    async def post(self, data: bytes) -> None:
-        """Send a frame, as text if it is UTF-8; return when the socket has taken it.  Raises GoneError, SlowClientError."""
+    def post(self, data: bytes) -> None:
+        """Send a frame, as text if it is UTF-8.  Raises GoneError, SlowClientError."""
         if self.closing:
             raise GoneError
-        if self.socket.is_stuck and not await self.socket.until_writable(_PATIENCE):
+        if self.socket.is_stuck:
             raise SlowClientError
         try:
             self.socket.send(data)
@@ -93,7 +93,7 @@ class Connection:
             raise GoneError from None
         self.last_active = time.monotonic()
 
-    async def close(self, code: int, reason: str) -> None:
+    def close(self, code: int, reason: str) -> None:
         """Start the closing handshake; from now on every call about the connection gets 410."""
         if not self.closing:
             self.closing = True
@@ -176,11 +176,22 @@ class Connections:
             raise GoneError
         return connection
 
+    def is_stuck(self, connection_id: str) -> bool:
+        """Tell whether there is such a connection, and its client does not read."""
+        connection = self._open.get(connection_id)
+        return connection is not None and connection.socket.is_stuck
+
+    async def until_writable(self, connection_id: str, seconds: float) -> None:
+        """Wait until the client of a connection reads, but not for longer."""
+        connection = self._open.get(connection_id)
+        if connection is not None:
+            await connection.socket.until_writable(seconds)
+
     async def close_all(self) -> None:
         """Refuse new sockets, close the open ones as going away, and wait until `$disconnect` has run for each."""
         self._shut = True
         for connection in list(self._open.values()):
-            await connection.close(1001, "Going away")
+            connection.close(1001, "Going away")
         while self._open or self._ending or self._handshakes:  # noqa: ASYNC110 -- at the end only
             await asyncio.sleep(0.01)
 
@@ -346,13 +357,13 @@ class Connections:
             disconnectStatusCode=code,
             disconnectReason=reason or _REASONS.get(code, ""),
         )
-        event = json.dumps(events.disconnect_event(self._place, context)).encode()
+        event = orjson.dumps(events.disconnect_event(self._place, context))
         self._runtime.start(self._routes["$disconnect"], event, done, patience=INTEGRATION_SECONDS)
 
 
 def _error(connection: Connection, request_id: str, message: str) -> bytes:
     ids = {"connectionId": connection.facts.connection_id, "requestId": request_id}
-    return json.dumps({"message": message, **ids}).encode()
+    return orjson.dumps({"message": message, **ids})
 
 
 def _response(result: Result) -> dict[str, Any] | None:

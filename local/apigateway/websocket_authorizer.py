@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 from local.apigateway import events
@@ -63,9 +64,13 @@ def _allows(policy: Mapping[str, Any], method_arn: str) -> bool:
 
 def _covers(patterns: str | list[str], value: str) -> bool:
     return any(
-        re.fullmatch(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), value, re.IGNORECASE)
-        for pattern in ([patterns] if isinstance(patterns, str) else patterns)
+        _compiled(pattern).fullmatch(value) for pattern in ([patterns] if isinstance(patterns, str) else patterns)
     )
+
+
+@lru_cache(maxsize=64)  # the same for each agent
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), re.IGNORECASE)
 
 
 def _identity(source: str, event: Mapping[str, Any]) -> str | None:

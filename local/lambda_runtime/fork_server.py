@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+import orjson
+
 from local.lambda_runtime import worker as process
 
 if TYPE_CHECKING:
@@ -43,7 +45,10 @@ class Result:
 
     def json(self) -> Any:
         """Return the payload, parsed."""
-        return json.loads(self.payload)
+        try:
+            return orjson.loads(self.payload)
+        except orjson.JSONDecodeError:
+            return json.loads(self.payload)  # it accepts NaN, and half of a pair of surrogates, as functions write them
 
     def object(self) -> dict[str, Any] | None:
         """Return the payload if the function succeeded and returned an object, else None."""

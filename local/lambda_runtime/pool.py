@@ -1,9 +1,9 @@
 """The processes that run the functions: all functions share them, each handles one event at a time.
 
-A process serves any function, so a few of them suffice: `kept` stay.  One that is busy for longer than a moment, while the
-machine's processors are not, waits for something (a flush for its connection, a sweep for the database) and does not
-count: another one is forked instead, up to `limit`; beyond that events wait.  While the processors are busy, more
-processes would only compete for them, so that only what is busy for seconds does not count.
+A process serves any function, so a few of them suffice: `kept` stay while there are events.  One that is busy for longer
+than a moment, while the machine's processors are not, waits for something (a flush for its connection, a sweep for the
+database) and does not count: another one is forked instead, up to `limit`; beyond that events wait.  While the processors
+are busy, more processes would only compete for them, so that only what is busy for seconds does not count.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ _OLD_SECONDS = 0.5  # after which a background event no longer lets all others p
 _RESERVED = 2  # processes that are not for background events
 _PAUSE_SECONDS = 1.0  # before the next try, if no process could be started
 _SPARE_SECONDS = 5.0  # that a process beyond the kept ones stays without an event
+_KEPT_SECONDS = 20.0  # the same, for a kept one: each takes 40 MB, with its part of PostgreSQL;
+_LASTING = 2  # only so many of them stay longer
 
 
 class Call:
@@ -316,13 +318,14 @@ class Pool:
             done(WAITED_TOO_LONG)
 
     def _end_idle(self, now: float) -> None:
-        """End processes that have been idle for long; those beyond the kept ones sooner."""
+        """End processes that have been idle for long; the more there are, the sooner."""
         while self._idle:
-            spare = len(self._places) > self._kept
-            oldest = self._idle[0]
-            if now - oldest.idle_since < (min(_SPARE_SECONDS, self._idle_seconds) if spare else self._idle_seconds):
+            present, limit = len(self._places), self._idle_seconds
+            if present > _LASTING:
+                limit = min(limit, _SPARE_SECONDS if present > self._kept else _KEPT_SECONDS)
+            if now - self._idle[0].idle_since < limit:
                 return
-            self._dismiss(oldest)
+            self._dismiss(self._idle[0])
 
     def _dismiss(self, place: _Place) -> None:
         self._idle.remove(place)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import os
-import random
 import time
 import uuid
+from itertools import count
 from typing import TYPE_CHECKING
+
+import orjson
 
 from local.credentials import Credentials
 from local.lambda_runtime.fork_server import ForkServer, FunctionSpec, Result
@@ -56,6 +57,8 @@ class Runtime:
         self._retry_delays = retry_delays
         self._log = log
         self._closed = False
+        self._numbers = count(1)
+        self._ids = str(uuid.uuid4())[:-12]
         self._indexes = {name: index for index, name in enumerate(deployment.functions)}
         overrides = {**self.credentials.environment(), **(environment or {})}
         specs = [
@@ -86,11 +89,11 @@ class Runtime:
     async def invoke(self, name: str, event: object, *, patience: float = math.inf) -> Result:
         """Run a function on an event and return its outcome; a failure of the function is an outcome, not an exception.
 
-        Waits for a free process if there may be no more.  If the caller is cancelled, the function runs on, as Lambda
-        does; `patience` is as for start().
+        The event is a value, or JSON as bytes.  Waits for a free process if there may be no more.  If the caller is
+        cancelled, the function runs on, as Lambda does; `patience` is as for start().
         """
         outcome: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self.start(name, json.dumps(event).encode(), lambda result: _set(outcome, result), patience=patience)
+        self.start(name, _encoded(event), lambda result: _set(outcome, result), patience=patience)
         return await outcome
 
     def start(self, name: str, event: bytes, done: Callable[[Result], None], *, patience: float = math.inf) -> None:
@@ -99,13 +102,13 @@ class Runtime:
         Once the function has run for `patience` seconds the outcome is WAITED_TOO_LONG, and the function runs on.
         """
         function = self.function(name)
-        self._pool.start(Call(function, self._indexes[name], event, _request_id(), done, patience=patience))
+        self._pool.start(Call(function, self._indexes[name], event, self._request_id(), done, patience=patience))
 
     def invoke_async(self, name: str, event: object) -> str:
         """Accept an event, run the function on it later, again if it fails; return the request's id."""
         function = self.function(name)
-        request_id = _request_id()
-        self._attempt(function, json.dumps(event).encode(), request_id, [*self._retry_delays[: function.retries]])
+        request_id = self._request_id()
+        self._attempt(function, _encoded(event), request_id, [*self._retry_delays[: function.retries]])
         return request_id
 
     def end_idle(self) -> None:
@@ -117,6 +120,10 @@ class Runtime:
         self._closed = True
         await self._pool.close(patience=patience)
         await self._server.close(patience=0.5)
+
+    def _request_id(self) -> str:
+        """Return an id like Lambda's: random for each run, then counted, because nothing depends on a guess of it."""
+        return f"{self._ids}{next(self._numbers):012x}"
 
     def _attempt(self, function: Function, event: bytes, request_id: str, delays: Sequence[float]) -> None:
         def done(result: Result) -> None:
@@ -136,10 +143,8 @@ class Runtime:
             self._pool.start(Call(function, self._indexes[function.name], event, request_id, done, background=True))
 
 
-def _request_id() -> str:
-    """Return an id like Lambda's, without the cost of the kernel's random numbers: nothing depends on a guess of it."""
-    digits = f"{random.getrandbits(128):032x}"
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
+def _encoded(event: object) -> bytes:
+    return event if isinstance(event, bytes) else orjson.dumps(event)
 
 
 def _set(outcome: asyncio.Future[Result], result: Result) -> None:

@@ -4,7 +4,7 @@ The fork server has imported what functions import, so a worker starts within mi
 others.  multiprocessing's forkserver would import the caller's `__main__` into every worker and start with the caller's
 own variables.
 
-This file is run as a script and imports only the standard library.  On a socket it takes lines of JSON:
+This file is run as a script and imports only the standard library and orjson.  On a socket it takes lines of JSON:
 `{"functions": [...]}` once, then `{"fork": id, "token": text}` with two file descriptors, or `{"kill": id}`.  On standard
 output it reports lines of JSON: one when it is ready, then `{"ended": id, "status": n}` for each worker.  It ends, and
 kills what it forked, as soon as its parent is gone.
@@ -13,7 +13,7 @@ A worker serves every function, one event at a time: it loads a function's modul
 function its own environment variables and working directory.  What functions share is what the layer keeps: the
 database connection, clients of AWS.  A function must not change os.environ.  An event is a REQUEST header and JSON; its
 answer is an ANSWER header and JSON, after LOADED if the function had to be loaded first.  In the log a line of NUL, the
-token and a function's name says whose lines follow.
+token and a function's name says whose lines follow; a function that prints nothing is not named.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import contextlib
 import decimal
 import gc
 import importlib
+import io
 import json
 import os
 import pkgutil
@@ -33,7 +34,10 @@ import time
 import traceback
 from dataclasses import dataclass
 from importlib.util import module_from_spec, spec_from_file_location
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NoReturn
+
+import orjson
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -132,6 +136,19 @@ def _become_worker(functions: Sequence[Mapping[str, Any]], channel: socket.socke
         os._exit(status)
 
 
+class _Log(io.FileIO):
+    """Standard output or standard error: names the function before the first of its lines."""
+
+    name_next = b""
+
+    def write(self, data: Any, /) -> int:
+        """Write bytes, after the line that names the function."""
+        if _Log.name_next:
+            line, _Log.name_next = _Log.name_next, b""
+            super().write(line)
+        return super().write(data)
+
+
 class _Worker:
     """Handles the events of all functions, one after another."""
 
@@ -168,7 +185,7 @@ class _Worker:
         if before == index:
             return
         wanted = self._functions[index]
-        os.write(1, b"\0%b%b\n" % (self._token, wanted["name"].encode()))
+        _Log.name_next = b"\0%b%b\n" % (self._token, wanted["name"].encode())
         changes = self._changes.get((before, index))
         if changes is None:
             present = self._functions[before]["environment"] if before >= 0 else {}
@@ -243,7 +260,6 @@ def _handler(function: Mapping[str, Any]) -> Callable[[Any, LambdaContext], obje
     if spec is None or spec.loader is None or not os.path.isfile(file):  # noqa: PTH113 -- pathlib would be a slow import
         raise ModuleNotFoundError(f"No module named {module!r}")
     loaded = module_from_spec(spec)
-    known = set(sys.modules)
     sys.modules[spec.name] = loaded
     try:
         spec.loader.exec_module(loaded)
@@ -252,8 +268,9 @@ def _handler(function: Mapping[str, Any]) -> Callable[[Any, LambdaContext], obje
         del sys.modules[spec.name]
         raise
     finally:
-        # Another function may have files of the same names.
-        for beside in set(sys.modules) - known - {spec.name}:
+        # Another function may have files of the same names.  Only what came later is looked at: each name that is looked at
+        # costs a page of memory, which this process shares with the others until then.
+        for beside in list(takewhile(lambda name: name != spec.name, reversed(sys.modules))):
             if str(getattr(sys.modules[beside], "__file__", None) or "").startswith(code + os.sep):
                 del sys.modules[beside]
     return handler
@@ -261,7 +278,7 @@ def _handler(function: Mapping[str, Any]) -> Callable[[Any, LambdaContext], obje
 
 def _invoke(handler: Callable[[Any, LambdaContext], object], event: bytes, context: LambdaContext) -> tuple[int, bytes]:
     try:
-        answer = handler(json.loads(event), context)
+        answer = handler(_decoded(event), context)
     except Exception as error:  # noqa: BLE001 -- a handler may raise any exception
         print(f"[ERROR] {type(error).__name__}: {error}\n{traceback.format_exc()}", end="", flush=True)  # noqa: T201
         return FAILURE, _error(str(error), type(error).__name__)
@@ -275,6 +292,13 @@ def _invoke(handler: Callable[[Any, LambdaContext], object], event: bytes, conte
         message = f"Response payload size exceeded maximum allowed payload size ({RESPONSE_LIMIT} bytes)."
         return FAILURE, _error(message, "Function.ResponseSizeTooLarge")
     return ANSWER, body
+
+
+def _decoded(event: bytes) -> Any:
+    try:
+        return orjson.loads(event)
+    except orjson.JSONDecodeError:
+        return json.loads(event)  # it accepts NaN, and half of a pair of surrogates, as Lambda does
 
 
 def _plain(value: object) -> float:
@@ -307,13 +331,17 @@ def _preload(modules: Iterable[str], layers: Iterable[str]) -> None:
             importlib.import_module(name)
 
 
+def _log(descriptor: int) -> io.TextIOWrapper:
+    raw = io.BufferedWriter(_Log(descriptor, "w", closefd=False))
+    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+
+
 def main() -> None:
     """Run as the fork server; the arguments are the control socket's descriptor and a JSON list of modules to preload."""
     control = socket.socket(fileno=int(sys.argv[1]))
     options = json.loads(sys.argv[2])
     # Loggers keep the stream that they were made with: one object, made right before anything is imported.
-    sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore[union-attr]
-    sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore[union-attr]
+    sys.stdout, sys.stderr = _log(1), _log(2)
     sys.path[:0] = options["layers"]
     with contextlib.redirect_stdout(sys.stderr):  # standard output is for reports
         _preload(options["modules"], options["layers"])

@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,9 @@ from local.postgres.unprivileged import Identity
 
 OWNER, FUNCTIONS = "dispatcher", "dispatcher_functions"
 """The role that owns the database, and the one as which the functions log in."""
-ACCESS = "host all all 127.0.0.1/32 scram-sha-256\n"
+ACCESS, SOCKET_ACCESS = "host all all 127.0.0.1/32 scram-sha-256\n", "local all all scram-sha-256\n"
+SOCKET_PATH_BYTES = 103
+"""The longest path of a socket: macOS allows the least."""
 TEMPORARY = ("postmaster.pid", "shared memory", "could not bind", "Address already in use")
 """Texts in the log of a failed start after which another try may succeed."""
 START_SECONDS = 120.0
@@ -50,6 +53,11 @@ class Cluster:
         return self.home / "postgres"
 
     @property
+    def sockets(self) -> Path:
+        """The folder of its Unix socket, over which a query costs less than over TCP."""
+        return self.home / "sockets"
+
+    @property
     def server_log(self) -> Path:
         """The server's own log."""
         return self.home / "logs" / "postgres.log"
@@ -65,6 +73,9 @@ class Cluster:
         if self.data.exists():
             self.end_predecessor()
             self.identity.own(self.data)
+            if SOCKET_ACCESS not in _read(self.data / "pg_hba.conf"):  # of an earlier version
+                with (self.data / "pg_hba.conf").open("a", encoding="utf-8") as rules:
+                    rules.write(f"\n{SOCKET_ACCESS}")
             if lost:  # also the home of an earlier version, whose functions logged in as the owner
                 self._as_superuser(self.data, "".join(_role(role, passwords[role]) for role in lost))
             return passwords
@@ -76,7 +87,7 @@ class Cluster:
         sync = ["--no-sync"] if self.settings.get("fsync") == "off" else []
         names = ["--username=postgres", "--auth=reject", "--encoding=UTF8", "--locale=C"]
         self._run("initdb", "-D", str(draft), *names, *sync)
-        (draft / "pg_hba.conf").write_text(ACCESS, encoding="ascii")
+        (draft / "pg_hba.conf").write_text(ACCESS + SOCKET_ACCESS, encoding="ascii")
         roles = "".join(_role(role, password) for role, password in passwords.items())
         self._as_superuser(draft, f"{roles}create database {OWNER} owner {OWNER};\n")
         draft.rename(self.data)
@@ -88,7 +99,7 @@ class Cluster:
         """Start the server under its guard; return the guard and the port (the given one, if any) once it serves.
 
         Tries again, for `patience` seconds, if that may help.  Raises PostgresError with the end of the log, and gives up as
-        soon as `closing` is set.
+        soon as `closing` is set.  The server has a Unix socket, too, where that is possible: see has_socket().
         """
         deadline = time.monotonic() + patience
         closing = closing or threading.Event()
@@ -117,7 +128,8 @@ class Cluster:
         status = self.data / "postmaster.pid"
         stale = _read(status)
         server = [str(self.binaries / "postgres"), "-D", str(self.data)]
-        for name, value in {**self.settings, "port": str(port)}.items():
+        sockets = str(self.sockets) if self._allows_socket(port) else ""
+        for name, value in {**self.settings, "port": str(port), "unix_socket_directories": sockets}.items():
             server += ["-c", f"{name}={value}"]
         guard = subprocess.Popen(
             # A session of its own: Ctrl-C in the terminal ends the dispatcher, which ends the server last.
@@ -141,6 +153,29 @@ class Cluster:
             raise
         end(guard)
         return None
+
+    def has_socket(self, port: int) -> bool:
+        """Tell whether the server that listens on this port has a Unix socket, too."""
+        return self._socket(port).exists()
+
+    def _socket(self, port: int) -> Path:
+        return self.sockets / f".s.PGSQL.{port}"
+
+    def _allows_socket(self, port: int) -> bool:
+        """Make an empty folder for the socket; tell whether its path is short enough, and the disk can have one."""
+        path = self._socket(port)
+        shutil.rmtree(self.sockets, ignore_errors=True)  # the socket of a killed server
+        self.sockets.mkdir(mode=0o700, exist_ok=True)
+        if len(os.fsencode(path)) > SOCKET_PATH_BYTES:
+            return False
+        try:
+            with socket.socket(socket.AF_UNIX) as tried:
+                tried.bind(str(path))
+        except OSError:
+            return False
+        path.unlink()
+        self.identity.own(self.sockets)
+        return True
 
     def _port(self) -> int:
         """Return the port of the last run if it is free, else another one; store it for the next run."""

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 from local import home as homes
 from local.postgres.cluster import FUNCTIONS, OWNER, Cluster, PostgresError, end
@@ -28,7 +29,7 @@ class Server:
     url: str
     """For the owner of the schema."""
     functions_url: str
-    """For the functions: a role that owns nothing."""
+    """For the functions: a role that owns nothing, over a Unix socket where there is one."""
     port: int
     bin: Path
     _cluster: Cluster = field(repr=False)
@@ -81,9 +82,11 @@ def started(
     passwords = cluster.prepare()
     guard, port = cluster.launch(patience)
     address = f"127.0.0.1:{port}/dispatcher"
+    folder = quote(str(cluster.sockets), safe="")
+    functions_address = f"/dispatcher?host={folder}&port={port}" if cluster.has_socket(port) else address
     server = Server(
         url=f"postgresql://{OWNER}:{passwords[OWNER]}@{address}",
-        functions_url=f"postgresql://{FUNCTIONS}:{passwords[FUNCTIONS]}@{address}",
+        functions_url=f"postgresql://{FUNCTIONS}:{passwords[FUNCTIONS]}@{functions_address}",
         port=port,
         bin=binaries,
         _cluster=cluster,

@@ -15,7 +15,6 @@ import psutil
 MB = 2**20
 ALWAYS: Mapping[str, str] = {
     "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",
     "timezone": "UTC",
     "log_timezone": "UTC",
     # Each process of a function keeps one connection; an unused slot costs nothing.
@@ -58,7 +57,7 @@ def shared_buffers(memory: int) -> int:
     What does not fit is in the cache of the operating system, a copy away.  Each page that was used counts as memory of
     `make up`, which is to stay small with many agents.
     """
-    return min(max(memory // 16, 64 * MB), 96 * MB)
+    return min(max(memory // 16, 48 * MB), 64 * MB)
 
 
 def max_wal_size(free_disk: int) -> int:

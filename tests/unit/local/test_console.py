@@ -35,9 +35,9 @@ def test_nothing_that_an_agent_says_reaches_the_terminal_raw(capsys: pytest.Capt
     record = {"level": evil, "message": evil, "agent_id": evil, evil: "value"}
 
     console = Console()
-    console.event("MessageFunction", json.dumps(record))
-    console.event("MessageFunction", json.dumps(record, ensure_ascii=False).replace("\\u001b", "\x1b"))
-    console.event("MessageFunction", evil)
+    console.events([("MessageFunction", json.dumps(record))])
+    console.events([("MessageFunction", json.dumps(record, ensure_ascii=False).replace("\\u001b", "\x1b"))])
+    console.events([("MessageFunction", evil)])
 
     output = capsys.readouterr().out
     assert output.count("\n") == 3
@@ -47,7 +47,7 @@ def test_nothing_that_an_agent_says_reaches_the_terminal_raw(capsys: pytest.Capt
 
 def test_a_long_line_is_cut_on_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     """With a note."""
-    Console().event("MessageFunction", json.dumps({"level": "INFO", "message": "x" * 100_000}))
+    Console().events([("MessageFunction", json.dumps({"level": "INFO", "message": "x" * 100_000}))])
 
     output = capsys.readouterr().out
     assert len(output) < SHOWN_CHARACTERS + 200

@@ -5,7 +5,7 @@ import pytest
 from local.postgres.tuning import MB, max_wal_size, shared_buffers
 
 
-@pytest.mark.parametrize(("memory", "expected"), [(256, 64), (1280, 80), (65536, 96)])
+@pytest.mark.parametrize(("memory", "expected"), [(256, 48), (960, 60), (65536, 64)])
 def test_the_cache_is_a_part_of_the_memory_within_bounds(memory: int, expected: int) -> None:
     """In megabytes."""
     assert shared_buffers(memory * MB) == expected * MB

@@ -135,9 +135,7 @@ def owner_of(conn: Connection, key: str | None, agent_id: str) -> KeyOwner | Non
 
     The look-up is by the hash of 256 random bits: its timing reveals nothing about valid keys or existing agents.
     """
-    owner = fetch_one(
-        conn,
-        KeyOwner,
+    row = conn.execute(
         """
         select k.agent_id, a.approval, k.key_id
         from agent_keys k
@@ -147,7 +145,9 @@ def owner_of(conn: Connection, key: str | None, agent_id: str) -> KeyOwner | Non
           and a.deleted_at is null
         """,
         (key_hash(key or ""),),
-    )
+        prepare=True,
+    ).fetchone()
+    owner = KeyOwner(agent_id=row[0], approval=row[1], key_id=row[2]) if row else None
     return owner if owner and hmac.compare_digest(_bytes(owner.agent_id), _bytes(agent_id)) else None
 
 

@@ -89,7 +89,8 @@ def is_current(conn: Connection, agent_id: str, epoch: int) -> bool:
 
 def is_live(conn: Connection, agent_id: str, epoch: int) -> bool:
     """Tell whether this epoch is the agent's last, and its handshake is known to be over."""
-    row = conn.execute("select 1 from agents where agent_id = %s and epoch = %s and live", (agent_id, epoch)).fetchone()
+    statement = "select 1 from agents where agent_id = %s and epoch = %s and live"
+    row = conn.execute(statement, (agent_id, epoch), prepare=True).fetchone()
     return row is not None
 
 

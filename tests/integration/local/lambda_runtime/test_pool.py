@@ -33,7 +33,7 @@ count = 0
 def handler(event, context):
     global count
     count += 1
-    os.write(1, f"{context.function_name} has no end".encode())
+    print(f"{context.function_name} has no end", end="")
     variables = {name: os.environ.get(name) for name in ("A", "B", "AWS_LAMBDA_FUNCTION_NAME")}
     return {"pid": os.getpid(), "count": count, "beside": beside.NAME, "folder": os.getcwd(), **variables}
 """
@@ -93,6 +93,19 @@ def test_functions_that_wait_do_not_hold_up_others(tmp_path: Path, monkeypatch: 
 
         assert not any(task.done() for task in waiting)
         await until(lambda: not psutil.pid_exists(further))
+
+    run(tmp_path, test, timeout=60)
+
+
+def test_after_a_peak_only_two_processes_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes memory."""
+    monkeypatch.setattr(pool, "_KEPT_SECONDS", 0.2)
+
+    async def test(running: Running) -> None:
+        used = await asyncio.gather(*(running.act("sleep", seconds=0.2) for _ in range(KEPT)))
+        await until(lambda: len(_workers()) == 2)
+
+        assert (await running.act("pid")).json()[0] in {result.json() for result in used}
 
     run(tmp_path, test, timeout=60)
 

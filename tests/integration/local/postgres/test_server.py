@@ -19,6 +19,7 @@ import pytest
 
 from local.home import HomeInUseError
 from local.postgres import server as postgres
+from local.postgres.cluster import ACCESS
 
 FAST = {"fsync": "off", "shared_buffers": "16MB"}
 ROOT = Path(__file__).parents[4]
@@ -119,6 +120,25 @@ def test_only_the_generated_password_opens_the_database(tmp_path: Path) -> None:
                 ask(f"postgresql://{role}:wrong@127.0.0.1:{server.port}/dispatcher")
 
     assert mode == 0o600
+
+
+def test_functions_reach_the_server_over_a_unix_socket(tmp_path: Path) -> None:
+    """With their password; also in a home of an earlier version, and where a killed server has left its socket."""
+    with postgres.running(tmp_path, settings=FAST) as server:
+        postmaster(tmp_path).kill()
+    (tmp_path / "postgres" / "pg_hba.conf").write_text(ACCESS)
+
+    with postgres.running(tmp_path, settings=FAST) as server:
+        assert ask(server.functions_url, "select inet_server_addr() is null") == "True"
+        assert ask(server.url, "select inet_server_addr()") == "127.0.0.1"
+        with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+            ask(server.functions_url.replace("@", "wrong@"))
+
+
+def test_where_the_path_is_too_long_for_a_socket_functions_use_tcp(tmp_path: Path) -> None:
+    """The server starts all the same."""
+    with postgres.running(tmp_path / ("x" * 100), settings=FAST) as server:
+        assert ask(server.functions_url, "select inet_server_addr()") == "127.0.0.1"
 
 
 def test_a_lost_password_is_replaced(tmp_path: Path) -> None:
