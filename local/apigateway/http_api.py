@@ -78,7 +78,12 @@ class HttpApi:
             else:
                 try:
                     response = _response_of(result)
-                except (AttributeError, TypeError, ValueError):  # it failed, or a field has a wrong type
+                except (
+                    ArithmeticError,
+                    AttributeError,
+                    TypeError,
+                    ValueError,
+                ):  # it failed, or a field has a wrong value
                     response = refusal(500, "Internal Server Error")
             finish(response)
 
@@ -131,7 +136,7 @@ class HttpApi:
 
 
 def _response_of(result: Result) -> Response:
-    """Read a function's answer by the rules of payload format 2.0; raise one of three errors if they forbid it."""
+    """Read a function's answer by the rules of payload format 2.0; raise one of four errors if they forbid it."""
     if result.failed:
         raise ValueError(result.payload)
     answer = result.object()

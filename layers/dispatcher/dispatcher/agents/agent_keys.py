@@ -14,6 +14,7 @@ from dispatcher.agents import connections, registry
 from dispatcher.errors import AgentNotAuthenticated, Conflict, NotFound
 from dispatcher.platform.database import Connection, fetch_all, fetch_one
 from dispatcher.platform.gateway import Gateway
+from dispatcher.platform.hot_statements import HotStatement
 
 KEYS_AT_ONCE = 2
 """Valid keys that an agent may have: the one in use and the one that replaces it."""
@@ -40,6 +41,16 @@ class KeyOwner:
     key_id: UUID
 
 
+_OWNER = HotStatement(
+    b"""
+    select k.agent_id, a.approval, k.key_id
+    from agent_keys k
+    join agents a using (agent_id)
+    where k.key_hash = %(hash)s
+      and k.revoked_at is null
+      and a.deleted_at is null
+    """
+)
 _COLUMNS = "key_id, position, created_at, created_by, revoked_at"
 
 
@@ -135,19 +146,8 @@ def owner_of(conn: Connection, key: str | None, agent_id: str) -> KeyOwner | Non
 
     The look-up is by the hash of 256 random bits: its timing reveals nothing about valid keys or existing agents.
     """
-    row = conn.execute(
-        """
-        select k.agent_id, a.approval, k.key_id
-        from agent_keys k
-        join agents a using (agent_id)
-        where k.key_hash = %s
-          and k.revoked_at is null
-          and a.deleted_at is null
-        """,
-        (key_hash(key or ""),),
-        prepare=True,
-    ).fetchone()
-    owner = KeyOwner(agent_id=row[0], approval=row[1], key_id=row[2]) if row else None
+    rows = _OWNER.fetch(conn, {"hash": key_hash(key or "")})
+    owner = KeyOwner(agent_id=rows[0][0], approval=rows[0][1], key_id=rows[0][2]) if rows else None
     return owner if owner and hmac.compare_digest(_bytes(owner.agent_id), _bytes(agent_id)) else None
 
 

@@ -35,6 +35,8 @@ _CONNECT = HotStatement(
     )
 )
 
+_IS_LIVE = HotStatement(b"select 1 from agents where agent_id = %(agent_id)s and epoch = %(epoch)s and live")
+
 PATIENCE_SECONDS = 5.0
 """How long a caller that does not say otherwise waits for the record of a connection."""
 
@@ -89,9 +91,7 @@ def is_current(conn: Connection, agent_id: str, epoch: int) -> bool:
 
 def is_live(conn: Connection, agent_id: str, epoch: int) -> bool:
     """Tell whether this epoch is the agent's last, and its handshake is known to be over."""
-    statement = "select 1 from agents where agent_id = %s and epoch = %s and live"
-    row = conn.execute(statement, (agent_id, epoch), prepare=True).fetchone()
-    return row is not None
+    return bool(_IS_LIVE.fetch(conn, {"agent_id": agent_id, "epoch": epoch}))
 
 
 def open_ids(conn: Connection, agent_id: str, key_id: str | None = None) -> list[str]:

@@ -61,6 +61,7 @@ def test_an_answer_without_a_status_is_a_body(served: Target, answer: object, ex
     "answer",
     [
         {"statusCode": "x"},
+        {"statusCode": float("inf")},
         {"statusCode": 200, "body": {"a": 1}},
         {"statusCode": 200, "headers": {"a": [1]}},
         {"statusCode": 200, "headers": {"a": "b\r\nc: d"}},
