@@ -99,4 +99,12 @@ MUTATIONS = (
         replace="disabled_cause <> 'operator'",
         caught_by="test_410_disables_a_webhook_at_once",
     ),
+    Mutation(
+        name="gate-does-not-wake-the-check",
+        puts_back="A good release is stopped, because Lambda has put the check to sleep.",
+        stands_for=(),
+        find="answer = when_awake(invoke)",
+        replace="answer = invoke()",
+        caught_by="test_a_check_that_lambda_has_to_wake_first_is_no_failed_check",
+    ),
 )

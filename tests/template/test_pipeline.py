@@ -157,7 +157,8 @@ def test_nothing_is_installed_with_credentials_of_aws_in_its_environment() -> No
 
 
 def _permissions(handlers: dict[str, Any], step: str) -> list[str]:
-    return handlers.get(step, {}).get("permissions", [])
+    permissions: list[str] = handlers.get(step, {}).get("permissions", [])
+    return permissions
 
 
 def _every(value: Any) -> list[Any]:
