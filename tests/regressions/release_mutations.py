@@ -107,4 +107,12 @@ MUTATIONS = (
         replace="answer = invoke()",
         caught_by="test_a_check_that_lambda_has_to_wake_first_is_no_failed_check",
     ),
+    Mutation(
+        name="tries-drop-what-serves",
+        puts_back="The functions that the serving release calls are dropped after three tries of the next one.",
+        stands_for=(),
+        find="and newer.used_at < now() - %(days)s * interval '1 day')",
+        replace=")",
+        caught_by="test_the_functions_of_a_release_that_serves_outlive_several_tries_of_the_next_one",
+    ),
 )
