@@ -133,7 +133,8 @@ def _depends(resource: Mapping[str, Any]) -> list[str]:
 def test_codedeploy_waits_for_the_alarm_of_a_bad_release(stacks: dict[str, Template]) -> None:
     """The alarms ring within the five minutes of the shortest canary: two bad minutes are enough."""
     for alarm in stacks["release_alarms"].of_type("AWS::CloudWatch::Alarm").values():
-        assert alarm["Period"] * alarm["DatapointsToAlarm"] < 240
+        periods = [each["MetricStat"]["Period"] for each in alarm.get("Metrics", []) if "MetricStat" in each]
+        assert max(periods or [alarm["Period"]]) * alarm["DatapointsToAlarm"] < 240
         assert alarm["TreatMissingData"] == "notBreaching"
 
 
