@@ -105,8 +105,9 @@ def test_cloudformation_may_make_every_resource_of_the_templates(
     }
     needed: set[str] = set()
     for kind in made:
-        handlers: dict[str, Any] = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", kind).schema["handlers"]
-        needed |= {action for step in ("create", "read", "update", "delete") for action in _permissions(handlers, step)}
+        schema: Any = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", kind).schema
+        for step in ("create", "read", "update", "delete"):
+            needed |= set(schema["handlers"].get(step, {}).get("permissions", []))
 
     missing = {action for action in needed if not any(fnmatchcase(action.lower(), each) for each in allowed)}
     assert missing == set(NOT_NEEDED)
@@ -154,11 +155,6 @@ def test_nothing_is_installed_with_credentials_of_aws_in_its_environment() -> No
     login = next(place for place, name in enumerate(names) if name.startswith("aws-actions/"))
 
     assert "make .venv-sam/.sam .venv/.local" in names[:login]
-
-
-def _permissions(handlers: dict[str, Any], step: str) -> list[str]:
-    permissions: list[str] = handlers.get(step, {}).get("permissions", [])
-    return permissions
 
 
 def _every(value: Any) -> list[Any]:
