@@ -105,7 +105,7 @@ def test_cloudformation_may_make_every_resource_of_the_templates(
     }
     needed: set[str] = set()
     for kind in made:
-        schema: Any = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", kind).schema
+        schema = cast("dict[str, Any]", PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", kind).schema)
         for step in ("create", "read", "update", "delete"):
             needed |= set(schema["handlers"].get(step, {}).get("permissions", []))
 
