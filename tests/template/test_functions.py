@@ -203,7 +203,10 @@ def test_a_sender_ends_before_its_lease_and_before_its_caller(template: Template
 def test_the_schema_is_migrated_before_any_new_code_serves(template: Template) -> None:
     """Every function waits for the migration, except those that migrate."""
     waiting = {name for name in template.functions if template.resources[name].get("DependsOn") == "Migration"}
-    assert set(template.functions) - waiting == {"MigrateFunction", "DeployFunction", "ReleaseGateFunction"}
+    of_deployments = {"MigrateFunction", "DeployFunction", "ReleaseCheckFunction", "ReleaseGateFunction"}
+    assert set(template.functions) - waiting == of_deployments
+    # Otherwise the check of the release before could pass the new one.
+    assert template.resources["Migration"]["DependsOn"] == "ReleaseCheckFunction"
     migration = template.resources["Migration"]["Properties"]
     layers = template.of_type("AWS::Lambda::LayerVersion")
     assert migration["Layer"]["Ref"] in layers  # another layer is another migration
