@@ -82,7 +82,9 @@ def standing(*, min_acu: float = 0.5, replica: bool = False, proxy: bool = False
         Item(f"Aurora, {min_acu:g} ACU on {on}", min_acu * instances * ACU_HOUR * HOURS),
         Item(f"Storage, {STORED_GB:g} GB", STORED_GB * DATABASE_GB),
         Item(f"Backups, {BACKED_UP_GB:g} GB", BACKED_UP_GB * BACKUP_GB),
-        Item(f"Alarms on {ALARMS} metrics, {METRICS} metrics, a dashboard", ALARMS * ALARM + METRICS * METRIC + DASHBOARD),
+        Item(
+            f"Alarms on {ALARMS} metrics, {METRICS} metrics, a dashboard", ALARMS * ALARM + METRICS * METRIC + DASHBOARD
+        ),
         Item(f"{SECRETS} secrets", SECRETS * SECRET),
         Item(
             "The sweep, the loss check and the webhooks' run",
