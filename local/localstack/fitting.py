@@ -1,7 +1,7 @@
 """The template with this machine's processor and Python instead of Lambda's, for an emulator that runs functions here.
 
-The layer contains compiled wheels, so `sam build` must fetch those of this processor.  The only other change: ministack knows no
-alarm of several metrics, so such an alarm gets its first one.
+The layer contains compiled wheels, so `sam build` must fetch those of this processor.  The only other change: ministack knows
+no alarm of several metrics, so such an alarm gets its first one.
 """
 
 import platform
