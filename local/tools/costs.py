@@ -56,7 +56,7 @@ WEBHOOKS_SECONDS, WEBHOOKS_GB = 0.05, 0.25  # a run of deliver-webhooks that fin
 COLD = 0.005  # of the invocations start an environment; its start is billed
 INIT_MS = 700.0
 BEAT_BYTES, BEAT_BYTES_BACK = 150.0, 10.0  # a heartbeat with its frame, and what TCP and TLS say back
-ALARMS, METRICS, SECRETS = 62, 45, 4
+ALARMS, METRICS, SECRETS = 65, 45, 4  # an alarm on two metrics is billed as two
 IO_PER_COMMAND = 12.0  # inserts and updates of the command and its history, and their part of the log
 STORED_GB = 10.0
 BACKED_UP_GB = 20.0  # what changed within a week, beyond the size of the database
@@ -82,7 +82,9 @@ def standing(*, min_acu: float = 0.5, replica: bool = False, proxy: bool = False
         Item(f"Aurora, {min_acu:g} ACU on {on}", min_acu * instances * ACU_HOUR * HOURS),
         Item(f"Storage, {STORED_GB:g} GB", STORED_GB * DATABASE_GB),
         Item(f"Backups, {BACKED_UP_GB:g} GB", BACKED_UP_GB * BACKUP_GB),
-        Item(f"{ALARMS} alarms, {METRICS} metrics, a dashboard", ALARMS * ALARM + METRICS * METRIC + DASHBOARD),
+        Item(
+            f"Alarms on {ALARMS} metrics, {METRICS} metrics, a dashboard", ALARMS * ALARM + METRICS * METRIC + DASHBOARD
+        ),
         Item(f"{SECRETS} secrets", SECRETS * SECRET),
         Item(
             "The sweep, the loss check and the webhooks' run",

@@ -99,4 +99,20 @@ MUTATIONS = (
         replace="disabled_cause <> 'operator'",
         caught_by="test_410_disables_a_webhook_at_once",
     ),
+    Mutation(
+        name="gate-does-not-wake-the-check",
+        puts_back="A good release is stopped, because Lambda has put the check to sleep.",
+        stands_for=(),
+        find="answer = when_awake(invoke)",
+        replace="answer = invoke()",
+        caught_by="test_a_check_that_lambda_has_to_wake_first_is_no_failed_check",
+    ),
+    Mutation(
+        name="tries-drop-what-serves",
+        puts_back="The functions that the serving release calls are dropped after three tries of the next one.",
+        stands_for=(),
+        find="and newer.used_at < now() - %(days)s * interval '1 day')",
+        replace=")",
+        caught_by="test_the_functions_of_a_release_that_serves_outlive_several_tries_of_the_next_one",
+    ),
 )

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from dispatcher.platform import lambda_api
+from dispatcher.access import oidc
+from dispatcher.platform import deployment, lambda_api, releases
 from dispatcher.platform.database import CONNECT_SECONDS
 from dispatcher.webhooks import sending, webhook_queue, webhook_run
 from dispatcher.webhooks.invocation import BATCH_WAIT_SECONDS, TEST_WAIT_SECONDS
@@ -175,20 +176,39 @@ def test_the_handshake_ends_before_the_agent_stops_waiting(template: Template) -
     assert template.functions["ConnectFunction"]["Timeout"] > CONNECT_SECONDS + handing_over
 
 
+def test_the_gate_answers_codedeploy_whatever_it_has_to_wait_for(template: Template) -> None:
+    """It wakes the check, asks twice and tells CodeDeploy twice; killed in between, it would hold the release for an hour."""
+    waking = sum(deployment.WAKING_PAUSES)
+    asking = releases.TRIES * (releases.CONNECT_SECONDS + releases.CHECK_SECONDS)
+    telling = releases.TRIES * (releases.CONNECT_SECONDS + releases.TELL_SECONDS)
+
+    assert waking + asking + telling < template.functions["ReleaseGateFunction"]["Timeout"]
+
+
+def test_a_log_in_at_an_issuer_that_hardly_answers_ends_before_its_function(template: Template) -> None:
+    """Its document, the exchange of the code, its keys; the rest is for the database."""
+    assert template.functions["OperatorsFunction"]["Timeout"] > 3 * oidc.FETCH_SECONDS + CONNECT_SECONDS
+
+
 def test_a_sender_ends_before_its_lease_and_before_its_caller(template: Template) -> None:
     """A lease that ended earlier would let a second sender begin; a caller that waits less long would not learn the outcome."""
     sender = template.functions["WebhookFunction"]["Timeout"]
     caller = template.functions["DeliverWebhooksFunction"]["Timeout"]
 
     assert sending.BATCH_SECONDS + sending.TOTAL_SECONDS < sender < BATCH_WAIT_SECONDS < webhook_queue.LEASE_SECONDS
-    assert sending.TOTAL_SECONDS < TEST_WAIT_SECONDS < template.functions["WebhooksFunction"]["Timeout"]
+    test_call = 2 * oidc.FETCH_SECONDS + CONNECT_SECONDS + lambda_api.CONNECT_SECONDS + TEST_WAIT_SECONDS
+    assert sending.TOTAL_SECONDS < TEST_WAIT_SECONDS
+    assert test_call < template.functions["WebhooksFunction"]["Timeout"]
     assert caller - webhook_run.RESERVE_SECONDS >= SCHEDULE  # so that one run begins batches until the next one does
 
 
 def test_the_schema_is_migrated_before_any_new_code_serves(template: Template) -> None:
     """Every function waits for the migration, except those that migrate."""
     waiting = {name for name in template.functions if template.resources[name].get("DependsOn") == "Migration"}
-    assert set(template.functions) - waiting == {"MigrateFunction", "DeployFunction", "ReleaseGateFunction"}
+    of_deployments = {"MigrateFunction", "DeployFunction", "ReleaseCheckFunction", "ReleaseGateFunction"}
+    assert set(template.functions) - waiting == of_deployments
+    # Otherwise the check of the release before could pass the new one.
+    assert template.resources["Migration"]["DependsOn"] == "ReleaseCheckFunction"
     migration = template.resources["Migration"]["Properties"]
     layers = template.of_type("AWS::Lambda::LayerVersion")
     assert migration["Layer"]["Ref"] in layers  # another layer is another migration
@@ -276,6 +296,8 @@ def test_failed_asynchronous_and_scheduled_events_go_to_a_queue(template: Templa
         "PublisherFunction",
     }
     assert all(invoke["DestinationConfig"]["OnFailure"]["Destination"] == failed for invoke in invokes)
+    # Without a limit Lambda keeps throttled events for six hours: the sweeps of an outage would all begin when it ends.
+    assert all(invoke["MaximumEventAgeInSeconds"] <= 120 for invoke in invokes)
     schedules = template.of_type("AWS::Scheduler::Schedule").values()
     assert len(schedules) == 4
     assert all(schedule["Target"]["DeadLetterConfig"]["Arn"] == failed for schedule in schedules)

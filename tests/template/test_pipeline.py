@@ -1,11 +1,14 @@
 """The pipeline: who may deploy, and that its jobs use what the repository has."""
 
+import json
 import re
-from fnmatch import fnmatch
+from fnmatch import fnmatch, fnmatchcase
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
+from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
+from moto.iam.aws_managed_policies import aws_managed_policies_data
 
 from local.sam_template.intrinsics import read
 from tests.template.conftest import Template
@@ -57,7 +60,7 @@ def test_the_boundary_admits_what_the_roles_do_and_no_way_to_more(stacks: dict[s
     """A role that needs a right beyond it would fail at work; one that may change roles would have no boundary."""
     boundary = stacks["pipeline"].resources["Boundary"]["Properties"]["PolicyDocument"]["Statement"][0]["Action"]
     template = Template(resources=transformed({"GradualReleases": "true"})["Resources"])
-    used: set[str] = set()
+    used = {action for name in OF_FUNCTIONS for action in managed(name)} - NEEDLESS
     for stack in (template, stacks["database"], stacks["backup"]):
         for name, role in stack.of_type("AWS::IAM::Role").items():
             assert role["PermissionsBoundary"]["Fn::If"][:2] == ["HasBoundary", {"Ref": "PermissionsBoundary"}], name
@@ -70,26 +73,70 @@ def test_the_boundary_admits_what_the_roles_do_and_no_way_to_more(stacks: dict[s
     assert not [each for each in boundary if each.startswith(("iam:", "sts:", "*", "lambda:*", "organizations:"))]
 
 
+OF_FUNCTIONS = (
+    "AWSCodeDeployRoleForLambda",
+    "AWSLambdaBasicExecutionRole",
+    "AWSLambdaSQSQueueExecutionRole",
+    "AWSLambdaVPCAccessExecutionRole",
+)
+"""AWS's own policies of the functions' roles and of CodeDeploy's."""
+NEEDLESS = {"s3:GetObject", "s3:GetObjectVersion", "sns:Publish"}
+"""CodeDeploy's rights for revisions in S3 and for triggers, which a deployment by CloudFormation does not have."""
+
+
+def managed(name: str) -> set[str]:
+    """Return the actions that a policy of AWS's own allows."""
+    policies: dict[str, Any] = json.loads(aws_managed_policies_data)
+    return {action for each in policies[name]["Document"]["Statement"] for action in _every(each["Action"])}
+
+
+NOT_NEEDED = {
+    "backup-storage:Mount": "IAM knows no such action",
+    "ec2:AllocateIpamPoolCidr": "the network has a block of Amazon's own",
+    "elasticfilesystem:DescribeMountTargets": "no function has a file system",
+    "firehose:TagDeliveryStream": "no log group leads to Firehose",
+    "iam:DeleteRolePermissionsBoundary": "nobody takes the boundary away",
+    "iam:ListRoles": "no database is in a directory's domain",
+    "kms:Encrypt": "no function has a key of its own for its environment",
+    "s3:GetObjectVersion": "the code's address names no version",
+    "s3:REST.PUT.OBJECT": "no log group leads to S3",
+    "s3files:ListMountTargets": "no function has a file system",
+}
+"""What AWS lists for a kind of resource, for properties that no resource of this stack has."""
+
+
 def test_cloudformation_may_make_every_resource_of_the_templates(
     stacks: dict[str, Template], template: Template
 ) -> None:
-    """A new kind of resource needs its right here, or the next deployment by the pipeline fails."""
+    """A kind of resource needs all rights that AWS lists for it, or a deployment by the pipeline fails half-way."""
     role = stacks["pipeline"].resources["CloudFormationRole"]["Properties"]
-    allowed = {
-        action.partition(":")[0]
+    allowed = [
+        action.lower()
         for statement in role["Policies"][0]["PolicyDocument"]["Statement"]
         if statement["Effect"] == "Allow"
         for action in _every(statement["Action"])
-    }
-    services = {"ApiGatewayV2": "apigateway", "CloudFormation": "cloudformation", "CloudWatch": "cloudwatch"}
+    ]
     made = {
-        resource["Type"].split("::")[1]
+        resource["Type"]
         for each in (template, *(stack for name, stack in stacks.items() if name != "pipeline"))
         for resource in each.resources.values()
         if resource["Type"].startswith("AWS::")
     }
+    needed: set[str] = set()
+    for kind in made:
+        schema = cast("dict[str, Any]", PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", kind).schema)
+        for step in ("create", "read", "update", "delete"):
+            needed |= set(schema["handlers"].get(step, {}).get("permissions", []))
 
-    assert {services.get(service, service.lower()) for service in made} <= allowed
+    missing = {action for action in needed if not any(fnmatchcase(action.lower(), each) for each in allowed)}
+    assert missing == set(NOT_NEEDED)
+
+
+def test_no_code_expires_that_a_rollback_needs(stacks: dict[str, Template]) -> None:
+    """A function that changed last a year ago goes back to the code of then, which must still be in the bucket."""
+    rules = stacks["pipeline"].resources["Artifacts"]["Properties"]["LifecycleConfiguration"]["Rules"]
+
+    assert [set(rule) - {"Id", "Status"} for rule in rules] == [{"NoncurrentVersionExpiration"}]
 
 
 def test_the_jobs_use_outputs_and_targets_that_exist() -> None:

@@ -272,6 +272,12 @@ def alarms_of(stacks: dict[str, Template]) -> dict[str, dict[str, Any]]:
     }
 
 
+def metrics_of(alarm: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what an alarm watches: the metrics of its expression, or its one metric."""
+    computed = [each["MetricStat"] for each in alarm.get("Metrics", []) if "MetricStat" in each]
+    return [each["Metric"] | {"Period": each["Period"], "Stat": each["Stat"]} for each in computed] or [alarm]
+
+
 def test_every_function_has_its_alarms_and_every_alarm_notifies(
     template: Template, stacks: dict[str, Template]
 ) -> None:
@@ -285,9 +291,10 @@ def test_every_function_has_its_alarms_and_every_alarm_notifies(
     deployed = {"MigrateFunction", "DeployFunction", "ReleaseCheckFunction", "ReleaseGateFunction"}
     for metric in ("Errors", "Throttles"):
         watched = {
-            alarm["Dimensions"][0]["Value"]["Fn::Sub"]
+            each["Dimensions"][0]["Value"]["Fn::Sub"]
             for alarm in alarms.values()
-            if alarm["Namespace"] == "AWS/Lambda" and alarm["MetricName"] == metric
+            for each in metrics_of(alarm)
+            if each["Namespace"] == "AWS/Lambda" and each["MetricName"] == metric
         }
         assert watched == {value for name, value in names.items() if name not in deployed}
     for alarm in alarms.values():
@@ -301,9 +308,10 @@ def test_the_alarms_and_the_dashboard_use_metrics_that_are_published(stacks: dic
     published |= {*Figures.__dataclass_fields__, *Ran.__dataclass_fields__}
     monitoring = stacks["monitoring"]
     asked = {
-        alarm["MetricName"]
+        each["MetricName"]
         for alarm in monitoring.of_type("AWS::CloudWatch::Alarm").values()
-        if alarm["Namespace"] == "AgentCommandDispatcher"
+        for each in metrics_of(alarm)
+        if each["Namespace"] == "AgentCommandDispatcher"
     }
     body = json.loads(monitoring.resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"])
     shown: set[str] = set()
@@ -338,16 +346,22 @@ def test_an_alarm_pages_only_for_what_cannot_wait(stacks: dict[str, Template]) -
     assert sorted(table) == sorted(paging)
 
 
-NEW_ONES = {"NumberOfMessagesSent"}
-"""Metrics beside `newly_...` that count what happened in a period: one of it is enough for an alarm."""
-RATES = {"Errors", "Throttles", "4xx", "5xx", "ClientError", "ExecutionError", "IntegrationError", "failed_passes"}
+COMPUTED = {
+    # Counts new messages; SQS says nothing of the first one in an idle queue, and it is seen only where it lies.
+    "EventsFailed": "IF(FILL(sent, 0) > 0 OR DIFF(FILL(waiting, 0)) > 0, 1, 0)",
+    "ReportsLate": "visible + hidden",
+    "HttpServerErrors": "IF(errors > 10 OR (errors > 1 AND errors / requests > 0.01), 1, 0)",
+}
+"""Alarms of several metrics, each with its expression; above 0 is bad."""
+NEW_ONES = {"EventsFailed"}
+"""Alarms, beside those about `newly_...`, that count what happened in a period: one of it is enough for an alarm."""
+RATES = {"Errors", "Throttles", "4xx", "ClientError", "ExecutionError", "IntegrationError", "failed_passes"}
 """What happened in a minute, for the whole service: 0 when it is well again."""
 OF_THE_SERVICE = {"loaded", "lost_commands"}
 """For these only whether they are published at all."""
 CONDITIONS = {
     "feed_lag_seconds",
     "sink_lag_seconds",
-    "ApproximateAgeOfOldestMessage",
     "DatabaseConnections",
     "ACUUtilization",
 }
@@ -357,15 +371,38 @@ CONDITIONS = {
 def test_every_alarm_can_ring_twice(stacks: dict[str, Template]) -> None:
     """A level of many commands, agents or webhooks stays up for one of them and hides the next: those count new ones."""
     for name, alarm in alarms_of(stacks).items():
-        metric: str = alarm["MetricName"]
-        counts_new_ones = metric.startswith("newly_") or metric in NEW_ONES
-        assert counts_new_ones or metric in RATES | OF_THE_SERVICE | CONDITIONS, name
+        metric: str = alarm.get("MetricName", "")
+        counts_new_ones = metric.startswith("newly_") or name in NEW_ONES
+        assert counts_new_ones or metric in RATES | OF_THE_SERVICE | CONDITIONS or name in COMPUTED, name
         if counts_new_ones:
             assert (alarm["Threshold"], alarm["EvaluationPeriods"]) == (0, 1), name
         if metric in OF_THE_SERVICE:
             assert alarm["Statistic"] == "SampleCount", name
         # The end of a count of new ones says nothing about those that rang.
         assert ("OKActions" in alarm) is not counts_new_ones, name
+
+
+def test_an_alarm_of_several_metrics_computes_what_the_table_says(stacks: dict[str, Template]) -> None:
+    """Each name in an expression is a metric, and all of them have one period."""
+    computed = {name: alarm["Metrics"] for name, alarm in alarms_of(stacks).items() if "Metrics" in alarm}
+
+    assert {name: metrics[0]["Expression"] for name, metrics in computed.items()} == COMPUTED
+    for name, (expression, *metrics) in computed.items():
+        assert {each["Id"] for each in metrics} == set(re.findall(r"[a-z]\w+", expression["Expression"])), name
+        assert [each["ReturnData"] for each in metrics] == [False] * len(metrics), name
+        assert len({each["MetricStat"]["Period"] for each in metrics}) == 1, name
+
+
+def test_a_report_that_comes_back_again_and_again_is_seen(template: Template, stacks: dict[str, Template]) -> None:
+    """SQS leaves messages that were received three times out of the age of the oldest: that alarm would never ring."""
+    received = template.resources["LateReports"]["Properties"]["VisibilityTimeout"]
+    watched = metrics_of(alarms_of(stacks)["ReportsLate"])
+
+    assert 3 * received < 15 * 60
+    assert {each["MetricName"] for each in watched} == {
+        "ApproximateNumberOfMessagesVisible",
+        "ApproximateNumberOfMessagesNotVisible",
+    }
 
 
 def test_two_stacks_fit_into_one_account(template: Template, stacks: dict[str, Template]) -> None:

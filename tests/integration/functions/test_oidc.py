@@ -125,6 +125,29 @@ def test_tokens_with_unknown_keys_do_not_make_the_service_fetch_keys_each_time(
     assert len(fetched) <= 2
 
 
+@pytest.mark.parametrize("keys", [Response(status=502), Response("<html>maintenance</html>")])
+def test_an_issuer_without_its_keys_is_not_asked_at_each_request(
+    run: Run,
+    signed: SignedWith,
+    httpserver: HTTPServer,
+    monkeypatch: pytest.MonkeyPatch,
+    keys: Response,
+) -> None:
+    """Each request would wait for it.  The token may be good, so this is a 503; after a while the issuer is asked again."""
+    [working] = [each for each in httpserver.handlers if str(each.matcher.uri).endswith("/keys")]
+    path = str(working.matcher.uri)
+    httpserver.handlers.remove(working)
+    httpserver.expect_request(path).respond_with_response(keys)
+    asked = request("GET", "/api/v1/commands", role=None, **as_bearer(signed()))
+
+    statuses = [run("commands", asked)["statusCode"] for _ in range(5)]
+
+    assert (statuses, [each.path for each, _ in httpserver.log].count(path)) == ([503] * 5, 1)
+    httpserver.handlers[-1] = working
+    monkeypatch.setattr(oidc, "RETRY_SECONDS", 0)
+    assert run("commands", asked)["statusCode"] == 200
+
+
 def test_an_issuer_that_names_itself_otherwise_is_a_503(
     run: Run, signed: SignedWith, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from dispatcher.platform import functions, releases
+from dispatcher.platform import deployment, functions, releases
 from dispatcher.platform.database import Connection
 from dispatcher.platform.gateway import ApiGateway
 from dispatcher.platform.releases import NotReady
@@ -38,6 +38,20 @@ def told(httpserver: HTTPServer) -> list[dict[str, Any]]:
 
     httpserver.expect_request("/", method="POST").respond_with_handler(take)
     return told
+
+
+def test_a_check_that_lambda_has_to_wake_first_is_no_failed_check(
+    run: Run, httpserver: HTTPServer, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A function in a VPC that was not invoked for weeks: without a new release of its own it would block a good one."""
+    monkeypatch.setattr(deployment, "WAKING_PAUSES", (0.01, 0.01))
+    asleep = Response("{}", status=502, headers={"X-Amzn-ErrorType": "ResourceNotReadyException"})
+    for _ in range(2 * releases.TRIES):
+        httpserver.expect_ordered_request(CHECK, method="POST").respond_with_response(asleep)
+    httpserver.expect_ordered_request(CHECK, method="POST").respond_with_response(Response('{"postgres": 17}'))
+
+    assert run("release_gate") == {"status": "Succeeded"}
+    assert [call["status"] for call in told] == ["Succeeded"]
 
 
 CHECK = "/2015-03-31/functions/acd-release-check/invocations"

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from dispatcher.platform import migrations
+from dispatcher.platform import functions, migrations
 from dispatcher.platform.database import Connection, open_connection
 from dispatcher.platform.migrations import migrate
 from tests.rows import create_agent, put, statuses
@@ -87,3 +87,24 @@ def test_the_role_of_the_functions_can_change_rows_and_nothing_else(
             ):
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):
                     function.execute(forbidden)
+
+
+def test_the_functions_of_a_release_that_serves_outlive_several_tries_of_the_next_one(conn: Connection) -> None:
+    """`make migrate` from a shell is repeated with mended code, while the release of three months ago serves."""
+    for name, days in {"engine_serves": 90, "engine_try_1": 0.3, "engine_try_2": 0.2, "engine_try_3": 0.1}.items():
+        conn.execute(sql.SQL("create schema {}").format(sql.Identifier(name)))
+        conn.execute("insert into engine_schemas values (%s, now() - %s * interval '1 day')", (name, days))
+
+    functions.create(conn)
+    assert "engine_serves" in schemas(conn)
+
+    conn.execute("update engine_schemas set used_at = used_at - interval '8 days' where name like 'engine_try%'")
+    functions.create(conn)
+    assert schemas(conn) == {"engine_try_1", "engine_try_2", "engine_try_3", functions.schema()}
+
+
+def schemas(conn: Connection) -> set[str]:
+    """Return the schemas with the functions of releases."""
+    return {
+        name for (name,) in conn.execute("select nspname from pg_namespace where nspname like 'engine%'").fetchall()
+    }

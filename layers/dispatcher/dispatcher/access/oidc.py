@@ -22,9 +22,10 @@ ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 KEYS_SECONDS = 3600
 REFRESH_SECONDS = 30
 """At most so often a token with an unknown key makes the service fetch the keys: everybody can send such a token."""
-FETCH_SECONDS = 5
-RETRY_SECONDS = 30
-"""So long after a failed discovery the issuer is not asked again: everybody can ask where to log in."""
+FETCH_SECONDS = 3
+"""A log-in asks the issuer three times, and must end before its function does."""
+RETRY_SECONDS = 10
+"""So long after a failed discovery, or without its keys, the issuer is not asked again: each request would wait for it."""
 CLOCK_SECONDS = 30
 """So far the issuer's clock may be ahead.  A token expires exactly: what is known of ended log-ins is deleted then."""
 _SUBJECT = re.compile(r"[\x21-\x7e]{1,255}")
@@ -127,22 +128,30 @@ class Issuer:
     def _key_client(self) -> "_Keys":
         if self._keys is None:
             where = self.address_of("jwks_uri")
-            self._keys = _Keys(where, cache_jwk_set=True, lifespan=KEYS_SECONDS, timeout=FETCH_SECONDS)
+            self._keys = _Keys(
+                where,
+                cache_jwk_set=True,
+                lifespan=KEYS_SECONDS,
+                timeout=FETCH_SECONDS,
+                cooldown_duration=REFRESH_SECONDS,
+            )
         return self._keys
 
 
 class _Keys(jwt.PyJWKClient):
-    """The issuer's keys; an unknown key is looked for again, but not at each token."""
+    """The issuer's keys, which are not asked for at each request while it does not answer."""
 
-    _refreshed_at = float("-inf")
+    _failed_at = float("-inf")
 
-    def get_signing_keys(self, refresh: bool = False) -> list[jwt.PyJWK]:  # noqa: FBT001, FBT002 - PyJWT's signature
-        """Return the keys; fetch them again only after REFRESH_SECONDS."""
-        if refresh:
-            refresh = time.monotonic() - self._refreshed_at > REFRESH_SECONDS
-        if refresh:
-            self._refreshed_at = time.monotonic()
-        return super().get_signing_keys(refresh)
+    def fetch_data(self) -> Any:
+        """Fetch the keys; after a failure only after RETRY_SECONDS.  Raises PyJWKClientConnectionError."""
+        if time.monotonic() - self._failed_at < RETRY_SECONDS:
+            raise jwt.PyJWKClientConnectionError("the issuer's keys could not be fetched a moment ago")
+        try:
+            return super().fetch_data()
+        except (jwt.PyJWTError, OSError, ValueError, HTTPException) as error:
+            self._failed_at = time.monotonic()
+            raise jwt.PyJWKClientConnectionError(type(error).__name__) from error
 
 
 def _labels_of(claims: dict[str, Any]) -> dict[str, str] | None:

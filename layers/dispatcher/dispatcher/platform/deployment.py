@@ -93,13 +93,14 @@ def run_migration(function: str) -> None:
         connect_timeout=5, read_timeout=MIGRATE_SECONDS, retries={"total_max_attempts": 1}, tcp_keepalive=True
     )
     invoke = partial(boto3.client("lambda", config=config).invoke, FunctionName=function, Payload=b"{}")
-    answered = _when_awake(invoke)
+    answered = when_awake(invoke)
     said = answered["Payload"].read()
     if "FunctionError" in answered:
         raise MigrationFailed(json.loads(said).get("errorMessage", "migrate failed"))
 
 
-def _when_awake(invoke: Callable[[], T]) -> T:
+def when_awake(invoke: Callable[[], T]) -> T:
+    """Invoke a function in a VPC; wait until Lambda has prepared it, if it was not invoked for weeks."""
     for pause in WAKING_PAUSES:
         try:
             return invoke()

@@ -16,8 +16,8 @@ from psycopg import sql
 from dispatcher.platform.database import Connection
 
 ENDING = ".function.sql"
-KEPT = 3
-"""Schemas that stay: the code of the last releases may still call theirs."""
+KEPT, KEPT_DAYS = 3, 7
+"""A schema stays until so many newer ones are so old: a release serves for months, and several tries may follow on one day."""
 
 
 def call(text: str) -> bytes:
@@ -51,9 +51,16 @@ def create(conn: Connection) -> bool:
             "insert into engine_schemas (name) values (%s) on conflict (name) do update set used_at = now()", (name,)
         )
         for (old,) in conn.execute(
-            "delete from engine_schemas where name not in (select name from engine_schemas order by used_at desc limit %s)"
-            " returning name",
-            (KEPT,),
+            """
+            delete from engine_schemas o
+            where %(kept)s <= (
+                select count(*)
+                from engine_schemas newer
+                where newer.used_at > o.used_at
+                  and newer.used_at < now() - %(days)s * interval '1 day')
+            returning o.name
+            """,
+            {"kept": KEPT, "days": KEPT_DAYS},
         ).fetchall():
             conn.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(old)))
     return name not in known

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 
 import boto3
 from botocore.config import Config
@@ -9,12 +10,16 @@ from botocore.config import Config
 from dispatcher.errors import DispatcherError
 from dispatcher.platform import functions, migrations
 from dispatcher.platform.database import Connection
+from dispatcher.platform.deployment import when_awake
 from dispatcher.platform.observability import logger
 
 OLDEST_POSTGRES = 150_000
 """The oldest version of PostgreSQL, as `server_version_num` has it."""
 CHECK_SECONDS = 30
 """How long the gate waits for the check: its timeout and a start."""
+CONNECT_SECONDS, TELL_SECONDS = 5, 10
+TRIES = 2
+"""How often Lambda and CodeDeploy are asked, if they do not answer.  The gate's own timeout is longer than all of it."""
 
 
 class NotReady(DispatcherError):
@@ -46,18 +51,24 @@ def decide(event: dict[str, str], check_function: str) -> str:
 
     CodeDeploy waits for an hour without an answer, so a check that cannot run has failed.
     """
-    config = Config(connect_timeout=5, read_timeout=CHECK_SECONDS, retries={"total_max_attempts": 2})
+    invoke = partial(
+        boto3.client("lambda", config=_patience(CHECK_SECONDS)).invoke, FunctionName=check_function, Payload=b"{}"
+    )
     try:
-        answer = boto3.client("lambda", config=config).invoke(FunctionName=check_function, Payload=b"{}")
+        answer = when_awake(invoke)
         said = json.loads(answer["Payload"].read() or b"{}")
         refused = said.get("errorMessage", "the check failed") if answer.get("FunctionError") else None
     except Exception as error:  # noqa: BLE001 - CodeDeploy gets an answer in any case
         refused = str(error)
     status = "Succeeded" if refused is None else "Failed"
     logger.info("Release checked", extra={"status": status, "reason": refused, "deployment": event["DeploymentId"]})
-    boto3.client("codedeploy", config=config).put_lifecycle_event_hook_execution_status(
+    boto3.client("codedeploy", config=_patience(TELL_SECONDS)).put_lifecycle_event_hook_execution_status(
         deploymentId=event["DeploymentId"],
         lifecycleEventHookExecutionId=event["LifecycleEventHookExecutionId"],
         status=status,
     )
     return status
+
+
+def _patience(seconds: float) -> Config:
+    return Config(connect_timeout=CONNECT_SECONDS, read_timeout=seconds, retries={"total_max_attempts": TRIES})

@@ -20,6 +20,21 @@ def test_a_fitted_template_differs_in_processor_and_python_only(root: Path, tmp_
     assert read(template)["Globals"]["Function"]["Architectures"] == ["x86_64"]
 
 
+def test_only_alarms_of_several_metrics_differ_in_the_nested_stacks(root: Path, tmp_path: Path) -> None:
+    """The emulator knows alarms of one metric: such an alarm has its first one there, with its dimensions."""
+    fitting.lay_out(root, tmp_path / "source", architecture="x86_64", runtime="python3.11")
+
+    for path in (root / "stacks").glob("*.yaml"):
+        before, after = (read(each)["Resources"] for each in (path, tmp_path / "source/stacks" / path.name))
+        for resource in before.values():
+            metrics = resource.get("Properties", {}).pop("Metrics", None)
+            if metrics:
+                first = metrics[1]["MetricStat"]
+                plain = first["Metric"] | {"Period": first["Period"], "Statistic": first["Stat"]}
+                resource["Properties"] |= plain
+        assert before == after, path.name
+
+
 def test_a_fitted_template_finds_the_code(root: Path, tmp_path: Path) -> None:
     """Also if it is written a second time."""
     first, template = (

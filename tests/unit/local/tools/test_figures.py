@@ -46,7 +46,9 @@ def test_the_bill_counts_what_the_template_has(root: Path) -> None:
     monitoring = [resource for stack in stacks for resource in stack.values()]
     function = read(root / "template.yaml")["Globals"]["Function"]
 
-    assert sum(resource["Type"] == "AWS::CloudWatch::Alarm" for resource in monitoring) == costs.ALARMS
+    alarms = [resource["Properties"] for resource in monitoring if resource["Type"] == "AWS::CloudWatch::Alarm"]
+    watched = [sum("MetricStat" in metric for metric in alarm.get("Metrics", [])) or 1 for alarm in alarms]
+    assert sum(watched) == costs.ALARMS
     published = {*CHECKS, *FIGURES, *Swept.__dataclass_fields__, *latencies.METRICS, *findings.METRICS}
     published |= {*Figures.__dataclass_fields__, *Ran.__dataclass_fields__}
     assert len(published) == costs.METRICS
