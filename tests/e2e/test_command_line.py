@@ -464,6 +464,13 @@ def test_a_terminal_of_80_columns_is_enough(cli: CommandLine, name: str) -> None
         assert max(map(len, cli.terminal(*arguments).lines)) <= COLUMNS
 
 
+def test_an_empty_list_names_the_next_step(cli: CommandLine) -> None:
+    """Unless a filter made it empty; on stderr, so that a program gets nothing."""
+    empty, filtered = cli.ok("webhooks", "list"), cli.ok("agents", "list", "--search", "no-such-agent")
+    assert (empty.out, "next: dispatcher webhooks create" in empty.err) == ("", True)
+    assert (filtered.out, filtered.err) == ("", "There are none.\n")
+
+
 def test_a_person_is_asked(cli: CommandLine, name: str) -> None:
     """Yes does it, anything else does nothing."""
     cli.ok("agents", "create", name, "--platform", "linux")
