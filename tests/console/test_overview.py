@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import pytest
@@ -145,8 +146,9 @@ def _visit(screen: Screen, devtools: CDPSession, address: str) -> Cost:
 
 def _work(devtools: CDPSession) -> float:
     """Return the seconds since the page began to load."""
-    measured = {each["name"]: each["value"] for each in devtools.send("Performance.getMetrics")["metrics"]}
-    return float(sum(measured[name] for name in ("ScriptDuration", "LayoutDuration", "RecalcStyleDuration")))
+    answer = cast("dict[str, Any]", devtools.send("Performance.getMetrics"))
+    measured: dict[str, float] = {each["name"]: each["value"] for each in answer["metrics"]}
+    return sum(measured[name] for name in ("ScriptDuration", "LayoutDuration", "RecalcStyleDuration"))
 
 
 def test_the_oldest_due_command_is_not_none_while_the_list_shows_one(
