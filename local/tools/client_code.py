@@ -113,10 +113,12 @@ def _operations(methods: list[Method], *, is_async: bool) -> str:
         [
             HEADER.format(said="The operations of the API, as methods" + (" to await." if is_async else ".")),
             "from collections.abc import Mapping, Sequence\nfrom datetime import datetime\n",
-            "from typing import Any, Literal\n\n",
-            "from command_dispatcher.client import models\n",
+            "from typing import TYPE_CHECKING, Any, Literal\n\n",
             "from command_dispatcher.client.core import UNSET, Unset, members, request\n",
+            "from command_dispatcher.client.lazily import Lazily\n",
             f"from command_dispatcher.client.{module}_transport import {prefix}Group, {prefix}Pages, {prefix}Transport\n",
+            "\nif TYPE_CHECKING:\n    from command_dispatcher.client import models\n",
+            'else:\n    models = Lazily("command_dispatcher.client.models")\n',
             "\n\n",
             *body,
         ]
@@ -128,17 +130,17 @@ def _render(method: Method, *, is_async: bool) -> str:
     named = [item for item in method.parameters if item.place != "path"]
     required = [item for item in named if item.default is None]
     optional = [item for item in named if item.default is not None]
-    arguments = ["self", *(f"{item.name}: {item.type}" for item in positional)]
+    arguments = ["self", *(f"{item.name}: {_annotation(item.type)}" for item in positional)]
     if named:
         arguments.append("*")
-        arguments += [f"{item.name}: {item.type}" for item in required]
-        arguments += [f"{item.name}: {item.type} = {item.default}" for item in optional]
+        arguments += [f"{item.name}: {_annotation(item.type)}" for item in required]
+        arguments += [f"{item.name}: {_annotation(item.type)} = {item.default}" for item in optional]
     sent = _request(method)
     call = f"{'await ' if is_async else ''}self._run({sent})"
     prefix, keyword, result = "Async" if is_async else "", "async def" if is_async else "def", method.result
     if method.plural:
         keyword, result = "def", f"{prefix}Pages[{method.result}]"
-        decode = "dict" if method.result.startswith("Mapping") else f"{method.result}.of"
+        decode = "dict" if method.result.startswith("Mapping") else f"lambda item: {method.result}.of(item)"
         body = f'return self._pages("{method.plural}", {decode}, {sent})'
     elif method.result == "None":
         body = call
@@ -150,9 +152,14 @@ def _render(method: Method, *, is_async: bool) -> str:
     else:
         body = f"found: {method.result} = {call}\n        return found"
     return (
-        f"    {keyword} {method.name}({', '.join(arguments)}) -> {result}:\n"
+        f"    {keyword} {method.name}({', '.join(arguments)}) -> {_annotation(result)}:\n"
         f"        {_docstring(method.said, 8)}\n        {body}\n\n"
     )
+
+
+def _annotation(kind: str) -> str:
+    # The models are loaded when they are used.
+    return f'"{kind}"' if "models." in kind else kind
 
 
 def _either(kinds: list[str]) -> str:

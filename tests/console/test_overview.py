@@ -1,9 +1,13 @@
 """The overview: what is stuck and what has just changed, at any size of the fleet."""
 
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, cast
+from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Route, expect
+from playwright.sync_api import CDPSession, Response, Route, expect
 
 from local.http_client import Client
 from tests.console.screen import Screen
@@ -11,6 +15,11 @@ from tests.e2e.conftest import Agent
 from tests.e2e.dispatcher_process import Dispatcher, until
 
 AGENTS = 10_000
+REQUESTS_MOST = 14
+ELEMENTS_MOST = 3_000
+BYTES_MOST = 100_000
+SECONDS_MOST = 20
+"""How many times the browser's work for a single agent a full page may take; it takes three to six times."""
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +76,79 @@ def test_the_stuck_one_of_ten_thousand_is_found_explained_and_mended(
 
     expect(screen.page.locator(".why")).to_contain_text("Nothing waits")
     agent.close()
+
+
+@pytest.mark.usefixtures("large")
+def test_a_page_costs_no_more_in_a_fleet_of_ten_thousand(
+    visit: Callable[..., Screen], new_agent: Callable[..., str]
+) -> None:
+    """The same requests as for a single agent, at most a list's elements, and work of the browser by what is shown.
+
+    No clock: the browser's own work is compared with its work for the single agent, in the same run.
+    """
+    new_agent(only="this")
+    screen = visit("/console/")
+    single = {
+        "agents": cost(screen, "/console/agents?selector=only%3Dthis"),
+        "commands": cost(screen, "/console/commands?agentId=crowd-1&status=pending"),
+    }
+    many = {
+        "overview": cost(screen, "/console/"),
+        "agents": cost(screen, "/console/agents?selector=%21only"),
+        "commands": cost(screen, "/console/commands?status=pending"),
+    }
+
+    assert {name: many[name].requests for name in single} == {name: each.requests for name, each in single.items()}
+    assert len(many["overview"].requests) <= REQUESTS_MOST
+    assert {name: each for name, each in many.items() if each.elements > ELEMENTS_MOST or each.bytes > BYTES_MOST} == {}
+    least = min(each.seconds for each in single.values())
+    assert {name: each.seconds / least for name, each in many.items() if each.seconds > SECONDS_MOST * least} == {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What a page takes until it shows its data."""
+
+    requests: list[str]
+    """To the API, without the feed and the session."""
+    bytes: int
+    elements: int
+    seconds: float
+    """Of the browser, for scripts and layout; the least of three visits."""
+
+
+def cost(screen: Screen, address: str) -> Cost:
+    """Open an address three times."""
+    devtools = screen.page.context.new_cdp_session(screen.page)
+    devtools.send("Performance.enable")
+    visits = [_visit(screen, devtools, address) for _ in range(3)]
+    devtools.detach()
+    return replace(visits[-1], seconds=min(visit.seconds for visit in visits))
+
+
+def _visit(screen: Screen, devtools: CDPSession, address: str) -> Cost:
+    answers: list[Response] = []
+
+    def hear(answer: Response) -> None:
+        if re.search(r"/api/v1/(?!events|auth)", answer.url):
+            answers.append(answer)
+
+    screen.page.on("response", hear)
+    screen.open(address)
+    screen.page.remove_listener("response", hear)
+    return Cost(
+        requests=sorted(urlsplit(answer.url).path for answer in answers),
+        bytes=sum(len(answer.body()) for answer in answers),
+        elements=screen.page.locator("*").count(),
+        seconds=_work(devtools),
+    )
+
+
+def _work(devtools: CDPSession) -> float:
+    """Return the seconds since the page began to load."""
+    answer = cast("dict[str, Any]", devtools.send("Performance.getMetrics"))
+    measured: dict[str, float] = {each["name"]: each["value"] for each in answer["metrics"]}
+    return sum(measured[name] for name in ("ScriptDuration", "LayoutDuration", "RecalcStyleDuration"))
 
 
 def test_the_oldest_due_command_is_not_none_while_the_list_shows_one(

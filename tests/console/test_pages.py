@@ -160,7 +160,7 @@ def test_filters_complete_from_values_that_occur(
     offers("Action", "action", "complete", "complete-me")
     offers("Agent", "agentId", "agent", agent_id)
     offers("Submitted by", "submittedBy", "adm", "admin")
-    offers("Labels of the agent", "selector", "crew=day, flo", "crew=day, floor", "crew=day, floor=9")
+    offers("Agent's labels", "selector", "crew=day, flo", "crew=day, floor", "crew=day, floor=9")
     statuses = screen.page.get_by_label("Status").locator("option").all_inner_texts()
     assert {"pending", "dead", "timed_out", "not ended"} <= {*statuses}
 

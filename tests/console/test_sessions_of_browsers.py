@@ -156,3 +156,53 @@ def test_what_is_written_outlives_the_session_and_is_not_sent_twice(
     assert client.get(f"/api/v1/agents/{agents[1]}")["pendingCount"] == 1
     screen.open("/console/send?selector=fleet%3Doutlives")
     expect(action).to_have_value("")
+
+
+def test_what_is_typed_in_a_dialog_or_in_place_outlives_the_session(
+    visit: Callable[..., Screen], new_operator: Callable[..., str], new_agent: Callable[..., str], client: Client
+) -> None:
+    """It is there again after the log-in, but never a password; what was given up or done is not."""
+    name, agent = new_operator("admin"), new_agent(env="prod")
+    screen = visit("/console/operators", username=name, password=PASSWORD * 2)
+    dialog = screen.page.get_by_role("dialog")
+    fields = ("Username", "Only agents with these labels; empty: all agents", "Reason")
+    in_place = screen.page.get_by_role("form", name=f"Labels of {agent}").get_by_role("textbox")
+
+    def end_the_session(number: int) -> None:
+        body = {"password": PASSWORD * number, "role": "admin", "labels": None}
+        client.call("PUT", f"/api/v1/operators/{name}", body)
+        expect(screen.page.get_by_role("alert").last).to_contain_text("Your session has ended")
+        screen.page.get_by_label("Username").fill(name)
+        screen.page.get_by_label("Password").fill(PASSWORD * number)
+        screen.page.get_by_role("button", name="Log in", exact=True).click()
+        screen.ready()
+
+    screen.button("Create an operator").click()
+    for label in fields:
+        dialog.get_by_label(label).fill("env=typed")
+    dialog.get_by_label("Password").fill("never-kept-anywhere")
+    dialog.get_by_label("Role").select_option("sender")
+    end_the_session(3)
+    assert "never-kept-anywhere" not in screen.page.evaluate("JSON.stringify({...localStorage, ...sessionStorage})")
+    screen.button("Create an operator").click()
+    for label in fields:
+        expect(dialog.get_by_label(label)).to_have_value("env=typed")
+    expect(dialog.get_by_label("Role")).to_have_value("sender")
+    expect(dialog.get_by_label("Password")).to_have_value("")
+    dialog.get_by_role("button", name="Back").click()
+    screen.button("Create an operator").click()
+    expect(dialog.get_by_label("Reason")).to_have_value("")
+    dialog.get_by_role("button", name="Back").click()
+
+    screen.open(f"/console/agents?search={agent}")
+    screen.button(f"Edit the labels of {agent}").click()
+    in_place.first.fill("env=typed")
+    in_place.last.fill("because of the test")
+    end_the_session(4)
+    expect(in_place.first).to_have_value("env=typed")
+    expect(in_place.last).to_have_value("because of the test")
+    in_place.last.press("Enter")
+    screen.see(f"The labels of {agent} are saved.")
+    assert client.get(f"/api/v1/agents/{agent}")["labels"] == {"env": "typed"}
+    screen.open(f"/console/agents?search={agent}")
+    expect(in_place).to_have_count(0)

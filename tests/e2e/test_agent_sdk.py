@@ -224,6 +224,36 @@ def test_a_cut_while_commands_run_loses_no_result_and_repeats_nothing(
     assert agent.log.count("Disconnected") >= 3
 
 
+def test_two_copies_of_an_agent_lose_no_command_and_say_what_is_wrong(
+    dispatcher: Dispatcher, client: Client, tmp_path: Path
+) -> None:
+    """A copied machine has the identity of the first one; each takes the connection from the other, and both work.
+
+    A command runs on both only if it was delivered to both.
+    """
+    key = client.post("/api/v1/agents", {"agentId": "copied", "platform": "linux"})["apiKey"]
+    own = {"AGENT_API_KEY": key, "LONGEST_PAUSE": "1"}  # seconds: each has its turn for long enough to acknowledge
+    copies = [Running(tmp_path / name, dispatcher.url, "copied", **own) for name in ("first", "second")]
+    body = {"action": "wait", "payload": {"seconds": 0.05}}
+    commands: list[str] = []
+    with ended(*copies):
+        for copy in copies:
+            copy.start()
+        for turn in (1, 2):
+            commands += [client.post("/api/v1/agents/copied/commands", body)["commandId"] for _ in range(4)]
+            until(
+                lambda: min(copy.log.count("another copy of this agent") for copy in copies) >= turn,  # noqa: B023 - it is called at once
+                SECONDS,
+            )
+        until(lambda: {status_of(client, command_id) for command_id in commands} == {"completed"}, SECONDS)
+        attempts = {command_id: client.get(f"/api/v1/commands/{command_id}")["attempt"] for command_id in commands}
+
+    first, second = (copy.runs() for copy in copies)
+    assert set((first | second).values()) == {1}
+    assert {command_id: count for command_id, count in (first + second).items() if count > attempts[command_id]} == {}
+    assert (first + second).keys() == set(commands)
+
+
 def test_moves_to_new_connections_deliver_nothing_twice_and_hold_nothing_up(
     dispatcher: Dispatcher, client: Client, tmp_path: Path
 ) -> None:

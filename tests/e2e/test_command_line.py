@@ -444,7 +444,7 @@ def test_without_a_network_there_is_a_sentence(bare: CommandLine, monkeypatch: p
         monkeypatch.setenv("DISPATCHER_URL", url)
         result = bare("agents", "list")
         assert (result.code, result.out) == (1, "")
-        assert f"error: No answer from {url}" in result.err
+        assert re.search(f"error: No answer from {url}: [A-Z]", result.err)
         assert "next: " in result.err
         assert "Traceback" not in result.err
     assert "repeat it with --idempotency-key" in bare("send", "edge-1", "restart").err
@@ -462,6 +462,25 @@ def test_a_terminal_of_80_columns_is_enough(cli: CommandLine, name: str) -> None
     assert "\x1b[3" not in cli.terminal("commands", "list", "--agent", long, NO_COLOR="1").out
     for arguments in (("--help",), ("send", "--help"), ("commands", "cancel", "--help"), ("agents", "list")):
         assert max(map(len, cli.terminal(*arguments).lines)) <= COLUMNS
+
+
+def test_the_help_begins_with_what_is_done_most(bare: CommandLine) -> None:
+    """Commands with others below them stand where they belong."""
+    headings = [line for line in bare.ok("--help").out.splitlines() if re.fullmatch(r"\w.*:", line)]
+    assert headings == ["Options:", "Send and follow:", "Agents and sessions:", "Access:", "This machine:"]
+    assert re.findall(r"^  ([a-z]+) ", bare.ok("--help").out, re.MULTILINE)[:4] == [
+        "send",
+        "commands",
+        "events",
+        "webhooks",
+    ]
+
+
+def test_an_empty_list_names_the_next_step(cli: CommandLine) -> None:
+    """Unless a filter made it empty; on stderr, so that a program gets nothing."""
+    empty, filtered = cli.ok("webhooks", "list"), cli.ok("agents", "list", "--search", "no-such-agent")
+    assert (empty.out, "next: dispatcher webhooks create" in empty.err) == ("", True)
+    assert (filtered.out, filtered.err) == ("", "There are none.\n")
 
 
 def test_a_person_is_asked(cli: CommandLine, name: str) -> None:

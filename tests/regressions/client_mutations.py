@@ -20,6 +20,22 @@ MUTATIONS = (
         caught_by="test_a_command_that_asks_the_service_loads_no_more",
     ),
     Mutation(
+        name="command-line-loads-rich",
+        puts_back="Each table in a terminal loads Rich, which takes as long as the rest of the command.",
+        stands_for=(),
+        find="if text.isascii(): return len(text)",
+        replace="",
+        caught_by="test_a_table_in_a_terminal_loads_no_more",
+    ),
+    Mutation(
+        name="command-line-loads-the-models",
+        puts_back="Each list loads the models of all answers, which it does not use.",
+        stands_for=(),
+        find="self._module = name",
+        replace="self._module = import_module(name).__name__",
+        caught_by="test_a_table_in_a_terminal_loads_no_more",
+    ),
+    Mutation(
         name="client-repeats-what-has-no-key",
         puts_back="A creation is sent again after a transient failure, and has a second effect.",
         stands_for=(),

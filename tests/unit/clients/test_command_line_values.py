@@ -11,9 +11,9 @@ import pytest
 from command_dispatcher.cli.columns import EVENTS
 from command_dispatcher.cli.contexts import Context, Contexts, folder, target
 from command_dispatcher.cli.events_commands import Failures
-from command_dispatcher.cli.output import GAP, Column, column_widths
 from command_dispatcher.cli.overview import sparkline
 from command_dispatcher.cli.stopping import Stop
+from command_dispatcher.cli.tables import GAP, Column, column_widths, lines_of
 from command_dispatcher.cli.values import (
     age,
     json_text,
@@ -179,6 +179,31 @@ def test_a_table_fits_its_terminal(room: int, widths: dict[int, int]) -> None:
         Column("MORE", str, optional=True),
     ]
     assert column_widths([["x" * 36, "acknowledged", "an-agent!", "optional"]], columns, room) == widths
+
+
+@pytest.mark.parametrize(
+    ("id_", "label", "lines"),
+    [
+        ("edge-1", "env=prod", ["edge-1     online  env=prod"]),
+        ("edge-1", "e" * 20, ["edge-1     online  eeeeeeeeeee…"]),
+        ("edge-1", "\u672c" * 10, ["edge-1     online  \u672c\u672c\u672c\u672c\u672c…"]),  # each takes two columns
+        ("a-long-id-of-30-characters-xxx", "env=prod", ["a-long-id-of-  online  env=prod", "30-characters", "-xxx"]),
+    ],
+)
+def test_a_row_fits_its_terminal(id_: str, label: str, lines: list[str]) -> None:
+    """An id goes on in the next line, other texts end with an ellipsis; nothing follows the last text."""
+    columns = [Column("ID", str, is_id=True), Column("STATUS", str, whole=True), Column("LABELS", str)]
+
+    header, *rows = lines_of([[id_.ljust(9), "online", label]], columns, 31, plain=True)
+
+    assert (header.split(), rows) == (["ID", "STATUS", "LABELS"], lines)
+
+
+def test_colours_repeat_a_word_and_take_no_room() -> None:
+    """Only statuses have one."""
+    columns = [Column("ID", str, is_id=True), Column("STATUS", str)]
+    lines = list(lines_of([["a", "failed"], ["failing", "else"]], columns, 80, plain=False))
+    assert lines == ["\x1b[1mID\x1b[0m       \x1b[1mSTATUS\x1b[0m", "a        \x1b[31mfailed\x1b[0m", "failing  else"]
 
 
 def test_an_event_takes_one_line_of_80_columns() -> None:

@@ -16,8 +16,11 @@ SLOW = HTTP | {"pydantic", "rich", "ssl"}
 
 
 def _loaded(root: Path, code: str, **variables: str) -> set[str]:
-    """Run code in a new process that finds only the client; return the packages it loaded."""
-    tail = "\nimport json, sys\nprint('\\n' + json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+    """Run code in a new process that finds only the client; return the packages and modules it loaded."""
+    tail = (
+        "\nimport json, sys\n"
+        "print('\\n' + json.dumps([*{name.partition('.')[0] for name in sys.modules} | set(sys.modules)]))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code + tail],
         env={"PYTHONPATH": str(root / "clients/python/src"), "PATH": "", "HOME": "/nowhere", **variables},
@@ -28,9 +31,10 @@ def _loaded(root: Path, code: str, **variables: str) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
-def _dispatcher(*arguments: str) -> str:
+def _dispatcher(*arguments: str, terminal: bool = False) -> str:
     return (
         f"import sys; sys.argv = {['dispatcher', *arguments]!r}\n"
+        f"{'sys.stdout.isatty = lambda: True' if terminal else ''}\n"
         "from command_dispatcher.cli.main import main\n"
         "try: main()\nexcept SystemExit: pass\n"
     )
@@ -69,13 +73,27 @@ def test_a_command_that_asks_the_service_loads_no_more(
 ) -> None:
     """No second HTTP client, no event loop, no pydantic; `ssl` without certificates comes with the standard library."""
     answer: dict[str, Any] = {"agents": [], "commands": [], "events": [], "nextCursor": None, "after": "1"}
-    httpserver.expect_request(re.compile(".*")).respond_with_json(answer)
-    address = httpserver.url_for("/")
 
-    loaded = _loaded(root, _dispatcher(*words), DISPATCHER_URL=address, DISPATCHER_TOKEN="t")
+    loaded = _loaded_against(httpserver, answer, root, _dispatcher(*words))
 
-    assert len(httpserver.log) == 1
     assert loaded & (SLOW - {"ssl"}) == set()
+
+
+def test_a_table_in_a_terminal_loads_no_more(root: Path, httpserver: HTTPServer) -> None:
+    """Rich, which draws what moves, takes as long as the rest of the command, and the models of the client a sixth."""
+    agent = {"agentId": "edge-1", "presence": "online", "approval": "approved", "platform": "linux", "pendingCount": 0}
+    answer: dict[str, Any] = {"agents": [{**agent, "labels": {}, "lastSeenAt": None}], "nextCursor": None}
+
+    loaded = _loaded_against(httpserver, answer, root, _dispatcher("agents", "list", terminal=True))
+
+    assert loaded & ({"command_dispatcher.client.models"} | SLOW - {"ssl"}) == set()
+
+
+def _loaded_against(service: HTTPServer, answer: dict[str, Any], root: Path, code: str) -> set[str]:
+    service.expect_request(re.compile(".*")).respond_with_json(answer)
+    loaded = _loaded(root, code, DISPATCHER_URL=service.url_for("/"), DISPATCHER_TOKEN="t")
+    assert len(service.log) == 1
+    return loaded
 
 
 def test_every_module_imports_no_aws_library(root: Path) -> None:

@@ -2,6 +2,7 @@
 import { html, nothing, ref, render } from "./vendor/lit.js";
 import { Problem, current as currentSession, logIn, logOut, may, mayManage, onEnded, provider, resume, wasByProvider } from "./api.js";
 import { closeIdle } from "./dialogs.js";
+import { forgetAll } from "./drafts.js";
 import { Live } from "./live.js";
 import { clock, problemView, said } from "./parts.js";
 import { openPalette, showKeys } from "./palette.js";
@@ -13,7 +14,7 @@ import { commandPage } from "./pages/command.js";
 import { commandsPage } from "./pages/commands.js";
 import { operatorsPage } from "./pages/operators.js";
 import { overviewPage } from "./pages/overview.js";
-import { forgetDraft, sendPage } from "./pages/send.js";
+import { sendPage } from "./pages/send.js";
 import { sessionsPage } from "./pages/sessions.js";
 import { webhookPage, webhooksPage } from "./pages/webhooks.js";
 
@@ -302,7 +303,7 @@ async function leave() {
   } catch (error) {
     if (!(error instanceof Problem) || error.status !== 401) return shell.tell(`You are still logged in: ${error}`);
   }
-  forgetDraft();
+  forgetAll();
   end(null);
 }
 

@@ -1,6 +1,7 @@
 // Dialogs: every action is confirmed in one, with its reason; what goes wrong is said in it.
-import { html, nothing, render } from "./vendor/lit.js";
+import { html, nothing, ref, render } from "./vendor/lit.js";
 import { current } from "./api.js";
+import { forget, keep, kept, typeInto, typedIn } from "./drafts.js";
 import { copy, problemView } from "./parts.js";
 
 /** The dialogs that may be closed for the operator: none that is at work, and none with a secret that is shown once. */
@@ -25,12 +26,17 @@ export const LOST = "It may have been done, and the answer lost: look before you
  */
 
 /**
- * Asks, and does it.
+ * Asks, and does it; what was typed before the session ended is there again.
  * @param {Action} action
  * @returns {Promise<boolean>} whether it was done
  */
-export function act(action) {
-  return open(action.title, (close, redraw, state) => {
+export async function act(action) {
+  const draft = `${location.pathname}${location.search} ${action.title}`;
+  const typed = kept(draft);
+  const fill = (/** @type {Element | undefined} */ last) => {
+    if (last && typed) typeInto(/** @type {HTMLFormElement} */ (last.closest("form")), typed);
+  };
+  const done = await open(action.title, (close, redraw, state) => {
     const submit = async (/** @type {SubmitEvent} */ event) => {
       event.preventDefault();
       if (state.busy) return;
@@ -49,7 +55,9 @@ export function act(action) {
       // The form of the log-in says what went wrong.
       if (!state.problem || !current()) close(!state.problem);
     };
-    return html`<form @submit=${submit} aria-busy=${state.busy}>
+    const changed = (/** @type {any} */ event) => keep(draft, typedIn(event.currentTarget));
+    return html`<form @submit=${submit} @input=${changed} aria-busy=${state.busy}>
+      ${typed ? html`<p class="hint">This is what you typed before.</p>` : nothing}
       <div>${action.text ?? nothing}</div>
       ${action.fields ?? nothing}
       ${action.plain
@@ -57,7 +65,7 @@ export function act(action) {
         : html`<label>Reason, for the audit log <input name="reason" maxlength="1000" autocomplete="off" autofocus /></label>`}
       ${state.problem ? problemView(state.problem, null, { 0: LOST }) : nothing}
       <p role="status" class="progress">${state.busy ? state.progress : ""}</p>
-      <div class="buttons">
+      <div class="buttons" ${ref(fill)}>
         <button type="button" ?disabled=${state.busy} @click=${() => close(false)}>Back</button>
         <button class=${action.danger ? "danger" : "primary"} ?disabled=${state.busy}>
           ${state.busy ? "Working…" : action.confirm}
@@ -65,6 +73,8 @@ export function act(action) {
       </div>
     </form>`;
   });
+  forget(draft);
+  return done;
 }
 
 /**

@@ -23,7 +23,7 @@ from command_dispatcher.agent.writes import Accept, Begin, Confirm, End, Write
 FOLDER = Path(sys.argv[1])
 POINT = sys.argv[2] if len(sys.argv) > 2 else ""
 KINDS = {"accept": Accept, "begin": Begin, "end": End, "confirm": Confirm}
-agent = Agent(state=FOLDER / "agent.db", drain_seconds=5, longest_pause=0.2)
+agent = Agent(state=FOLDER / "agent.db", drain_seconds=5, longest_pause=float(os.environ.get("LONGEST_PAUSE", "0.2")))
 
 
 def kill_at(point: str) -> None:

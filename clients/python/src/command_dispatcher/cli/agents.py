@@ -19,6 +19,8 @@ app = typer.Typer(help="Find, create, label, approve and delete agents.", no_arg
 keys = typer.Typer(help="The keys of an agent.", no_args_is_help=True)
 app.add_typer(keys, name="keys", cls=Group)
 
+FIRST = "dispatcher agents create edge-1 --platform linux"
+
 AgentId = Annotated[str, typer.Argument(metavar="AGENT", autocompletion=agent_names)]
 
 
@@ -50,6 +52,7 @@ def list_agents(
             columns.AGENTS,
             output,
             limit,
+            None if selector or presence or approval or platform or search or backlog else FIRST,
         )
 
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -56,6 +56,15 @@ ENTRIES = (
 )
 
 
+class Dispatcher(Group):
+    """The command line itself; its help has the commands in the order of ENTRIES."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names: Typer would put what has commands of its own behind all others."""
+        order = [entry.name for entry in ENTRIES]
+        return sorted(super().list_commands(ctx), key=order.index)
+
+
 COMPLETING = "_DISPATCHER_COMPLETE"
 """The variable with which a shell asks for completions."""
 
@@ -64,7 +73,7 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
     """Make the command line: with the command that the first word names, or with all."""
     app = typer.Typer(
         name="dispatcher",
-        cls=Group,
+        cls=Dispatcher,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},

@@ -17,7 +17,8 @@ def check(output: Output = Format.TABLE, context: ContextOption = None) -> None:
     if output is Format.TABLE:
         show_table(report.raw["findings"], columns.FINDINGS)
         say("Every invariant holds." if report.clean else "An invariant is broken.")
-        say(f"The oldest due command has waited {duration(report.figures['oldest_due_seconds'])}.")
+        oldest = report.figures["oldest_due_seconds"]
+        say(f"The oldest due command has waited {duration(oldest)}." if oldest else "No command is due.")
     else:
         emit(json_text(report.raw, indent=2 if output is Format.JSON else None))
     raise typer.Exit(Exit.COMPLETED if report.clean else Exit.FAILED)

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from command_dispatcher.cli.output import Column, on_terminal
+from command_dispatcher.cli.output import on_terminal
+from command_dispatcher.cli.tables import Column
 from command_dispatcher.cli.values import age, json_text, labels_text, moment, short_json
 
 SHORT = 60
@@ -155,7 +156,7 @@ TO_SEND = (
     Column("PAYLOAD", field("payload")),
 )
 HISTORY = (
-    Column("AT", lambda item: moment(_moment(item["at"])), is_id=True),
+    Column("AT", _clock, is_id=True),
     Column("FROM", field("fromStatus")),
     Column("TO", field("toStatus")),
     Column("ATTEMPT", field("attempt")),
@@ -280,7 +281,7 @@ TRIAL = (
     Column("milliseconds", field("milliseconds")),
 )
 DELIVERIES = (
-    Column("AT", lambda item: moment(_moment(item["at"])), is_id=True),
+    Column("AT", _clock, is_id=True),
     Column("DELIVERED", field("delivered")),
     Column("STATUS", field("status")),
     Column("TYPE", field("type")),

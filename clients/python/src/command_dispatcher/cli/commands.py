@@ -50,6 +50,7 @@ def list_commands(
 ) -> None:
     """List commands, newest first."""
     first, last = _moment(since), _moment(until)
+    given = agent or session or status or action or submitted_by or first or last or selector
     with connected(context) as client:
         show_list(
             lambda size, cursor: client.commands.list(
@@ -68,6 +69,7 @@ def list_commands(
             columns.COMMANDS,
             output,
             limit,
+            None if given else "dispatcher send AGENT ACTION",
         )
 
 

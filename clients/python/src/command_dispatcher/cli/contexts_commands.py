@@ -10,8 +10,9 @@ from command_dispatcher.cli.asking import ask, secret
 from command_dispatcher.cli.completing import context_names
 from command_dispatcher.cli.contexts import Context, Contexts
 from command_dispatcher.cli.options import Format, Output
-from command_dispatcher.cli.output import Column, show_items
+from command_dispatcher.cli.output import show_items
 from command_dispatcher.cli.stopping import Exit, Stop, say, usage
+from command_dispatcher.cli.tables import Column
 
 app = typer.Typer(help="Choose between services: one context for each.", no_args_is_help=True)
 

@@ -24,6 +24,7 @@ def list_tokens(limit: Limit = DEFAULT_LIMIT, output: Output = Format.TABLE, con
             columns.ENROLMENT_TOKENS,
             output,
             limit,
+            "dispatcher enrolment create --prefix edge- --uses 10",
         )
 
 

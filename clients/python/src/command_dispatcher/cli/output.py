@@ -3,11 +3,11 @@
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from command_dispatcher.cli.options import Format
 from command_dispatcher.cli.stopping import end_quietly, say
+from command_dispatcher.cli.tables import Column, lines_of
 from command_dispatcher.cli.values import json_text, printable
 
 if TYPE_CHECKING:
@@ -16,41 +16,6 @@ if TYPE_CHECKING:
     from command_dispatcher.client.sync_transport import Pages
 
 PAGE = 200
-GAP = 2
-SHORT = 9
-"""Columns of a terminal that every column of a table keeps, if it has as many."""
-STYLES = {
-    "online": "green",
-    "completed": "green",
-    "approved": "green",
-    "running": "green",
-    "degraded": "yellow",
-    "pending": "yellow",
-    "sent": "cyan",
-    "acknowledged": "cyan",
-    "offline": "dim",
-    "cancelled": "dim",
-    "expired": "red",
-    "failed": "red",
-    "dead": "red",
-    "timed_out": "red",
-    "rejected": "red",
-}
-"""Colours repeat what the word says; nothing is said by colour alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of a table: its header, and how its text is made from an item's JSON."""
-
-    header: str
-    text: Callable[[Mapping[str, Any]], str]
-    is_id: bool = False
-    """The item's id, for `-o id`."""
-    whole: bool = False
-    """It is never shortened; what is neither whole nor an id ends with an ellipsis where there is no room."""
-    optional: bool = False
-    """It is left out on a terminal that has no room for it."""
 
 
 def emit(text: str) -> None:
@@ -77,9 +42,16 @@ def console(*, stderr: bool = False) -> "Console":
 
 
 def show_list(
-    read: "Callable[[int, str | None], Pages[Any]]", columns: Sequence[Column], form: Format, limit: int
+    read: "Callable[[int, str | None], Pages[Any]]",
+    columns: Sequence[Column],
+    form: Format,
+    limit: int,
+    first: str | None = None,
 ) -> None:
-    """Show at most `limit` items of a list (0: all); `read` gets the size and the cursor of a page."""
+    """Show at most `limit` items of a list (0: all); `read` gets the size and the cursor of a page.
+
+    Where there are none, `first` is the command that makes the first one.
+    """
     items: list[Mapping[str, Any]] = []
     cursor: str | None = None
     plural = ""
@@ -95,7 +67,7 @@ def show_list(
     if cursor is not None:
         say(f"There are more than these {len(items)}; --limit 0 shows all.")
     elif not items and form is Format.TABLE:
-        say("There are none.")
+        say("There are none." + (f"\nnext: {first}" if first else ""))
 
 
 def show_items(
@@ -125,52 +97,8 @@ def show_table(items: Iterable[Mapping[str, Any]], columns: Sequence[Column]) ->
         return
     if not rows:
         return
-    from rich.table import Table
-    from rich.text import Text
-
-    screen = console()
-    table = Table(box=None, padding=(0, GAP, 0, 0), header_style="bold", pad_edge=False)
-    widths = column_widths(rows, columns, screen.width)
-    for index, width in widths.items():
-        whole = columns[index].whole or columns[index].is_id
-        table.add_column(
-            columns[index].header, width=width, no_wrap=not whole, overflow="fold" if whole else "ellipsis"
-        )
-    for row in rows:
-        table.add_row(*(Text(row[index], style=STYLES.get(row[index], "")) for index in widths))
-    _print(table, screen)
-
-
-def column_widths(rows: Sequence[Sequence[str]], columns: Sequence[Column], room: int) -> dict[int, int]:
-    """Give each column its room, by its index: the widest shrink first, then optional ones go, the whole are folded last."""
-    from rich.cells import cell_len
-
-    natural = {
-        index: max(map(cell_len, (column.header, *(row[index] for row in rows))))
-        for index, column in enumerate(columns)
-    }
-    flexible = [index for index, column in enumerate(columns) if not (column.whole or column.is_id)]
-    while True:
-        widths = _shrunk(natural, [index for index in flexible if index in natural], room)
-        optional = [index for index in natural if columns[index].optional]
-        if _total(widths) <= room or not optional:
-            break
-        del natural[optional[-1]]
-    return _shrunk(widths, list(widths), room)
-
-
-def _shrunk(widths: Mapping[int, int], flexible: Sequence[int], room: int) -> dict[int, int]:
-    shrunk = dict(widths)
-    while _total(shrunk) > room:
-        index = max(flexible, key=shrunk.__getitem__, default=None)
-        if index is None or shrunk[index] <= SHORT:
-            break
-        shrunk[index] -= 1
-    return shrunk
-
-
-def _total(widths: Mapping[int, int]) -> int:
-    return sum(widths.values()) + GAP * (len(widths) - 1)
+    for line in lines_of(rows, columns, plain=plain()):
+        emit(line)
 
 
 def show_one(item: Mapping[str, Any], fields: Sequence[Column], form: Format) -> None:
@@ -192,14 +120,6 @@ def show_text(text: str, item: Mapping[str, Any], form: Format) -> None:
         emit(printable(text, keep_lines=True))
     else:
         emit(json_text(item, indent=2 if form is Format.JSON else None))
-
-
-def _print(what: object, screen: "Console") -> None:
-    try:
-        screen.print(what)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        end_quietly()
 
 
 def plain() -> bool:

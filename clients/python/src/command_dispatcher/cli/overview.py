@@ -8,8 +8,9 @@ import typer
 
 from command_dispatcher.cli.connection import connected
 from command_dispatcher.cli.options import ContextOption, Format, Output
-from command_dispatcher.cli.output import STYLES, console, emit, on_terminal, plain
+from command_dispatcher.cli.output import console, emit, on_terminal, plain
 from command_dispatcher.cli.stopping import say
+from command_dispatcher.cli.tables import STYLES
 from command_dispatcher.cli.values import duration, json_text, moment, printable
 
 if TYPE_CHECKING:
@@ -77,14 +78,14 @@ def _screen(found: "Overview", note: str) -> "Text":
 
 def lines(found: "Overview") -> list[list[tuple[str, str]]]:
     """Return the lines of the screen, each as texts with their styles; 80 columns are enough."""
-    presence = found.agents
+    presence, oldest = found.agents, found.oldest_due_seconds
     shown: list[list[tuple[str, str]]] = [
         [
             ("AGENTS    ", "bold"),
             *_counts({name: getattr(presence, name) for name in ("online", "degraded", "offline")}),
         ],
         [("COMMANDS  ", "bold"), *_counts(found.commands)],
-        [("DUE       ", "bold"), (f"oldest for {duration(found.oldest_due_seconds)}", "")],
+        [("DUE       ", "bold"), (f"oldest for {duration(oldest)}" if oldest else "nothing", "")],
         [("DEAD      ", "bold"), (f"{found.dead_last24h} in 24 hours", "red" if found.dead_last24h else "")],
         [("", "")],
         [(f"LAST {len(found.series)} MINUTES", "bold")],

@@ -29,7 +29,13 @@ Key = Annotated[str | None, typer.Option("--idempotency-key", help="Repeat a req
 def list_sessions(limit: Limit = DEFAULT_LIMIT, output: Output = Format.TABLE, context: ContextOption = None) -> None:
     """List sessions, in the order of their names."""
     with connected(context) as client:
-        show_list(lambda size, cursor: client.sessions.list(limit=size, cursor=cursor), columns.SESSIONS, output, limit)
+        show_list(
+            lambda size, cursor: client.sessions.list(limit=size, cursor=cursor),
+            columns.SESSIONS,
+            output,
+            limit,
+            "dispatcher sessions start TEMPLATE --user USER",
+        )
 
 
 @app.command("show")

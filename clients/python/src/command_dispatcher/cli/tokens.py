@@ -19,7 +19,13 @@ app = typer.Typer(help="Your API tokens, for programs.", no_args_is_help=True)
 def list_tokens(limit: Limit = DEFAULT_LIMIT, output: Output = Format.TABLE, context: ContextOption = None) -> None:
     """List your valid API tokens."""
     with connected(context) as client:
-        show_list(lambda size, cursor: client.tokens.list(limit=size, cursor=cursor), columns.TOKENS, output, limit)
+        show_list(
+            lambda size, cursor: client.tokens.list(limit=size, cursor=cursor),
+            columns.TOKENS,
+            output,
+            limit,
+            "dispatcher tokens create ci --role sender",
+        )
 
 
 @app.command("create")

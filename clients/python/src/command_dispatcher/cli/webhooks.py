@@ -26,7 +26,13 @@ Description = Annotated[str | None, typer.Option("--description", help="What it 
 def list_webhooks(limit: Limit = DEFAULT_LIMIT, output: Output = Format.TABLE, context: ContextOption = None) -> None:
     """List webhooks, oldest first."""
     with connected(context) as client:
-        show_list(lambda size, cursor: client.webhooks.list(limit=size, cursor=cursor), columns.WEBHOOKS, output, limit)
+        show_list(
+            lambda size, cursor: client.webhooks.list(limit=size, cursor=cursor),
+            columns.WEBHOOKS,
+            output,
+            limit,
+            "dispatcher webhooks create https://hooks.example.com/dispatcher --type command.failed",
+        )
 
 
 @app.command("show")

@@ -3,10 +3,8 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from command_dispatcher.client import models
 from command_dispatcher.client.async_operations import AsyncOperations
 from command_dispatcher.client.async_transport import AsyncTransport
 from command_dispatcher.client.core import UNSET, Request, Retries, new_key
@@ -15,11 +13,16 @@ from command_dispatcher.client.options import SendOptions
 from command_dispatcher.client.settings import TIMEOUT
 from command_dispatcher.client.waiting import AT_ONCE, ENDED, LONGEST_WAIT, TRANSIENT, OnFailure, pauses, result_of
 
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from command_dispatcher.client import models
+
 
 class AsyncSent:
     """A command that the service has accepted."""
 
-    def __init__(self, client: "AsyncClient", accepted: models.CommandInfo, idempotency_key: str) -> None:
+    def __init__(self, client: "AsyncClient", accepted: "models.CommandInfo", idempotency_key: str) -> None:
         self._client = client
         self.accepted = accepted
         """The command as it was when it was accepted."""
@@ -30,19 +33,19 @@ class AsyncSent:
         """The command's id."""
         return self.accepted.command_id
 
-    async def state(self) -> models.CommandInfo:
+    async def state(self) -> "models.CommandInfo":
         """Read the command as it is now."""
         return await self._client.commands.get(self.id)
 
-    async def why(self) -> models.Why:
+    async def why(self) -> "models.Why":
         """Ask for the one reason why the command is where it is."""
         return await self._client.commands.why(self.id)
 
-    async def cancel(self) -> models.CommandInfo:
+    async def cancel(self) -> "models.CommandInfo":
         """Cancel it, or ask its agent to stop it."""
         return await self._client.commands.cancel(self.id)
 
-    async def wait(self, timeout: float | None = None) -> models.CommandInfo:
+    async def wait(self, timeout: float | None = None) -> "models.CommandInfo":
         """Wait until the command has ended, well or not, and return it; raises GaveUpWaiting after `timeout` seconds."""
         return await self._client.wait(self.id, timeout)
 
@@ -92,7 +95,7 @@ class AsyncClient(AsyncOperations):
         accepted = await self.commands.submit(agent_id, action=action, payload=payload, idempotency_key=key, **options)
         return AsyncSent(self, accepted, key)
 
-    async def wait(self, command_id: str, timeout: float | None = None) -> models.CommandInfo:
+    async def wait(self, command_id: str, timeout: float | None = None) -> "models.CommandInfo":
         """Wait until a command has ended; raises GaveUpWaiting after `timeout` seconds."""
         async for command in self.watch(command_id, timeout):
             if command.status in ENDED:
@@ -101,7 +104,7 @@ class AsyncClient(AsyncOperations):
 
     async def watch(
         self, command_id: str, timeout: float | None = None, *, on_failure: OnFailure | None = None
-    ) -> AsyncIterator[models.CommandInfo]:
+    ) -> "AsyncIterator[models.CommandInfo]":
         """Yield a command each time that it is read, until it has ended or `timeout` seconds have passed.
 
         With `on_failure`, transient failures are passed to it, and the command is asked for again.
@@ -129,11 +132,11 @@ class AsyncClient(AsyncOperations):
         self,
         after: str | None = None,
         *,
-        types: Sequence[models.EventType] | None = None,
+        types: "Sequence[models.EventType] | None" = None,
         agent_id: str | None = None,
         selector: str | None = None,
         on_failure: OnFailure | None = None,
-    ) -> AsyncIterator[models.Event]:
+    ) -> "AsyncIterator[models.Event]":
         """Yield events as they happen, without an end; `after` is a page's `after`, "start", or None: from now on.
 
         With `on_failure`, transient failures are passed to it, and the feed goes on where it was.

@@ -2,11 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from command_dispatcher.client import models
 from command_dispatcher.client.async_transport import AsyncGroup, AsyncPages, AsyncTransport
 from command_dispatcher.client.core import UNSET, Unset, members, request
+from command_dispatcher.client.lazily import Lazily
+
+if TYPE_CHECKING:
+    from command_dispatcher.client import models
+else:
+    models = Lazily("command_dispatcher.client.models")
 
 
 class AsyncAgents(AsyncGroup):
@@ -24,7 +29,7 @@ class AsyncAgents(AsyncGroup):
         sort: Literal["id", "oldestDue"] | None = None,
         limit: int | None = None,
         cursor: str | None = None,
-    ) -> AsyncPages[models.AgentInfo]:
+    ) -> "AsyncPages[models.AgentInfo]":
         """List agents, ordered by id, or by how long something waits for them.
 
         A page may end before its limit, because of its size or because no index fits the filter: go on while there is a
@@ -32,7 +37,7 @@ class AsyncAgents(AsyncGroup):
         """
         return self._pages(
             "agents",
-            models.AgentInfo.of,
+            lambda item: models.AgentInfo.of(item),
             request(
                 "GET",
                 "/api/v1/agents",
@@ -52,7 +57,7 @@ class AsyncAgents(AsyncGroup):
 
     async def create(
         self, *, agent_id: str, platform: str, region: str | Unset = UNSET, labels: Mapping[str, str] | Unset = UNSET
-    ) -> models.NewAgent:
+    ) -> "models.NewAgent":
         """Create an agent and its first key; the key is shown once."""
         return models.NewAgent.of(
             await self._run(
@@ -64,7 +69,7 @@ class AsyncAgents(AsyncGroup):
             )
         )
 
-    async def get(self, agent_id: str) -> models.AgentInfo:
+    async def get(self, agent_id: str) -> "models.AgentInfo":
         """Read an agent."""
         return models.AgentInfo.of(await self._run(request("GET", "/api/v1/agents/{}", agent_id)))
 
@@ -78,7 +83,7 @@ class AsyncAgents(AsyncGroup):
         *,
         labels: Mapping[str, str | None] | Unset | None = UNSET,
         region: str | Unset | None = UNSET,
-    ) -> models.AgentInfo:
+    ) -> "models.AgentInfo":
         """Change the labels and the region of an agent, by a JSON Merge Patch.
 
         With `If-Match`, only if nobody has changed them since the answer with this `ETag`.
@@ -87,27 +92,29 @@ class AsyncAgents(AsyncGroup):
             await self._run(request("PATCH", "/api/v1/agents/{}", agent_id, body=members(labels=labels, region=region)))
         )
 
-    async def approve(self, agent_id: str) -> models.AgentInfo:
+    async def approve(self, agent_id: str) -> "models.AgentInfo":
         """Approve an agent."""
         return models.AgentInfo.of(await self._run(request("POST", "/api/v1/agents/{}/approve", agent_id)))
 
-    def events(self, agent_id: str, *, limit: int | None = None, cursor: str | None = None) -> AsyncPages[models.Event]:
+    def events(
+        self, agent_id: str, *, limit: int | None = None, cursor: str | None = None
+    ) -> "AsyncPages[models.Event]":
         """Read when an agent connected, disconnected, was approved and so on, newest first; not the events of its commands."""
         return self._pages(
             "events",
-            models.Event.of,
+            lambda item: models.Event.of(item),
             request("GET", "/api/v1/agents/{}/events", agent_id, query={"limit": limit, "cursor": cursor}),
         )
 
-    def keys(self, agent_id: str, *, limit: int | None = None, cursor: str | None = None) -> AsyncPages[models.Key]:
+    def keys(self, agent_id: str, *, limit: int | None = None, cursor: str | None = None) -> "AsyncPages[models.Key]":
         """List an agent's valid keys, without the keys themselves."""
         return self._pages(
             "keys",
-            models.Key.of,
+            lambda item: models.Key.of(item),
             request("GET", "/api/v1/agents/{}/keys", agent_id, query={"limit": limit, "cursor": cursor}),
         )
 
-    async def issue_key(self, agent_id: str) -> models.NewKey:
+    async def issue_key(self, agent_id: str) -> "models.NewKey":
         """Give an agent one more key, for a rotation; the key is shown once."""
         return models.NewKey.of(await self._run(request("POST", "/api/v1/agents/{}/keys", agent_id)))
 
@@ -115,11 +122,11 @@ class AsyncAgents(AsyncGroup):
         """Revoke a key and close the connections that it opened."""
         await self._run(request("DELETE", "/api/v1/agents/{}/keys/{}", agent_id, key_id))
 
-    async def reject(self, agent_id: str) -> models.AgentInfo:
+    async def reject(self, agent_id: str) -> "models.AgentInfo":
         """Reject an agent; its connections are closed."""
         return models.AgentInfo.of(await self._run(request("POST", "/api/v1/agents/{}/reject", agent_id)))
 
-    async def why(self, agent_id: str) -> models.AgentWhy:
+    async def why(self, agent_id: str) -> "models.AgentWhy":
         """Compute the one reason why an agent has nothing delivered, and what would unblock it."""
         return models.AgentWhy.of(await self._run(request("GET", "/api/v1/agents/{}/why", agent_id)))
 
@@ -135,11 +142,11 @@ class AsyncAudit(AsyncGroup):
         actor: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
-    ) -> AsyncPages[models.AuditEntry]:
+    ) -> "AsyncPages[models.AuditEntry]":
         """Read the audit log, newest first: who did what to which agent and command, and from where."""
         return self._pages(
             "entries",
-            models.AuditEntry.of,
+            lambda item: models.AuditEntry.of(item),
             request(
                 "GET",
                 "/api/v1/audit",
@@ -165,7 +172,7 @@ class AsyncCommands(AsyncGroup):
         max_attempts: int | Unset = UNSET,
         not_before: datetime | Unset = UNSET,
         redeliver: Literal["afterAck"] | Unset = UNSET,
-    ) -> models.CommandInfo:
+    ) -> "models.CommandInfo":
         """Submit a command for one agent."""
         return models.CommandInfo.of(
             await self._run(
@@ -195,7 +202,7 @@ class AsyncCommands(AsyncGroup):
         *,
         agent_id: str | None = None,
         session_id: str | None = None,
-        status: Sequence[models.Status] | None = None,
+        status: "Sequence[models.Status] | None" = None,
         action: str | None = None,
         submitted_by: str | None = None,
         since: datetime | None = None,
@@ -204,7 +211,7 @@ class AsyncCommands(AsyncGroup):
         include: Sequence[Literal["payload", "result", "progress"]] | None = None,
         limit: int | None = None,
         cursor: str | None = None,
-    ) -> AsyncPages[models.CommandItem]:
+    ) -> "AsyncPages[models.CommandItem]":
         """List commands, newest first.
 
         A page may end before its limit, because of its size or because no index fits the filter: go on while there is a
@@ -212,7 +219,7 @@ class AsyncCommands(AsyncGroup):
         """
         return self._pages(
             "commands",
-            models.CommandItem.of,
+            lambda item: models.CommandItem.of(item),
             request(
                 "GET",
                 "/api/v1/commands",
@@ -233,8 +240,8 @@ class AsyncCommands(AsyncGroup):
         )
 
     async def submit_many(
-        self, *, commands: Sequence[models.NewCommand], idempotency_key: str | None = None
-    ) -> models.AcceptedList:
+        self, *, commands: "Sequence[models.NewCommand]", idempotency_key: str | None = None
+    ) -> "models.AcceptedList":
         """Submit a list of commands, all or none; an idempotency key covers the whole list.
 
         A list that does not have its form is refused with the first command that is wrong.
@@ -248,11 +255,11 @@ class AsyncCommands(AsyncGroup):
     async def cancel_matching(
         self,
         *,
-        filter: models.CommandFilter,
+        filter: "models.CommandFilter",
         expected_count: int | Unset = UNSET,
         dry_run: bool | Unset = UNSET,
         reason: str | Unset = UNSET,
-    ) -> models.Bulk:
+    ) -> "models.Bulk":
         """Cancel all commands that a filter means, up to 10,000.
 
         Only those that are pending, sent or acknowledged match, and those that have timed out if `status` names them.
@@ -270,11 +277,11 @@ class AsyncCommands(AsyncGroup):
     async def redrive_matching(
         self,
         *,
-        filter: models.CommandFilter,
+        filter: "models.CommandFilter",
         expected_count: int | Unset = UNSET,
         dry_run: bool | Unset = UNSET,
         reason: str | Unset = UNSET,
-    ) -> models.Bulk:
+    ) -> "models.Bulk":
         """Submit all commands again that a filter means and that ended without success, up to 10,000.
 
         A command that was redriven before does not match, so it is safe to repeat the request.
@@ -289,27 +296,27 @@ class AsyncCommands(AsyncGroup):
             )
         )
 
-    async def get(self, command_id: str) -> models.CommandInfo:
+    async def get(self, command_id: str) -> "models.CommandInfo":
         """Read a command."""
         return models.CommandInfo.of(await self._run(request("GET", "/api/v1/commands/{}", command_id)))
 
-    async def cancel(self, command_id: str) -> models.CommandInfo:
+    async def cancel(self, command_id: str) -> "models.CommandInfo":
         """Cancel a pending command at once; ask the agent to stop a command that is under way."""
         return models.CommandInfo.of(await self._run(request("POST", "/api/v1/commands/{}/cancel", command_id)))
 
     def history(
         self, command_id: str, *, limit: int | None = None, cursor: str | None = None
-    ) -> AsyncPages[models.HistoryEntry]:
+    ) -> "AsyncPages[models.HistoryEntry]":
         """Read each transition of a command, oldest first, with its cause."""
         return self._pages(
             "history",
-            models.HistoryEntry.of,
+            lambda item: models.HistoryEntry.of(item),
             request("GET", "/api/v1/commands/{}/history", command_id, query={"limit": limit, "cursor": cursor}),
         )
 
     async def redrive(
         self, command_id: str, *, idempotency_key: str | None = None, ttl_seconds: int | Unset = UNSET
-    ) -> models.CommandInfo:
+    ) -> "models.CommandInfo":
         """Submit a command that ended without success again, as a new command.
 
         It gets the same time for its delivery as the old one, or `ttlSeconds`.
@@ -327,7 +334,7 @@ class AsyncCommands(AsyncGroup):
             )
         )
 
-    async def why(self, command_id: str) -> models.Why:
+    async def why(self, command_id: str) -> "models.Why":
         """Compute the one reason why a command is where it is."""
         return models.Why.of(await self._run(request("GET", "/api/v1/commands/{}/why", command_id)))
 
@@ -335,11 +342,11 @@ class AsyncCommands(AsyncGroup):
 class AsyncEnrolmentTokens(AsyncGroup):
     """Operations on enrolment tokens."""
 
-    def list(self, *, limit: int | None = None, cursor: str | None = None) -> AsyncPages[models.EnrolmentToken]:
+    def list(self, *, limit: int | None = None, cursor: str | None = None) -> "AsyncPages[models.EnrolmentToken]":
         """List the enrolment tokens that are valid, without the tokens themselves."""
         return self._pages(
             "enrolmentTokens",
-            models.EnrolmentToken.of,
+            lambda item: models.EnrolmentToken.of(item),
             request("GET", "/api/v1/enrolment-tokens", query={"limit": limit, "cursor": cursor}),
         )
 
@@ -353,7 +360,7 @@ class AsyncEnrolmentTokens(AsyncGroup):
         uses: int | Unset = UNSET,
         ttl_seconds: int | Unset = UNSET,
         reusable: bool | Unset = UNSET,
-    ) -> models.NewEnrolmentToken:
+    ) -> "models.NewEnrolmentToken":
         """Create an enrolment token; it is shown once."""
         return models.NewEnrolmentToken.of(
             await self._run(
@@ -373,7 +380,7 @@ class AsyncEnrolmentTokens(AsyncGroup):
             )
         )
 
-    async def get(self, token_id: str) -> models.EnrolmentToken:
+    async def get(self, token_id: str) -> "models.EnrolmentToken":
         """Read an enrolment token that is valid, without the token itself."""
         return models.EnrolmentToken.of(await self._run(request("GET", "/api/v1/enrolment-tokens/{}", token_id)))
 
@@ -390,12 +397,12 @@ class AsyncEvents(AsyncGroup):
         *,
         after: str | None = None,
         latest: int | None = None,
-        types: Sequence[models.EventType] | None = None,
+        types: "Sequence[models.EventType] | None" = None,
         agent_id: str | None = None,
         selector: str | None = None,
         limit: int | None = None,
         wait: int | None = None,
-    ) -> models.EventPage:
+    ) -> "models.EventPage":
         """Read the change feed, in order: no event is left out.
 
         A page may be empty although more events follow, if the filter wants none of those that were looked at.  Where too many
@@ -423,11 +430,11 @@ class AsyncEvents(AsyncGroup):
 class AsyncOperators(AsyncGroup):
     """Operations on operators."""
 
-    def list(self, *, limit: int | None = None, cursor: str | None = None) -> AsyncPages[models.Operator]:
+    def list(self, *, limit: int | None = None, cursor: str | None = None) -> "AsyncPages[models.Operator]":
         """List the operators that have an account here, ordered by name."""
         return self._pages(
             "operators",
-            models.Operator.of,
+            lambda item: models.Operator.of(item),
             request("GET", "/api/v1/operators", query={"limit": limit, "cursor": cursor}),
         )
 
@@ -438,7 +445,7 @@ class AsyncOperators(AsyncGroup):
         password: str,
         role: Literal["reader", "sender", "admin"],
         labels: Mapping[str, str] | Unset = UNSET,
-    ) -> models.Operator:
+    ) -> "models.Operator":
         """Create an operator, or give an existing one this password, role and label limit; fewer rights end their tokens."""
         return models.Operator.of(
             await self._run(
@@ -456,11 +463,11 @@ class AsyncOperators(AsyncGroup):
 class AsyncSessions(AsyncGroup):
     """Operations on sessions."""
 
-    def list(self, *, limit: int | None = None, cursor: str | None = None) -> AsyncPages[models.SessionInfo]:
+    def list(self, *, limit: int | None = None, cursor: str | None = None) -> "AsyncPages[models.SessionInfo]":
         """List sessions, ordered by name."""
         return self._pages(
             "sessions",
-            models.SessionInfo.of,
+            lambda item: models.SessionInfo.of(item),
             request("GET", "/api/v1/sessions", query={"limit": limit, "cursor": cursor}),
         )
 
@@ -470,11 +477,11 @@ class AsyncSessions(AsyncGroup):
         user: str,
         template: str,
         idempotency_key: str | None = None,
-        resources: models.Resources | Unset = UNSET,
+        resources: "models.Resources | Unset" = UNSET,
         persistent_home: bool | Unset = UNSET,
         agent_id: str | Unset = UNSET,
         template_manifest: Mapping[str, Any] | Unset = UNSET,
-    ) -> models.StartedSession:
+    ) -> "models.StartedSession":
         """Start a session at an agent; without an agent's id one is chosen."""
         return models.StartedSession.of(
             await self._run(
@@ -495,11 +502,11 @@ class AsyncSessions(AsyncGroup):
             )
         )
 
-    async def get(self, name: str) -> models.SessionInfo:
+    async def get(self, name: str) -> "models.SessionInfo":
         """Read a session."""
         return models.SessionInfo.of(await self._run(request("GET", "/api/v1/sessions/{}", name)))
 
-    async def stop(self, name: str, *, idempotency_key: str | None = None) -> models.CommandInfo | models.SessionInfo:
+    async def stop(self, name: str, *, idempotency_key: str | None = None) -> "models.CommandInfo | models.SessionInfo":
         """Stop a session.
 
         A session that is terminated is answered with 200 and the session; no command is submitted.
@@ -509,7 +516,7 @@ class AsyncSessions(AsyncGroup):
         )
         return models.CommandInfo.of(found) if "commandId" in found else models.SessionInfo.of(found)
 
-    async def hibernate(self, name: str, *, idempotency_key: str | None = None) -> models.CommandInfo:
+    async def hibernate(self, name: str, *, idempotency_key: str | None = None) -> "models.CommandInfo":
         """Hibernate a session."""
         return models.CommandInfo.of(
             await self._run(
@@ -517,7 +524,7 @@ class AsyncSessions(AsyncGroup):
             )
         )
 
-    async def wake(self, name: str, *, idempotency_key: str | None = None) -> models.CommandInfo:
+    async def wake(self, name: str, *, idempotency_key: str | None = None) -> "models.CommandInfo":
         """Wake a hibernated session."""
         return models.CommandInfo.of(
             await self._run(
@@ -553,15 +560,17 @@ class AsyncTemplates(AsyncGroup):
 class AsyncTokens(AsyncGroup):
     """Operations on tokens."""
 
-    def list(self, *, limit: int | None = None, cursor: str | None = None) -> AsyncPages[models.ApiToken]:
+    def list(self, *, limit: int | None = None, cursor: str | None = None) -> "AsyncPages[models.ApiToken]":
         """List your API tokens that are valid, oldest first."""
         return self._pages(
-            "tokens", models.ApiToken.of, request("GET", "/api/v1/tokens", query={"limit": limit, "cursor": cursor})
+            "tokens",
+            lambda item: models.ApiToken.of(item),
+            request("GET", "/api/v1/tokens", query={"limit": limit, "cursor": cursor}),
         )
 
     async def create(
         self, *, name: str, role: Literal["reader", "sender", "admin"], ttl_seconds: int | Unset = UNSET
-    ) -> models.NewApiToken:
+    ) -> "models.NewApiToken":
         """Create an API token with your role or a lower one; it is shown once, and ends with the API token you send, if any."""
         return models.NewApiToken.of(
             await self._run(
@@ -577,20 +586,22 @@ class AsyncTokens(AsyncGroup):
 class AsyncWebhooks(AsyncGroup):
     """Operations on webhooks."""
 
-    def list(self, *, limit: int | None = None, cursor: str | None = None) -> AsyncPages[models.Webhook]:
+    def list(self, *, limit: int | None = None, cursor: str | None = None) -> "AsyncPages[models.Webhook]":
         """List webhooks, oldest first, without their secrets."""
         return self._pages(
-            "webhooks", models.Webhook.of, request("GET", "/api/v1/webhooks", query={"limit": limit, "cursor": cursor})
+            "webhooks",
+            lambda item: models.Webhook.of(item),
+            request("GET", "/api/v1/webhooks", query={"limit": limit, "cursor": cursor}),
         )
 
     async def create(
         self,
         *,
         url: str,
-        types: Sequence[models.EventType] | Unset = UNSET,
+        types: "Sequence[models.EventType] | Unset" = UNSET,
         selector: str | Unset = UNSET,
         description: str | Unset = UNSET,
-    ) -> models.NewSecret:
+    ) -> "models.NewSecret":
         """Make a webhook that is told of events from now on; its secret is shown once."""
         return models.NewSecret.of(
             await self._run(
@@ -602,7 +613,7 @@ class AsyncWebhooks(AsyncGroup):
             )
         )
 
-    async def get(self, webhook_id: str) -> models.Webhook:
+    async def get(self, webhook_id: str) -> "models.Webhook":
         """Read a webhook, without its secret."""
         return models.Webhook.of(await self._run(request("GET", "/api/v1/webhooks/{}", webhook_id)))
 
@@ -615,12 +626,12 @@ class AsyncWebhooks(AsyncGroup):
         webhook_id: str,
         *,
         url: str | Unset | None = UNSET,
-        types: Sequence[models.EventType] | Unset | None = UNSET,
+        types: "Sequence[models.EventType] | Unset | None" = UNSET,
         selector: str | Unset | None = UNSET,
         description: str | Unset | None = UNSET,
         enabled: bool | Unset | None = UNSET,
         resume_from: Literal["stopped", "now", "start"] | Unset | None = UNSET,
-    ) -> models.Webhook:
+    ) -> "models.Webhook":
         """Change a webhook, enable or disable it; from then on it has your rights, and no more than before."""
         return models.Webhook.of(
             await self._run(
@@ -642,15 +653,15 @@ class AsyncWebhooks(AsyncGroup):
 
     def deliveries(
         self, webhook_id: str, *, limit: int | None = None, cursor: str | None = None
-    ) -> AsyncPages[models.Delivery]:
+    ) -> "AsyncPages[models.Delivery]":
         """Read a webhook's delivery log, newest first: each try and its outcome."""
         return self._pages(
             "deliveries",
-            models.Delivery.of,
+            lambda item: models.Delivery.of(item),
             request("GET", "/api/v1/webhooks/{}/deliveries", webhook_id, query={"limit": limit, "cursor": cursor}),
         )
 
-    async def rotate_secret(self, webhook_id: str, *, overlap_seconds: int | Unset = UNSET) -> models.NewSecret:
+    async def rotate_secret(self, webhook_id: str, *, overlap_seconds: int | Unset = UNSET) -> "models.NewSecret":
         """Give a webhook a new secret, which is shown once; the old one signs beside it for a while."""
         return models.NewSecret.of(
             await self._run(
@@ -658,7 +669,7 @@ class AsyncWebhooks(AsyncGroup):
             )
         )
 
-    async def test(self, webhook_id: str) -> models.Trial:
+    async def test(self, webhook_id: str) -> "models.Trial":
         """Send a webhook a message of the type `webhook.test` now, and answer with what came of it."""
         return models.Trial.of(await self._run(request("POST", "/api/v1/webhooks/{}/test", webhook_id)))
 
@@ -679,23 +690,23 @@ class AsyncOperations(AsyncGroup):
         self.tokens = AsyncTokens(transport)
         self.webhooks = AsyncWebhooks(transport)
 
-    async def log_in(self, *, username: str, password: str) -> models.Token:
+    async def log_in(self, *, username: str, password: str) -> "models.Token":
         """Exchange a password for a token."""
         return models.Token.of(
             await self._run(request("POST", "/api/v1/auth/login", body=members(username=username, password=password)))
         )
 
-    async def check_for_loss(self) -> models.LossReport:
+    async def check_for_loss(self) -> "models.LossReport":
         """Check the invariants on the live rows now, as the service itself does every five minutes."""
         return models.LossReport.of(await self._run(request("GET", "/api/v1/loss-check")))
 
-    async def overview(self) -> models.Overview:
+    async def overview(self) -> "models.Overview":
         """Read the figures of the fleet: presence, statuses, what happens by minute, how long commands take.
 
         They are as of `at`.  In the series a minute is complete soon after its end; the latencies are those of the last hour.
         """
         return models.Overview.of(await self._run(request("GET", "/api/v1/overview")))
 
-    async def health(self) -> models.Health:
+    async def health(self) -> "models.Health":
         """Tell whether the service works; it answers only if the database does."""
         return models.Health.of(await self._run(request("GET", "/healthz")))

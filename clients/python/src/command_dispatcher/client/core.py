@@ -174,7 +174,7 @@ def after_failure(sent: Request, failure: Exception, attempt: int, retries: Retr
     """Return Again after a request without an answer; raises Unreachable."""
     pause = retries.pause(attempt, None) if sent.repeatable else None
     if pause is None:
-        raise Unreachable(str(failure) or type(failure).__name__) from failure
+        raise Unreachable(getattr(failure, "strerror", None) or str(failure) or type(failure).__name__) from failure
     return Again(pause)
 
 

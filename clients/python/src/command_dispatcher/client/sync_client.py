@@ -2,10 +2,8 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from command_dispatcher.client import models
 from command_dispatcher.client.core import UNSET, Request, Retries, new_key
 from command_dispatcher.client.errors import GaveUpWaiting
 from command_dispatcher.client.options import SendOptions
@@ -14,11 +12,16 @@ from command_dispatcher.client.sync_operations import Operations
 from command_dispatcher.client.sync_transport import Transport
 from command_dispatcher.client.waiting import AT_ONCE, ENDED, LONGEST_WAIT, TRANSIENT, OnFailure, pauses, result_of
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from command_dispatcher.client import models
+
 
 class Sent:
     """A command that the service has accepted."""
 
-    def __init__(self, client: "Client", accepted: models.CommandInfo, idempotency_key: str) -> None:
+    def __init__(self, client: "Client", accepted: "models.CommandInfo", idempotency_key: str) -> None:
         self._client = client
         self.accepted = accepted
         """The command as it was when it was accepted."""
@@ -29,19 +32,19 @@ class Sent:
         """The command's id."""
         return self.accepted.command_id
 
-    def state(self) -> models.CommandInfo:
+    def state(self) -> "models.CommandInfo":
         """Read the command as it is now."""
         return self._client.commands.get(self.id)
 
-    def why(self) -> models.Why:
+    def why(self) -> "models.Why":
         """Ask for the one reason why the command is where it is."""
         return self._client.commands.why(self.id)
 
-    def cancel(self) -> models.CommandInfo:
+    def cancel(self) -> "models.CommandInfo":
         """Cancel it, or ask its agent to stop it."""
         return self._client.commands.cancel(self.id)
 
-    def wait(self, timeout: float | None = None) -> models.CommandInfo:
+    def wait(self, timeout: float | None = None) -> "models.CommandInfo":
         """Wait until the command has ended, well or not, and return it; raises GaveUpWaiting after `timeout` seconds."""
         return self._client.wait(self.id, timeout)
 
@@ -91,7 +94,7 @@ class Client(Operations):
         accepted = self.commands.submit(agent_id, action=action, payload=payload, idempotency_key=key, **options)
         return Sent(self, accepted, key)
 
-    def wait(self, command_id: str, timeout: float | None = None) -> models.CommandInfo:
+    def wait(self, command_id: str, timeout: float | None = None) -> "models.CommandInfo":
         """Wait until a command has ended; raises GaveUpWaiting after `timeout` seconds."""
         for command in self.watch(command_id, timeout):
             if command.status in ENDED:
@@ -100,7 +103,7 @@ class Client(Operations):
 
     def watch(
         self, command_id: str, timeout: float | None = None, *, on_failure: OnFailure | None = None
-    ) -> Iterator[models.CommandInfo]:
+    ) -> "Iterator[models.CommandInfo]":
         """Yield a command each time that it is read, until it has ended or `timeout` seconds have passed.
 
         With `on_failure`, transient failures are passed to it, and the command is asked for again.
@@ -128,11 +131,11 @@ class Client(Operations):
         self,
         after: str | None = None,
         *,
-        types: Sequence[models.EventType] | None = None,
+        types: "Sequence[models.EventType] | None" = None,
         agent_id: str | None = None,
         selector: str | None = None,
         on_failure: OnFailure | None = None,
-    ) -> Iterator[models.Event]:
+    ) -> "Iterator[models.Event]":
         """Yield events as they happen, without an end; `after` is a page's `after`, "start", or None: from now on.
 
         With `on_failure`, transient failures are passed to it, and the feed goes on where it was.

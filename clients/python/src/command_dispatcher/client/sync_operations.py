@@ -2,11 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from command_dispatcher.client import models
 from command_dispatcher.client.core import UNSET, Unset, members, request
+from command_dispatcher.client.lazily import Lazily
 from command_dispatcher.client.sync_transport import Group, Pages, Transport
+
+if TYPE_CHECKING:
+    from command_dispatcher.client import models
+else:
+    models = Lazily("command_dispatcher.client.models")
 
 
 class Agents(Group):
@@ -24,7 +29,7 @@ class Agents(Group):
         sort: Literal["id", "oldestDue"] | None = None,
         limit: int | None = None,
         cursor: str | None = None,
-    ) -> Pages[models.AgentInfo]:
+    ) -> "Pages[models.AgentInfo]":
         """List agents, ordered by id, or by how long something waits for them.
 
         A page may end before its limit, because of its size or because no index fits the filter: go on while there is a
@@ -32,7 +37,7 @@ class Agents(Group):
         """
         return self._pages(
             "agents",
-            models.AgentInfo.of,
+            lambda item: models.AgentInfo.of(item),
             request(
                 "GET",
                 "/api/v1/agents",
@@ -52,7 +57,7 @@ class Agents(Group):
 
     def create(
         self, *, agent_id: str, platform: str, region: str | Unset = UNSET, labels: Mapping[str, str] | Unset = UNSET
-    ) -> models.NewAgent:
+    ) -> "models.NewAgent":
         """Create an agent and its first key; the key is shown once."""
         return models.NewAgent.of(
             self._run(
@@ -64,7 +69,7 @@ class Agents(Group):
             )
         )
 
-    def get(self, agent_id: str) -> models.AgentInfo:
+    def get(self, agent_id: str) -> "models.AgentInfo":
         """Read an agent."""
         return models.AgentInfo.of(self._run(request("GET", "/api/v1/agents/{}", agent_id)))
 
@@ -78,7 +83,7 @@ class Agents(Group):
         *,
         labels: Mapping[str, str | None] | Unset | None = UNSET,
         region: str | Unset | None = UNSET,
-    ) -> models.AgentInfo:
+    ) -> "models.AgentInfo":
         """Change the labels and the region of an agent, by a JSON Merge Patch.
 
         With `If-Match`, only if nobody has changed them since the answer with this `ETag`.
@@ -87,27 +92,27 @@ class Agents(Group):
             self._run(request("PATCH", "/api/v1/agents/{}", agent_id, body=members(labels=labels, region=region)))
         )
 
-    def approve(self, agent_id: str) -> models.AgentInfo:
+    def approve(self, agent_id: str) -> "models.AgentInfo":
         """Approve an agent."""
         return models.AgentInfo.of(self._run(request("POST", "/api/v1/agents/{}/approve", agent_id)))
 
-    def events(self, agent_id: str, *, limit: int | None = None, cursor: str | None = None) -> Pages[models.Event]:
+    def events(self, agent_id: str, *, limit: int | None = None, cursor: str | None = None) -> "Pages[models.Event]":
         """Read when an agent connected, disconnected, was approved and so on, newest first; not the events of its commands."""
         return self._pages(
             "events",
-            models.Event.of,
+            lambda item: models.Event.of(item),
             request("GET", "/api/v1/agents/{}/events", agent_id, query={"limit": limit, "cursor": cursor}),
         )
 
-    def keys(self, agent_id: str, *, limit: int | None = None, cursor: str | None = None) -> Pages[models.Key]:
+    def keys(self, agent_id: str, *, limit: int | None = None, cursor: str | None = None) -> "Pages[models.Key]":
         """List an agent's valid keys, without the keys themselves."""
         return self._pages(
             "keys",
-            models.Key.of,
+            lambda item: models.Key.of(item),
             request("GET", "/api/v1/agents/{}/keys", agent_id, query={"limit": limit, "cursor": cursor}),
         )
 
-    def issue_key(self, agent_id: str) -> models.NewKey:
+    def issue_key(self, agent_id: str) -> "models.NewKey":
         """Give an agent one more key, for a rotation; the key is shown once."""
         return models.NewKey.of(self._run(request("POST", "/api/v1/agents/{}/keys", agent_id)))
 
@@ -115,11 +120,11 @@ class Agents(Group):
         """Revoke a key and close the connections that it opened."""
         self._run(request("DELETE", "/api/v1/agents/{}/keys/{}", agent_id, key_id))
 
-    def reject(self, agent_id: str) -> models.AgentInfo:
+    def reject(self, agent_id: str) -> "models.AgentInfo":
         """Reject an agent; its connections are closed."""
         return models.AgentInfo.of(self._run(request("POST", "/api/v1/agents/{}/reject", agent_id)))
 
-    def why(self, agent_id: str) -> models.AgentWhy:
+    def why(self, agent_id: str) -> "models.AgentWhy":
         """Compute the one reason why an agent has nothing delivered, and what would unblock it."""
         return models.AgentWhy.of(self._run(request("GET", "/api/v1/agents/{}/why", agent_id)))
 
@@ -135,11 +140,11 @@ class Audit(Group):
         actor: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
-    ) -> Pages[models.AuditEntry]:
+    ) -> "Pages[models.AuditEntry]":
         """Read the audit log, newest first: who did what to which agent and command, and from where."""
         return self._pages(
             "entries",
-            models.AuditEntry.of,
+            lambda item: models.AuditEntry.of(item),
             request(
                 "GET",
                 "/api/v1/audit",
@@ -165,7 +170,7 @@ class Commands(Group):
         max_attempts: int | Unset = UNSET,
         not_before: datetime | Unset = UNSET,
         redeliver: Literal["afterAck"] | Unset = UNSET,
-    ) -> models.CommandInfo:
+    ) -> "models.CommandInfo":
         """Submit a command for one agent."""
         return models.CommandInfo.of(
             self._run(
@@ -195,7 +200,7 @@ class Commands(Group):
         *,
         agent_id: str | None = None,
         session_id: str | None = None,
-        status: Sequence[models.Status] | None = None,
+        status: "Sequence[models.Status] | None" = None,
         action: str | None = None,
         submitted_by: str | None = None,
         since: datetime | None = None,
@@ -204,7 +209,7 @@ class Commands(Group):
         include: Sequence[Literal["payload", "result", "progress"]] | None = None,
         limit: int | None = None,
         cursor: str | None = None,
-    ) -> Pages[models.CommandItem]:
+    ) -> "Pages[models.CommandItem]":
         """List commands, newest first.
 
         A page may end before its limit, because of its size or because no index fits the filter: go on while there is a
@@ -212,7 +217,7 @@ class Commands(Group):
         """
         return self._pages(
             "commands",
-            models.CommandItem.of,
+            lambda item: models.CommandItem.of(item),
             request(
                 "GET",
                 "/api/v1/commands",
@@ -233,8 +238,8 @@ class Commands(Group):
         )
 
     def submit_many(
-        self, *, commands: Sequence[models.NewCommand], idempotency_key: str | None = None
-    ) -> models.AcceptedList:
+        self, *, commands: "Sequence[models.NewCommand]", idempotency_key: str | None = None
+    ) -> "models.AcceptedList":
         """Submit a list of commands, all or none; an idempotency key covers the whole list.
 
         A list that does not have its form is refused with the first command that is wrong.
@@ -246,11 +251,11 @@ class Commands(Group):
     def cancel_matching(
         self,
         *,
-        filter: models.CommandFilter,
+        filter: "models.CommandFilter",
         expected_count: int | Unset = UNSET,
         dry_run: bool | Unset = UNSET,
         reason: str | Unset = UNSET,
-    ) -> models.Bulk:
+    ) -> "models.Bulk":
         """Cancel all commands that a filter means, up to 10,000.
 
         Only those that are pending, sent or acknowledged match, and those that have timed out if `status` names them.
@@ -268,11 +273,11 @@ class Commands(Group):
     def redrive_matching(
         self,
         *,
-        filter: models.CommandFilter,
+        filter: "models.CommandFilter",
         expected_count: int | Unset = UNSET,
         dry_run: bool | Unset = UNSET,
         reason: str | Unset = UNSET,
-    ) -> models.Bulk:
+    ) -> "models.Bulk":
         """Submit all commands again that a filter means and that ended without success, up to 10,000.
 
         A command that was redriven before does not match, so it is safe to repeat the request.
@@ -287,27 +292,27 @@ class Commands(Group):
             )
         )
 
-    def get(self, command_id: str) -> models.CommandInfo:
+    def get(self, command_id: str) -> "models.CommandInfo":
         """Read a command."""
         return models.CommandInfo.of(self._run(request("GET", "/api/v1/commands/{}", command_id)))
 
-    def cancel(self, command_id: str) -> models.CommandInfo:
+    def cancel(self, command_id: str) -> "models.CommandInfo":
         """Cancel a pending command at once; ask the agent to stop a command that is under way."""
         return models.CommandInfo.of(self._run(request("POST", "/api/v1/commands/{}/cancel", command_id)))
 
     def history(
         self, command_id: str, *, limit: int | None = None, cursor: str | None = None
-    ) -> Pages[models.HistoryEntry]:
+    ) -> "Pages[models.HistoryEntry]":
         """Read each transition of a command, oldest first, with its cause."""
         return self._pages(
             "history",
-            models.HistoryEntry.of,
+            lambda item: models.HistoryEntry.of(item),
             request("GET", "/api/v1/commands/{}/history", command_id, query={"limit": limit, "cursor": cursor}),
         )
 
     def redrive(
         self, command_id: str, *, idempotency_key: str | None = None, ttl_seconds: int | Unset = UNSET
-    ) -> models.CommandInfo:
+    ) -> "models.CommandInfo":
         """Submit a command that ended without success again, as a new command.
 
         It gets the same time for its delivery as the old one, or `ttlSeconds`.
@@ -325,7 +330,7 @@ class Commands(Group):
             )
         )
 
-    def why(self, command_id: str) -> models.Why:
+    def why(self, command_id: str) -> "models.Why":
         """Compute the one reason why a command is where it is."""
         return models.Why.of(self._run(request("GET", "/api/v1/commands/{}/why", command_id)))
 
@@ -333,11 +338,11 @@ class Commands(Group):
 class EnrolmentTokens(Group):
     """Operations on enrolment tokens."""
 
-    def list(self, *, limit: int | None = None, cursor: str | None = None) -> Pages[models.EnrolmentToken]:
+    def list(self, *, limit: int | None = None, cursor: str | None = None) -> "Pages[models.EnrolmentToken]":
         """List the enrolment tokens that are valid, without the tokens themselves."""
         return self._pages(
             "enrolmentTokens",
-            models.EnrolmentToken.of,
+            lambda item: models.EnrolmentToken.of(item),
             request("GET", "/api/v1/enrolment-tokens", query={"limit": limit, "cursor": cursor}),
         )
 
@@ -351,7 +356,7 @@ class EnrolmentTokens(Group):
         uses: int | Unset = UNSET,
         ttl_seconds: int | Unset = UNSET,
         reusable: bool | Unset = UNSET,
-    ) -> models.NewEnrolmentToken:
+    ) -> "models.NewEnrolmentToken":
         """Create an enrolment token; it is shown once."""
         return models.NewEnrolmentToken.of(
             self._run(
@@ -371,7 +376,7 @@ class EnrolmentTokens(Group):
             )
         )
 
-    def get(self, token_id: str) -> models.EnrolmentToken:
+    def get(self, token_id: str) -> "models.EnrolmentToken":
         """Read an enrolment token that is valid, without the token itself."""
         return models.EnrolmentToken.of(self._run(request("GET", "/api/v1/enrolment-tokens/{}", token_id)))
 
@@ -388,12 +393,12 @@ class Events(Group):
         *,
         after: str | None = None,
         latest: int | None = None,
-        types: Sequence[models.EventType] | None = None,
+        types: "Sequence[models.EventType] | None" = None,
         agent_id: str | None = None,
         selector: str | None = None,
         limit: int | None = None,
         wait: int | None = None,
-    ) -> models.EventPage:
+    ) -> "models.EventPage":
         """Read the change feed, in order: no event is left out.
 
         A page may be empty although more events follow, if the filter wants none of those that were looked at.  Where too many
@@ -421,11 +426,11 @@ class Events(Group):
 class Operators(Group):
     """Operations on operators."""
 
-    def list(self, *, limit: int | None = None, cursor: str | None = None) -> Pages[models.Operator]:
+    def list(self, *, limit: int | None = None, cursor: str | None = None) -> "Pages[models.Operator]":
         """List the operators that have an account here, ordered by name."""
         return self._pages(
             "operators",
-            models.Operator.of,
+            lambda item: models.Operator.of(item),
             request("GET", "/api/v1/operators", query={"limit": limit, "cursor": cursor}),
         )
 
@@ -436,7 +441,7 @@ class Operators(Group):
         password: str,
         role: Literal["reader", "sender", "admin"],
         labels: Mapping[str, str] | Unset = UNSET,
-    ) -> models.Operator:
+    ) -> "models.Operator":
         """Create an operator, or give an existing one this password, role and label limit; fewer rights end their tokens."""
         return models.Operator.of(
             self._run(
@@ -454,11 +459,11 @@ class Operators(Group):
 class Sessions(Group):
     """Operations on sessions."""
 
-    def list(self, *, limit: int | None = None, cursor: str | None = None) -> Pages[models.SessionInfo]:
+    def list(self, *, limit: int | None = None, cursor: str | None = None) -> "Pages[models.SessionInfo]":
         """List sessions, ordered by name."""
         return self._pages(
             "sessions",
-            models.SessionInfo.of,
+            lambda item: models.SessionInfo.of(item),
             request("GET", "/api/v1/sessions", query={"limit": limit, "cursor": cursor}),
         )
 
@@ -468,11 +473,11 @@ class Sessions(Group):
         user: str,
         template: str,
         idempotency_key: str | None = None,
-        resources: models.Resources | Unset = UNSET,
+        resources: "models.Resources | Unset" = UNSET,
         persistent_home: bool | Unset = UNSET,
         agent_id: str | Unset = UNSET,
         template_manifest: Mapping[str, Any] | Unset = UNSET,
-    ) -> models.StartedSession:
+    ) -> "models.StartedSession":
         """Start a session at an agent; without an agent's id one is chosen."""
         return models.StartedSession.of(
             self._run(
@@ -493,11 +498,11 @@ class Sessions(Group):
             )
         )
 
-    def get(self, name: str) -> models.SessionInfo:
+    def get(self, name: str) -> "models.SessionInfo":
         """Read a session."""
         return models.SessionInfo.of(self._run(request("GET", "/api/v1/sessions/{}", name)))
 
-    def stop(self, name: str, *, idempotency_key: str | None = None) -> models.CommandInfo | models.SessionInfo:
+    def stop(self, name: str, *, idempotency_key: str | None = None) -> "models.CommandInfo | models.SessionInfo":
         """Stop a session.
 
         A session that is terminated is answered with 200 and the session; no command is submitted.
@@ -505,7 +510,7 @@ class Sessions(Group):
         found = self._run(request("DELETE", "/api/v1/sessions/{}", name, idempotency_key=idempotency_key, keyed=True))
         return models.CommandInfo.of(found) if "commandId" in found else models.SessionInfo.of(found)
 
-    def hibernate(self, name: str, *, idempotency_key: str | None = None) -> models.CommandInfo:
+    def hibernate(self, name: str, *, idempotency_key: str | None = None) -> "models.CommandInfo":
         """Hibernate a session."""
         return models.CommandInfo.of(
             self._run(
@@ -513,7 +518,7 @@ class Sessions(Group):
             )
         )
 
-    def wake(self, name: str, *, idempotency_key: str | None = None) -> models.CommandInfo:
+    def wake(self, name: str, *, idempotency_key: str | None = None) -> "models.CommandInfo":
         """Wake a hibernated session."""
         return models.CommandInfo.of(
             self._run(request("POST", "/api/v1/sessions/{}/wake", name, idempotency_key=idempotency_key, keyed=True))
@@ -547,15 +552,17 @@ class Templates(Group):
 class Tokens(Group):
     """Operations on tokens."""
 
-    def list(self, *, limit: int | None = None, cursor: str | None = None) -> Pages[models.ApiToken]:
+    def list(self, *, limit: int | None = None, cursor: str | None = None) -> "Pages[models.ApiToken]":
         """List your API tokens that are valid, oldest first."""
         return self._pages(
-            "tokens", models.ApiToken.of, request("GET", "/api/v1/tokens", query={"limit": limit, "cursor": cursor})
+            "tokens",
+            lambda item: models.ApiToken.of(item),
+            request("GET", "/api/v1/tokens", query={"limit": limit, "cursor": cursor}),
         )
 
     def create(
         self, *, name: str, role: Literal["reader", "sender", "admin"], ttl_seconds: int | Unset = UNSET
-    ) -> models.NewApiToken:
+    ) -> "models.NewApiToken":
         """Create an API token with your role or a lower one; it is shown once, and ends with the API token you send, if any."""
         return models.NewApiToken.of(
             self._run(request("POST", "/api/v1/tokens", body=members(name=name, role=role, ttl_seconds=ttl_seconds)))
@@ -569,20 +576,22 @@ class Tokens(Group):
 class Webhooks(Group):
     """Operations on webhooks."""
 
-    def list(self, *, limit: int | None = None, cursor: str | None = None) -> Pages[models.Webhook]:
+    def list(self, *, limit: int | None = None, cursor: str | None = None) -> "Pages[models.Webhook]":
         """List webhooks, oldest first, without their secrets."""
         return self._pages(
-            "webhooks", models.Webhook.of, request("GET", "/api/v1/webhooks", query={"limit": limit, "cursor": cursor})
+            "webhooks",
+            lambda item: models.Webhook.of(item),
+            request("GET", "/api/v1/webhooks", query={"limit": limit, "cursor": cursor}),
         )
 
     def create(
         self,
         *,
         url: str,
-        types: Sequence[models.EventType] | Unset = UNSET,
+        types: "Sequence[models.EventType] | Unset" = UNSET,
         selector: str | Unset = UNSET,
         description: str | Unset = UNSET,
-    ) -> models.NewSecret:
+    ) -> "models.NewSecret":
         """Make a webhook that is told of events from now on; its secret is shown once."""
         return models.NewSecret.of(
             self._run(
@@ -594,7 +603,7 @@ class Webhooks(Group):
             )
         )
 
-    def get(self, webhook_id: str) -> models.Webhook:
+    def get(self, webhook_id: str) -> "models.Webhook":
         """Read a webhook, without its secret."""
         return models.Webhook.of(self._run(request("GET", "/api/v1/webhooks/{}", webhook_id)))
 
@@ -607,12 +616,12 @@ class Webhooks(Group):
         webhook_id: str,
         *,
         url: str | Unset | None = UNSET,
-        types: Sequence[models.EventType] | Unset | None = UNSET,
+        types: "Sequence[models.EventType] | Unset | None" = UNSET,
         selector: str | Unset | None = UNSET,
         description: str | Unset | None = UNSET,
         enabled: bool | Unset | None = UNSET,
         resume_from: Literal["stopped", "now", "start"] | Unset | None = UNSET,
-    ) -> models.Webhook:
+    ) -> "models.Webhook":
         """Change a webhook, enable or disable it; from then on it has your rights, and no more than before."""
         return models.Webhook.of(
             self._run(
@@ -634,15 +643,15 @@ class Webhooks(Group):
 
     def deliveries(
         self, webhook_id: str, *, limit: int | None = None, cursor: str | None = None
-    ) -> Pages[models.Delivery]:
+    ) -> "Pages[models.Delivery]":
         """Read a webhook's delivery log, newest first: each try and its outcome."""
         return self._pages(
             "deliveries",
-            models.Delivery.of,
+            lambda item: models.Delivery.of(item),
             request("GET", "/api/v1/webhooks/{}/deliveries", webhook_id, query={"limit": limit, "cursor": cursor}),
         )
 
-    def rotate_secret(self, webhook_id: str, *, overlap_seconds: int | Unset = UNSET) -> models.NewSecret:
+    def rotate_secret(self, webhook_id: str, *, overlap_seconds: int | Unset = UNSET) -> "models.NewSecret":
         """Give a webhook a new secret, which is shown once; the old one signs beside it for a while."""
         return models.NewSecret.of(
             self._run(
@@ -650,7 +659,7 @@ class Webhooks(Group):
             )
         )
 
-    def test(self, webhook_id: str) -> models.Trial:
+    def test(self, webhook_id: str) -> "models.Trial":
         """Send a webhook a message of the type `webhook.test` now, and answer with what came of it."""
         return models.Trial.of(self._run(request("POST", "/api/v1/webhooks/{}/test", webhook_id)))
 
@@ -671,23 +680,23 @@ class Operations(Group):
         self.tokens = Tokens(transport)
         self.webhooks = Webhooks(transport)
 
-    def log_in(self, *, username: str, password: str) -> models.Token:
+    def log_in(self, *, username: str, password: str) -> "models.Token":
         """Exchange a password for a token."""
         return models.Token.of(
             self._run(request("POST", "/api/v1/auth/login", body=members(username=username, password=password)))
         )
 
-    def check_for_loss(self) -> models.LossReport:
+    def check_for_loss(self) -> "models.LossReport":
         """Check the invariants on the live rows now, as the service itself does every five minutes."""
         return models.LossReport.of(self._run(request("GET", "/api/v1/loss-check")))
 
-    def overview(self) -> models.Overview:
+    def overview(self) -> "models.Overview":
         """Read the figures of the fleet: presence, statuses, what happens by minute, how long commands take.
 
         They are as of `at`.  In the series a minute is complete soon after its end; the latencies are those of the last hour.
         """
         return models.Overview.of(self._run(request("GET", "/api/v1/overview")))
 
-    def health(self) -> models.Health:
+    def health(self) -> "models.Health":
         """Tell whether the service works; it answers only if the database does."""
         return models.Health.of(self._run(request("GET", "/healthz")))

@@ -1,10 +1,12 @@
 """When a command has ended, and how often to ask."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from command_dispatcher.client.errors import CommandFailed, DispatcherError, ServiceFailed, TooManyRequests, Unreachable
-from command_dispatcher.client.models import CommandInfo
+
+if TYPE_CHECKING:
+    from command_dispatcher.client.models import CommandInfo
 
 COMPLETED = "completed"
 ENDED = frozenset({COMPLETED, "failed", "expired", "cancelled", "dead", "timed_out"})
@@ -28,7 +30,7 @@ def pauses() -> Iterator[float]:
         seconds = min(seconds * 1.5, _LONGEST_SECONDS)
 
 
-def result_of(command: CommandInfo) -> Any:
+def result_of(command: "CommandInfo") -> Any:
     """Return the result of a command that has ended; raises CommandFailed."""
     if command.status != COMPLETED:
         raise CommandFailed(command.command_id, command.status, command.error_message or command.cause or None)

@@ -4,7 +4,7 @@ import { call, get, may, segment } from "../api.js";
 import { perform } from "../dialogs.js";
 import { badge, commandLink, count, empty, json, moment, said, table, whyView } from "../parts.js";
 import { agentActions, rotate } from "./agent-actions.js";
-import { giveUpLabels, labelsView } from "./labels.js";
+import { giveUpLabels, labelsView, resumeLabels } from "./labels.js";
 import { describe } from "./changes.js";
 import { backlog } from "./overview.js";
 
@@ -93,6 +93,7 @@ export function agentPage(shell) {
       latest = answers[3].commands;
       timeline = answers[4].events;
       keys = answers[5].keys;
+      resumeLabels([agent]);
     },
     view: () => html`
       ${whyView(why)}

@@ -7,7 +7,7 @@ import { choice, completion, filters, given, text } from "../filters.js";
 import { approve, chooseAction } from "./agent-actions.js";
 import { manyApproved, manyKeys } from "./many.js";
 import { backlog } from "./overview.js";
-import { edits, giveUpLabels, labelsView, parseLabels } from "./labels.js";
+import { edits, giveUpLabels, labelsView, parseLabels, resumeLabels } from "./labels.js";
 
 const NAMES = ["search", "selector", "presence", "approval", "platform", "backlog", "sort"];
 
@@ -33,6 +33,7 @@ export function agentsPage(shell) {
       ({ items: agents, next } = await list("/agents", "agents", query, signal));
       // Whose labels are being edited stays, also if it does not match any more.
       agents.unshift(...edited.filter((agent) => !agents.some(({ agentId }) => agentId === agent.agentId)));
+      resumeLabels(agents);
     },
     view: () => html`
       ${filters(shell, NAMES, [

@@ -12,7 +12,6 @@ const GROUPS = {
   "pending,sent,acknowledged": "not ended",
   "failed,dead,timed_out,expired": "ended without success",
 };
-const MOMENT = "a UTC moment";
 const MOST_AT_ONCE = 10_000;
 
 /** @param {Shell} shell @returns {Page} */
@@ -63,11 +62,11 @@ export function commandsPage(shell) {
         text("agentId", "Agent", shell, { completion: agents }),
         choice("status", "Status", [...Object.keys(GROUPS), ...STATUSES, ...given1(shell)], shell, GROUPS),
         text("action", "Action", shell, { completion: actions }),
-        text("selector", "Labels of the agent", shell, { hint: "env=prod,!canary", completion: labels }),
+        text("selector", "Agent's labels", shell, { hint: "env=prod,!canary", completion: labels }),
         text("submittedBy", "Submitted by", shell, { completion: people }),
         text("sessionId", "Session", shell),
-        text("since", "Since", shell, { hint: MOMENT, values: momentsAgo() }),
-        text("until", "Until", shell, { hint: MOMENT, values: momentsAgo() }),
+        text("since", "Since, UTC", shell, { values: momentsAgo() }),
+        text("until", "Until, UTC", shell, { values: momentsAgo() }),
       ])}
       ${may("sender") && commands.length
         ? html`<div class="buttons start">

@@ -2,6 +2,7 @@
 import { html, nothing, ref } from "../vendor/lit.js";
 import { Problem, call, may, read, segment } from "../api.js";
 import { LOST } from "../dialogs.js";
+import { forget, keep, kept } from "../drafts.js";
 import { labelsOf, problemView, said } from "../parts.js";
 
 /** A label: name=value, or name="value" for a value with a comma, a quote or spaces around it. */
@@ -53,8 +54,18 @@ let editing = null;
 /** @param {string} id @returns {boolean} whether somebody edits the labels of this agent */
 export const edits = (id) => editing?.id === id;
 
+/** @param {string} id */
+const draftOf = (id) => `labels of ${id}`;
+
 export function giveUpLabels() {
+  if (editing) forget(draftOf(editing.id));
   editing = null;
+}
+
+/** Goes on with what was typed before the session ended. @param {Agent[]} shown */
+export function resumeLabels(shown) {
+  const draft = shown.map(({ agentId }) => kept(draftOf(agentId))).find(Boolean);
+  if (draft && may("admin")) editing ??= { ...draft, version: null, problem: null, busy: false };
 }
 
 /**
@@ -94,8 +105,9 @@ function mistake() {
 function editor(shell, agent) {
   const mine = /** @type {NonNullable<typeof editing>} */ (editing);
   const wrong = mistake();
+  const changed = () => keep(draftOf(mine.id), { id: mine.id, before: mine.before, text: mine.text, reason: mine.reason });
   const leave = () => {
-    editing = null;
+    giveUpLabels();
     shell.redraw();
     setTimeout(() => document.getElementById(buttonOf(agent.agentId))?.focus());
   };
@@ -120,10 +132,10 @@ function editor(shell, agent) {
     @keydown=${(/** @type {KeyboardEvent} */ event) => { if (event.key === "Escape") { event.preventDefault(); leave(); } }}>
     <label>Labels, as name=value with commas
       <input name="text" autocomplete="off" spellcheck="false" aria-invalid=${wrong ? "true" : "false"} aria-describedby="labels-wrong" .value=${mine.text} ${ref(focus)}
-        @input=${(/** @type {any} */ event) => { mine.text = event.target.value; shell.redraw(); }} /></label>
+        @input=${(/** @type {any} */ event) => { mine.text = event.target.value; changed(); shell.redraw(); }} /></label>
     <p id="labels-wrong" class=${wrong ? "wrong" : "hint"} role="status">${wrong ?? "Enter saves, Escape gives up."}</p>
     <label>Reason, for the audit log
-      <input name="reason" maxlength="1000" autocomplete="off" .value=${mine.reason} @input=${(/** @type {any} */ event) => { mine.reason = event.target.value; }} /></label>
+      <input name="reason" maxlength="1000" autocomplete="off" .value=${mine.reason} @input=${(/** @type {any} */ event) => { mine.reason = event.target.value; changed(); }} /></label>
     ${mine.problem ? conflict(mine) : nothing}
     <div class="buttons start">
       <button class="primary" ?disabled=${mine.busy || wrong !== null}>${mine.busy ? "Saving…" : "Save"}</button>

@@ -2,25 +2,22 @@
 import { html, nothing } from "../vendor/lit.js";
 import { Problem, call, get, may, segment } from "../api.js";
 import { act } from "../dialogs.js";
+import { forget, keep, kept } from "../drafts.js";
 import { badge, agentLink, commandLink, copyButton, count, moment, noRights, problemView, table } from "../parts.js";
 import { completion, given, options } from "../filters.js";
 import { asCurl, asDispatcher } from "./shells.js";
 
 const LIST_MOST = 1000;
 const REACH_MOST = 5000;
-/** What is written and not sent yet outlives the session, and a reload; with its key, so that nothing is sent twice. */
-const DRAFT = "send-draft";
-
-/** Log-out calls this: the draft is not for whoever comes next. */
-export const forgetDraft = () => sessionStorage.removeItem(DRAFT);
+/** What is written and not sent yet is kept with its key, so that nothing is sent twice. */
+const DRAFT = "send";
 
 const NUMBERS = /** @type {const} */ (["priority", "ttlSeconds", "executionTimeoutSeconds", "maxAttempts"]);
 
 /** @param {Shell} shell @returns {Page} */
 export function sendPage(shell) {
-  const whose = () => `${shell.session.username} ${shell.place.query}`;
-  const kept = JSON.parse(sessionStorage.getItem(DRAFT) ?? "null");
-  const draft = kept?.whose === whose() ? kept : null;
+  const last = kept(DRAFT);
+  const draft = last?.query === String(shell.place.query) ? last : null;
   /** @type {string} */
   let payload = draft?.payload ?? shell.place.query.get("payload") ?? "{}";
   /** @type {string} */
@@ -40,7 +37,7 @@ export function sendPage(shell) {
   // A repeated click must not send twice; another command gets another key.
   /** @type {string} */
   let key = draft?.key ?? newKey();
-  const keep = () => sessionStorage.setItem(DRAFT, JSON.stringify({ whose: whose(), payload, action, limits, key }));
+  const keepIt = () => keep(DRAFT, { query: String(shell.place.query), payload, action, limits, key });
 
   const target = () => given(shell, ["agentId", "selector"]);
   const wrong = () => mistake(payload);
@@ -48,7 +45,7 @@ export function sendPage(shell) {
     key = newKey();
     sent = null;
     shell.redraw();
-    keep();
+    keepIt();
   };
   const reaches = (/** @type {Record<string, string | null>} */ changes) => {
     shell.filter(changes);
@@ -65,7 +62,7 @@ export function sendPage(shell) {
     event.preventDefault();
     if (wrong() || !reached.length) return;
     sent = null;
-    keep();
+    keepIt();
     const [first] = reached;
     await act({
       title: reached.length === 1 ? `Send ${action} to ${first?.agentId}?` : `Send ${action} to ${count(reached.length)} agents?`,
@@ -86,7 +83,7 @@ export function sendPage(shell) {
     });
     if (sent) {
       key = newKey();
-      forgetDraft();
+      forget(DRAFT);
     }
     shell.redraw();
   }
