@@ -6,6 +6,7 @@ DISPATCHER_PORT, DISPATCHER_HOME, DISPATCHER_ADMIN_PASSWORD, DISPATCHER_SWEEP_SE
 DISPATCHER_WEBHOOKS_PRIVATE and the parameters of template.yaml, such as DISPATCHER_QUEUE_LIMIT, configure it.
 """
 
+import argparse
 import asyncio
 import contextlib
 import gc
@@ -74,6 +75,10 @@ STARTUP_ERRORS = (
 
 def main() -> int:
     """Run until a signal comes; return the exit code: 0 for an orderly end."""
+    # It takes no arguments: one that is given is a mistake, or --help.
+    argparse.ArgumentParser(
+        prog="python -m local.up", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     os.umask(0o077)  # what this process and the functions write is for their owner
     console = Console()
     try:

@@ -232,7 +232,10 @@ def test_two_copies_of_an_agent_lose_no_command_and_say_what_is_wrong(
     A command runs on both only if it was delivered to both.
     """
     key = client.post("/api/v1/agents", {"agentId": "copied", "platform": "linux"})["apiKey"]
-    own = {"AGENT_API_KEY": key, "LONGEST_PAUSE": "4"}  # seconds: each has its turn for long enough, on a busy machine, too
+    own = {
+        "AGENT_API_KEY": key,
+        "LONGEST_PAUSE": "4",
+    }  # seconds: each has its turn for long enough, on a busy machine, too
     copies = [Running(tmp_path / name, dispatcher.url, "copied", **own) for name in ("first", "second")]
     body = {"action": "wait", "payload": {"seconds": 0.05}}
     commands: list[str] = []

@@ -172,6 +172,17 @@ def test_a_wrong_setting_is_reported_before_anything_is_started(home: Path, name
     assert not run.home.exists()
 
 
+def test_an_argument_starts_nothing(home: Path) -> None:
+    """It has no arguments but --help, so a word that is given is a mistake."""
+    with launched(home, sys.executable, "-m", "local.up", "--port=9000") as run:
+        run.launch()
+        code = run.process.wait(PATIENCE)
+
+    assert code == 2
+    assert "unrecognized arguments: --port=9000" in run.errors
+    assert not run.home.exists()
+
+
 def test_a_home_that_cannot_be_written_is_reported(home: Path) -> None:
     """The error has its name, the reason, and what to do next."""
     home.mkdir()
