@@ -45,7 +45,6 @@ MIGRATE, SENDER = "MigrateFunction", "WebhookFunction"
 PATIENCE = 8.0
 """Seconds that an earlier run on the same home, and its PostgreSQL, may take to end."""
 WATCH_SECONDS = 0.5
-LOG_SECONDS = 0.05
 ENDS_MOST, ENDS_SECONDS = 3, 60.0
 """How often PostgreSQL may end within how many seconds; after more ends, starting it again does not help."""
 FREE_LEAST = 32 * 2**20
@@ -199,10 +198,10 @@ class _Up:
         return {"WEBHOOKS_PRIVATE": "1"} if self.options.webhooks_private else {}
 
     def event(self, function: str, line: str) -> None:
-        """Handle a line of a function's log; it is written within LOG_SECONDS."""
+        """Handle a line of a function's log; it is written with what else comes in this turn of the loop."""
         self.metrics.take(function, line)
         if not self.lines:
-            asyncio.get_running_loop().call_later(LOG_SECONDS, self.write_lines)
+            asyncio.get_running_loop().call_soon(self.write_lines)
         self.lines.append((function, line))
 
     def write_lines(self) -> None:

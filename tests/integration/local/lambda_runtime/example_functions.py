@@ -85,7 +85,7 @@ class Running:
 
 async def until(holds: Callable[[], object]) -> None:
     """Wait until a condition holds."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not holds():  # noqa: ASYNC110 - a process, or a line of a log
             await asyncio.sleep(0.01)
 
