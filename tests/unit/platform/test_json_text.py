@@ -75,6 +75,14 @@ def test_what_only_looks_like_it_is_accepted(text: str) -> None:
     assert loads_strict(text) == json.loads(text)
 
 
+def test_brackets_in_texts_do_not_hide_how_deep_a_body_is() -> None:
+    """Read without their quotes, they would close each array as soon as it opens."""
+    levels = MAX_DEPTH + 1
+
+    with pytest.raises(InvalidRequest, match="deeper than"):
+        loads_strict('["]",' * levels + "0" + ',"["]' * levels)
+
+
 def test_sorted_members_give_one_text() -> None:
     """So that the same request has the same hash, with or without long decimals."""
     one = loads_strict('{"b":{"y":1,"x":0.12345678901234567890123},"a":[2,1]}')

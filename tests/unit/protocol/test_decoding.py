@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from dispatcher.platform.json_text import READABLE_DEPTH
 from dispatcher.protocol.decoding import (
     Ack,
     BadFrame,
@@ -87,6 +88,16 @@ def test_a_resume_that_cannot_be_understood_is_refused_as_a_whole(running: Any) 
     """Otherwise a command that is running would be taken for lost."""
     with pytest.raises(BadFrame):
         decode(json.dumps({"type": "resume", "running": running}))
+
+
+def test_a_value_that_is_nested_too_deeply_becomes_its_text_whatever_its_texts_hold() -> None:
+    """Its brackets within texts, read without their quotes, would close each array as soon as it opens."""
+    levels = READABLE_DEPTH + 1
+    nested = '["]",' * levels + "0" + ',"["]' * levels
+
+    [completed] = decode(f'{{"type": "complete", "commandId": "k1", "result": {{"nested": {nested}}}}}')
+
+    assert completed == Completed(command_id="k1", result={"nested": nested})
 
 
 def test_documents_that_are_joined_by_a_newline_are_all_read() -> None:

@@ -17,10 +17,9 @@ MAX_DEPTH = 64
 """Levels of nesting that a request body may have; PostgreSQL and every agent's decoder accept far more."""
 READABLE_DEPTH = 200
 """Levels of nesting in an answer; pydantic's serializer refuses 255."""
-_ODD = ("\0", "\\u", "NaN", "Infinity")
+_ODD = ("\\u", "NaN", "Infinity")
 """Texts of which a message may have values that cannot be stored; searched one by one, because that is ten times as fast."""
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
-_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 PLAIN_DEPTH = 32
 """Levels of nesting up to which a message is known to be storable without a look at each value."""
 MAX_DIGITS = 4300
@@ -50,7 +49,7 @@ def loads_strict(text: str) -> Any:
         ) from None
     except ValueError:  # an integer beyond the interpreter's limit
         raise InvalidRequest(_TOO_LONG) from None
-    if not _is_shallow(text) and _is_deeper(value, MAX_DEPTH):
+    if _goes_deeper(text, value, MAX_DEPTH):
         raise InvalidRequest(_TOO_DEEP)
     # Without these escapes there is neither: JSON allows no U+0000 in a text, and UTF-8 no lone surrogate.
     if "\\u0000" in text or "\\ud" in text or "\\uD" in text:
@@ -87,8 +86,15 @@ def loads_lenient(data: bytes | str) -> Any:
         value = loads_of_agent(text)
     except RecursionError:
         return text
-    deep = text.count("[") + text.count("{") > READABLE_DEPTH and _is_deeper(value, READABLE_DEPTH)
-    return text if deep else value
+    return text if _goes_deeper(text, value, READABLE_DEPTH) else value
+
+
+def _goes_deeper(text: str, value: Any, levels: int) -> bool:
+    """Tell whether a text's value has more levels of objects and arrays; few brackets answer it without a look at the value.
+
+    Where many are, only the value tells: a bracket in a text within may seem to close an array.
+    """
+    return text.count("[") + text.count("{") > levels and _is_deeper(value, levels)
 
 
 def _is_deeper(value: Any, levels: int) -> bool:
@@ -167,21 +173,9 @@ def storable(value: Any) -> Any:
         return "nested too deeply to be kept"
 
 
-def is_plain(text: str) -> bool:
-    """Tell from a JSON text, at once, that every value in it is storable; False in doubt."""
-    if any(odd in text for odd in _ODD):
-        return False
-    return (text.isascii() or _UNSTORABLE.search(text) is None) and _is_shallow(text)
-
-
-def _is_shallow(text: str) -> bool:
-    """Tell whether nothing is nested deeper than PLAIN_DEPTH; False in doubt, as for brackets in a text."""
-    brackets = text.encode().translate(None, _NOT_BRACKETS)
-    for _ in range(PLAIN_DEPTH):
-        if not brackets:
-            return True
-        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
-    return not brackets
+def is_plain(text: str, documents: list[Any]) -> bool:
+    """Tell from a JSON text and what was decoded from it that every value is storable as it is; False in doubt."""
+    return not any(odd in text for odd in _ODD) and _clean(text) and not _goes_deeper(text, documents, PLAIN_DEPTH)
 
 
 def _storable(value: Any) -> Any:
@@ -215,7 +209,7 @@ def as_text(value: object) -> str | None:
 def _clean(text: str) -> bool:
     if text.isascii():
         return "\0" not in text
-    return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
+    return _UNSTORABLE.search(text) is None
 
 
 def _refuse_unstorable(value: Any, place: str) -> None:

@@ -134,7 +134,7 @@ def decode(text: str) -> Sequence[AgentMessage | BadFrame]:
         documents = documents_of_agent(text)
     except (ValueError, RecursionError):
         raise BadFrame("not JSON") from None
-    if not is_plain(text):
+    if not is_plain(text, documents):
         documents = [_storable_message(document) for document in documents]
     return [part for document in documents for part in _decode(document)]
 
