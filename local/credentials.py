@@ -18,10 +18,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from local.apigateway.http_messages import joined
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 WINDOW_SECONDS = 300.0
@@ -47,7 +45,8 @@ class Call:
     method: str
     path: str
     query: str
-    headers: Sequence[tuple[str, str]]
+    headers: Mapping[str, str]
+    """By their lower-case names; the values of repeated ones are joined by commas."""
     body: bytes
 
 
@@ -69,7 +68,7 @@ class Credentials:
 
     def verify(self, call: Call, *, region: str, service: str, now: datetime | None = None) -> None:
         """Return if the call is signed with this key, for this service, within the last minutes; raises SignatureError."""
-        headers = joined(call.headers)
+        headers = call.headers
         credential, names, signature = _parsed(headers.get("authorization", ""))
         key_id, _, scope = credential.partition("/")
         stamp = headers.get("x-amz-date", "")
@@ -84,7 +83,7 @@ class Credentials:
         signed = names.split(";")
         if not _ALWAYS_SIGNED.union([name for name in headers if name.startswith("x-amz-")]).issubset(signed):
             raise _mismatch()
-        request = _canonical(call, headers, signed)
+        request = _canonical(call, signed)
         text = f"{ALGORITHM}\n{stamp}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
         key = _signing_key(self.secret, stamp[:8], region, service)
         if not hmac.compare_digest(_hmac(key, text).hex().encode(), signature.encode()):
@@ -102,13 +101,13 @@ def _parsed(authorization: str) -> tuple[str, str, str]:
     raise SignatureError("IncompleteSignatureException", message)
 
 
-def _canonical(call: Call, headers: dict[str, str], signed: Sequence[str]) -> str:
+def _canonical(call: Call, signed: Sequence[str]) -> str:
     return "\n".join(
         (
             call.method,
             _canonical_path(call.path),
             "&".join(sorted(call.query.split("&"))) if call.query else "",
-            *[f"{name}:{' '.join(headers.get(name, '').split())}" for name in signed],
+            *[f"{name}:{' '.join(call.headers.get(name, '').split())}" for name in signed],
             "",
             ";".join(signed),
             hashlib.sha256(call.body).hexdigest(),

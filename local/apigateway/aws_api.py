@@ -94,7 +94,7 @@ class AwsApi:
         """Read the body of a call, and check its signature; raises Refused and BodyTooLargeError."""
         body = request.body_within(limit)
         call = Call(
-            method=request.method, path=request.raw_path, query=request.query, headers=request.headers, body=body
+            method=request.method, path=request.raw_path, query=request.query, headers=request.fields, body=body
         )
         try:
             self._runtime.credentials.verify(call, region=self._runtime.deployment.region, service=service)
