@@ -95,11 +95,17 @@ MUTATIONS = (
         name="transition-leaves-no-history",
         puts_back="A command changes its status without a row of history.",
         stands_for=("I16",),
-        find="case when overtaken then ... generate_series(case when way.acknowledged then 1 else 2 end, 2) as step "
-        "where a.status is distinct from b.status",
-        replace="case when overtaken then ... generate_series(case when way.acknowledged then 1 else 2 end, 2) as step\n"
-        "    where false",
+        find="if new.status is not distinct from old.status then return null;",
+        replace="if new.moves > old.moves then\n        return null;",
         caught_by="test_a_move_is_made_only_from_its_source_statuses",
+    ),
+    Mutation(
+        name="own-history-counts-for-a-change-by-hand",
+        puts_back="Somebody changes the status of a command with psql, and the history does not tell it.",
+        stands_for=("I16",),
+        find="when (new.recorded is distinct from new.moves or new.moves = old.moves)",
+        replace="when (new.recorded is distinct from new.moves)",
+        caught_by="test_a_change_by_hand_is_recorded_after_any_move",
     ),
     Mutation(
         name="pruned-too-early",

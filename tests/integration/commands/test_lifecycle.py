@@ -6,6 +6,7 @@ from itertools import pairwise, product
 from typing import Any
 
 import pytest
+from psycopg import errors
 
 from dispatcher.access.roles import Operator, Role
 from dispatcher.agents import registry
@@ -17,7 +18,19 @@ from dispatcher.platform.database import Connection
 from dispatcher.protocol.frames import ClaimedCommand
 from dispatcher.protocol.handshake import DeliveryMode
 from tests.fakes import FakeGateway, plenty
-from tests.rows import PAST, connect, connect_new_agent, create_agent, find, put, receive, report, report_of, say
+from tests.rows import (
+    PAST,
+    connect,
+    connect_new_agent,
+    create_agent,
+    find,
+    move_into_past,
+    put,
+    receive,
+    report,
+    report_of,
+    say,
+)
 
 ADMIN = Operator(username="ann", role=Role.ADMIN)
 CLAIMED = ClaimedCommand(command_id="k1", attempt=1, moves=0, frame="", seconds_left=None)
@@ -252,6 +265,32 @@ def test_an_update_with_plain_sql_is_recorded_as_made_by_hand(
         "select from_status, to_status, by_hand, cause from command_history order by history_id"
     ).fetchall()
     assert history == [(None, "sent", False, "accepted"), ("sent", status, True, cause or "changed by hand")]
+
+
+def test_a_change_by_hand_is_recorded_after_any_move(conn: Connection) -> None:
+    """I16: also where the move before it wrote its own history, or a sweep made it; and it is checked."""
+    connect_new_agent(conn)
+    put(conn, "k1", max_attempts=2)
+    back_by_hand = "update agent_commands set status = 'pending', attempt = 0"
+
+    deliver(conn, FakeGateway(), "a1", plenty)
+    conn.execute(back_by_hand)
+    deliver(conn, FakeGateway(), "a1", plenty)
+    move_into_past(conn, "ack_deadline")
+    redelivery.return_unacknowledged(conn, 10)
+    conn.execute("update agent_commands set status = 'failed'")
+    with pytest.raises(errors.CheckViolation):
+        conn.execute("update agent_commands set status = 'no such status'")
+
+    rows = conn.execute("select from_status, to_status, by_hand from command_history order by history_id").fetchall()
+    assert rows == [
+        (None, "pending", False),
+        ("pending", "sent", False),
+        ("sent", "pending", True),
+        ("pending", "sent", False),
+        ("sent", "pending", False),
+        ("pending", "failed", True),
+    ]
 
 
 def test_each_step_of_a_command_has_its_time_in_order(conn: Connection) -> None:

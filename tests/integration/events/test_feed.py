@@ -5,6 +5,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
@@ -18,8 +19,9 @@ from dispatcher.events import feed
 from dispatcher.events.feed import Cursor, Event, EventFilter
 from dispatcher.platform.database import Connection, open_connection
 from dispatcher.platform.migrations import migrate
+from tests.e2e.dispatcher_process import until
 from tests.fakes import FakeGateway, plenty
-from tests.rows import connect, connect_new_agent, create_agent, put, report, report_of
+from tests.rows import connect, connect_new_agent, create_agent, put, report, report_of, say, waits_for_lock
 
 
 @pytest.fixture
@@ -174,6 +176,36 @@ def test_a_transaction_that_waited_for_a_later_one_comes_after_it(conn: Connecti
         other.execute("update agent_commands set status = 'failed', moves = moves + 1")
 
     assert types(read_all(conn, began)) == ["command.acknowledged", "command.completed", "command.failed"]
+
+
+@pytest.mark.parametrize("kind", ["ack", "complete"])
+def test_a_report_that_waited_for_a_later_transaction_comes_after_it(
+    conn: Connection, other: Connection, database_url: str, kind: str
+) -> None:
+    """Likewise for a statement that writes its own history: it began before the other one ended."""
+    connect_new_agent(conn)
+    put(conn, "k1", status="sent", attempt=1, epoch=1)
+    began = feed.newest(conn)
+
+    def say_late(mine: Connection) -> None:
+        with mine.transaction():
+            mine.execute("update agents set region = 'r' where agent_id = 'a1'")  # it has its id now
+            has_id.set()
+            assert is_locked.wait(10)
+            assert say(mine, kind, commandId="k1")
+
+    has_id, is_locked = threading.Event(), threading.Event()
+    with open_connection(database_url) as mine, ThreadPoolExecutor() as pool:
+        late = pool.submit(say_late, mine)
+        assert has_id.wait(10)
+        with other.transaction():
+            other.execute("update agent_commands set status = 'pending', moves = moves + 1, cause = 'given back'")
+            is_locked.set()
+            until(lambda: late.done() or waits_for_lock(conn, mine))
+        late.result()
+
+    said = {"ack": "command.acknowledged", "complete": "command.completed"}[kind]
+    assert types(read_all(conn, began)) == ["command.pending", said]
 
 
 def test_an_agent_never_goes_back_in_the_feed(conn: Connection, other: Connection) -> None:

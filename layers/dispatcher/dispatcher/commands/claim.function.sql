@@ -100,6 +100,7 @@ begin
         update agent_commands c
         set status = 'sent',
             moves = c.moves + 1,
+            recorded = c.moves + 1,
             attempt = c.attempt + 1,
             epoch = agent.epoch,
             sent_at = clock_timestamp(),
@@ -113,12 +114,18 @@ begin
             c.command_id,
             c.attempt,
             c.moves,
+            c.epoch,
+            c.cause,
             case agent.dialect
                 when 'batching' then {f}.entry(c)
                 else {f}.frame(c.command_id, c.action, c.payload)
             end as frame,
             extract(epoch from c.deliver_by - clock_timestamp())::double precision as seconds_left,
             c.correlation_id
+    ), recorded as (
+        insert into command_history (command_id, from_status, to_status, attempt, epoch, cause, position)
+        select c.command_id, 'pending', 'sent', c.attempt, c.epoch, c.cause, feed_place(c.command_id, (select feed_overtaken()))
+        from claimed c
     )
     select 'command', agent.connection_id, agent.epoch, agent.dialect, agent.refusals, c.command_id, c.attempt, c.moves, c.frame,
         c.seconds_left, c.correlation_id

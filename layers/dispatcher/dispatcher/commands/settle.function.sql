@@ -36,6 +36,8 @@ begin
                 update agent_commands c
                 set status = 'acknowledged',
                     moves = c.moves + 1,
+                    recorded = c.moves + 1,
+                    moved_from = c.status,
                     acknowledged_at = clock_timestamp(),
                     ack_deadline = null,
                     execution_deadline = clock_timestamp() + c.execution_timeout * interval '1 second',
@@ -49,7 +51,12 @@ begin
                   and c.status in ('pending', 'sent')
                   and c.attempt > coalesce(c.answered_attempt, 0)
                   and case when said.attempt is null then c.epoch <= p_epoch else c.attempt = said.attempt end
-                returning c.command_id
+                returning c.command_id, c.moved_from, c.status, c.attempt, c.epoch, c.cause
+            ), recorded as (
+                insert into command_history (command_id, from_status, to_status, attempt, epoch, cause, position)
+                select s.command_id, s.moved_from, s.status, s.attempt, s.epoch, s.cause,
+                    feed_place(s.command_id, (select feed_overtaken_after((select count(*) from settled))))
+                from settled s
             )
             select array_agg(command_id) into batch from settled;
             moved := moved || batch;
@@ -171,6 +178,8 @@ begin
                 update agent_commands c
                 set status = 'completed',
                     moves = c.moves + 1,
+                    recorded = c.moves + 1,
+                    moved_from = c.status,
                     result = said.value,
                     acknowledged_at = case
                         when said.acked and c.status in ('pending', 'sent') then clock_timestamp() else c.acknowledged_at
@@ -191,7 +200,21 @@ begin
                   and c.status in ('pending', 'sent', 'acknowledged', 'timed_out', 'dead', 'expired', 'cancelled')
                   and not c.cancel_confirmed
                   and c.attempt > 0
-                returning c.command_id
+                returning c.command_id, c.moved_from, c.status, c.attempt, c.epoch, c.cause,
+                    said.acked and c.moved_from in ('pending', 'sent') as acked
+            ), recorded as (
+                insert into command_history (command_id, from_status, to_status, attempt, epoch, cause, position)
+                select
+                    s.command_id,
+                    case when s.acked and step.is_end then 'acknowledged' else s.moved_from end,
+                    case when step.is_end then s.status else 'acknowledged' end,
+                    s.attempt,
+                    s.epoch,
+                    case when step.is_end then s.cause else 'acknowledged by its agent' end,
+                    feed_place(s.command_id, (select feed_overtaken_after((select count(*) from settled))))
+                from settled s
+                cross join (values (false), (true)) as step (is_end)
+                where s.acked or step.is_end
             )
             select array_agg(command_id) into batch from settled;
             moved := moved || batch;

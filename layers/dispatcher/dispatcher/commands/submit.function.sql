@@ -47,22 +47,36 @@ begin
             {f}.waiting(p_agent_id, 1, p_queue), p_queue);
     end if;
     if outcome is null then
-        -- `moves` says that every column has its value: see agent_commands_admit.
-        insert into agent_commands as c (
-            moves, agent_id, incarnation, action, payload, session_id, priority, not_before, deliver_by, execution_timeout,
-            max_attempts, redeliver_after_ack, submitted_by, idempotency_key, request_hash, redrive_of, correlation_id)
-        values (
-            0, p_agent_id, agent.incarnation, p_action, payload, session_id, coalesce(p_priority, 0::smallint),
-            p_not_before, greatest(now(), p_not_before) + p_ttl_seconds * interval '1 second',
-            coalesce(p_execution_timeout, 600), coalesce(p_max_attempts, 10), p_redeliver_after_ack,
-            p_username, p_key, p_hash, p_redrive_of, p_correlation_id)
-        on conflict (submitted_by, idempotency_key) do nothing
-        returning c.* into command;
+        -- `moves` says that every column has its value (see agent_commands_admit), and `recorded` that the history is written here.
+        with added as (
+            insert into agent_commands as c (
+                moves, recorded, agent_id, incarnation, action, payload, session_id, priority, not_before, deliver_by,
+                execution_timeout, max_attempts, redeliver_after_ack, submitted_by, idempotency_key, request_hash, redrive_of,
+                correlation_id)
+            values (
+                0, 0, p_agent_id, agent.incarnation, p_action, payload, session_id, coalesce(p_priority, 0::smallint),
+                p_not_before, greatest(now(), p_not_before) + p_ttl_seconds * interval '1 second',
+                coalesce(p_execution_timeout, 600), coalesce(p_max_attempts, 10), p_redeliver_after_ack,
+                p_username, p_key, p_hash, p_redrive_of, p_correlation_id)
+            on conflict (submitted_by, idempotency_key) do nothing
+            returning c.*
+        ), listed as (
+            insert into command_list
+                (seq, command_id, agent_id, session_id, action, submitted_by, created_at, incarnation, redrive_of)
+            select c.seq, c.command_id, c.agent_id, c.session_id, c.action, c.submitted_by, c.created_at, c.incarnation, c.redrive_of
+            from added c
+        ), recorded as (
+            insert into command_history (command_id, from_status, to_status, attempt, epoch, cause, position)
+            select c.command_id, null, c.status, c.attempt, c.epoch, c.cause, feed_position(pg_current_xact_id())
+            from added c
+        ), audited as (
+            insert into audit_log (actor, source_ip, action, agent_id, command_id, detail)
+            select p_actor, p_source_ip, 'submit command', p_agent_id, c.command_id, {f}.detail(p_action, p_redrive_of, p_reason)
+            from added c
+        )
+        select c.* into command from added c;
         if found then
             outcome := 'accepted';
-            insert into audit_log (actor, source_ip, action, agent_id, command_id, detail)
-            values (p_actor, p_source_ip, 'submit command', p_agent_id, command.command_id,
-                {f}.detail(p_action, p_redrive_of, p_reason));
         end if;
     end if;
     if outcome is distinct from 'accepted' and p_key is not null then
@@ -258,9 +272,11 @@ begin
         limit 1
     ), added as (
         insert into agent_commands as c (
-            moves, agent_id, incarnation, action, payload, session_id, priority, not_before, deliver_by, execution_timeout,
-            max_attempts, redeliver_after_ack, submitted_by, idempotency_key, request_hash, redrive_of, correlation_id)
+            moves, recorded, agent_id, incarnation, action, payload, session_id, priority, not_before, deliver_by,
+            execution_timeout, max_attempts, redeliver_after_ack, submitted_by, idempotency_key, request_hash, redrive_of,
+            correlation_id)
         select
+            0,
             0,
             j.agent_id,
             j.incarnation,
@@ -282,8 +298,18 @@ begin
         where not exists (select from refused)
         order by j.place
         on conflict (submitted_by, idempotency_key) do nothing
-        returning c.command_id, c.agent_id, c.status, c.action, c.redrive_of
+        returning c.seq, c.command_id, c.agent_id, c.session_id, c.action, c.submitted_by, c.created_at, c.incarnation,
+            c.redrive_of, c.status, c.attempt, c.epoch, c.cause
+    ), listed as (
+        insert into command_list
+            (seq, command_id, agent_id, session_id, action, submitted_by, created_at, incarnation, redrive_of)
+        select c.seq, c.command_id, c.agent_id, c.session_id, c.action, c.submitted_by, c.created_at, c.incarnation, c.redrive_of
+        from added c
     ), recorded as (
+        insert into command_history (command_id, from_status, to_status, attempt, epoch, cause, position)
+        select c.command_id, null, c.status, c.attempt, c.epoch, c.cause, (select feed_position(pg_current_xact_id()))
+        from added c
+    ), audited as (
         insert into audit_log (actor, source_ip, action, agent_id, command_id, detail)
         select submit_list.actor, submit_list.source_ip, 'submit command', c.agent_id, c.command_id,
             {f}.detail(c.action, c.redrive_of, submit_list.reason)
