@@ -45,7 +45,7 @@ MUTATIONS = (
         name="idempotency-without-comparing",
         puts_back="Another request under the same key gets the first one's 202.",
         stands_for=("I10",),
-        find="case when c.request_hash = hash then 'replayed' else 'key_reused' end",
+        find="case when bool_and(c.request_hash = hash) then 'replayed' else 'key_reused' end",
         replace="'replayed'",
         caught_by="test_one_idempotency_key_is_one_command",
     ),
