@@ -43,8 +43,8 @@ begin
         number := {f}.bytes(
             p_action, session_id, payload, p_execution_timeout, p_max_attempts, p_ttl_seconds is not null);
         outcome := {f}.problem_of(
-            agent.platform, agent.dialect, p_action, payload, number::integer, p_most_bytes,
-            {f}.waiting(p_agent_id, 1, p_queue), p_queue);
+            {f}.reads_objects(agent.platform, agent.dialect), p_action, payload, number > p_most_bytes,
+            {f}.waiting(p_agent_id, 1, p_queue) >= p_queue);
     end if;
     if outcome is null then
         -- `moves` says that every column has its value: see agent_commands_admit.
@@ -120,20 +120,38 @@ create function {f}.detail(action text, redrive_of text, reason text) returns js
     end
 $$;
 
--- Why a command is not accepted for an agent that exists; null: it is.  StreamSpace's agents drop a payload that is no object, or
--- a session whose name is no DNS label, without a word; agents of protocol 2 read both.
+-- Why a command is not accepted for an agent that exists; null: it is.
 create function {f}.problem_of(
-    platform text, mode text, action text, payload jsonb, bytes integer, most_bytes integer, waiting bigint, queue integer
+    reads_objects boolean, action text, payload jsonb, is_too_large boolean, is_queue_full boolean
 ) returns text language sql stable as $$
     select case
-        when platform in ('docker', 'kubernetes')
-            and mode <> 'batching'
+        when reads_objects
             and (jsonb_typeof(payload) not in ('object', 'null')
                 or action in ('start_session', 'stop_session', 'hibernate_session', 'wake_session')
                 and payload ->> 'sessionId' !~ '^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')
         then 'unreadable'
-        when bytes > most_bytes then 'too_large'
-        when waiting >= queue then 'queue_full'
+        when is_too_large then 'too_large'
+        when is_queue_full then 'queue_full'
+    end
+$$;
+
+-- Whether an agent reads objects only: StreamSpace's agents drop a payload that is no object, or a session whose name is no DNS
+-- label, without a word; agents of protocol 2 read both.
+create function {f}.reads_objects(platform text, mode text) returns boolean language sql stable as $$
+    select platform in ('docker', 'kubernetes') and mode <> 'batching'
+$$;
+
+-- Whether a command takes more bytes of a message than there are.  A bound tells it of nearly all: 300 bytes for all that is not
+-- the command's own text, and six for each byte of a text, as in \u0000.
+create function {f}.is_too_large(
+    action text, session_id text, payload jsonb, execution_timeout integer, max_attempts integer, has_limit boolean,
+    most_bytes integer
+) returns boolean language sql stable as $$
+    select case
+        when coalesce(octet_length(payload::text), 0) + 6 * octet_length(action) + coalesce(6 * octet_length(session_id), 0) + 300
+            <= most_bytes
+        then false
+        else {f}.bytes(action, session_id, payload, execution_timeout, max_attempts, has_limit) > most_bytes
     end
 $$;
 
@@ -253,8 +271,7 @@ begin
             q.agent_id,
             a.agent_id is not null as is_known,
             a.incarnation,
-            a.platform,
-            a.dialect,
+            {f}.reads_objects(a.platform, a.dialect) as reads_objects,
             -- From this place on the queue has no room.
             q.places[1 + queue - {f}.waiting(q.agent_id, cardinality(q.places), queue)] as full_from
         from (select e.agent_id, array_agg(e.place order by e.place) as places from asked e group by e.agent_id) as q
@@ -266,19 +283,26 @@ begin
         select
             n.*,
             q.incarnation,
-            size.bytes,
             case
                 when q.is_known then {f}.problem_of(
-                    q.platform, q.dialect, n.action, n.payload, size.bytes, most_bytes,
-                    case when n.place >= q.full_from then queue else 0 end, queue)
+                    q.reads_objects, n.action, n.payload,
+                    {f}.is_too_large(
+                        n.action, n.session_id, n.payload, n.execution_timeout, n.max_attempts, n.ttl_seconds is not null,
+                        most_bytes),
+                    n.place >= q.full_from)
                 else 'unknown_agent'
             end as problem
         from asked n
         join queues q on q.agent_id = n.agent_id
-        cross join lateral (select {f}.bytes(
-            n.action, n.session_id, n.payload, n.execution_timeout, n.max_attempts, n.ttl_seconds is not null) as bytes) as size
     ), refused as materialized (
-        select j.problem, case j.problem when 'unreadable' then j.place else j.bytes end as number, j.agent_id
+        select
+            j.problem,
+            j.agent_id,
+            case j.problem
+                when 'unreadable' then j.place
+                when 'too_large' then {f}.bytes(
+                    j.action, j.session_id, j.payload, j.execution_timeout, j.max_attempts, j.ttl_seconds is not null)
+            end as number
         from judged j
         where j.problem is not null
         order by j.place
@@ -322,6 +346,6 @@ begin
     from added c
     having count(*) > 0
     union all
-    select r.problem, r.number::bigint, r.agent_id, null, null
+    select r.problem, r.number, r.agent_id, null, null
     from refused r;
 end $$;
