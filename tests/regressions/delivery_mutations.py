@@ -49,6 +49,22 @@ MUTATIONS = (
         replace="'replayed'",
         caught_by="test_one_idempotency_key_is_one_command",
     ),
+    Mutation(
+        name="list-exceeds-a-queue",
+        puts_back="The commands of a list do not count for the limit of a queue.",
+        stands_for=(),
+        find="n.place >= q.full_from",
+        replace="false",
+        caught_by="test_a_list_may_fill_a_queue_and_not_exceed_it",
+    ),
+    Mutation(
+        name="escapes-are-not-measured",
+        puts_back="A command is accepted that no message has room for, because its escaped text is longer than its own.",
+        stands_for=(),
+        find="6 * octet_length(action)",
+        replace="octet_length(action)",
+        caught_by="test_a_command_of_a_list_may_fill_a_message_and_not_exceed_it",
+    ),
     # The claim
     Mutation(
         name="offline-agent-is-tried",

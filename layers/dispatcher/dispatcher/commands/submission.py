@@ -185,7 +185,7 @@ def submit_list(
         wrong = replace(new[place], agent_id=agent_id or new[0].agent_id)
         _raise(outcome, number, wrong, command_ids[0] if command_ids else None, parameters)
     agent_ids = [each.agent_id for each in new]
-    return list(map(AcceptedEntry, command_ids, agent_ids, statuses or [Status.PENDING] * len(new)))
+    return list(map(AcceptedEntry, command_ids, agent_ids, statuses or [str(Status.PENDING)] * len(new)))
 
 
 def find_by_key(conn: Connection, idempotency_key: str, by: Operator) -> Command | None:
