@@ -45,9 +45,17 @@ MUTATIONS = (
         name="idempotency-without-comparing",
         puts_back="Another request under the same key gets the first one's 202.",
         stands_for=("I10",),
-        find="case when bool_and(c.request_hash = hash) then 'replayed' else 'key_reused' end",
+        find="case when command.request_hash = p_hash then 'replayed' else 'key_reused' end",
         replace="'replayed'",
         caught_by="test_one_idempotency_key_is_one_command",
+    ),
+    Mutation(
+        name="idempotency-of-lists-without-comparing",
+        puts_back="Another list under the same key gets the first one's 202.",
+        stands_for=("I10",),
+        find="case when bool_and(c.request_hash = hash) then 'replayed' else 'key_reused' end",
+        replace="'replayed'",
+        caught_by="test_an_idempotency_key_of_a_list_is_refused_for_another_list",
     ),
     Mutation(
         name="list-exceeds-a-queue",
