@@ -152,6 +152,19 @@ def test_no_statement_reads_all_ended_commands_of_an_agent(past: Connection, wha
     assert _rows_read_by(WORK[what], past) < 5000
 
 
+@pytest.mark.parametrize("what", ["accept", "accept a list", "deliver", "settle", "complete", "reports of many"])
+def test_a_plan_for_an_empty_table_reads_few_rows_of_a_full_one(conn: Connection, what: str) -> None:
+    """A session plans a hot statement once, perhaps for a new service, and keeps the plan until the table is analyzed."""
+    conn.execute("alter table agent_commands set (autovacuum_enabled = off)")
+    connect_new_agent(conn)
+    put(conn, "k1")
+    _rows_read_by(WORK[what], conn)
+
+    conn.execute("insert into agent_commands (agent_id, action) select 'offline', 'noop' from generate_series(1, 6000)")
+
+    assert _rows_read_by(WORK[what], conn) < 5000
+
+
 @pytest.mark.parametrize(
     "filters",
     [

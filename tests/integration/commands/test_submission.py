@@ -1,9 +1,13 @@
 """Submission: a command is accepted when it is committed; a refused one leaves nothing behind."""
 
 import json
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -187,6 +191,77 @@ def test_an_agent_of_protocol_2_gets_every_payload(conn: Connection) -> None:
 
     for payload in ([1], "text", 7, True):
         assert one(conn, payload=payload).command.payload == payload
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["what is shared", "what differs"])
+def test_a_command_of_a_list_is_stored_as_a_single_one(conn: Connection, *, shared: bool) -> None:
+    """With every member, its history and its audit entry; a list says once what all of its commands share."""
+    moment = datetime(2100, 1, 2, 3, 4, 5, 600_700, tzinfo=UTC)
+    create_agent(conn)
+    create_agent(conn, "a2", "edge")
+    put(conn, "old", status="dead", payload='{"n": 12345678901234567890.50}')
+    full = new(
+        "act",
+        "a2",
+        payload={"é": [1, None, Decimal("0.10")]},
+        session_id="s",
+        priority=-3,
+        not_before=moment,
+        ttl_seconds=60,
+        execution_timeout=61,
+        max_attempts=7,
+        redeliver_after_ack=True,
+    )
+    redriven = new("again", redrive_of="old")
+    commands = [full, full] if shared else [new(), full, redriven, new("act", payload={"sessionId": "t"})]
+    by = replace(OPERATOR, reason="test")
+
+    for command in commands:
+        submission.submit(conn, command, by)
+    submission.submit_list(conn, commands, None, by)
+
+    rows = conn.execute("""
+        select
+            to_jsonb(c) - '{command_id,seq,created_at,deliver_by,correlation_id}'::text[],
+            c.payload::text,
+            extract(epoch from c.deliver_by - greatest(c.created_at, c.not_before)),
+            (select jsonb_agg(to_jsonb(h) - '{command_id,history_id,at,position}'::text[])
+             from command_history h where h.command_id = c.command_id),
+            (select jsonb_agg(to_jsonb(l) - '{audit_id,command_id,at}'::text[])
+             from audit_log l where l.command_id = c.command_id),
+            (select count(*) from command_list l where l.command_id = c.command_id and l.created_at = c.created_at)
+        from agent_commands c
+        where c.command_id <> 'old'
+        order by c.seq
+        """).fetchall()
+    assert rows[: len(commands)] == rows[len(commands) :]
+    assert [row[-1] for row in rows] == [1] * len(rows)
+
+
+def test_the_ids_of_a_list_grow_and_stay_below_those_of_later_commands(conn: Connection) -> None:
+    """So that rows that come together lie together in the indexes of ids."""
+    create_agent(conn)
+
+    ids = [*many(conn, *["noop"] * 20), one(conn).command.command_id, *many(conn, "noop", "noop")]
+
+    assert ids == sorted(set(ids)) == list(statuses(conn))
+    assert all(re.fullmatch("cmd-[0-9a-f]{32}", command_id) for command_id in ids)
+
+
+@pytest.mark.parametrize("text", ["x", "\x01", "é", '"'])
+def test_a_command_of_a_list_may_fill_a_message_and_not_exceed_it(conn: Connection, text: str) -> None:
+    """The bound that spares the exact measure refuses nothing and accepts nothing."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=9)
+    command = new(text * 100, payload="", session_id=text * 100)
+    with pytest.raises(TooLarge) as raised:
+        submission.submit_list(conn, [replace(command, payload="x" * MESSAGE_BYTES)], None, OPERATOR)
+    room = MESSAGE_BYTES - raised.value.members["commandBytes"] + raised.value.members["limit"]
+
+    with pytest.raises(TooLarge) as raised:
+        submission.submit_list(conn, [new(), replace(command, payload="x" * (room + 1))], None, OPERATOR)
+    submission.submit_list(conn, [new(), replace(command, payload="x" * room)], None, OPERATOR)
+
+    assert raised.value.members["commandBytes"] == raised.value.members["limit"] + 1
 
 
 @pytest.mark.parametrize("waiting", [0, 3, 5])

@@ -64,17 +64,17 @@ class SubmitRequest(Request):
     def to_command(self, agent_id: str, idempotency_key: str | None = None) -> NewCommand:
         """Return the command to submit."""
         return NewCommand(
-            agent_id=agent_id,
-            action=self.action,
-            payload=self.payload,
-            session_id=self.session_id,
-            priority=self.priority,
-            not_before=self.not_before,
-            ttl_seconds=self.ttl_seconds,
-            execution_timeout=self.execution_timeout_seconds,
-            max_attempts=self.max_attempts,
-            idempotency_key=idempotency_key,
-            redeliver_after_ack=self.redeliver == "afterAck",
+            agent_id,
+            self.action,
+            self.payload,
+            self.session_id,
+            self.priority,
+            self.not_before,
+            self.ttl_seconds,
+            self.execution_timeout_seconds,
+            self.max_attempts,
+            self.redeliver == "afterAck",
+            idempotency_key,
         )
 
 

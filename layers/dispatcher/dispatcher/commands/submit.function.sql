@@ -43,8 +43,8 @@ begin
         number := {f}.bytes(
             p_action, session_id, payload, p_execution_timeout, p_max_attempts, p_ttl_seconds is not null);
         outcome := {f}.problem_of(
-            agent.platform, agent.dialect, p_action, payload, number::integer, p_most_bytes,
-            {f}.waiting(p_agent_id, 1, p_queue), p_queue);
+            {f}.reads_objects(agent.platform, agent.dialect), p_action, payload, number > p_most_bytes,
+            {f}.waiting(p_agent_id, 1, p_queue) >= p_queue);
     end if;
     if outcome is null then
         -- `moves` says that every column has its value (see agent_commands_admit), and `recorded` that the history is written here.
@@ -134,20 +134,38 @@ create function {f}.detail(action text, redrive_of text, reason text) returns js
     end
 $$;
 
--- Why a command is not accepted for an agent that exists; null: it is.  StreamSpace's agents drop a payload that is no object, or
--- a session whose name is no DNS label, without a word; agents of protocol 2 read both.
+-- Why a command is not accepted for an agent that exists; null: it is.
 create function {f}.problem_of(
-    platform text, mode text, action text, payload jsonb, bytes integer, most_bytes integer, waiting bigint, queue integer
+    reads_objects boolean, action text, payload jsonb, is_too_large boolean, is_queue_full boolean
 ) returns text language sql stable as $$
     select case
-        when platform in ('docker', 'kubernetes')
-            and mode <> 'batching'
+        when reads_objects
             and (jsonb_typeof(payload) not in ('object', 'null')
                 or action in ('start_session', 'stop_session', 'hibernate_session', 'wake_session')
                 and payload ->> 'sessionId' !~ '^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')
         then 'unreadable'
-        when bytes > most_bytes then 'too_large'
-        when waiting >= queue then 'queue_full'
+        when is_too_large then 'too_large'
+        when is_queue_full then 'queue_full'
+    end
+$$;
+
+-- Whether an agent reads objects only: StreamSpace's agents drop a payload that is no object, or a session whose name is no DNS
+-- label, without a word; agents of protocol 2 read both.
+create function {f}.reads_objects(platform text, mode text) returns boolean language sql stable as $$
+    select platform in ('docker', 'kubernetes') and mode <> 'batching'
+$$;
+
+-- Whether a command takes more bytes of a message than there are.  A bound tells it of nearly all: 300 bytes for all that is not
+-- the command's own text, and six for each byte of a text, as in \u0000.
+create function {f}.is_too_large(
+    action text, session_id text, payload jsonb, execution_timeout integer, max_attempts integer, has_limit boolean,
+    most_bytes integer
+) returns boolean language sql stable as $$
+    select case
+        when coalesce(octet_length(payload::text), 0) + 6 * octet_length(action) + coalesce(6 * octet_length(session_id), 0) + 300
+            <= most_bytes
+        then false
+        else {f}.bytes(action, session_id, payload, execution_timeout, max_attempts, has_limit) > most_bytes
     end
 $$;
 
@@ -188,94 +206,129 @@ begin
             limit queue) as waiting);
 end $$;
 
--- Accept many commands, all or none.  Rows, in the order of the list: the commands, accepted or replayed; or the first command
--- that is refused, as `submit` says it, where `number` is also the place of one that is unreadable.
+-- Accept many commands, all or none.  `common` has the members that all of them share, `others` the rest of each command,
+-- without its payload.  The answer is one row, with the `outcome` of all: see `submit`.
+--   accepted, replayed: `command_ids` and, if they were replayed, their `statuses`, in the order of the list
+--   otherwise the first command that is refused, as `submit` says it: `number` is also the place of one that is unreadable
 create function {f}.submit_list(
-    commands jsonb, correlation_id text, reason text, username text, actor text, source_ip text, scope jsonb, key text, hash bytea,
-    queue integer, rate integer, most_bytes integer)
-returns table (outcome text, number bigint, command_id text, agent_id text, status text)
+    common jsonb, payloads jsonb, others jsonb, correlation_id text, reason text, username text, actor text, source_ip text,
+    scope jsonb, key text, hash bytea, queue integer, rate integer, most_bytes integer)
+returns table (outcome text, number bigint, agent_id text, command_ids text[], statuses text[])
 language plpgsql
 set plan_cache_mode = force_generic_plan
 set lock_timeout = '2000ms'
 as $$
 #variable_conflict use_column
 declare
-    asked constant integer := jsonb_array_length(commands);
-    added integer;
+    size constant integer := jsonb_array_length(payloads);
+    -- Ids as the table makes them, from one look at the clock and one random part: 13 digits for microseconds until the year
+    -- 2112, and 19 digits.  A command takes several microseconds, so no id is ahead of the clock at the end.
+    first_id constant bigint := (date_part('epoch', clock_timestamp()) * 1000000)::bigint;
+    rest_of_id constant text := right(replace(gen_random_uuid()::text, '-', ''), 19);
+    -- The audit entries of all commands say the same, if they have the same action and none is redriven.
+    detail constant jsonb := case when common ? 'action' then {f}.detail(common ->> 'action', null, reason) end;
 begin
     if key is not null then
         -- The first command has the key itself, so that the key of a list cannot be used for a single command either.
         return query
-        select case when c.request_hash = hash then 'replayed' else 'key_reused' end, null::bigint, c.command_id, c.agent_id, c.status
+        select
+            case when bool_and(c.request_hash = hash) then 'replayed' else 'key_reused' end,
+            null::bigint,
+            null,
+            array_agg(c.command_id order by c.seq),
+            array_agg(c.status order by c.seq)
         from agent_commands c
         where c.submitted_by = username
           and c.idempotency_key = any(array(
-            select case when n = 0 then key else key || e'\x1f' || n end from generate_series(0, asked - 1) as n))
-        order by c.seq;
+            select case when n = 0 then key else key || e'\x1f' || n end from generate_series(0, size - 1) as n))
+        having count(*) > 0;
         if found then
             return;
         end if;
     end if;
-    if rate > 0 and {f}.exceeds_rate(actor, asked, rate) then
-        return query select 'rate_exceeded', null::bigint, null, null, null;
+    if rate > 0 and {f}.exceeds_rate(actor, size, rate) then
+        return query select 'rate_exceeded', null::bigint, null, null::text[], null::text[];
         return;
     end if;
     return query
     with asked as materialized (
         select
             n.ordinality as place,
-            n.agent_id,
-            n.action,
+            coalesce(n.agent_id, s.agent_id) as agent_id,
+            coalesce(n.action, s.action) as action,
             -- A redriven command has the stored payload.
-            case when n.redrive_of is null then n.payload else o.payload end as payload,
-            {f}.session_of(n.session_id, n.payload) as session_id,
-            n.priority,
-            n.not_before,
-            n.ttl_seconds,
-            n.execution_timeout,
-            n.max_attempts,
-            n.redeliver_after_ack,
+            case
+                when n.redrive_of is null then nullif(n.payload, 'null')
+                else (select o.payload from agent_commands o where o.command_id = n.redrive_of)
+            end as payload,
+            {f}.session_of(coalesce(n.session_id, s.session_id), n.payload) as session_id,
+            coalesce(n.priority, s.priority) as priority,
+            coalesce(n.not_before, s.not_before) as not_before,
+            coalesce(n.ttl_seconds, s.ttl_seconds) as ttl_seconds,
+            coalesce(n.execution_timeout, s.execution_timeout) as execution_timeout,
+            coalesce(n.max_attempts, s.max_attempts) as max_attempts,
+            coalesce(n.redeliver_after_ack, s.redeliver_after_ack) as redeliver_after_ack,
             n.redrive_of
-        from rows from (jsonb_to_recordset(commands) as (
-            agent_id text, action text, payload jsonb, session_id text, priority smallint, not_before timestamptz,
-            ttl_seconds integer, execution_timeout integer, max_attempts integer, redeliver_after_ack boolean,
-            redrive_of text)) with ordinality as n
-        left join agent_commands o on o.command_id = n.redrive_of
+        from jsonb_to_record(common) as s (
+            agent_id text, action text, session_id text, priority smallint, not_before timestamptz, ttl_seconds integer,
+            execution_timeout integer, max_attempts integer, redeliver_after_ack boolean)
+        cross join rows from (
+            jsonb_array_elements(payloads),
+            jsonb_to_recordset(others) as (
+                agent_id text, action text, session_id text, priority smallint, not_before timestamptz, ttl_seconds integer,
+                execution_timeout integer, max_attempts integer, redeliver_after_ack boolean, redrive_of text)
+        ) with ordinality as n (
+            payload, agent_id, action, session_id, priority, not_before, ttl_seconds, execution_timeout, max_attempts,
+            redeliver_after_ack, redrive_of, ordinality)
     ), queues as materialized (
-        select q.agent_id, {f}.waiting(q.agent_id, count(*), queue) as waiting
-        from asked q
-        group by q.agent_id
+        select
+            q.agent_id,
+            a.agent_id is not null as is_known,
+            a.incarnation,
+            {f}.reads_objects(a.platform, a.dialect) as reads_objects,
+            -- From this place on the queue has no room.
+            q.places[1 + queue - {f}.waiting(q.agent_id, cardinality(q.places), queue)] as full_from
+        from (select e.agent_id, array_agg(e.place order by e.place) as places from asked e group by e.agent_id) as q
+        left join agents a
+            on a.agent_id = q.agent_id
+            and a.deleted_at is null
+            and (scope is null or a.labels @> scope)
     ), judged as materialized (
         select
             n.*,
-            a.incarnation,
-            size.bytes,
+            q.incarnation,
             case
-                when a.agent_id is null then 'unknown_agent'
-                else {f}.problem_of(
-                    a.platform, a.dialect, n.action, n.payload, size.bytes, most_bytes,
-                    q.waiting + row_number() over (partition by n.agent_id order by n.place) - 1, queue)
+                when q.is_known then {f}.problem_of(
+                    q.reads_objects, n.action, n.payload,
+                    {f}.is_too_large(
+                        n.action, n.session_id, n.payload, n.execution_timeout, n.max_attempts, n.ttl_seconds is not null,
+                        most_bytes),
+                    n.place >= q.full_from)
+                else 'unknown_agent'
             end as problem
         from asked n
         join queues q on q.agent_id = n.agent_id
-        left join agents a
-            on a.agent_id = n.agent_id
-            and a.deleted_at is null
-            and (scope is null or a.labels @> scope)
-        cross join lateral (select {f}.bytes(
-            n.action, n.session_id, n.payload, n.execution_timeout, n.max_attempts, n.ttl_seconds is not null) as bytes) as size
     ), refused as materialized (
-        select j.problem, case j.problem when 'unreadable' then j.place else j.bytes end as number, j.agent_id
+        select
+            j.problem,
+            j.agent_id,
+            case j.problem
+                when 'unreadable' then j.place
+                when 'too_large' then {f}.bytes(
+                    j.action, j.session_id, j.payload, j.execution_timeout, j.max_attempts, j.ttl_seconds is not null)
+            end as number
         from judged j
         where j.problem is not null
         order by j.place
         limit 1
     ), added as (
+        -- A key that was used at the same moment is a unique violation, which costs nothing where there is no key.
         insert into agent_commands as c (
-            moves, recorded, agent_id, incarnation, action, payload, session_id, priority, not_before, deliver_by,
+            command_id, moves, recorded, agent_id, incarnation, action, payload, session_id, priority, not_before, deliver_by,
             execution_timeout, max_attempts, redeliver_after_ack, submitted_by, idempotency_key, request_hash, redrive_of,
             correlation_id)
         select
+            'cmd-' || to_hex(first_id + j.place) || rest_of_id,
             0,
             0,
             j.agent_id,
@@ -297,7 +350,6 @@ begin
         from judged j
         where not exists (select from refused)
         order by j.place
-        on conflict (submitted_by, idempotency_key) do nothing
         returning c.seq, c.command_id, c.agent_id, c.session_id, c.action, c.submitted_by, c.created_at, c.incarnation,
             c.redrive_of, c.status, c.attempt, c.epoch, c.cause
     ), listed as (
@@ -312,16 +364,13 @@ begin
     ), audited as (
         insert into audit_log (actor, source_ip, action, agent_id, command_id, detail)
         select submit_list.actor, submit_list.source_ip, 'submit command', c.agent_id, c.command_id,
-            {f}.detail(c.action, c.redrive_of, submit_list.reason)
+            coalesce(case when c.redrive_of is null then detail end, {f}.detail(c.action, c.redrive_of, submit_list.reason))
         from added c
     )
-    select 'accepted', null::bigint, c.command_id, c.agent_id, c.status from added c
+    select 'accepted', null::bigint, null, array_agg(c.command_id order by c.seq), null::text[]
+    from added c
+    having count(*) > 0
     union all
-    select r.problem, r.number::bigint, null, r.agent_id, null from refused r;
-    get diagnostics added = row_count;
-    if key is not null and added <> asked and exists (
-        select from agent_commands c where c.submitted_by = username and c.idempotency_key = key)
-    then
-        raise exception 'the idempotency key was used at the same moment' using errcode = 'serialization_failure';
-    end if;
+    select r.problem, r.number, r.agent_id, null, null
+    from refused r;
 end $$;
