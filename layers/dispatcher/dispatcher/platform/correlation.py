@@ -8,8 +8,6 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dispatcher.platform.observability import logger
-
 HEADER = "x-correlation-id"
 """The header of an answer that has the id."""
 LISTED = 100
@@ -35,7 +33,6 @@ def resume(known: str | None) -> str:
     """Go on with the id of the event before, or begin with a new one."""
     global _current  # noqa: PLW0603 - one event at a time
     _current = known if known and _ID.fullmatch(known) else os.urandom(16).hex()
-    logger.set_correlation_id(_current)
     return _current
 
 
