@@ -152,20 +152,11 @@ def claim_of(agent_id: str, token: str, begun: float, rows: Iterable[Sequence[An
     stops: list[tuple[str, int]] = []
     about: Sequence[Any] = ()
     for row in rows:
-        kind, _, _, _, _, command_id, attempt, moves, frame, seconds_left, correlation_id = row
+        kind = row[0]
         if kind == "command":
-            commands.append(
-                ClaimedCommand(
-                    command_id=command_id,
-                    attempt=attempt,
-                    moves=moves,
-                    frame=frame,
-                    seconds_left=seconds_left,
-                    correlation_id=correlation_id,
-                )
-            )
+            commands.append(ClaimedCommand(*row[5:11]))
         elif kind == "stop":
-            stops.append((command_id, attempt))
+            stops.append((row[5], row[6]))
         else:
             continue
         about = row

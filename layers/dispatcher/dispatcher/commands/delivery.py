@@ -13,7 +13,7 @@ from dispatcher.platform import correlation, database
 from dispatcher.platform.database import Connection
 from dispatcher.platform.gateway import CONNECT_SECONDS, READ_SECONDS, Gateway, Posted
 from dispatcher.platform.observability import is_debugging, logger
-from dispatcher.protocol.frames import MESSAGE_BYTES, ClaimedCommand, Message, messages_of, stop_message
+from dispatcher.protocol.frames import MESSAGE_BYTES, ClaimedCommand, Message, bytes_of, messages_of, stop_message
 
 Deadline = Callable[[], float]
 """Returns the seconds that are left to work in."""
@@ -123,7 +123,7 @@ def _send_commands(
             # may have been cancelled since.
             return len(taken), replace(done, unsent=_commands(messages), unsent_cause=cause + "lost its lease")
         posted_before = True
-        size = len(message.text.encode())
+        size = bytes_of(message.text)
         posted = Posted.TOO_LARGE if size > MESSAGE_BYTES else gateway.post(claim.connection_id, message.text)
         match posted:
             case Posted.TAKEN:
