@@ -121,7 +121,7 @@ MUTATIONS = (
         name="report-is-tried-for-too-long",
         puts_back="The function ends before it has kept a report.",
         stands_for=("I1",),
-        find="has_time=lambda: not has_queue or deadline() > TRY_SECONDS + KEEP_SECONDS",
+        find="has_time=lambda: not _has_queue() or deadline() > TRY_SECONDS + KEEP_SECONDS",
         replace="has_time=lambda: True",
         caught_by="test_a_message_is_kept_while_there_is_time_to_keep_it",
     ),
