@@ -85,7 +85,7 @@ _numbers = itertools.count(1)
 
 def _result(conn: Connection) -> PGresult:
     """Wait for the result of what was sent."""
-    result = conn.wait(generators.execute(conn.pgconn))[-1]  # an error of the commit comes last
+    result: PGresult = conn.wait(generators.execute(conn.pgconn))[-1]  # an error of the commit comes last
     if result.status == ExecStatus.FATAL_ERROR:
         raise error_from_result(result)
     return result
