@@ -125,6 +125,9 @@ _DUE_AGENTS = call(
 )
 
 
+_MODES = {mode.value: mode for mode in DeliveryMode}  # a call of an enumeration costs a microsecond
+
+
 def new_token() -> str:
     """Make a token for a lease: 128 random bits, as PostgreSQL writes a uuid."""
     return os.urandom(16).hex()
@@ -169,7 +172,7 @@ def claim_of(agent_id: str, token: str, begun: float, rows: Iterable[Sequence[An
         begun=begun,
         connection_id=connection_id,
         epoch=epoch,
-        mode=DeliveryMode(mode),
+        mode=_MODES[mode],
         refusals=refusals,
         commands=tuple(commands),
         stops=tuple(stops),

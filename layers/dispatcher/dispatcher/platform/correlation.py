@@ -22,10 +22,11 @@ _current: str | None = None
 
 def begin(headers: Mapping[str, str] | None = None) -> str:
     """Begin with an event: take the caller's trace id from its headers (lower-case names), else Lambda's, else a new one."""
-    found = _TRACEPARENT.fullmatch((headers or {}).get("traceparent", ""))
+    found = _TRACEPARENT.fullmatch(headers.get("traceparent", "")) if headers else None
     if found and found[1] != _NONE:
         return resume(found[1])
-    traced = _XRAY.search(os.environ.get("_X_AMZN_TRACE_ID", ""))
+    lambdas = os.environ.get("_X_AMZN_TRACE_ID")
+    traced = _XRAY.search(lambdas) if lambdas else None
     return resume("".join(traced.groups()) if traced else None)
 
 
