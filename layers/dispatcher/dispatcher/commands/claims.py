@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from dispatcher.platform.database import Connection, fetch_all
 from dispatcher.platform.functions import call
@@ -19,8 +19,7 @@ FIRST_ACK_SECONDS = 18.0
 """The shortest time for the first ack: 20 s less its jitter (`ack_seconds`)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Claim(NamedTuple):
     """The commands that were claimed for one agent, in the order of delivery, and the requests to stop others."""
 
     agent_id: str
@@ -37,8 +36,7 @@ class Claim:
     """Commands that the agent is to stop: id and attempt."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The outcome of a claim's posts."""
 
     posted: Posted = Posted.TAKEN
