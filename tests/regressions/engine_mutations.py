@@ -230,6 +230,14 @@ MUTATIONS = (
         caught_by="test_a_message_that_waited_for_long_claims_nothing",
     ),
     Mutation(
+        name="release-and-message-miss-each-other",
+        puts_back="An agent that answers while its post is released gets nothing more until the sweep.",
+        stands_for=("I4",),
+        find="and a.connection_id is not null for no key update; -- Whoever has waited",
+        replace="and {f}.can_be_posted(a) for no key update; -- Whoever has waited",
+        caught_by="test_a_release_and_a_message_at_the_same_moment_do_not_miss_each_other",
+    ),
+    Mutation(
         name="refusal-comes-after-the-functions-end",
         puts_back="A submission waits for a locked table until its function is ended, and is answered with 500.",
         stands_for=("I15",),
