@@ -50,7 +50,7 @@ from dispatcher.commands import agent_explanation
 from dispatcher.events import feed
 from dispatcher.platform import database
 from dispatcher.platform.gateway import ApiGateway
-from dispatcher.platform.observability import logger
+from dispatcher.platform.observability import logged
 
 REGISTER = "/api/v1/agents/register"
 ENROLMENT_TOKENS = "/api/v1/enrolment-tokens"
@@ -306,7 +306,7 @@ def revoke_enrolment_token(token_id: str) -> Response[None]:
     return no_content()
 
 
-@logger.inject_lambda_context
+@logged
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer an HTTP event."""
     answer = api.answer(event, context)

@@ -8,10 +8,10 @@ from dispatcher.commands import findings
 from dispatcher.commands.latencies import sample as latencies_of
 from dispatcher.commands.loss_check import check_for_loss
 from dispatcher.platform import correlation, database
-from dispatcher.platform.observability import logger, metrics
+from dispatcher.platform.observability import logged, logger, metrics
 
 
-@logger.inject_lambda_context
+@logged
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, float]:
     """Check once and return the metrics; `lost_commands` and the other counts of broken invariants must be 0."""

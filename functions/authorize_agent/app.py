@@ -6,13 +6,13 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from dispatcher.agents import enrolment
 from dispatcher.platform import correlation, database, edge
-from dispatcher.platform.observability import deadline_of, logger
+from dispatcher.platform.observability import deadline_of, logged, logger
 
 ANSWER_SECONDS = 1.0
 """What is left of an invocation for the answer."""
 
 
-@logger.inject_lambda_context
+@logged
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer a WebSocket request authorizer's event with a policy and the agent's id.
 

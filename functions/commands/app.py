@@ -48,7 +48,7 @@ from dispatcher.commands.flush import hand_over
 from dispatcher.commands.lifecycle import Status
 from dispatcher.platform import database
 from dispatcher.platform.gateway import ApiGateway
-from dispatcher.platform.observability import logger
+from dispatcher.platform.observability import logged
 
 COMMANDS = "/api/v1/commands"
 BULK_RESPONSES: dict[int, OpenAPIResponse] = {
@@ -276,7 +276,7 @@ def _accepted(command: Command) -> Response[CommandDocument]:
     return accepted(CommandDocument.model_validate(command), f"{COMMANDS}/{command.command_id}")
 
 
-@logger.inject_lambda_context
+@logged
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer an HTTP event."""
     return api.answer(event, context)

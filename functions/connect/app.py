@@ -10,7 +10,7 @@ from dispatcher.commands.flush import FlushRequest, invoke_flush
 from dispatcher.errors import InvalidRequest
 from dispatcher.platform import correlation, database, edge
 from dispatcher.platform.gateway import ApiGateway
-from dispatcher.platform.observability import deadline_of, logger
+from dispatcher.platform.observability import deadline_of, logged, logger
 from dispatcher.protocol.handshake import DeliveryMode, Handshake
 
 ANSWER_SECONDS = 1.0
@@ -20,7 +20,7 @@ SAFETY_SECONDS = 0.2
 """How long before that the database stops recording the connection: its answer takes a while."""
 
 
-@logger.inject_lambda_context
+@logged
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     """Answer a $connect event; any status but 200 refuses the handshake."""
     correlation.begin(edge.headers_of(event))

@@ -6,12 +6,12 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from dispatcher.platform import correlation, database, settings
-from dispatcher.platform.observability import deadline_of, logger, metrics
+from dispatcher.platform.observability import deadline_of, logged, metrics
 from dispatcher.webhooks import webhook_queue
 from dispatcher.webhooks.webhook_run import run
 
 
-@logger.inject_lambda_context
+@logged
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, float]:
     """Deliver until the time is up; two runs at the same time do no harm."""

@@ -6,10 +6,10 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from dispatcher.agents import connections
 from dispatcher.platform import correlation, database
-from dispatcher.platform.observability import logger
+from dispatcher.platform.observability import logged, logger
 
 
-@logger.inject_lambda_context
+@logged
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     """Answer a $disconnect event, which may come late, twice or never."""
     del context

@@ -16,7 +16,7 @@ from dispatcher.api.resolver import Api, Limit, Selecting
 from dispatcher.events import feed, waiting
 from dispatcher.events.feed import EventFilter, EventType
 from dispatcher.platform import database, settings
-from dispatcher.platform.observability import logger
+from dispatcher.platform.observability import logged
 
 api = Api()
 
@@ -76,7 +76,7 @@ def list_events(
     return Response(status_code=HTTPStatus.OK, content_type="application/json", body=body, headers=headers)
 
 
-@logger.inject_lambda_context
+@logged
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer an HTTP event."""
     return api.answer(event, context)

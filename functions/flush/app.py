@@ -8,10 +8,10 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from dispatcher.commands.flush import FlushRequest, flush, flush_agents
 from dispatcher.platform import correlation, database
 from dispatcher.platform.gateway import ApiGateway
-from dispatcher.platform.observability import deadline_of, logger
+from dispatcher.platform.observability import deadline_of, logged
 
 
-@logger.inject_lambda_context
+@logged
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     """Take {agentId, connectionId, epoch, welcome}, or {agentIds}; return how many commands were claimed and sent."""
     correlation.resume(event.get("correlationId"))

@@ -7,12 +7,12 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from dispatcher.commands import conversation
 from dispatcher.platform import correlation
 from dispatcher.platform.gateway import ApiGateway
-from dispatcher.platform.observability import deadline_of, logger
+from dispatcher.platform.observability import deadline_of, logged
 from dispatcher.protocol.said import Said
 from dispatcher.sessions.session_records import SessionStates
 
 
-@logger.inject_lambda_context
+@logged
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     """Answer an event of the route `heartbeat`."""
     correlation.begin()

@@ -7,11 +7,11 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from dispatcher.commands import conversation, late_reports
 from dispatcher.platform import correlation
 from dispatcher.platform.gateway import ApiGateway
-from dispatcher.platform.observability import deadline_of, logger
+from dispatcher.platform.observability import deadline_of, logged
 from dispatcher.sessions.session_records import SessionStates
 
 
-@logger.inject_lambda_context
+@logged
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Settle a batch; what could not be settled comes again, in order."""
     correlation.begin()

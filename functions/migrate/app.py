@@ -6,10 +6,10 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from dispatcher.access import operators
 from dispatcher.platform import database, migrations, settings
-from dispatcher.platform.observability import logger
+from dispatcher.platform.observability import logged, logger
 
 
-@logger.inject_lambda_context
+@logged
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Migrate; safe to repeat."""
     del event, context

@@ -39,7 +39,7 @@ from dispatcher.api.operator_schemas import (
 from dispatcher.api.resolver import Api, Cursor, Limit, answer_with, no_content
 from dispatcher.commands import loss_check
 from dispatcher.platform import database
-from dispatcher.platform.observability import logger
+from dispatcher.platform.observability import logged
 
 LOGIN = "/api/v1/auth/login"
 SESSION = "/api/v1/auth/session"
@@ -191,7 +191,7 @@ def check_for_loss() -> LossReportDocument:
         return LossReportDocument.model_validate(loss_check.check_for_loss(conn))
 
 
-@logger.inject_lambda_context
+@logged
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer an HTTP event."""
     return api.answer(event, context)

@@ -10,7 +10,7 @@ from dispatcher.api.resolver import Api
 from dispatcher.api.schema_base import HealthDocument
 from dispatcher.commands import loss_check
 from dispatcher.platform import database
-from dispatcher.platform.observability import logger
+from dispatcher.platform.observability import logged
 
 api = Api(public=None)
 
@@ -83,7 +83,7 @@ def docs() -> Response[str]:
     )
 
 
-@logger.inject_lambda_context
+@logged
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer an HTTP event."""
     return api.answer(event, context)

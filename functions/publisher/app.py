@@ -8,10 +8,10 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from dispatcher.events.publisher import publish
 from dispatcher.platform import correlation, database
 from dispatcher.platform.event_bus import EventBridge
-from dispatcher.platform.observability import deadline_of, logger, metrics
+from dispatcher.platform.observability import deadline_of, logged, metrics
 
 
-@logger.inject_lambda_context
+@logged
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     """Publish what there is; two runs at the same time do no harm."""

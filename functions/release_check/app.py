@@ -6,10 +6,10 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from dispatcher.platform import database, releases
 from dispatcher.platform.gateway import ApiGateway
-from dispatcher.platform.observability import logger
+from dispatcher.platform.observability import logged
 
 
-@logger.inject_lambda_context
+@logged
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, object]:
     """Check as the functions' role; fails with the reasons."""
     del event, context

@@ -5,10 +5,10 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from dispatcher.platform import releases, settings
-from dispatcher.platform.observability import logger
+from dispatcher.platform.observability import logged
 
 
-@logger.inject_lambda_context
+@logged
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, str]:
     """Answer a lifecycle event of CodeDeploy."""
     del context

@@ -20,7 +20,7 @@ from dispatcher.commands.delivery import deliver_at_once
 from dispatcher.errors import Unprocessable
 from dispatcher.platform import database
 from dispatcher.platform.gateway import ApiGateway
-from dispatcher.platform.observability import logger
+from dispatcher.platform.observability import logged
 from dispatcher.sessions import session_records, streamspace, templates
 
 api = Api()
@@ -146,7 +146,7 @@ def delete_template(name: str) -> Response[None]:
     return no_content()
 
 
-@logger.inject_lambda_context
+@logged
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer an HTTP event."""
     return api.answer(event, context)

@@ -10,10 +10,10 @@ from dispatcher.commands.claims import Shard
 from dispatcher.commands.sweep import sweep, sweep_shard
 from dispatcher.platform import correlation, database, lambda_api, settings
 from dispatcher.platform.gateway import ApiGateway
-from dispatcher.platform.observability import deadline_of, logger, metrics
+from dispatcher.platform.observability import deadline_of, logged, logger, metrics
 
 
-@logger.inject_lambda_context
+@logged
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     """Sweep once, and invoke this function for each further shard; two sweeps at the same time do no harm."""

@@ -6,13 +6,13 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from dispatcher.platform import correlation, settings
-from dispatcher.platform.observability import logger
+from dispatcher.platform.observability import logged
 from dispatcher.webhooks.invocation import Batch
 from dispatcher.webhooks.receiver_connection import Internet
 from dispatcher.webhooks.sending import send
 
 
-@logger.inject_lambda_context
+@logged
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Take {webhookId, url, messages, correlationId}; return the outcomes of the messages that were tried, in order."""
     del context

@@ -22,7 +22,7 @@ from dispatcher.api.webhook_schemas import (
     WebhookRequest,
 )
 from dispatcher.platform import database, settings
-from dispatcher.platform.observability import logger
+from dispatcher.platform.observability import logged
 from dispatcher.webhooks import delivery_log, trial, webhook_records
 from dispatcher.webhooks.invocation import wake_deliveries
 from dispatcher.webhooks.webhook_records import OVERLAP_SECONDS, Webhook
@@ -119,7 +119,7 @@ def _with_secret(webhook: Webhook, secret: str) -> NewSecretDocument:
     return NewSecretDocument(**document.model_dump(), secret=secret)
 
 
-@logger.inject_lambda_context
+@logged
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer an HTTP event."""
     return api.answer(event, context)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["WAITED_TOO_LONG", "Result", "Runtime", "UnknownFunctionError"]
 
 _INHERITED = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL")  # variables of this process that every process needs
-_PER_CORE = 3  # processes that stay: some of them wait for the database while others compute
+_PER_CORE = 2  # processes that stay: one may wait for the database while the other computes
 
 
 class UnknownFunctionError(LookupError):

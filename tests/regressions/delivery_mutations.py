@@ -146,7 +146,7 @@ MUTATIONS = (
         name="gone-is-failed",
         puts_back="A command for an agent that has just disconnected is marked failed.",
         stands_for=("R9",),
-        find="cause += _CAUSES[posted] return len(taken), replace(done, posted=posted, "
+        find="cause += _CAUSES[posted] return len(taken), done._replace(posted=posted, "
         "unsent=_commands(messages), unsent_cause=cause)",
         replace="cause += _CAUSES[posted]\nunsendable += [(each, cause) for each in message.commands]",
         caught_by="test_each_outcome_of_a_post_has_its_own_effect",

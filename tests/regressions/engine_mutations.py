@@ -121,7 +121,7 @@ MUTATIONS = (
         name="report-is-tried-for-too-long",
         puts_back="The function ends before it has kept a report.",
         stands_for=("I1",),
-        find="has_time=lambda: not has_queue or deadline() > TRY_SECONDS + KEEP_SECONDS",
+        find="has_time=lambda: not _has_queue() or deadline() > TRY_SECONDS + KEEP_SECONDS",
         replace="has_time=lambda: True",
         caught_by="test_a_message_is_kept_while_there_is_time_to_keep_it",
     ),
@@ -228,6 +228,14 @@ MUTATIONS = (
         find="if not found or clock_timestamp() > statement_timestamp() + interval '3 seconds' then",
         replace="if not found then",
         caught_by="test_a_message_that_waited_for_long_claims_nothing",
+    ),
+    Mutation(
+        name="release-and-message-miss-each-other",
+        puts_back="An agent that answers while its post is released gets nothing more until the sweep.",
+        stands_for=("I4",),
+        find="and a.connection_id is not null for no key update; -- Whoever has waited",
+        replace="and {f}.can_be_posted(a) for no key update; -- Whoever has waited",
+        caught_by="test_a_release_and_a_message_at_the_same_moment_do_not_miss_each_other",
     ),
     Mutation(
         name="refusal-comes-after-the-functions-end",

@@ -9,15 +9,17 @@ import psycopg
 import pytest
 
 from dispatcher.access.roles import Operator, Role
-from dispatcher.commands import claims, submission
+from dispatcher.commands import claims, reports, submission
 from dispatcher.commands.delivery import deliver
 from dispatcher.commands.submission import NewCommand
 from dispatcher.commands.sweep import sweep
 from dispatcher.platform import database
 from dispatcher.platform.database import Connection, open_connection
 from dispatcher.protocol.handshake import DeliveryMode
+from dispatcher.protocol.said import Said
+from dispatcher.sessions.session_records import SessionStates
 from tests.fakes import FakeGateway, plenty
-from tests.rows import connect_new_agent, find, put, receive, say, statuses
+from tests.rows import connect_new_agent, find, put, receive, say, statuses, waits_for_lock
 
 OPERATOR = Operator(username="ann", role=Role.ADMIN)
 SHORT = 2.0
@@ -237,3 +239,27 @@ def test_a_claim_does_not_wait_for_a_locked_agent(conn: Connection, database_url
         taken = time.monotonic() - begun
 
     assert 0.2 < taken < SHORT
+
+
+def test_a_release_and_a_message_at_the_same_moment_do_not_miss_each_other(conn: Connection, database_url: str) -> None:
+    """An agent answers before its post is released: one of the two claims what comes next, or it waits for the sweep."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=1)
+    for number in range(2):
+        put(conn, f"k{number}")
+    say(conn, "heartbeat")
+    claim = claims.claim(conn, "a1")
+    assert claim is not None
+    end = Said(agent_id="a1", connection_id="c1", text='{"type": "complete", "payload": {"commandId": "k0"}}')
+    with (
+        open_connection(database_url) as other,
+        open_connection(database_url) as watch,
+        ThreadPoolExecutor() as threads,
+    ):
+        with conn.transaction():
+            released = claims.release(conn, claim, claims.Outcome(taken=claim.commands), look_again=True)
+            said = threads.submit(reports.receive, other, end, SessionStates())
+            while not said.done() and not waits_for_lock(watch, other):
+                time.sleep(0.001)
+        received = said.result()
+
+    assert [each for each in (released, received.claim) if each is not None] != []

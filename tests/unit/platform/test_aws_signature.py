@@ -45,7 +45,7 @@ def test_a_request_is_signed_as_botocore_signs_it(
         path=parts.path,
         headers={"Host": parts.netloc, **headers},
         body=body,
-        now=datetime.strptime(expected["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC),
+        now=datetime.strptime(expected["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp(),
     )
 
     assert sent == {"Host": parts.netloc, **expected}

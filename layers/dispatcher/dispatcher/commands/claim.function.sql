@@ -24,10 +24,15 @@ begin
     select a.* into agent
     from agents a
     where a.agent_id = p_agent_id
-      and {f}.can_be_posted(a)
+      and a.connection_id is not null
     for no key update;
     -- Whoever has waited for a lock as long as this may have given up: what it claimed would not be posted.
     if not found or clock_timestamp() > statement_timestamp() + interval '3 seconds' then
+        return;
+    end if;
+    -- Asked once the row is locked.  A release that is not committed yet has looked for work without the caller's reports; who
+    -- still saw its lease would leave what comes next to the sweep.
+    if not {f}.can_be_posted(agent) then
         return;
     end if;
     begin

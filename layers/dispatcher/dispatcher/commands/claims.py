@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from dispatcher.platform.database import Connection, fetch_all
 from dispatcher.platform.functions import call
@@ -19,8 +19,7 @@ FIRST_ACK_SECONDS = 18.0
 """The shortest time for the first ack: 20 s less its jitter (`ack_seconds`)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Claim(NamedTuple):
     """The commands that were claimed for one agent, in the order of delivery, and the requests to stop others."""
 
     agent_id: str
@@ -37,8 +36,7 @@ class Claim:
     """Commands that the agent is to stop: id and attempt."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The outcome of a claim's posts."""
 
     posted: Posted = Posted.TAKEN
@@ -125,6 +123,9 @@ _DUE_AGENTS = call(
 )
 
 
+_MODES = {mode.value: mode for mode in DeliveryMode}  # a call of an enumeration costs a microsecond
+
+
 def new_token() -> str:
     """Make a token for a lease: 128 random bits, as PostgreSQL writes a uuid."""
     return os.urandom(16).hex()
@@ -152,20 +153,11 @@ def claim_of(agent_id: str, token: str, begun: float, rows: Iterable[Sequence[An
     stops: list[tuple[str, int]] = []
     about: Sequence[Any] = ()
     for row in rows:
-        kind, _, _, _, _, command_id, attempt, moves, frame, seconds_left, correlation_id = row
+        kind = row[0]
         if kind == "command":
-            commands.append(
-                ClaimedCommand(
-                    command_id=command_id,
-                    attempt=attempt,
-                    moves=moves,
-                    frame=frame,
-                    seconds_left=seconds_left,
-                    correlation_id=correlation_id,
-                )
-            )
+            commands.append(ClaimedCommand(*row[5:11]))
         elif kind == "stop":
-            stops.append((command_id, attempt))
+            stops.append((row[5], row[6]))
         else:
             continue
         about = row
@@ -178,7 +170,7 @@ def claim_of(agent_id: str, token: str, begun: float, rows: Iterable[Sequence[An
         begun=begun,
         connection_id=connection_id,
         epoch=epoch,
-        mode=DeliveryMode(mode),
+        mode=_MODES[mode],
         refusals=refusals,
         commands=tuple(commands),
         stops=tuple(stops),

@@ -29,18 +29,17 @@ def handle(said: Said, event_id: str | None, gateway: Gateway, observer: Session
     Agents of protocol 1 report everything once: a report that is lost here is lost for good.  A heartbeat has no event id: the
     next one is as good.
     """
-    has_queue = settings.late_reports_queue() is not None
     try:
         with database.within(deadline() - KEEP_SECONDS):
             received = database.persistently(
                 lambda conn: reports.receive(conn, said, observer),
-                has_time=lambda: not has_queue or deadline() > TRY_SECONDS + KEEP_SECONDS,
+                has_time=lambda: not _has_queue() or deadline() > TRY_SECONDS + KEEP_SECONDS,
             )
     except database.INTERRUPTIONS:
         if event_id is None:
             logger.warning("Heartbeat dropped", extra={"agent_id": said.agent_id})
             return
-        if not has_queue:
+        if not _has_queue():
             raise
         late_reports.keep(said, event_id)
         return
@@ -58,9 +57,8 @@ def answer(said: Said, received: Received, gateway: Gateway, deadline: Deadline)
     A connection whose agent has lost its right is closed: an earlier attempt to close it failed.  One that exceeds the rate is
     closed, too, but what it said so far counts: the agent reconnects, and nothing is lost.
     """
-    fields = {"agent_id": said.agent_id, "connection_id": said.connection_id}
     if not received.counts:
-        logger.warning("Message refused", extra=fields)
+        logger.warning("Message refused", extra=_fields(said))
         gateway.close(said.connection_id)
         return
     if received.confirm and received.unwelcomed is not None:
@@ -77,8 +75,16 @@ def answer(said: Said, received: Received, gateway: Gateway, deadline: Deadline)
         if received.claim is not None:
             _after_commit(said, lambda conn: deliver(conn, gateway, said.agent_id, deadline, claim=received.claim))
     if received.too_many:
-        logger.warning("Rate exceeded", extra=fields | {"rate": settings.agent_rate()})
+        logger.warning("Rate exceeded", extra={**_fields(said), "rate": settings.agent_rate()})
         gateway.close(said.connection_id)
+
+
+def _fields(said: Said) -> dict[str, str]:
+    return {"agent_id": said.agent_id, "connection_id": said.connection_id}
+
+
+def _has_queue() -> bool:
+    return settings.late_reports_queue() is not None
 
 
 def _confirm(said: Said, received: Received, gateway: Gateway) -> None:

@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import psycopg
 
@@ -13,7 +13,7 @@ from dispatcher.platform import correlation, database
 from dispatcher.platform.database import Connection
 from dispatcher.platform.gateway import CONNECT_SECONDS, READ_SECONDS, Gateway, Posted
 from dispatcher.platform.observability import is_debugging, logger
-from dispatcher.protocol.frames import MESSAGE_BYTES, ClaimedCommand, Message, messages_of, stop_message
+from dispatcher.protocol.frames import MESSAGE_BYTES, ClaimedCommand, Message, bytes_of, messages_of, stop_message
 
 Deadline = Callable[[], float]
 """Returns the seconds that are left to work in."""
@@ -117,13 +117,13 @@ def _send_commands(
         first = message.commands[0]
         cause = f"attempt {first.attempt} "
         if obstacle := _obstacle(claim, message, deadline):
-            return len(taken), replace(done, unsent=_commands(messages), unsent_cause=cause + obstacle)
+            return len(taken), done._replace(unsent=_commands(messages), unsent_cause=cause + obstacle)
         if posted_before and not claims.is_held(conn, claim):
             # The agent reconnected while an earlier message was posted.  The other commands were returned to the queue and
             # may have been cancelled since.
-            return len(taken), replace(done, unsent=_commands(messages), unsent_cause=cause + "lost its lease")
+            return len(taken), done._replace(unsent=_commands(messages), unsent_cause=cause + "lost its lease")
         posted_before = True
-        size = len(message.text.encode())
+        size = bytes_of(message.text)
         posted = Posted.TOO_LARGE if size > MESSAGE_BYTES else gateway.post(claim.connection_id, message.text)
         match posted:
             case Posted.TAKEN:
@@ -133,14 +133,14 @@ def _send_commands(
                 unsendable += [(each, reason) for each in message.commands]
             case Posted.GONE | Posted.REFUSED:
                 cause += _CAUSES[posted]
-                return len(taken), replace(done, posted=posted, unsent=_commands(messages), unsent_cause=cause)
+                return len(taken), done._replace(posted=posted, unsent=_commands(messages), unsent_cause=cause)
             case Posted.UNKNOWN:
                 # This message may have arrived: its commands wait for their acks.  The others return to the queue and wait too.
                 messages.popleft()
                 cause = f"command {first.command_id} was posted without an answer before it"
                 known = len(taken)
                 taken += message.commands
-                return known, replace(done, posted=posted, unsent=_commands(messages), unsent_cause=cause)
+                return known, done._replace(posted=posted, unsent=_commands(messages), unsent_cause=cause)
         messages.popleft()
     return len(taken), done
 

@@ -2,9 +2,8 @@
 
 import contextlib
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 import psycopg
 
@@ -18,18 +17,13 @@ from dispatcher.platform.hot_statements import HotStatement
 from dispatcher.platform.json_text import dumps
 from dispatcher.platform.observability import is_debugging, logger
 from dispatcher.protocol.decoding import (
-    Ack,
+    AgentMessage,
     BadFrame,
-    Cancelled,
-    Completed,
     Confirm,
     Facts,
-    Failed,
     Heartbeat,
-    Progress,
     Report,
     Resume,
-    SessionAnswer,
     SessionStatus,
     decode,
 )
@@ -44,8 +38,7 @@ class SessionObserver(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Received:
+class Received(NamedTuple):
     """The outcome of a message."""
 
     counts: bool
@@ -62,6 +55,13 @@ class Received:
     """The epoch of the agent's connection, if its welcome has not been posted yet."""
     confirm: Sequence[str] = ()
     """The ids of messages that the agent wants to have confirmed."""
+
+
+class _Parts(NamedTuple):
+    """What a message holds."""
+
+    reports: list[Report]
+    others: list[AgentMessage]
 
 
 LOGGED = 5
@@ -82,18 +82,16 @@ def receive(conn: Connection, said: Said, observer: SessionObserver, *, claim: b
     The reports of a message are settled in the order in which they were written, all or none.  What cannot be understood is
     logged and changes nothing.  So is a report about a command of another agent.
     """
-    messages = _decoded(said)
-    if any(isinstance(message, Resume) for message in messages):
+    parts = _decoded(said)
+    if any(isinstance(each, Resume) for each in parts.others):
         with conn.transaction():  # whoever sees that the agent has spoken sees what it named, too (see `flush`)
-            return _receive(conn, said, messages, observer, claim=claim)
-    return _receive(conn, said, messages, observer, claim=claim)
+            return _receive(conn, said, parts, observer, claim=claim)
+    return _receive(conn, said, parts, observer, claim=claim)
 
 
-def _receive(
-    conn: Connection, said: Said, messages: Sequence[Any], observer: SessionObserver, *, claim: bool
-) -> Received:
-    heartbeat = next((each for each in messages if isinstance(each, Heartbeat)), None)
-    reports = _columns(each for each in messages if isinstance(each, Report))
+def _receive(conn: Connection, said: Said, parts: _Parts, observer: SessionObserver, *, claim: bool) -> Received:
+    heartbeat = next((each for each in parts.others if isinstance(each, Heartbeat)), None)
+    reports = _columns(parts.reports)
     token, begun = new_token(), time.monotonic()
     rows = _RECEIVE.fetch(
         conn,
@@ -112,13 +110,14 @@ def _receive(
             "traced": is_debugging(),
         },
     )
-    kinds = {row[0] for row in rows}
-    if "refused" in kinds:
+    found = {row[0]: row for row in rows}
+    if "refused" in found:
         return Received(counts=False)
-    moved, traces = next((row[6], row[10] or "") for row in rows if row[0] == "admitted")
-    _log(said, reports, traces.split(), [(row[5], row[8], row[10]) for row in rows if row[0] == "unmoved"], moved=moved)
+    admitted, unwelcomed = found["admitted"], found.get("unwelcomed")
+    moved, traces = admitted[6], (admitted[10] or "").split()
+    _log(said, reports, traces, [(row[5], row[8], row[10]) for row in rows if row[0] == "unmoved"], moved=moved)
     claimed = claim_of(said.agent_id, token, begun, rows)
-    for message in messages:
+    for message in parts.others:
         if isinstance(message, SessionStatus):
             observer.reported(conn, said.agent_id, message, said.said_at)
         elif isinstance(message, Resume):
@@ -131,79 +130,51 @@ def _receive(
             facts.take(conn, said.agent_id, said.connection_id, message.facts)
     return Received(
         counts=True,
-        too_many="too_many" in kinds,
+        too_many="too_many" in found,
         moved=moved,
         alive=heartbeat is not None,
         claim=claimed,
-        unwelcomed=next((row[2] for row in rows if row[0] == "unwelcomed"), None),
-        confirm=[each.message_id for each in messages if isinstance(each, Confirm)],
+        unwelcomed=unwelcomed[2] if unwelcomed else None,
+        confirm=[each.message_id for each in parts.others if isinstance(each, Confirm)],
     )
 
 
-def _columns(reports: Iterable[Report]) -> list[dict[str, Any]]:
+def _columns(reports: Sequence[Report]) -> list[dict[str, Any]]:
     """Return the reports of a message as rows, in the order in which they were written (see `settle.function.sql`)."""
     rows: list[dict[str, Any]] = []
     last: dict[str, dict[str, Any]] = {}  # the last report of each command
-    for report in reports:
-        row = _row(report)
-        before = last.get(row["id"])
+    for kind, about, attempt, value, error in reports:
+        row: dict[str, Any] = {"round": 1, "kind": kind, "id": about, "attempt": attempt}
+        if value is not None:
+            row["value"] = value
+        if error is not None:
+            row["error"] = error
+        before = last.get(about)
         if before is not None:
-            is_its_end = row["kind"] == "complete" or (row["kind"] == "failed" and row["attempt"] == before["attempt"])
+            is_its_end = kind == "complete" or (kind == "failed" and attempt == before["attempt"])
             if before["kind"] == "ack" and is_its_end:
                 # An ack and the end of the same attempt are one update.
                 before.update(row, acked=True)
                 continue
             row["round"] = before["round"] + 1
-        last[row["id"]] = row
+        last[about] = row
         rows.append(row)
     return rows
 
 
-def _row(report: Report) -> dict[str, Any]:
-    """Return one report; `id` is the id of the command, or of the session where only that is named."""
-    kind: str
-    value = error = None
-    match report:
-        case Ack():
-            kind = "ack"
-        case Completed():
-            kind, value = "complete", report.result
-        case Failed():
-            kind, error = "retry" if report.retryable else "failed", report.error
-        case Progress():
-            kind, value = "progress", report.progress
-        case Cancelled():
-            kind = "cancelled"
-        case SessionAnswer():
-            kind = "answer" if report.error is None else "answer_failed"
-            return {
-                "round": 1,
-                "kind": kind,
-                "id": report.session_id,
-                "attempt": None,
-                "value": report.result,
-                "error": report.error,
-            }
-    return {
-        "round": 1,
-        "kind": kind,
-        "id": report.command_id,
-        "attempt": report.attempt,
-        "value": value,
-        "error": error,
-    }
-
-
-def _decoded(said: Said) -> list[Any]:
+def _decoded(said: Said) -> _Parts:
+    messages: Sequence[AgentMessage | BadFrame]
     try:
-        messages = list(decode(said.text))
+        messages = decode(said.text)
     except BadFrame as reason:
         messages = [reason]
-    bad = [message for message in messages if isinstance(message, BadFrame)]
+    reports = [each for each in messages if isinstance(each, Report)]
+    rest = [each for each in messages if not isinstance(each, Report)] if len(reports) < len(messages) else []
+    bad = [each for each in rest if isinstance(each, BadFrame)]
     for frame in bad[:LOGGED]:
         fields = {"agent_id": said.agent_id, "connection_id": said.connection_id, "reason": str(frame)}
         logger.warning("Bad frame", extra=fields | ({"of": len(bad)} if len(bad) > 1 else {}))
-    return messages
+    return _Parts(reports, [each for each in rest if not isinstance(each, BadFrame)])
 
 
 def _resume(conn: Connection, said: Said, resume: Resume) -> int:
@@ -221,14 +192,23 @@ def _log(
     moved: int,
 ) -> None:
     if moved:
-        fields: dict[str, Any] = {"agent_id": said.agent_id, "command_ids": [report["id"] for report in reports]}
-        logger.debug("Commands reported", extra=fields | correlation.of_commands(traces))
+        _log_moved(said, reports, traces)
     for command_id, status, trace in unmoved[:LOGGED]:
         # Never logged as a success: the command has ended, belongs to another agent, or does not exist.
-        fields = {"agent_id": said.agent_id, "command_id": command_id[:128], "status": status or "not of this agent"}
+        fields: dict[str, Any] = {
+            "agent_id": said.agent_id,
+            "command_id": command_id[:128],
+            "status": status or "not of this agent",
+        }
         logger.warning("Report moved nothing", extra=fields | correlation.of_commands([trace]))
     if len(unmoved) > LOGGED:
         logger.warning("Reports moved nothing", extra={"agent_id": said.agent_id, "more": len(unmoved) - LOGGED})
-    answers = sum(report["kind"] in {"answer", "answer_failed"} for report in reports)
-    if answers and not moved:
+    answers = 0 if moved else sum(report["kind"] in {"answer", "answer_failed"} for report in reports)
+    if answers:
         logger.warning("Answer matches no command", extra={"agent_id": said.agent_id, "answers": answers})
+
+
+def _log_moved(said: Said, reports: Sequence[dict[str, Any]], traces: Sequence[str]) -> None:
+    if is_debugging():
+        fields = {"agent_id": said.agent_id, "command_ids": [report["id"] for report in reports]}
+        logger.debug("Commands reported", extra={**fields, **correlation.of_commands(traces)})

@@ -2,8 +2,8 @@
 
 import hashlib
 import hmac
+import time
 from collections.abc import Mapping
-from datetime import datetime
 from functools import lru_cache
 from typing import Protocol
 from urllib.parse import quote
@@ -39,25 +39,38 @@ def signed(
     path: str,
     headers: Mapping[str, str],
     body: bytes,
-    now: datetime,
+    now: float,
 ) -> dict[str, str]:
-    """Return the headers of a request, `Host` among them, with those that sign it; `path` is percent-encoded."""
-    stamp = now.strftime("%Y%m%dT%H%M%SZ")
+    """Return the headers of a request, `Host` among them, with those that sign it.
+
+    `path` is percent-encoded, `now` are the seconds since 1970.
+    """
+    stamp = _stamp(int(now))
     sent = {**headers, "X-Amz-Date": stamp}
     if key.token:
         sent["X-Amz-Security-Token"] = key.token
-    covered = sorted((name.lower(), " ".join(value.split())) for name, value in sent.items())
-    names = ";".join(name for name, _ in covered)
-    lines = [method, _canonical(path), "", *(f"{name}:{value}" for name, value in covered), "", names]
-    request = "\n".join([*lines, hashlib.sha256(body).hexdigest()])
+    order, names = _order(tuple(sent))
+    covered = "".join([f"{lower}:{' '.join(sent[name].split())}\n" for lower, name in order])
+    request = f"{method}\n{_canonical(path)}\n\n{covered}\n{names}\n{hashlib.sha256(body).hexdigest()}"
     scope = f"{stamp[:8]}/{region}/{service}/aws4_request"
     text = f"{_ALGORITHM}\n{stamp}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
-    signature = _signer(key.secret_key, stamp[:8], region, service).copy()
-    signature.update(text.encode())
+    signature = hmac.digest(_signing_key(key.secret_key, stamp[:8], region, service), text.encode(), "sha256").hex()
     sent["Authorization"] = (
-        f"{_ALGORITHM} Credential={key.access_key}/{scope}, SignedHeaders={names}, Signature={signature.hexdigest()}"
+        f"{_ALGORITHM} Credential={key.access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
     )
     return sent
+
+
+@lru_cache(maxsize=2)  # many requests in one second
+def _stamp(second: int) -> str:
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
+
+
+@lru_cache(maxsize=64)
+def _order(names: tuple[str, ...]) -> tuple[list[tuple[str, str]], str]:
+    """Return the names of headers in the order in which they are signed, in lower case and as they are; and all in one text."""
+    order = sorted((name.lower(), name) for name in names)
+    return order, ";".join(lower for lower, _ in order)
 
 
 @lru_cache(maxsize=1024)
@@ -66,8 +79,8 @@ def _canonical(path: str) -> str:
 
 
 @lru_cache(maxsize=16)
-def _signer(secret: str | None, day: str, region: str, service: str) -> hmac.HMAC:
+def _signing_key(secret: str | None, day: str, region: str, service: str) -> bytes:
     key = f"AWS4{secret}".encode()
     for part in (day, region, service, "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")
-    return hmac.new(key, digestmod="sha256")
+    return key

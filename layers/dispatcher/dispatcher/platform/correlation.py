@@ -8,8 +8,6 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dispatcher.platform.observability import logger
-
 HEADER = "x-correlation-id"
 """The header of an answer that has the id."""
 LISTED = 100
@@ -24,10 +22,11 @@ _current: str | None = None
 
 def begin(headers: Mapping[str, str] | None = None) -> str:
     """Begin with an event: take the caller's trace id from its headers (lower-case names), else Lambda's, else a new one."""
-    found = _TRACEPARENT.fullmatch((headers or {}).get("traceparent", ""))
+    found = _TRACEPARENT.fullmatch(headers.get("traceparent", "")) if headers else None
     if found and found[1] != _NONE:
         return resume(found[1])
-    traced = _XRAY.search(os.environ.get("_X_AMZN_TRACE_ID", ""))
+    lambdas = os.environ.get("_X_AMZN_TRACE_ID")
+    traced = _XRAY.search(lambdas) if lambdas else None
     return resume("".join(traced.groups()) if traced else None)
 
 
@@ -35,7 +34,6 @@ def resume(known: str | None) -> str:
     """Go on with the id of the event before, or begin with a new one."""
     global _current  # noqa: PLW0603 - one event at a time
     _current = known if known and _ID.fullmatch(known) else os.urandom(16).hex()
-    logger.set_correlation_id(_current)
     return _current
 
 

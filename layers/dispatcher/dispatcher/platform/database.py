@@ -190,17 +190,20 @@ def persistently(work: Callable[[Connection], T], has_time: Callable[[], bool] =
         return work(conn)
 
 
-@contextmanager
-def within(seconds: float) -> Generator[None]:
+class within:  # noqa: N801 - it is used like a function; a generator would cost twice as much
     """Give up what the database has not answered after so many seconds; raises TimeUpError, an interruption.
 
     The server's own timeouts do not end a wait for a server that has stopped.
     """
-    before = _until.set(time.monotonic() + seconds)
-    try:
-        yield
-    finally:
-        _until.reset(before)
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def __enter__(self) -> None:
+        self._before = _until.set(time.monotonic() + self._seconds)
+
+    def __exit__(self, *_: object) -> None:
+        _until.reset(self._before)
 
 
 @contextmanager

@@ -6,13 +6,11 @@ made anew for each cursor.  Parameters have no types here; PostgreSQL finds them
 
 import itertools
 import re
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from psycopg import generators
-from psycopg.abc import PQGen
 from psycopg.adapt import AdaptersMap, Dumper, PyFormat, Transformer
 from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus
@@ -51,12 +49,14 @@ class HotStatement:
         values = transformer.dump_sequence([parameters[name] for name in self._names], self._formats)
         with conn.lock:
             if kept.prepared is None:
-                result = _round_trip(conn, partial(pgconn.send_query_params, self._query, values))
+                pgconn.send_query_params(self._query, values)
             else:
                 if self._name not in kept.prepared:
-                    _round_trip(conn, partial(pgconn.send_prepare, self._name, self._query))
+                    pgconn.send_prepare(self._name, self._query)
+                    _result(conn)
                     kept.prepared.add(self._name)
-                result = _round_trip(conn, partial(pgconn.send_query_prepared, self._name, values))
+                pgconn.send_query_prepared(self._name, values)
+            result = _result(conn)
         transformer.set_pgresult(result)
         return transformer.load_rows(0, result.ntuples, tuple)
 
@@ -83,15 +83,9 @@ _kept: WeakKeyDictionary[Connection, _Kept] = WeakKeyDictionary()
 _numbers = itertools.count(1)
 
 
-def _round_trip(conn: Connection, send: Callable[[], None]) -> PGresult:
-    """Send something and wait for its result."""
-    result = conn.wait(_exchange(conn, send))[-1]  # an error of the commit comes last
+def _result(conn: Connection) -> PGresult:
+    """Wait for the result of what was sent."""
+    result: PGresult = conn.wait(generators.execute(conn.pgconn))[-1]  # an error of the commit comes last
     if result.status == ExecStatus.FATAL_ERROR:
         raise error_from_result(result)
     return result
-
-
-def _exchange(conn: Connection, send: Callable[[], None]) -> PQGen[list[PGresult]]:
-    send()
-    results: list[PGresult] = yield from generators.execute(conn.pgconn)
-    return results

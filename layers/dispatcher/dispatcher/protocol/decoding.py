@@ -6,7 +6,7 @@ Decoded values are storable: what PostgreSQL cannot store is replaced here, and 
 import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 from dispatcher.platform.json_text import as_object, as_text, documents_of_agent, dumps, is_array, is_plain, storable
 
@@ -24,57 +24,20 @@ class BadFrame(Exception):
     """An agent sent a message, or a part of one, that cannot be understood."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ack:
-    """The agent has the command and is about to execute it."""
+class Report(NamedTuple):
+    """What an agent reports of one command; a tuple, because one message has up to a thousand of them."""
 
-    command_id: str
+    kind: str
+    """ack, progress, complete, failed, retry (it failed, and may be tried again), cancelled, answer, answer_failed.
+
+    The last two are the docker-agent's, which names only the session.
+    """
+    about: str
+    """The id of the command, or of the session."""
     attempt: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """The agent is still executing the command."""
-
-    command_id: str
-    attempt: int | None
-    progress: Any
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Completed:
-    """The agent has executed the command."""
-
-    command_id: str
-    result: Any
-    attempt: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
-    """The agent could not execute the command."""
-
-    command_id: str
-    error: str
-    attempt: int | None = None
-    retryable: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cancelled:
-    """The agent did not execute the command, because an operator cancelled it."""
-
-    command_id: str
-    attempt: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionAnswer:
-    """The outcome from a docker-agent; it names only the session."""
-
-    session_id: str
-    error: str | None
-    result: Any
+    value: Any = None
+    """The progress or the result."""
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +78,6 @@ class Facts:
     facts: dict[str, Any]
 
 
-Report = Ack | Progress | Completed | Failed | Cancelled | SessionAnswer
 AgentMessage = Report | SessionStatus | Heartbeat | Confirm | Resume | Facts
 
 
@@ -206,7 +168,8 @@ def _resume(value: object) -> Resume:
 
 def _report(value: object) -> Report | BadFrame:
     fields = as_object(value) or {}
-    decoder = _REPORTS.get(as_text(fields.get("kind")) or "")
+    kind = fields.get("kind")
+    decoder = _REPORTS.get(kind) if isinstance(kind, str) else None
     if decoder is None:
         return BadFrame("a report of unknown kind")
     try:
@@ -215,34 +178,27 @@ def _report(value: object) -> Report | BadFrame:
         return reason
 
 
-def _ack(fields: Mapping[str, Any]) -> Ack:
-    return Ack(command_id=_text(fields, "commandId"), attempt=_attempt(fields))
+def _ack(fields: Mapping[str, Any]) -> Report:
+    return Report("ack", _text(fields, "commandId"), _attempt(fields))
 
 
-def _progress(fields: Mapping[str, Any]) -> Progress:
-    return Progress(command_id=_text(fields, "commandId"), attempt=_attempt(fields), progress=fields.get("progress"))
+def _progress(fields: Mapping[str, Any]) -> Report:
+    return Report("progress", _text(fields, "commandId"), _attempt(fields), fields.get("progress"))
 
 
-def _completed(fields: Mapping[str, Any]) -> Completed:
+def _completed(fields: Mapping[str, Any]) -> Report:
     attempt = fields.get("attempt")
-    return Completed(
-        command_id=_text(fields, "commandId"),
-        result=fields.get("result"),
-        attempt=attempt if _is_integer(attempt) else None,  # a result of any attempt counts
-    )
+    counted = attempt if _is_integer(attempt) else None  # a result of any attempt counts
+    return Report("complete", _text(fields, "commandId"), counted, fields.get("result"))
 
 
-def _failed(fields: Mapping[str, Any]) -> Failed:
-    return Failed(
-        command_id=_text(fields, "commandId"),
-        error=_error(fields),
-        attempt=_attempt(fields),
-        retryable=fields.get("retryable") is True,
-    )
+def _failed(fields: Mapping[str, Any]) -> Report:
+    kind = "retry" if fields.get("retryable") is True else "failed"
+    return Report(kind, _text(fields, "commandId"), _attempt(fields), error=_error(fields))
 
 
-def _cancelled(fields: Mapping[str, Any]) -> Cancelled:
-    return Cancelled(command_id=_text(fields, "commandId"), attempt=_attempt(fields))
+def _cancelled(fields: Mapping[str, Any]) -> Report:
+    return Report("cancelled", _text(fields, "commandId"), _attempt(fields))
 
 
 def _facts(fields: Mapping[str, Any]) -> Facts:
@@ -254,12 +210,11 @@ def _facts(fields: Mapping[str, Any]) -> Facts:
     return Facts(facts=facts)
 
 
-def _session_answer(fields: Mapping[str, Any]) -> SessionAnswer:
-    return SessionAnswer(
-        session_id=_text(fields, "sessionId"),
-        error=None if fields.get("success") is True else _error(fields),
-        result=_without(fields, "type", "timestamp", "success", "error"),
-    )
+def _session_answer(fields: Mapping[str, Any]) -> Report:
+    session_id, result = _text(fields, "sessionId"), _without(fields, "type", "timestamp", "success", "error")
+    if fields.get("success") is True:
+        return Report("answer", session_id, value=result)
+    return Report("answer_failed", session_id, value=result, error=_error(fields))
 
 
 def _session_status(fields: Mapping[str, Any]) -> SessionStatus:
@@ -301,10 +256,10 @@ _REPORTS: dict[str, Callable[[Mapping[str, Any]], Report]] = {
 
 
 def _text(fields: Mapping[str, Any], name: str) -> str:
-    value = as_text(fields.get(name))
-    if value is None:
-        raise BadFrame(f"no {name}")
-    return value
+    value = fields.get(name)
+    if isinstance(value, str) and value:
+        return value
+    raise BadFrame(f"no {name}")
 
 
 def _attempt(fields: Mapping[str, Any]) -> int | None:

@@ -1,7 +1,8 @@
-"""The messages that agents get: texts that SQL built (`command_frame` and `command_entry` in schema/0001), put together."""
+"""The messages that agents get: texts that SQL built (see commands/frames.function.sql), put together."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from dispatcher.platform.json_text import dumps
 from dispatcher.protocol.handshake import DeliveryMode
@@ -16,9 +17,11 @@ _OPEN, _CLOSE = '{"type": "commands", "commands": [', "]}"
 ENVELOPE_BYTES = len(_OPEN) + len(_CLOSE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimedCommand:
-    """One attempt of a command, ready to be posted."""
+class ClaimedCommand(NamedTuple):
+    """One attempt of a command, ready to be posted: the last columns of a row `command` (see `claim.function.sql`).
+
+    A tuple, because a claim has up to a hundred of them.
+    """
 
     command_id: str
     attempt: int
@@ -49,7 +52,7 @@ def messages_of(mode: DeliveryMode, commands: Sequence[ClaimedCommand]) -> Itera
     batch: list[ClaimedCommand] = []
     size = ENVELOPE_BYTES
     for command in commands:
-        more = len(command.frame.encode()) + 2  # with the comma and the space before it
+        more = bytes_of(command.frame) + 2  # with the comma and the space before it
         if batch and size + more > MESSAGE_BYTES:
             yield _batch(batch)
             batch, size = [], ENVELOPE_BYTES
@@ -57,6 +60,11 @@ def messages_of(mode: DeliveryMode, commands: Sequence[ClaimedCommand]) -> Itera
         size += more
     if batch:
         yield _batch(batch)
+
+
+def bytes_of(text: str) -> int:
+    """Return how many bytes a text takes as UTF-8; most texts need not be encoded for that."""
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def stop_message(command_id: str, attempt: int) -> str:

@@ -1,14 +1,12 @@
 """One message of an agent: what it said, over which connection, opened with which key."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from dispatcher.protocol.decoding import text_of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class Said(NamedTuple):
     """A message of an authenticated agent."""
 
     agent_id: str
@@ -37,7 +35,7 @@ class Said:
 
     def as_document(self) -> dict[str, Any]:
         """Return it as JSON values."""
-        return asdict(self)
+        return self._asdict()
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "Said":

@@ -198,7 +198,7 @@ def test_a_waiting_event_does_not_use_up_its_callers_patience(tmp_path: Path) ->
     run(tmp_path, test, concurrency=1)
 
 
-KEPT = 3 * (os.cpu_count() or 1)
+KEPT = 2 * (os.cpu_count() or 1)
 
 
 def _never_idle(_processors: pool.Processors) -> float:
