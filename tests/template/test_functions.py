@@ -251,7 +251,7 @@ def test_every_function_gets_the_settings_that_its_code_reads(template: Template
         "WEBHOOK_KEY",
         "WEBHOOKS_PRIVATE",
     }
-    of_lambda = {"_X_AMZN_TRACE_ID"}
+    of_lambda = {"_X_AMZN_TRACE_ID", "AWS_LAMBDA_INITIALIZATION_TYPE"}
     assert asked - told == only_without_aws | of_lambda
 
 

@@ -323,6 +323,17 @@ def test_reports_of_one_message_are_settled_in_the_order_in_which_they_were_writ
     assert check_for_loss(conn).clean
 
 
+def test_what_follows_an_end_in_the_same_message_does_not_come_before_it(conn: Connection) -> None:
+    """I6: an ack that is said again, with an end of its own, is settled in its place."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=5)
+    put(conn, "k1", status="sent", attempt=1, epoch=1)
+
+    report(conn, report_of("complete", result=1), report_of("ack"), report_of("failed", error="no"))
+
+    command = find(conn)
+    assert (command.status, command.result) == ("completed", 1)
+
+
 def test_a_retryable_failure_after_an_ack_in_one_message_keeps_both_transitions(conn: Connection) -> None:
     """I16: each is an update of its own."""
     connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=9)

@@ -154,7 +154,7 @@ def _columns(reports: Sequence[Report]) -> list[dict[str, Any]]:
             is_its_end = kind == "complete" or (kind == "failed" and attempt == before["attempt"])
             if before["kind"] == "ack" and is_its_end:
                 # An ack and the end of the same attempt are one update.
-                before.update(row, acked=True)
+                before.update({**row, "round": before["round"]}, acked=True)
                 continue
             row["round"] = before["round"] + 1
         last[about] = row
@@ -209,6 +209,5 @@ def _log(
 
 
 def _log_moved(said: Said, reports: Sequence[dict[str, Any]], traces: Sequence[str]) -> None:
-    if is_debugging():
-        fields = {"agent_id": said.agent_id, "command_ids": [report["id"] for report in reports]}
-        logger.debug("Commands reported", extra={**fields, **correlation.of_commands(traces)})
+    fields = {"agent_id": said.agent_id, "command_ids": [report["id"] for report in reports]}
+    logger.debug("Commands reported", extra={**fields, **correlation.of_commands(traces)})
