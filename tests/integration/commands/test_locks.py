@@ -10,6 +10,7 @@ import pytest
 
 from dispatcher.access.roles import Operator, Role
 from dispatcher.commands import claims, reports, submission
+from dispatcher.commands.claims import Outcome
 from dispatcher.commands.delivery import deliver
 from dispatcher.commands.submission import NewCommand
 from dispatcher.commands.sweep import sweep
@@ -19,7 +20,7 @@ from dispatcher.protocol.handshake import DeliveryMode
 from dispatcher.protocol.said import Said
 from dispatcher.sessions.session_records import SessionStates
 from tests.fakes import FakeGateway, plenty
-from tests.rows import connect_new_agent, find, put, receive, say, statuses, waits_for_lock
+from tests.rows import connect_new_agent, find, put, receive, report, report_of, say, statuses, waits_for_lock
 
 OPERATOR = Operator(username="ann", role=Role.ADMIN)
 SHORT = 2.0
@@ -263,3 +264,19 @@ def test_a_release_and_a_message_at_the_same_moment_do_not_miss_each_other(conn:
         received = said.result()
 
     assert [each for each in (released, received.claim) if each is not None] != []
+
+
+def test_a_release_does_not_wait_for_a_command_that_a_report_has_locked(conn: Connection, database_url: str) -> None:
+    """The report may wait for the agent's row, which the release has locked: both would lose a quarter of a second."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=3)
+    say(conn, "heartbeat")
+    put(conn, "k1", attempt=1)
+    claim = claims.claim(conn, "a1")
+    assert claim is not None
+    conn.execute("set lock_timeout = '1ms'")
+
+    with open_connection(database_url) as other, other.transaction():
+        assert report(other, report_of("ack", "k1", attempt=2))
+        claims.release(conn, claim, Outcome(taken=claim.commands), look_again=False)
+
+    assert find(conn).status == "acknowledged"

@@ -92,6 +92,12 @@ begin
         from agents a, unnest(taken_ids, taken_moves) as posted (command_id, moves)
         where a.agent_id = p_agent_id
           and c.command_id = posted.command_id
+          -- What a report has locked has its answer; who waits for it would wait for a claim that waits for this agent's row.
+          and c.command_id = any(array(
+            select l.command_id
+            from agent_commands l
+            where l.command_id = any(taken_ids)
+            for no key update skip locked))
           and c.moves = posted.moves
           and c.epoch = a.epoch  -- over an older connection it keeps the deadline that `connect` gave it
           and c.status = 'sent';
