@@ -293,6 +293,37 @@ def test_a_change_by_hand_is_recorded_after_any_move(conn: Connection) -> None:
     ]
 
 
+def test_rows_that_are_put_back_by_hand_are_in_the_lists_and_have_a_history(conn: Connection) -> None:
+    """I16: whatever their columns say of moves that were recorded; and a new row cannot say so."""
+    connect_new_agent(conn, window=2)
+    put(conn, "k1")
+    deliver(conn, FakeGateway(), "a1", plenty)
+    conn.execute("create temp table saved as select * from agent_commands")
+    conn.execute("delete from agent_commands")
+
+    conn.execute("insert into agent_commands overriding system value select * from saved")
+    put(conn, "k2", recorded=0)
+
+    listed = conn.execute("select command_id from command_list order by seq").fetchall()
+    history = conn.execute("select command_id, to_status from command_history order by history_id").fetchall()
+    assert listed == [("k1",), ("k2",)]
+    assert history[-2:] == [("k1", "sent"), ("k2", "pending")]
+
+
+def test_a_number_of_moves_that_is_lowered_by_hand_hides_no_move(conn: Connection) -> None:
+    """I16: the next move may come to the number that is recorded already."""
+    connect_new_agent(conn)
+    put(conn, "k1")
+    deliver(conn, FakeGateway(), "a1", plenty)
+
+    conn.execute("update agent_commands set moves = 0")
+    move_into_past(conn, "ack_deadline")
+    redelivery.return_unacknowledged(conn, 10)
+
+    rows = conn.execute("select from_status, to_status from command_history order by history_id").fetchall()
+    assert rows == [(None, "pending"), ("pending", "sent"), ("sent", "pending")]
+
+
 def test_each_step_of_a_command_has_its_time_in_order(conn: Connection) -> None:
     """I12: every time comes from the database's clock."""
     connect_new_agent(conn)

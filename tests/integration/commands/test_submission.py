@@ -250,7 +250,7 @@ def test_the_ids_of_a_list_grow_and_stay_below_those_of_later_commands(conn: Con
 
 @pytest.mark.parametrize("text", ["x", "\x01", "é", '"'])
 def test_a_command_of_a_list_may_fill_a_message_and_not_exceed_it(conn: Connection, text: str) -> None:
-    """The bound that spares the exact measure refuses nothing and accepts nothing."""
+    """Near the limit the exact size decides, not the upper bound that is asked first."""
     connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=9)
     command = new(text * 100, payload="", session_id=text * 100)
     with pytest.raises(TooLarge) as raised:

@@ -15,6 +15,7 @@ from tests.rows import connect_new_agent, create_agent, put
     "change",
     [
         "status = 'zzz'",
+        "status = 'zzz', moves = moves + 1",
         "status = 'pending', attempt = max_attempts",
         "status = 'dead', attempt = max_attempts + 1",
         "status = 'sent', sent_at = now()",

@@ -1,6 +1,7 @@
 -- Accept commands, each with its audit entry.
--- Neither an agent's row nor a queue is locked: a submission waits for nobody.  So parallel submissions may exceed the limit of
--- a queue by a few, and a command for an agent that is being deleted is told by its incarnation.
+-- To accept, neither an agent's row nor a queue is locked; only the claim after it waits for the agent's row, 250 ms at most.
+-- So parallel submissions may exceed the limit of a queue by a few, and a command for an agent that is being deleted is told by
+-- its incarnation.
 
 -- Accept one command.  The first row is the command, with its `outcome`:
 --   accepted;  replayed: the idempotency key was used for the same request before
@@ -155,7 +156,7 @@ create function {f}.reads_objects(platform text, mode text) returns boolean lang
     select platform in ('docker', 'kubernetes') and mode <> 'batching'
 $$;
 
--- Whether a command takes more bytes of a message than there are.  A bound tells it of nearly all: 300 bytes for all that is not
+-- Whether a command takes more bytes of a message than there are.  For nearly all commands an upper bound decides: 300 bytes for all that is not
 -- the command's own text, and six for each byte of a text, as in \u0000.
 create function {f}.is_too_large(
     action text, session_id text, payload jsonb, execution_timeout integer, max_attempts integer, has_limit boolean,

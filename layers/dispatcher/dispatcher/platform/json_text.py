@@ -147,7 +147,7 @@ def _parts_of(sort_keys: bool) -> Callable[[Any, int], Iterable[str]]:  # noqa: 
     """Return what the encoder makes anew for each value: that would be half of the time for a small value."""
     encoder = _encoder(sort_keys)
     make: Any = getattr(json.encoder, "c_make_encoder", None)
-    if make is None:  # this Python has it not
+    if make is None:  # this Python does not have it
         return lambda value, _: [encoder.encode(value)]
     parts_of: Callable[[Any, int], Iterable[str]] = make(
         *(None, encoder.default, json.encoder.encode_basestring, encoder.indent),

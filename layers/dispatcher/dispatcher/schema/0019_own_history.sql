@@ -7,14 +7,18 @@ alter table agent_commands add recorded integer;
 -- The status before the last move that a hot statement recorded: RETURNING has only the new row.
 alter table agent_commands add moved_from text;
 
--- PostgreSQL reads the text of a check anew for each statement.  So the status is checked where the other rules are (0014).
+-- PostgreSQL reads the text of a check anew for each statement.  So the status is checked where the other rules are (0014), and in
+-- each move that a trigger records.
 alter table agent_commands drop constraint agent_commands_status_check;
+create function command_status_known(status text) returns boolean language sql immutable as $$
+    select status in (
+        'pending', 'sent', 'acknowledged', 'completed', 'failed', 'expired', 'cancelled', 'dead', 'timed_out')
+$$;
 create or replace function agent_commands_sound(c agent_commands) returns boolean language plpgsql immutable as $$
 declare
     most constant integer := coalesce(c.max_attempts, 10);
     flaw constant text := case
-        when c.moves is not null and c.status not in (   -- agent_commands_admit sets an unknown one aside
-            'pending', 'sent', 'acknowledged', 'completed', 'failed', 'expired', 'cancelled', 'dead', 'timed_out')
+        when c.moves is not null and not command_status_known(c.status)   -- agent_commands_admit sets an unknown one aside
             then 'there is no such status'
         when c.attempt not between 0 and most then 'attempt is not from 0 to max_attempts'
         when c.attempt = most and coalesce(c.status, 'pending') = 'pending' then 'it is pending and has no attempt left'
@@ -53,6 +57,14 @@ begin
 end $$;
 
 -- ── Triggers ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+-- As before, but nobody who inserts a row by hand can say that its history is written.
+create or replace function agent_commands_acceptable() returns trigger language plpgsql as $$
+begin
+    perform agent_commands_sound(new);
+    new.recorded := null;
+    return new;
+end $$;
+
 drop trigger agent_commands_record_insert on agent_commands;
 create or replace function agent_commands_record_insert() returns trigger language plpgsql as $$
 begin
@@ -67,7 +79,8 @@ begin
     return null;
 end $$;
 create trigger agent_commands_record_insert after insert on agent_commands
-    for each row when (new.recorded is distinct from new.moves)
+    -- The own statements do not set the time: rows with another one come from elsewhere, as those that somebody saved.
+    for each row when (new.recorded is distinct from new.moves or new.created_at <> now())
     execute function agent_commands_record_insert();
 
 drop trigger agent_commands_record_update on agent_commands;
@@ -77,7 +90,7 @@ declare
     place bigint;
     reached text := old.status;
 begin
-    if by_hand then
+    if by_hand or not command_status_known(new.status) then
         perform agent_commands_sound(new);
     end if;
     if new.status is not distinct from old.status then
@@ -101,5 +114,5 @@ begin
     return null;
 end $$;
 create trigger agent_commands_record_update after update on agent_commands
-    for each row when (new.recorded is distinct from new.moves or new.moves = old.moves)
+    for each row when (new.recorded is distinct from new.moves or new.recorded = old.recorded)
     execute function agent_commands_record_update();
