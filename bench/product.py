@@ -132,13 +132,17 @@ class Product:
                 return
 
     def processor_seconds(self) -> dict[str, float]:
-        """Return the processor time of its processes so far, by place: PostgreSQL, the gateway, the functions."""
+        """Return the processor time of its processes so far, by place: PostgreSQL, the gateway, the functions.
+
+        A process that has ended counts with the one that started it.
+        """
         places = {"PostgreSQL": 0.0, "gateway": 0.0, "functions": 0.0}
         for process in self.processes():
             with contextlib.suppress(psutil.NoSuchProcess):
                 times = process.cpu_times()
-                gateway = "gateway" if process.pid == self.process.pid else "functions"
-                places["PostgreSQL" if process.name() == "postgres" else gateway] += times.user + times.system
+                own = "gateway" if process.pid == self.process.pid else "functions"
+                place = "PostgreSQL" if process.name() == "postgres" else own
+                places[place] += times.user + times.system + times.children_user + times.children_system
         return places
 
     def processes(self) -> list[psutil.Process]:
