@@ -192,22 +192,14 @@ def _log(
     moved: int,
 ) -> None:
     if moved:
-        _log_moved(said, reports, traces)
+        fields: dict[str, Any] = {"agent_id": said.agent_id, "command_ids": [report["id"] for report in reports]}
+        logger.debug("Commands reported", extra=fields | correlation.of_commands(traces))
     for command_id, status, trace in unmoved[:LOGGED]:
         # Never logged as a success: the command has ended, belongs to another agent, or does not exist.
-        fields: dict[str, Any] = {
-            "agent_id": said.agent_id,
-            "command_id": command_id[:128],
-            "status": status or "not of this agent",
-        }
+        fields = {"agent_id": said.agent_id, "command_id": command_id[:128], "status": status or "not of this agent"}
         logger.warning("Report moved nothing", extra=fields | correlation.of_commands([trace]))
     if len(unmoved) > LOGGED:
         logger.warning("Reports moved nothing", extra={"agent_id": said.agent_id, "more": len(unmoved) - LOGGED})
     answers = 0 if moved else sum(report["kind"] in {"answer", "answer_failed"} for report in reports)
     if answers:
         logger.warning("Answer matches no command", extra={"agent_id": said.agent_id, "answers": answers})
-
-
-def _log_moved(said: Said, reports: Sequence[dict[str, Any]], traces: Sequence[str]) -> None:
-    fields = {"agent_id": said.agent_id, "command_ids": [report["id"] for report in reports]}
-    logger.debug("Commands reported", extra={**fields, **correlation.of_commands(traces)})

@@ -10,32 +10,10 @@ alter table agent_commands add moved_from text;
 -- PostgreSQL reads the text of a check anew for each statement.  So the status is checked where the other rules are (0014), and in
 -- each move that a trigger records.
 alter table agent_commands drop constraint agent_commands_status_check;
-create function command_status_known(status text) returns boolean language sql immutable as $$
-    select status in (
-        'pending', 'sent', 'acknowledged', 'completed', 'failed', 'expired', 'cancelled', 'dead', 'timed_out')
-$$;
-create or replace function agent_commands_sound(c agent_commands) returns boolean language plpgsql immutable as $$
-declare
-    most constant integer := coalesce(c.max_attempts, 10);
-    flaw constant text := case
-        when c.moves is not null and not command_status_known(c.status)   -- agent_commands_admit sets an unknown one aside
-            then 'there is no such status'
-        when c.attempt not between 0 and most then 'attempt is not from 0 to max_attempts'
-        when c.attempt = most and coalesce(c.status, 'pending') = 'pending' then 'it is pending and has no attempt left'
-        when c.moves is not null and c.status = 'sent' and (c.ack_deadline is null or c.sent_at is null)
-            then 'it was sent, and needs sent_at and ack_deadline'
-        when c.moves is not null and c.status = 'acknowledged' and c.execution_deadline is null
-            then 'it was acknowledged, and needs execution_deadline'
-        when c.command_id = '' then 'command_id is empty'
-        when c.priority not between -100 and 100 then 'priority is not from -100 to 100'
-        when c.execution_timeout not between 1 and 604800 then 'execution_timeout is not from 1 second to 7 days'
-        when most not between 1 and 1000 then 'max_attempts is not from 1 to 1000'
-        when c.idempotency_key is not null and (c.submitted_by is null or c.request_hash is null)
-            then 'idempotency_key needs submitted_by and request_hash'
-    end;
+create function command_status_known(c agent_commands) returns boolean language plpgsql immutable as $$
 begin
-    if flaw is not null then
-        raise exception 'command % is refused: %', c.command_id, flaw using errcode = 'check_violation';
+    if c.status not in ('pending', 'sent', 'acknowledged', 'completed', 'failed', 'expired', 'cancelled', 'dead', 'timed_out') then
+        raise exception 'command % is refused: there is no such status', c.command_id using errcode = 'check_violation';
     end if;
     return true;
 end $$;
@@ -68,6 +46,7 @@ end $$;
 drop trigger agent_commands_record_insert on agent_commands;
 create or replace function agent_commands_record_insert() returns trigger language plpgsql as $$
 begin
+    perform command_status_known(new);   -- agent_commands_admit has set aside what it found
     perform agent_commands_sound(new);
     insert into command_list
         (seq, command_id, agent_id, session_id, action, submitted_by, created_at, incarnation, redrive_of)
@@ -90,7 +69,8 @@ declare
     place bigint;
     reached text := old.status;
 begin
-    if by_hand or not command_status_known(new.status) then
+    perform command_status_known(new);
+    if by_hand then
         perform agent_commands_sound(new);
     end if;
     if new.status is not distinct from old.status then
