@@ -6,10 +6,12 @@ from contextlib import closing
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
+from unittest import mock
 from uuid import UUID
 
 import psycopg
 import pytest
+from psycopg.abc import PQGen
 from psycopg.types.json import Jsonb
 
 from dispatcher.platform import database
@@ -96,3 +98,17 @@ def test_a_connection_that_nobody_uses_is_forgotten(database_url: str) -> None:
     gc.collect()
 
     assert forgotten() is None
+
+
+def test_a_wait_that_does_not_begin_sends_nothing(database_url: str) -> None:
+    """A process that is killed before its statement has not sent it: the simulation's histories can be replayed."""
+
+    def die(gen: PQGen[Any]) -> None:
+        gen.close()
+        raise InterruptedError
+
+    with database.open_connection(database_url) as other:
+        with mock.patch.object(other, "wait", die), pytest.raises(InterruptedError):
+            HotStatement(b"select 1").fetch(other, {})
+
+        assert other.pgconn.transaction_status == psycopg.pq.TransactionStatus.IDLE

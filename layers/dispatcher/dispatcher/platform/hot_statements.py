@@ -6,11 +6,12 @@ made anew for each cursor.  Parameters have no types here; PostgreSQL finds them
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from psycopg import generators
+from psycopg.abc import PQGen
 from psycopg.adapt import AdaptersMap, Dumper, PyFormat, Transformer
 from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus
@@ -49,14 +50,12 @@ class HotStatement:
         values = transformer.dump_sequence([parameters[name] for name in self._names], self._formats)
         with conn.lock:
             if kept.prepared is None:
-                pgconn.send_query_params(self._query, values)
+                result = _result(conn, pgconn.send_query_params, self._query, values)
             else:
                 if self._name not in kept.prepared:
-                    pgconn.send_prepare(self._name, self._query)
-                    _result(conn)
+                    _result(conn, pgconn.send_prepare, self._name, self._query)
                     kept.prepared.add(self._name)
-                pgconn.send_query_prepared(self._name, values)
-            result = _result(conn)
+                result = _result(conn, pgconn.send_query_prepared, self._name, values)
         transformer.set_pgresult(result)
         return transformer.load_rows(0, result.ntuples, tuple)
 
@@ -83,9 +82,14 @@ _kept: WeakKeyDictionary[Connection, _Kept] = WeakKeyDictionary()
 _numbers = itertools.count(1)
 
 
-def _result(conn: Connection) -> PGresult:
-    """Wait for the result of what was sent."""
-    result: PGresult = conn.wait(generators.execute(conn.pgconn))[-1]  # an error of the commit comes last
+def _result(conn: Connection, send: Callable[..., None], *arguments: Any) -> PGresult:
+    """Send something to the server, and wait for its result."""
+    result: PGresult = conn.wait(_exchange(conn, send, arguments))[-1]  # an error of the commit comes last
     if result.status == ExecStatus.FATAL_ERROR:
         raise error_from_result(result)
     return result
+
+
+def _exchange(conn: Connection, send: Callable[..., None], arguments: tuple[Any, ...]) -> PQGen[Any]:
+    send(*arguments)  # within the wait: one that does not begin sends nothing
+    return (yield from generators.execute(conn.pgconn))
