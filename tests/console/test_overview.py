@@ -133,12 +133,13 @@ def _visit(screen: Screen, devtools: CDPSession, address: str) -> Cost:
         if re.search(r"/api/v1/(?!events|auth)", answer.url):
             answers.append(answer)
 
+    screen.page.goto("about:blank")  # ends what the page before it still asks for
     screen.page.on("response", hear)
     screen.open(address)
     screen.page.remove_listener("response", hear)
     return Cost(
         requests=sorted(urlsplit(answer.url).path for answer in answers),
-        bytes=sum(len(answer.body()) for answer in answers),
+        bytes=sum(answer.request.sizes()["responseBodySize"] for answer in answers),
         elements=screen.page.locator("*").count(),
         seconds=_work(devtools),
     )
