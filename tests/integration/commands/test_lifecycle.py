@@ -310,6 +310,19 @@ def test_rows_that_are_put_back_by_hand_are_in_the_lists_and_have_a_history(conn
     assert history[-2:] == [("k1", "sent"), ("k2", "pending")]
 
 
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_a_command_that_is_deleted_leaves_the_lists(conn: Connection, *, by_hand: bool) -> None:
+    """Also one whose time of acceptance somebody has changed: the lists have it under its first one."""
+    put(conn, "k1")
+    put(conn, "k2")
+    if by_hand:
+        conn.execute("update agent_commands set created_at = created_at - interval '1 hour'")
+
+    conn.execute("delete from agent_commands where command_id = 'k1'")
+
+    assert conn.execute("select command_id from command_list").fetchall() == [("k2",)]
+
+
 def test_a_number_of_moves_that_is_lowered_by_hand_hides_no_move(conn: Connection) -> None:
     """I16: the next move may come to the number that is recorded already."""
     connect_new_agent(conn)

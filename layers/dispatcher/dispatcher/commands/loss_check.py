@@ -92,7 +92,7 @@ _RECENT: LiteralString = "now() - interval '1 hour'"
 # The newest commands, each looked up by its key, whatever the statistics say.
 _NEWEST: LiteralString = """
             select c.*
-            from (select l.command_id from command_list l order by l.seq desc limit 10000) as newest
+            from (select l.command_id from command_list l order by l.created_at desc, l.seq desc limit 10000) as newest
             cross join lateral (select * from agent_commands c where c.command_id = newest.command_id offset 0) as c
             """
 
