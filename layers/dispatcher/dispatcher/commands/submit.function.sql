@@ -59,7 +59,8 @@ begin
                 p_not_before, greatest(now(), p_not_before) + p_ttl_seconds * interval '1 second',
                 coalesce(p_execution_timeout, 600), coalesce(p_max_attempts, 10), p_redeliver_after_ack,
                 p_username, p_key, p_hash, p_redrive_of, p_correlation_id)
-            on conflict (submitted_by, idempotency_key) do nothing
+            -- With its condition, so that the next release can index the commands with a key alone.
+            on conflict (submitted_by, idempotency_key) where idempotency_key is not null do nothing
             returning c.*
         ), listed as (
             insert into command_list
@@ -323,7 +324,7 @@ begin
         order by j.place
         limit 1
     ), added as (
-        -- A key that was used at the same moment is a unique violation, which costs nothing where there is no key.
+        -- A key that was used at the same moment is a unique violation.
         insert into agent_commands as c (
             command_id, moves, recorded, agent_id, incarnation, action, payload, session_id, priority, not_before, deliver_by,
             execution_timeout, max_attempts, redeliver_after_ack, submitted_by, idempotency_key, request_hash, redrive_of,

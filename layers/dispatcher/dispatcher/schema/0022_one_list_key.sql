@@ -1,4 +1,4 @@
--- One index less for each command: the index of the lists' order is their table's key, too.
+-- One index entry less for each new command: the index of the lists' order is their table's key, too.
 alter table command_list
     drop constraint command_list_pkey,
     add constraint command_list_order primary key using index command_list_order;
