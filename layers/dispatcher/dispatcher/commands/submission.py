@@ -84,6 +84,19 @@ class AcceptedEntry(NamedTuple):
     status: str
 
 
+_MEMBERS = (
+    "agent_id",
+    "action",
+    "session_id",
+    "priority",
+    "not_before",
+    "ttl_seconds",
+    "execution_timeout",
+    "max_attempts",
+    "redeliver_after_ack",
+    "redrive_of",
+)
+"""What the functions of the database read of a command, beside its payload."""
 _NAMES = tuple(column.strip() for column in COLUMNS.split(","))
 _CLAIMED = "kind, connection_id, epoch, mode, refusals, command_id, attempt, moves, frame, seconds_left, correlation_id"
 
@@ -149,10 +162,8 @@ def _submit(
 ) -> Accepted:
     token, begun = claims.new_token(), time.monotonic()
     parameters = {
-        **_members(new),
+        **{name: getattr(new, name) for name in _MEMBERS},
         "payload": None if new.payload is None else Jsonb(new.payload, dumps=dumps),
-        "redeliver_after_ack": new.redeliver_after_ack,
-        "not_before": new.not_before,
         "token": token if claim else None,
         **parameters,
     }
@@ -270,42 +281,11 @@ def _raise(outcome: str, number: Any, new: NewCommand, command_id: str | None, p
             raise IdempotencyKeyReused("This Idempotency-Key was used with a different request.", commandId=command_id)
 
 
-def _members(new: NewCommand) -> dict[str, Any]:
-    """Return a command as the functions of the database read it."""
-    return {
-        "agent_id": new.agent_id,
-        "action": new.action,
-        "payload": new.payload,
-        "session_id": new.session_id,
-        "priority": new.priority,
-        "not_before": new.not_before.isoformat() if new.not_before else None,
-        "ttl_seconds": new.ttl_seconds,
-        "execution_timeout": new.execution_timeout,
-        "max_attempts": new.max_attempts,
-        "redeliver_after_ack": new.redeliver_after_ack or None,
-        "redrive_of": new.redrive_of,
-    }
-
-
-_LISTED = (
-    "agent_id",
-    "action",
-    "session_id",
-    "priority",
-    "not_before",
-    "ttl_seconds",
-    "execution_timeout",
-    "max_attempts",
-    "redeliver_after_ack",
-    "redrive_of",
-)
-
-
 def _list_members(new: Sequence[NewCommand]) -> dict[str, Jsonb]:
     """Return commands as `submit_list` reads them: what they share is said once.  What is not named is NULL."""
     common: dict[str, Any] = {}
     others: list[dict[str, Any]] = []
-    for name in _LISTED:
+    for name in _MEMBERS:
         values = list(map(attrgetter(name), new))
         if len(set(values)) == 1 and (name != "redrive_of" or values[0] is None):
             common[name] = values[0]
