@@ -48,9 +48,6 @@ ANSWER_HEAD = struct.Struct("<IB")
 """The length of the answer, and its kind."""
 LOADED, ANSWER, FAILURE = 0, 1, 2
 _BUFFER = 65536  # bytes of an event that are read at once
-# New objects after which the garbage collector looks at them: a list of 1,000 commands makes 8,000, and with Python's own
-# threshold of 700 a fifth of the list's processor time went into looking at them.
-_NEW_OBJECTS = 20_000
 RESPONSE_LIMIT = 6_291_556  # bytes, as Lambda counts them
 
 
@@ -350,7 +347,6 @@ def main() -> None:
         _preload(options["modules"], options["layers"])
     gc.collect()
     gc.freeze()  # keeps the memory pages of imported modules shared between the forks
-    gc.set_threshold(_NEW_OBJECTS)
     serve(control)
 
 
