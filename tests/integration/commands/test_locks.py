@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
@@ -280,3 +281,38 @@ def test_a_release_does_not_wait_for_a_command_that_a_report_has_locked(conn: Co
         claims.release(conn, claim, Outcome(taken=claim.commands), look_again=False)
 
     assert find(conn).status == "acknowledged"
+
+
+def test_a_release_does_not_wait_for_a_command_that_its_agent_has_stopped(conn: Connection, database_url: str) -> None:
+    """The agent answers a request to stop before its post is released."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=3)
+    say(conn, "heartbeat")
+    put(conn, "k1", status="acknowledged", attempt=1, epoch=1, cancel_requested_at=datetime.now(UTC), stop_wanted=True)
+    claim = claims.claim(conn, "a1")
+    assert claim is not None
+    conn.execute("set lock_timeout = '1ms'")
+
+    with open_connection(database_url) as other, other.transaction():
+        assert report(other, report_of("cancelled", "k1", attempt=1))
+        claims.release(conn, claim, Outcome(told=["k1"]), look_again=False)
+
+    assert find(conn).status == "cancelled"
+
+
+def test_an_agent_that_never_acknowledges_has_its_whole_time_though_its_command_was_locked(
+    conn: Connection, database_url: str
+) -> None:
+    """Somebody has locked it while its post is released: 30 s are too few to execute it."""
+    connect_new_agent(conn, mode=DeliveryMode.UNACKNOWLEDGED)
+    put(conn, "k1", execution_timeout=600)
+    claim = claims.claim(conn, "a1")
+    assert claim is not None
+    with open_connection(database_url) as watch, ThreadPoolExecutor() as threads:
+        with locked(database_url, "agent_commands", "command_id = 'k1'"):
+            release = threads.submit(claims.release, conn, claim, Outcome(taken=claim.commands), look_again=False)
+            while not release.done() and not waits_for_lock(watch, conn):
+                time.sleep(0.001)
+        release.result()
+
+    row = conn.execute("select extract(epoch from ack_deadline - sent_at)::float8 from agent_commands").fetchone()
+    assert row == (600.0,)

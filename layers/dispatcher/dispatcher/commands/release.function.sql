@@ -92,12 +92,14 @@ begin
         from agents a, unnest(taken_ids, taken_moves) as posted (command_id, moves)
         where a.agent_id = p_agent_id
           and c.command_id = posted.command_id
-          -- What a report has locked has its answer; who waits for it would wait for a claim that waits for this agent's row.
-          and c.command_id = any(array(
+          -- Whoever waits here for a report waits for a claim that waits for this agent's row.  What is skipped, because a report
+          -- or somebody else has locked it, keeps the claim's deadline: too short for an agent that never acknowledges.
+          and (a.dialect = 'silent' or c.command_id = any(array(
             select l.command_id
             from agent_commands l
             where l.command_id = any(taken_ids)
-            for no key update skip locked))
+              and l.status = 'sent'
+            for no key update skip locked)))
           and c.moves = posted.moves
           and c.epoch = a.epoch  -- over an older connection it keeps the deadline that `connect` gave it
           and c.status = 'sent';
@@ -137,8 +139,13 @@ begin
         update agent_commands c
         set stop_epoch = p_epoch,
             stop_wanted = c.status <> 'cancelled'
-        where c.command_id = any(told_ids)
-          and c.stop_wanted;
+        -- As above.  What is skipped is told again, if it has no end by then.
+        where c.command_id = any(array(
+            select l.command_id
+            from agent_commands l
+            where l.command_id = any(told_ids)
+              and l.stop_wanted
+            for no key update skip locked));
     end if;
     if look_again then
         return query select * from {f}.claim(p_agent_id, p_token);
