@@ -310,31 +310,67 @@ def test_rows_that_are_put_back_by_hand_are_in_the_lists_and_have_a_history(conn
     assert history[-2:] == [("k1", "sent"), ("k2", "pending")]
 
 
-@pytest.mark.parametrize("by_hand", [False, True])
-def test_a_command_that_is_deleted_leaves_the_lists(conn: Connection, *, by_hand: bool) -> None:
-    """Also one whose time of acceptance somebody has changed: the lists have it under its first one."""
+def test_a_copy_of_a_command_is_listed_and_has_a_history(conn: Connection) -> None:
+    """I16: it says of its moves what the first one says of its own, and it is accepted now."""
+    connect_new_agent(conn)
     put(conn, "k1")
-    put(conn, "k2")
-    if by_hand:
-        conn.execute("update agent_commands set created_at = created_at - interval '1 hour'")
+    deliver(conn, FakeGateway(), "a1", plenty)
 
-    conn.execute("delete from agent_commands where command_id = 'k1'")
+    with conn.transaction():  # one moment
+        conn.execute("create temp table copied as select * from agent_commands")
+        conn.execute("update copied set command_id = 'k2', seq = seq + 1, status = 'pending', created_at = now()")
+        conn.execute("insert into agent_commands overriding system value select * from copied")
 
-    assert conn.execute("select command_id from command_list").fetchall() == [("k2",)]
+    listed = conn.execute("select command_id from command_list order by seq").fetchall()
+    history = conn.execute("select to_status from command_history where command_id = 'k2'").fetchall()
+    assert listed == [("k1",), ("k2",)]
+    assert history == [("pending",)]
 
 
-def test_a_number_of_moves_that_is_lowered_by_hand_hides_no_move(conn: Connection) -> None:
-    """I16: the next move may come to the number that is recorded already."""
+@pytest.mark.parametrize("move", ["ack", "return"])
+def test_a_number_of_moves_that_is_lowered_by_hand_hides_no_move_and_doubles_none(conn: Connection, move: str) -> None:
+    """I16: the next move comes to the number that is recorded already."""
     connect_new_agent(conn)
     put(conn, "k1")
     deliver(conn, FakeGateway(), "a1", plenty)
 
     conn.execute("update agent_commands set moves = 0")
-    move_into_past(conn, "ack_deadline")
-    redelivery.return_unacknowledged(conn, 10)
+    if move == "ack":
+        say(conn, "ack", commandId="k1")
+    else:
+        move_into_past(conn, "ack_deadline")
+        redelivery.return_unacknowledged(conn, 10)
 
     rows = conn.execute("select from_status, to_status from command_history order by history_id").fetchall()
-    assert rows == [(None, "pending"), ("pending", "sent"), ("sent", "pending")]
+    reached = "acknowledged" if move == "ack" else "pending"
+    assert rows == [(None, "pending"), ("pending", "sent"), ("sent", reached)]
+
+
+def test_what_is_put_back_from_a_copy_by_hand_is_recorded_and_checked(conn: Connection) -> None:
+    """I16: the copy says that its moves are recorded."""
+    connect_new_agent(conn)
+    put(conn, "k1")
+    deliver(conn, FakeGateway(), "a1", plenty)
+    conn.execute("create temp table copied as select * from agent_commands")
+    say(conn, "ack", commandId="k1")
+    back = """
+        update agent_commands c
+        set status = %s, moves = s.moves, recorded = s.recorded, ack_deadline = s.ack_deadline
+        from copied s
+        where s.command_id = c.command_id
+        """
+
+    with pytest.raises(errors.CheckViolation, match="no such status"):
+        conn.execute(back, ("unheard-of",))
+    conn.execute(back, ("sent",))
+    say(conn, "ack", commandId="k1")
+
+    rows = conn.execute("select from_status, to_status, by_hand from command_history order by history_id").fetchall()
+    assert rows[2:] == [
+        ("sent", "acknowledged", False),
+        ("acknowledged", "sent", True),
+        ("sent", "acknowledged", False),
+    ]
 
 
 def test_each_step_of_a_command_has_its_time_in_order(conn: Connection) -> None:

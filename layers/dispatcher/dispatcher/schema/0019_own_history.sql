@@ -10,7 +10,7 @@ alter table agent_commands add moved_from text;
 -- PostgreSQL reads the text of a check anew for each statement.  So the status is checked where the other rules are (0014), and in
 -- each move that a trigger records.
 alter table agent_commands drop constraint agent_commands_status_check;
-create function command_status_known(c agent_commands) returns boolean language plpgsql immutable as $$
+create function require_known_status(c agent_commands) returns boolean language plpgsql immutable as $$
 begin
     if c.status not in ('pending', 'sent', 'acknowledged', 'completed', 'failed', 'expired', 'cancelled', 'dead', 'timed_out') then
         raise exception 'command % is refused: there is no such status', c.command_id using errcode = 'check_violation';
@@ -28,14 +28,14 @@ create function feed_place(of_command text, overtaken boolean) returns bigint la
         else feed_position(pg_current_xact_id())
     end
 $$;
--- `feed_overtaken`, asked once all rows of a statement are written.
+-- `feed_overtaken`, asked once all rows of a statement are written: to count them for the argument, PostgreSQL writes them first.
 create function feed_overtaken_after(rows_written bigint) returns boolean language plpgsql volatile as $$
 begin
     return feed_overtaken();
 end $$;
 
 -- ── Triggers ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
--- As before, but nobody who inserts a row by hand can say that its history is written.
+-- As before, but a row that is inserted by hand, and leaves its columns to this trigger, does not say that its history is written.
 create or replace function agent_commands_acceptable() returns trigger language plpgsql as $$
 begin
     perform agent_commands_sound(new);
@@ -46,7 +46,7 @@ end $$;
 drop trigger agent_commands_record_insert on agent_commands;
 create or replace function agent_commands_record_insert() returns trigger language plpgsql as $$
 begin
-    perform command_status_known(new);   -- agent_commands_admit has set aside what it found
+    perform require_known_status(new);   -- agent_commands_admit has set aside what it found
     perform agent_commands_sound(new);
     insert into command_list
         (seq, command_id, agent_id, session_id, action, submitted_by, created_at, incarnation, redrive_of)
@@ -58,20 +58,26 @@ begin
     return null;
 end $$;
 create trigger agent_commands_record_insert after insert on agent_commands
-    -- The own statements do not set the time: rows with another one come from elsewhere, as those that somebody saved.
-    for each row when (new.recorded is distinct from new.moves or new.created_at <> now())
+    -- The own statements insert what has not moved, and do not set the time.  All else comes from elsewhere: rows that somebody
+    -- saved, and copies of others.
+    for each row when (
+        new.recorded is distinct from 0 or new.moves <> 0 or new.status <> 'pending' or new.created_at <> now())
     execute function agent_commands_record_insert();
 
 drop trigger agent_commands_record_update on agent_commands;
 create or replace function agent_commands_record_update() returns trigger language plpgsql as $$
 declare
-    by_hand constant boolean := new.moves = old.moves;
+    by_hand constant boolean := new.moves <> old.moves + 1;
     place bigint;
     reached text := old.status;
 begin
-    perform command_status_known(new);
+    perform require_known_status(new);
     if by_hand then
         perform agent_commands_sound(new);
+    end if;
+    if new.recorded > new.moves then
+        -- Or a later move, to this number, would look as if it were recorded already.
+        update agent_commands set recorded = null where command_id = new.command_id;
     end if;
     if new.status is not distinct from old.status then
         return null;
@@ -94,5 +100,6 @@ begin
     return null;
 end $$;
 create trigger agent_commands_record_update after update on agent_commands
-    for each row when (new.recorded is distinct from new.moves or new.recorded = old.recorded)
+    for each row when (
+        new.recorded is distinct from new.moves or new.moves <> old.moves + 1 or new.recorded = old.recorded)
     execute function agent_commands_record_update();
