@@ -30,8 +30,8 @@ begin
     if not found or clock_timestamp() > statement_timestamp() + interval '3 seconds' then
         return;
     end if;
-    -- Asked once the row is locked.  A release that is not committed yet has looked for work without the caller's reports: a
-    -- caller that saw the old lease would leave the next commands to the sweep.
+    -- Asked once the row is locked.  A release that is not committed yet has looked for work without the caller's command or
+    -- reports: a caller that saw the old lease would leave the next commands to the sweep.
     if not {f}.can_be_posted(agent) then
         return;
     end if;

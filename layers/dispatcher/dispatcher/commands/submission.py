@@ -46,7 +46,7 @@ TTL_MOST = 31_536_000
 class NewCommand:
     """What an operator submits; None means the table's default.
 
-    A list has a thousand of them: a frozen object takes three times as long to make, and members by name twice as long.
+    A list has a thousand of them: a frozen object takes three times as long to make, and keyword arguments double the time.
     """
 
     agent_id: str

@@ -157,8 +157,8 @@ create function {f}.reads_objects(platform text, mode text) returns boolean lang
     select platform in ('docker', 'kubernetes') and mode <> 'batching'
 $$;
 
--- Whether a command takes more bytes of a message than there are.  For nearly all commands an upper bound decides: 300 bytes for all that is not
--- the command's own text, and six for each byte of a text, as in \u0000.
+-- Whether a command takes more bytes of a message than there are.  For nearly all commands an upper bound decides: 300 bytes for
+-- all that is not the command's own text, and six for each byte of a text, as in \u0000.
 create function {f}.is_too_large(
     action text, session_id text, payload jsonb, execution_timeout integer, max_attempts integer, has_limit boolean,
     most_bytes integer

@@ -1,5 +1,5 @@
--- Less work for each row of an index.  These tables are only added to, and no two rows have the same key, because each key ends
--- with a number, an id or a moment of its own.  So a search for equal keys finds nothing, and a full page is split without it.
+-- Less work for each row of an index.  These tables grow at their end, and hardly any rows have the same key, because a key ends
+-- with a number, an id or a moment.  So a search for equal keys finds next to nothing, and a full page is split without it.
 alter index command_list_time set (deduplicate_items = off);
 alter index command_list_agent set (deduplicate_items = off);
 alter index command_list_action set (deduplicate_items = off);
