@@ -176,10 +176,11 @@ clean: ## remove what make built; the data in .dispatcher/ stays
 $(VENV)/.local: requirements/local.txt | $(VENV)/bin/pip
 	@$(call install,requirements/local.txt)
 
-$(VENV)/.dev: requirements/dev.txt | $(VENV)/bin/pip
+# One after the other: what one set installs the next one leaves alone, so a target that uses it may run meanwhile.
+$(VENV)/.dev: requirements/dev.txt | $(VENV)/.local
 	@$(call install,requirements/dev.txt)
 
-$(VENV)/.bench: requirements/bench.txt | $(VENV)/bin/pip
+$(VENV)/.bench: requirements/bench.txt | $(VENV)/.local
 	@$(call install,requirements/bench.txt)
 
 # From npm, which has old PostgreSQL versions for every processor; Node.js comes with pyright.
