@@ -103,8 +103,8 @@ MUTATIONS = (
         name="own-history-counts-for-a-change-by-hand",
         puts_back="Somebody changes the status of a command with psql, and the history does not tell it.",
         stands_for=("I16",),
-        find="when (new.recorded is distinct from new.moves or new.recorded = old.recorded)",
-        replace="when (new.recorded is distinct from new.moves)",
+        find="new.recorded is distinct from new.moves or new.moves <> old.moves + 1 or new.recorded = old.recorded)",
+        replace="new.recorded is distinct from new.moves)",
         caught_by="test_a_change_by_hand_is_recorded_after_any_move",
     ),
     Mutation(
