@@ -76,7 +76,7 @@ begin
         perform agent_commands_sound(new);
     end if;
     if new.recorded > new.moves then
-        -- Or a later move, to this number, would look as if it were recorded already.
+        -- Or the move that comes to this number would be recorded twice.
         update agent_commands set recorded = null where command_id = new.command_id;
     end if;
     if new.status is not distinct from old.status then
