@@ -15,7 +15,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     del context
     correlation.begin()
     request = event["requestContext"]
-    agent_id, connection_id = request["authorizer"]["agentId"], request["connectionId"]
+    agent_id, connection_id = request["authorizer"].get("agentId"), request["connectionId"]
+    if agent_id is None:  # the handshake was postponed (see `connect`): nothing was recorded
+        return {"statusCode": 200}
     database.persistently(lambda conn: connections.forget(conn, agent_id, connection_id))
     logger.info("Agent disconnected", extra={"agent_id": agent_id, "connection_id": connection_id})
     return {"statusCode": 200}

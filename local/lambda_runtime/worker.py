@@ -225,7 +225,10 @@ def _requests(channel: socket.socket) -> Iterator[tuple[int, float, bytes, bytes
     view = memoryview(buffer)
     while received := channel.recv_into(buffer):
         while received < REQUEST.size:
-            received += channel.recv_into(view[received:])
+            more = channel.recv_into(view[received:])
+            if not more:
+                return
+            received += more
         length, index, timeout, request_id = REQUEST.unpack_from(buffer)
         event = bytes(view[REQUEST.size : min(received, REQUEST.size + length)])
         if (missing := length - len(event)) > 0:
@@ -337,7 +340,10 @@ def _log(descriptor: int) -> io.TextIOWrapper:
 
 
 def main() -> None:
-    """Run as the fork server; the arguments are the control socket's descriptor and a JSON list of modules to preload."""
+    """Run as the fork server.
+
+    The arguments are the control socket's descriptor, and a JSON object: the folders `layers`, and the `modules` to preload.
+    """
     control = socket.socket(fileno=int(sys.argv[1]))
     options = json.loads(sys.argv[2])
     # Loggers keep the stream that they were made with: one object, made right before anything is imported.

@@ -222,9 +222,8 @@ MUTATIONS = (
         name="cancelled-is-sent-again",
         puts_back="A command is sent again after its cancel was committed.",
         stands_for=("I14",),
-        find="when c.cancel_requested_at is not null then 'cancelled' when reached and c.attempt >= "
-        "c.max_attempts then 'dead'",
-        replace="when reached and c.attempt >= c.max_attempts then 'dead'",
+        find="when c.cancel_requested_at is not null then 'cancelled' when {f}.was_last(c, reached) then 'dead'",
+        replace="when {f}.was_last(c, reached) then 'dead'",
         caught_by="test_a_cancelled_command_that_is_under_way_ends_and_is_not_sent_again",
     ),
     # Connect

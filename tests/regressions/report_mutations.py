@@ -47,8 +47,7 @@ MUTATIONS = (
         name="ack-of-an-older-attempt-counts",
         puts_back="A late ack of the first attempt stops the second.",
         stands_for=("I7",),
-        find="and c.attempt > coalesce(c.answered_attempt, 0) and case when said.attempt is null then c.epoch "
-        "<= p_epoch else c.attempt = said.attempt end",
+        find="and c.attempt > coalesce(c.answered_attempt, 0) and {f}.is_of_attempt(c, said.attempt, p_epoch)",
         replace="and c.attempt > coalesce(c.answered_attempt, 0)",
         caught_by="test_a_report_of_an_old_attempt_settles_the_newer_one_only_if_it_is_a_result",
     ),

@@ -207,9 +207,9 @@ PLANTED_FAULTS = (
         SqlEdit(
             "commands/settle",
             """                  and c.attempt > coalesce(c.answered_attempt, 0)
-                  and case when said.attempt is null then c.epoch <= p_epoch""",
+                  and {f}.is_of_attempt(c, said.attempt, p_epoch)""",
             """                  and c.attempt > coalesce(c.answered_attempt, 0)
-                  and case when said.attempt is null then p_epoch is not null""",
+                  and (said.attempt is null or c.attempt = said.attempt)""",
         ),
     ),
     PlantedFault(
@@ -219,10 +219,10 @@ PLANTED_FAULTS = (
         SqlEdit(
             "commands/settle",
             """                  and c.attempt > coalesce(c.answered_attempt, 0)
-                  and case when said.attempt is null then c.epoch <= p_epoch else c.attempt = said.attempt end
+                  and {f}.is_of_attempt(c, said.attempt, p_epoch)
 """,
             """                  and c.attempt > coalesce(c.answered_attempt, 0)
-                  and case when said.attempt is null then c.epoch <= p_epoch else true end
+                  and (said.attempt is not null or c.epoch <= p_epoch)
 """,
         ),
     ),

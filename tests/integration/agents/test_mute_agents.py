@@ -3,7 +3,7 @@
 import pytest
 
 from dispatcher.agents import registry
-from dispatcher.commands import claims
+from dispatcher.commands import agent_explanation, claims
 from dispatcher.commands.delivery import deliver
 from dispatcher.commands.explanation import explain
 from dispatcher.commands.loss_check import check_for_loss
@@ -81,6 +81,20 @@ def test_a_mute_agent_is_not_sent_anything_over_a_third_connection(conn: Connect
     assert "restart the agent's process" in why.sentence
     assert check_for_loss(conn).figures["mute_agents"] == 1
     assert claims.due_agents(conn, 10) == []
+
+
+def test_a_silent_agent_is_called_mute_from_the_moment_when_nothing_is_posted_to_it(conn: Connection) -> None:
+    """An agent that acknowledges has 15 s for its first word; `why` of its next command and of the agent itself agree."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=1)
+    put(conn, "k1")
+    deliver(conn, FakeGateway(), "a1", plenty)
+    put(conn, "k2")
+    conn.execute("update agents set commanded_at = commanded_at - interval '20 seconds'")
+
+    assert explain(conn, "k2", None).reason == "agent-mute"
+    assert agent_explanation.explain(conn, "a1", None).reason == "agent-mute"
+    conn.execute("delete from agent_commands")
+    assert agent_explanation.explain(conn, "a1", None).reason == "agent-mute"
 
 
 @pytest.mark.parametrize("word", ["heartbeat", "ack", "nonsense"])

@@ -405,3 +405,10 @@ def test_a_message_that_can_never_be_settled_does_not_stop_its_agent_for_good(
     assert again == ([] if gives_up else ["m0", "m1"])
     assert [each["reason"] for each in queue.given_up] == (["DataError"] if gives_up else [])
     assert statuses(conn) == {"k1": "acknowledged" if gives_up else "sent"}
+
+
+def test_a_message_that_a_newer_release_kept_is_read() -> None:
+    """Both serve from one queue during a release, and after a step back."""
+    said = Said(agent_id="a1", connection_id="c1", text="{}")
+
+    assert Said.from_document({**said.as_document(), "of_a_newer_release": 1}) == said

@@ -103,7 +103,8 @@ def test_a_lost_command_with_a_requested_cancel_is_cancelled(conn: Connection) -
 
     resume(conn)
 
-    assert statuses(conn)["again"] == "cancelled"
+    lost = find(conn, "again")
+    assert (lost.status, lost.error_message) == ("cancelled", "lost by its agent, which no longer executes it")
 
 
 def test_a_lost_command_without_an_attempt_left_times_out(conn: Connection) -> None:

@@ -50,6 +50,18 @@ def test_connections_and_disconnections_are_recorded_although_the_database_is_in
     assert (current_connection(conn, agent) is not None) == connected
 
 
+def test_the_end_of_a_postponed_handshake_forgets_nothing(run: Run, agent: str, conn: Connection) -> None:
+    """The authorizer could not say who it was, so nothing was recorded."""
+    connect(conn, agent, connection_of_sample())
+    event = sample("disconnect")
+    event["requestContext"]["authorizer"] = {"postponed": "true"}
+
+    answer = run("disconnect", event)
+
+    assert answer == {"statusCode": 200}
+    assert current_connection(conn, agent) == connection_of_sample()
+
+
 @pytest.mark.usefixtures("agent")
 def test_an_agent_of_protocol_2_is_to_be_welcomed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """By flush, because no post reaches a connection before its $connect event is answered."""

@@ -9,6 +9,24 @@ from dispatcher.agents import registry
 from dispatcher.commands import explanation
 from dispatcher.commands.explanation import Why
 from dispatcher.platform.database import Connection
+from dispatcher.platform.functions import call
+
+
+_STATE = call(
+    """
+    select
+        true as known,
+        a.connection_id,
+        a.last_seen_at,
+        {f}.is_mute(a) as mute,
+        a.refusals,
+        a.refused_since,
+        a.throttled_until,
+        a.throttled_until > now() as throttled
+    from agents a
+    where a.agent_id = %s
+    """
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,22 +81,7 @@ def _without_commands(conn: Connection, agent_id: str, approval: str) -> Why:
             unblock=f"An admin calls POST /api/v1/agents/{agent_id}/approve.",
         )
     with conn.cursor(row_factory=dict_row) as cursor:
-        row = cursor.execute(
-            """
-            select
-                true as known,
-                a.connection_id,
-                a.last_seen_at,
-                not a.spoke and (a.mute_connections >= 2 or a.commanded_at < now() - interval '75 seconds') as mute,
-                a.refusals,
-                a.refused_since,
-                a.throttled_until,
-                a.throttled_until > now() as throttled
-            from agents a
-            where a.agent_id = %s
-            """,
-            (agent_id,),
-        ).fetchone()
+        row = cursor.execute(_STATE, (agent_id,)).fetchone()
     reasons = explanation.of_agent(f"Agent {agent_id!r}", row) if row else []
     nothing = Why(reason="nothing-pending", sentence="Nothing waits for the agent.", unblock="Submit a command.")
     return next((why for holds, why in reasons if holds), nothing)

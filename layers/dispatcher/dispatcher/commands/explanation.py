@@ -11,12 +11,13 @@ from dispatcher.commands import command_records
 from dispatcher.commands.lifecycle import ENDED, Status
 from dispatcher.errors import UnknownCommand
 from dispatcher.platform.database import Connection
-from dispatcher.platform.statements import statement
+from dispatcher.platform.functions import call
+from dispatcher.platform.statements import fragment
 
 MOST = 1000
 """The most commands before a command that are counted; there may be more."""
 
-_DIAGNOSTICS = statement(__package__, "explanation")
+_DIAGNOSTICS = call(fragment(__package__, "explanation"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,11 +17,10 @@ select
     c.retry_at,
     c.retry_at > now() as paced,
     c.incarnation is distinct from a.incarnation and c.incarnation is not null as of_earlier_agent,
-    a.epoch as agent_epoch,
     a.dialect,
     a.refusals,
     a.refused_since,
-    not a.spoke and (a.mute_connections >= 2 or a.commanded_at < now() - interval '75 seconds') as mute,
+    {f}.is_mute(a) as mute,
     c.not_before > now() as early,
     c.deliver_by <= now() as late,
     c.agent_id,
@@ -53,10 +52,7 @@ left join lateral (
         from agent_commands f
         where f.agent_id = c.agent_id
           and f.status = 'pending'
-          and (f.not_before is null or f.not_before <= now())
-          and (f.retry_at is null or f.retry_at <= now())
-          and (f.deliver_by is null or f.deliver_by > now())
-          and (f.incarnation is null or f.incarnation = a.incarnation)
+          and {f}.is_due(f, a.incarnation)
           and (f.priority, -f.seq) > (c.priority, -c.seq)
         order by f.priority desc, f.seq
         limit %(most)s) as q

@@ -96,7 +96,9 @@ begin
         end if;
         if not answers_again then
             moved := {f}.settle(
-                p_agent_id, agent.incarnation, said_over, least(coalesce(to_timestamp(p_said_at / 1000.0), now()), now()), last_round, rounds, kinds, ids, attempts, vals, errors, acked);
+                p_agent_id, agent.incarnation, said_over,
+                least(coalesce(to_timestamp(p_said_at / 1000.0), now()), now()),
+                last_round, rounds, kinds, ids, attempts, vals, errors, acked);
         end if;
         if cardinality(moved) < cardinality(ids) and not answers_again then
             return query
@@ -170,6 +172,11 @@ exception when lock_not_available then
     null;
 end $$;
 
+-- Whether a command that was lost after its ack is sent again.
+create function {f}.is_redelivered(c agent_commands) returns boolean language sql stable as $$
+    select c.redeliver_after_ack and c.attempt < c.max_attempts and c.cancel_requested_at is null
+$$;
+
 -- What an agent is executing, told after a crash.  What it acknowledged over an older connection and does not name is lost: it
 -- ends, or is pending again where the command says so.  What it names has its ack.  Returns how many commands moved.
 create function {f}.resume(p_agent_id text, p_connection_id text, ids text[], attempts integer[]) returns integer
@@ -207,23 +214,17 @@ begin
     update agent_commands c
     set status = case
             when c.cancel_requested_at is not null then 'cancelled'
-            when c.redeliver_after_ack and c.attempt < c.max_attempts then 'pending'
+            when {f}.is_redelivered(c) then 'pending'
             else 'timed_out'
         end,
         moves = c.moves + 1,
         cause = 'lost by its agent',
         error_message = case
-            when c.redeliver_after_ack and c.attempt < c.max_attempts then c.error_message
+            when {f}.is_redelivered(c) then c.error_message
             else concat_ws('; the agent reported: ', 'lost by its agent, which no longer executes it', c.agent_error)
         end,
-        completed_at = case
-            when c.redeliver_after_ack and c.attempt < c.max_attempts and c.cancel_requested_at is null then null
-            else clock_timestamp()
-        end,
-        retry_at = case
-            when c.attempt >= 2 then c.sent_at + least(2.0 ^ least(c.attempt, 16), 60) * interval '1 second'
-            else c.retry_at
-        end,
+        completed_at = case when not {f}.is_redelivered(c) then clock_timestamp() end,
+        retry_at = {f}.paced_until(c),
         answered_attempt = c.attempt,
         stop_wanted = false,
         execution_deadline = null

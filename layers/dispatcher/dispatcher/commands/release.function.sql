@@ -3,8 +3,6 @@
 -- `seen` are the numbers of moves with which the commands were read: a number of an attempt can be given twice, if the first one
 -- was given back, but a number of moves cannot.
 -- The command is pending again; cancelled, if an operator requested that meanwhile; dead, if no attempt is left.
--- The attempt after the second one is paced: it comes no sooner than 4 s after the second went out, 8 s after the third, and so
--- on up to 60 s, also over a new connection.
 create function {f}.end_attempts(ids text[], seen integer[], causes text[], reached boolean) returns integer
 language plpgsql
 as $$
@@ -14,27 +12,23 @@ begin
     update agent_commands c
     set status = case
             when c.cancel_requested_at is not null then 'cancelled'
-            when reached and c.attempt >= c.max_attempts then 'dead'
+            when {f}.was_last(c, reached) then 'dead'
             else 'pending'
         end,
         moves = c.moves + 1,
         attempt = case when reached then c.attempt else c.attempt - 1 end,
-        retry_at = case
-            when reached and c.attempt >= 2 then c.sent_at + least(2.0 ^ least(c.attempt, 16), 60) * interval '1 second'
-            else c.retry_at
-        end,
+        retry_at = case when reached then {f}.paced_until(c) else c.retry_at end,
         cause = case
-            when c.cancel_requested_at is null and reached and c.attempt >= c.max_attempts
-            then ended.cause || '; no attempt is left of ' || c.max_attempts
+            when {f}.was_last(c, reached) then ended.cause || '; no attempt is left of ' || c.max_attempts
             else ended.cause
         end,
         error_message = case
-            when c.cancel_requested_at is null and reached and c.attempt >= c.max_attempts
+            when {f}.was_last(c, reached)
             then concat_ws('; the agent reported: ', ended.cause || '; no attempt is left of ' || c.max_attempts, c.agent_error)
             else c.error_message
         end,
         completed_at = case
-            when c.cancel_requested_at is not null or reached and c.attempt >= c.max_attempts then clock_timestamp()
+            when c.cancel_requested_at is not null or {f}.was_last(c, reached) then clock_timestamp()
         end,
         -- What has reached its agent may be executing: the agent is told to stop it over the next connection, too.
         stop_wanted = c.stop_wanted and reached,
@@ -47,6 +41,20 @@ begin
     get diagnostics moved = row_count;
     return moved;
 end $$;
+
+-- Whether the attempt that ends was the last one of a command that nobody has cancelled.
+create function {f}.was_last(c agent_commands, reached boolean) returns boolean language sql stable as $$
+    select reached and c.attempt >= c.max_attempts and c.cancel_requested_at is null
+$$;
+
+-- When the next attempt may come.  The one after the second is paced: it comes no sooner than 4 s after the second went out, 8 s
+-- after the third, and so on up to 60 s, also over a new connection.
+create function {f}.paced_until(c agent_commands) returns timestamptz language sql stable as $$
+    select case
+        when c.attempt >= 2 then c.sent_at + least(2.0 ^ least(c.attempt, 16), 60) * interval '1 second'
+        else c.retry_at
+    end
+$$;
 
 -- Give a claim back after its posts, and look once more: whoever found the lease taken relies on it.
 --   taken: commands that the gateway took; their ack deadline becomes what it is for this attempt

@@ -50,7 +50,7 @@ begin
                   and (c.incarnation is null or c.incarnation = p_incarnation)
                   and c.status in ('pending', 'sent')
                   and c.attempt > coalesce(c.answered_attempt, 0)
-                  and case when said.attempt is null then c.epoch <= p_epoch else c.attempt = said.attempt end
+                  and {f}.is_of_attempt(c, said.attempt, p_epoch)
                 returning c.command_id, c.moved_from, c.status, c.attempt, c.epoch, c.cause
             ), recorded as (
                 insert into command_history (command_id, from_status, to_status, attempt, epoch, cause, position)
@@ -75,7 +75,7 @@ begin
                   and (c.incarnation is null or c.incarnation = p_incarnation)
                   and c.status = 'acknowledged'
                   and (c.said_at is null or c.said_at <= p_said_at)
-                  and case when said.attempt is null then c.epoch <= p_epoch else c.attempt = said.attempt end
+                  and {f}.is_of_attempt(c, said.attempt, p_epoch)
                 returning c.command_id
             )
             select array_agg(command_id) into batch from settled;
@@ -100,7 +100,7 @@ begin
                   and (c.incarnation is null or c.incarnation = p_incarnation)
                   and c.status in ('sent', 'acknowledged', 'timed_out')
                   and (c.cancel_requested_at is not null or c.status = 'timed_out')  -- it was told to stop at its timeout
-                  and case when said.attempt is null then c.epoch <= p_epoch else c.attempt = said.attempt end
+                  and {f}.is_of_attempt(c, said.attempt, p_epoch)
                 returning c.command_id
             )
             select array_agg(command_id) into batch from settled;
@@ -129,7 +129,7 @@ begin
                   and c.status in ('sent', 'acknowledged')
                   and c.attempt between 1 and c.max_attempts - 1
                   and c.cancel_requested_at is null
-                  and case when said.attempt is null then c.epoch <= p_epoch else c.attempt = said.attempt end
+                  and {f}.is_of_attempt(c, said.attempt, p_epoch)
                 returning c.command_id
             )
             select array_agg(command_id) into batch from settled;
@@ -167,7 +167,7 @@ begin
                   and (said.kind = 'failed' or (
                     c.status <> 'pending' and coalesce(said.attempt, c.attempt) > coalesce(c.answered_attempt, 0)))
                   and (c.status not in ('sent', 'acknowledged')
-                    or case when said.attempt is null then c.epoch <= p_epoch else c.attempt = said.attempt end)
+                    or {f}.is_of_attempt(c, said.attempt, p_epoch))
                 returning c.command_id
             )
             select array_agg(command_id) into batch from settled;
@@ -206,15 +206,15 @@ begin
                 insert into command_history (command_id, from_status, to_status, attempt, epoch, cause, position)
                 select
                     s.command_id,
-                    case when s.acked and step.is_end then 'acknowledged' else s.moved_from end,
-                    case when step.is_end then s.status else 'acknowledged' end,
+                    case when s.acked and transition.is_end then 'acknowledged' else s.moved_from end,
+                    case when transition.is_end then s.status else 'acknowledged' end,
                     s.attempt,
                     s.epoch,
-                    case when step.is_end then s.cause else 'acknowledged by its agent' end,
+                    case when transition.is_end then s.cause else 'acknowledged by its agent' end,
                     feed_place(s.command_id, (select feed_overtaken_after((select count(*) from settled))))
                 from settled s
-                cross join (values (false), (true)) as step (is_end)
-                where s.acked or step.is_end
+                cross join (values (false), (true)) as transition (is_end)
+                where s.acked or transition.is_end
             )
             select array_agg(command_id) into batch from settled;
             moved := moved || batch;
@@ -222,6 +222,12 @@ begin
     end loop;
     return moved;
 end $$;
+
+-- Whether a report is about the last attempt of a command: by the number in it, or, without one, by the epoch `said_over`.
+create function {f}.is_of_attempt(c agent_commands, said_attempt integer, said_over bigint) returns boolean
+language sql stable as $$
+    select case when said_attempt is null then c.epoch <= said_over else c.attempt = said_attempt end
+$$;
 
 -- The command that an answer with only a session belongs to: the first that was sent, of the session, or the only one in flight.
 -- A command that was sent only over newer connections does not count.  A connection that is forgotten already (no epoch) was the

@@ -259,9 +259,11 @@ def _raise(outcome: str, number: Any, new: NewCommand, command_id: str | None, p
         case "unknown_agent":
             raise UnknownAgent(f"There is no agent {agent_id!r}.", agentId=agent_id)
         case "unreadable":
-            why = platform_rules.refusal("kubernetes", new.action, new.payload)
+            # Without a reason: a `sessionId` that is no text, or a redrive, whose payload only the database has read.
+            why = platform_rules.refusal(new.action, new.payload)
             raise Unprocessable(
-                f"Agent {agent_id!r} cannot read the command. {why or 'Its payload is no JSON object.'}"
+                f"Agent {agent_id!r} cannot read the command. "
+                f"{why or 'It needs a JSON object as payload, with a DNS label as sessionId.'}"
             )
         case "too_large":
             raise TooLarge(

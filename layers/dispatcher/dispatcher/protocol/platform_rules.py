@@ -19,14 +19,14 @@ def is_dns_label(name: str) -> bool:
     return len(name) <= LABEL_MOST and _LABEL.fullmatch(name) is not None
 
 
-def refusal(platform: str, action: str, payload: Any) -> str | None:
-    """Say why an agent of this platform could not read a command, and what to do; None: it can."""
-    if platform not in STREAMSPACE_PLATFORMS or payload is None:
+def refusal(action: str, payload: Any) -> str | None:
+    """Say why an agent of StreamSpace could not read a command, and what to do; None: it can."""
+    if payload is None:
         return None
     fields = as_object(payload)
     if fields is None:
         return (
-            f"The payload is no JSON object, and agents of the platform {platform!r} read nothing else. "
+            "The payload is no JSON object, and agents of StreamSpace's platforms read nothing else. "
             'Put it into an object: {"value": ...}.'
         )
     session = as_text(fields.get("sessionId"))

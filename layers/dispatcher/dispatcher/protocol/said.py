@@ -39,5 +39,5 @@ class Said(NamedTuple):
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "Said":
-        """Read what `as_document` returned."""
-        return cls(**document)
+        """Read what `as_document` returned, also in another release: members that this one does not know are left out."""
+        return cls(**{name: document[name] for name in cls._fields if name in document})
