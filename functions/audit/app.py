@@ -8,7 +8,7 @@ from dispatcher.commands import findings
 from dispatcher.commands.latencies import sample as latencies_of
 from dispatcher.commands.loss_check import check_for_loss
 from dispatcher.platform import correlation, database
-from dispatcher.platform.observability import logged, logger, metrics
+from dispatcher.platform.observability import add_figures, logged, logger, metrics
 
 
 @logged
@@ -28,8 +28,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, float]:
                 extra={"check": finding.check, "offenders": finding.offenders, "some": finding.some},
             )
     figures = {finding.check: float(finding.offenders) for finding in report.findings} | dict(report.figures) | new
-    for name, value in figures.items():
-        metrics.add_metric(name=name, unit="Seconds" if name.endswith("_seconds") else "Count", value=value)
+    add_figures(figures)
     for name, seconds in latencies.items():
         for value in seconds:
             metrics.add_metric(name=name, unit="Seconds", value=value)

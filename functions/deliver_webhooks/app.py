@@ -6,7 +6,7 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from dispatcher.platform import correlation, database, settings
-from dispatcher.platform.observability import deadline_of, logged, metrics
+from dispatcher.platform.observability import add_figures, deadline_of, logged, metrics
 from dispatcher.webhooks import webhook_queue
 from dispatcher.webhooks.webhook_run import run
 
@@ -20,6 +20,5 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, float]:
     with database.connect() as conn:
         ran = asdict(run(conn, settings.webhook_key(), deadline=deadline_of(context)))
         figures = ran | asdict(webhook_queue.figures(conn))
-    for name, value in figures.items():
-        metrics.add_metric(name=name, unit="Seconds" if name.endswith("_seconds") else "Count", value=value)
+    add_figures(figures)
     return figures

@@ -8,7 +8,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from dispatcher.events.publisher import publish
 from dispatcher.platform import correlation, database
 from dispatcher.platform.event_bus import EventBridge
-from dispatcher.platform.observability import deadline_of, logged, metrics
+from dispatcher.platform.observability import add_figures, deadline_of, logged, metrics
 
 
 @logged
@@ -19,6 +19,5 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     correlation.begin()
     with database.connect() as conn:
         published = asdict(publish(conn, EventBridge.from_environment(), deadline=deadline_of(context)))
-    for name, count in published.items():
-        metrics.add_metric(name=name, unit="Count", value=count)
+    add_figures(published)
     return published

@@ -10,7 +10,7 @@ from dispatcher.commands.claims import Shard
 from dispatcher.commands.sweep import sweep, sweep_shard
 from dispatcher.platform import correlation, database, lambda_api, settings
 from dispatcher.platform.gateway import ApiGateway
-from dispatcher.platform.observability import deadline_of, logged, logger, metrics
+from dispatcher.platform.observability import add_figures, deadline_of, logged, logger, metrics
 
 
 @logged
@@ -32,6 +32,5 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
             else sweep(conn, gateway, deadline=deadline, shard=shard)
         )
     swept = asdict(done)
-    for name, count in swept.items():
-        metrics.add_metric(name=name, unit="Count", value=count)
+    add_figures(swept)
     return swept

@@ -13,6 +13,7 @@ from local.apigateway import events, sqs_api
 from local.apigateway.aws_errors import Refused
 from local.apigateway.http_messages import BodyTooLargeError, Response, json_response, refusal
 from local.apigateway.websocket_api import Connection, Connections, GoneError, SlowClientError
+from local.apigateway.websocket_protocol import MESSAGE_LIMIT
 from local.credentials import Call, SignatureError
 from local.lambda_runtime.runtime import UnknownFunctionError
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from local.lambda_runtime.runtime import Result, Runtime
 
 _logger = logging.getLogger(__name__)
-MESSAGE_LIMIT = 128 * 1024  # bytes, for both directions of a WebSocket
 _INVOKE_LIMITS = {"RequestResponse": 6 * 1024 * 1024, "Event": 1024 * 1024, "DryRun": 6 * 1024 * 1024}
 _SEND_LIMIT = 2 * sqs_api.BODY_LIMIT  # bytes: JSON escapes some characters of a body
 _MANAGEMENT = "/@connections/"

@@ -368,7 +368,7 @@ class HttpConnection(asyncio.Protocol):
         if self._refused is not None:
             self._refuse(self._refused)
         elif self.is_busy:
-            self._refused = HTTPStatus.BAD_REQUEST  # nobody may ask for anything before a handshake
+            self._refused = HTTPStatus.BAD_REQUEST  # a handshake must not follow a request that is still being answered
         elif self._is_handshake():
             try:
                 request = self._request(is_handshake=True)

@@ -37,7 +37,7 @@ class KnownHosts:
 
     def refusal_of(self, request: Request) -> Response | None:
         """Return the refusal of a request that a foreign site has sent."""
-        if not self._knows(request.header("host")):  # neither none nor several
+        if not self._knows(request.header("host")):  # a missing or repeated Host is refused, too
             detail = "The Host header must name this machine. Another name is allowed if DISPATCHER_HOSTS contains it."
             return _problem(421, "Misdirected Request", detail)
         origin = request.fields.get("origin")

@@ -130,7 +130,7 @@ class Gateway:
             connections.close_old()
 
     async def _run(self, schedule: Schedule, place: events.Place) -> None:
-        """Invoke a schedule's function now and then periodically, whether or not the last run has ended."""
+        """Invoke a schedule's function at once, then once each period, also while an earlier run continues."""
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:

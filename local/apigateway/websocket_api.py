@@ -206,8 +206,7 @@ class Connections:
         for connection in list(self._open.values()):
             idle, age = now - connection.last_active, now - connection.opened
             if idle > self._idle_seconds or age > self._lifetime_seconds:
-                connection.closing = True
-                connection.socket.close(1001, "Going away")
+                connection.close(1001, "Going away")
 
     # ── Handshakes ────────────────────────────────────────────────────────────────────────────────────────────────────
 

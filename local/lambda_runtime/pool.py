@@ -29,15 +29,15 @@ WAITED_TOO_LONG = Result.failure("Runtime.Waited", "The caller does not wait any
 
 _INIT_SECONDS = 10.0  # the time that Lambda gives a function to load, before its timeout counts
 _TICK_SECONDS = 0.05  # between two looks at what is busy
-_SLOW_SECONDS = 0.1  # after which a busy process is taken for one that waits, if the processors are idle for
-_IDLE_SHARE = 0.15  # this part of the time;
-_SLOW_SECONDS_UNDER_LOAD = 2.0  # else after this
+_SLOW_SECONDS = 0.1  # a process that is busy for longer waits for something, if the processors are idle
+_IDLE_SHARE = 0.15  # the processors are idle if they do nothing for more than this share of the time
+_SLOW_SECONDS_UNDER_LOAD = 2.0  # the same limit while they are busy
 _OLD_SECONDS = 0.5  # after which a background event no longer lets all others pass
 _RESERVED = 2  # processes that are not for background events
 _PAUSE_SECONDS = 1.0  # before the next try, if no process could be started
 _SPARE_SECONDS = 5.0  # that a process beyond the kept ones stays without an event
-_KEPT_SECONDS = 20.0  # the same, for a kept one: each takes 40 MB, with its part of PostgreSQL;
-_LASTING = 2  # only so many of them stay longer
+_KEPT_SECONDS = 20.0  # that a kept process stays without an event; each takes 40 MB, with its part of PostgreSQL
+_LASTING = 2  # processes that stay for `idle_seconds`
 
 
 class Call:

@@ -15,8 +15,8 @@ MUTATIONS = (
         name="attempts-are-not-paced",
         puts_back="Two processes with one id use up all attempts within seconds.",
         stands_for=("I3",),
-        find="when reached and c.attempt >= 2 then",
-        replace="when false then",
+        find="retry_at = case when reached then {f}.paced_until(c) else c.retry_at end",
+        replace="retry_at = c.retry_at",
         caught_by="test_a_paced_command_is_not_sent_again_over_a_new_connection",
     ),
     Mutation(

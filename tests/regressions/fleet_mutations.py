@@ -50,7 +50,7 @@ MUTATIONS = (
         name="expected-count-is-ignored",
         puts_back="Another number of commands is cancelled than the operator expected.",
         stands_for=("R38",),
-        find="if deed.expected is not None and deed.expected != matched:",
+        find="if change.expected is not None and change.expected != matched:",
         replace="if False:",
         caught_by="test_nothing_is_done_where_another_number_was_expected",
     ),

@@ -87,8 +87,8 @@ MUTATIONS = (
         name="outage-gives-reports-up",
         puts_back="Reports that wait for the database are taken out of their queue when it is away for long.",
         stands_for=(),
-        find="if isinstance(error, database.INTERRUPTIONS) or not _given_up(message, error):",
-        replace="if not _given_up(message, error):",
+        find="if isinstance(error, database.INTERRUPTIONS) or not _give_up(message, error):",
+        replace="if not _give_up(message, error):",
         caught_by="test_a_message_that_can_never_be_settled_does_not_stop_its_agent_for_good",
     ),
     Mutation(

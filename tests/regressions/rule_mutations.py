@@ -26,8 +26,8 @@ MUTATIONS = (
         name="reconnect-storm-uses-all-attempts",
         puts_back="Two processes with one id throw each other out, and use all attempts within seconds.",
         stands_for=("I3", "R35"),
-        find="when reached and c.attempt >= 2 then c.sent_at",
-        replace="when false then c.sent_at",
+        find="retry_at = case when reached then {f}.paced_until(c) else c.retry_at end",
+        replace="retry_at = c.retry_at",
         caught_by=SCENARIOS,
     ),
     Mutation(
@@ -116,8 +116,8 @@ MUTATIONS = (
         name="repeated-ack-takes-from-the-queue",
         puts_back="An ack that is said again takes a command out of the queue that waits for its next attempt.",
         stands_for=("I17",),
-        find="c.attempt > coalesce(c.answered_attempt, 0) and case",
-        replace="c.attempt > 0 and case",
+        find="c.attempt > coalesce(c.answered_attempt, 0) and {f}.is_of_attempt",
+        replace="c.attempt > 0 and {f}.is_of_attempt",
         caught_by=SCENARIOS,
     ),
     # Cancels

@@ -77,7 +77,7 @@ class MessageRecorder:
             finally:
                 self._record(said, before, received)
             assert received is not None
-            self._simulation.gateway.connections[said.connection_id].heard |= received.counts
+            self._simulation.gateway.connections[said.connection_id].heard |= not received.refused
             if received.claim is not None and self._simulation.choose(FROZEN):
                 self._simulation.log(ConnectionFault.SUSPENDED)
                 self._simulation.record_fault(ConnectionFault.SUSPENDED)
@@ -169,7 +169,7 @@ class MessageRecorder:
                 ),
                 finished=received is not None,
                 logged_success=self.logger.successes > before.successes,
-                logged_warning=self.logger.warnings > before.warnings or (received is not None and not received.counts),
+                logged_warning=self.logger.warnings > before.warnings or (received is not None and received.refused),
             )
         )
         self._tried.add(said.text)

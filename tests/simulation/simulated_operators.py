@@ -128,7 +128,9 @@ class SimulatedOperators:
         gateway, deadline = self.simulation.gateway, self.simulation.deadline()
         if len(commands) > 1:
             entries = submission.submit_list(conn, commands, None, by)
-            return [entry.command_id for entry in entries], lambda: hand_over(conn, entries)
+            return [entry.command_id for entry in entries], lambda: hand_over(
+                conn, [entry.agent_id for entry in entries]
+            )
         answer = submission.submit(conn, commands[0], by, claim=True)
 
         def deliver() -> None:

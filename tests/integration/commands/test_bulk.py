@@ -7,10 +7,9 @@ import pytest
 
 from dispatcher.access.roles import Operator, Role
 from dispatcher.commands import bulk
-from dispatcher.commands.bulk import BulkDeed, BulkDone
+from dispatcher.commands.bulk import BulkChange, BulkDone
 from dispatcher.commands.command_lists import Filter
 from dispatcher.commands.delivery import deliver
-from dispatcher.commands.submission import AcceptedEntry
 from dispatcher.errors import Conflict, Unprocessable
 from dispatcher.platform.database import Connection, open_connection
 from dispatcher.protocol.handshake import DeliveryMode
@@ -38,7 +37,7 @@ def while_waiting(conn: Connection, other: Connection, work: Callable[[], BulkDo
     return lambda: future.result(timeout=20)
 
 
-def deeds(conn: Connection) -> list[tuple[str, int, int]]:
+def changes(conn: Connection) -> list[tuple[str, int, int]]:
     """Return the audit entries: action, matched and changed."""
     return conn.execute(
         """select action, (detail ->> 'matched')::integer, (detail ->> 'changed')::integer
@@ -53,12 +52,12 @@ def test_two_cancels_at_once_cancel_each_command_once(conn: Connection, other: C
         put(conn, f"k{number}")
 
     with conn.transaction():
-        first = bulk.cancel(conn, BulkDeed(wanted=OF_A1), OPERATOR)
-        second = while_waiting(conn, other, lambda: bulk.cancel(other, BulkDeed(wanted=OF_A1), OPERATOR))
+        first = bulk.cancel(conn, BulkChange(wanted=OF_A1), OPERATOR)
+        second = while_waiting(conn, other, lambda: bulk.cancel(other, BulkChange(wanted=OF_A1), OPERATOR))
 
     assert first == BulkDone(matched=3, changed=3)
     assert second() == BulkDone(matched=3, changed=0)
-    assert deeds(conn) == [("cancel commands", 3, 3), ("cancel commands", 3, 0)]
+    assert changes(conn) == [("cancel commands", 3, 3), ("cancel commands", 3, 0)]
     history = conn.execute("select count(*) from command_history where to_status = 'cancelled'").fetchone()
     assert history == (3,)
 
@@ -72,7 +71,7 @@ def test_a_command_that_ends_meanwhile_is_not_cancelled(conn: Connection, other:
 
     with conn.transaction():
         report(conn, report_of("ack"), report_of("complete"))
-        done = while_waiting(conn, other, lambda: bulk.cancel(other, BulkDeed(wanted=OF_A1, expected=2), OPERATOR))
+        done = while_waiting(conn, other, lambda: bulk.cancel(other, BulkChange(wanted=OF_A1, expected=2), OPERATOR))
 
     assert done() == BulkDone(matched=2, changed=1)
     assert statuses(conn) == {"k1": "completed", "k2": "cancelled"}
@@ -85,8 +84,8 @@ def test_two_redrives_at_once_submit_each_command_once(conn: Connection, other: 
     put(conn, "k2", status="dead")
 
     with conn.transaction():
-        first = bulk.redrive(conn, BulkDeed(wanted=OF_A1, expected=2), OPERATOR)
-        second = while_waiting(conn, other, lambda: bulk.redrive(other, BulkDeed(wanted=OF_A1, expected=2), OPERATOR))
+        first = bulk.redrive(conn, BulkChange(wanted=OF_A1, expected=2), OPERATOR)
+        second = while_waiting(conn, other, lambda: bulk.redrive(other, BulkChange(wanted=OF_A1, expected=2), OPERATOR))
 
     assert first == BulkDone(matched=2, changed=2)
     with pytest.raises(Conflict):
@@ -95,7 +94,7 @@ def test_two_redrives_at_once_submit_each_command_once(conn: Connection, other: 
         ("k1",),
         ("k2",),
     ]
-    assert deeds(conn) == [("redrive commands", 2, 2)]
+    assert changes(conn) == [("redrive commands", 2, 2)]
 
 
 def test_the_agent_is_told_to_stop_a_pending_command_that_it_may_have(
@@ -104,19 +103,19 @@ def test_the_agent_is_told_to_stop_a_pending_command_that_it_may_have(
     """An attempt that was given up may have reached it; as by the cancel of one command."""
     told: list[str] = []
 
-    def hand_over(_conn: Connection, commands: Sequence[AcceptedEntry]) -> None:
-        told.extend(each.command_id for each in commands)
+    def hand_over(_conn: Connection, agent_ids: Sequence[str]) -> None:
+        told.extend(agent_ids)
 
     monkeypatch.setattr(bulk, "hand_over", hand_over)
     connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=1)
     put(conn, "k1", attempt=1)
     put(conn, "k2")
 
-    bulk.cancel(conn, BulkDeed(wanted=OF_A1), OPERATOR)
+    bulk.cancel(conn, BulkChange(wanted=OF_A1), OPERATOR)
 
     rows = conn.execute("select command_id, status, stop_wanted from agent_commands order by 1").fetchall()
     assert rows == [("k1", "cancelled", True), ("k2", "cancelled", False)]
-    assert told == ["k1"]
+    assert told == ["a1"]
 
 
 def test_nothing_is_done_where_another_number_was_expected(conn: Connection) -> None:
@@ -125,10 +124,10 @@ def test_nothing_is_done_where_another_number_was_expected(conn: Connection) -> 
     put(conn, "k1")
 
     with pytest.raises(Conflict):
-        bulk.cancel(conn, BulkDeed(wanted=OF_A1, expected=2), OPERATOR)
+        bulk.cancel(conn, BulkChange(wanted=OF_A1, expected=2), OPERATOR)
 
     assert statuses(conn) == {"k1": "pending"}
-    assert deeds(conn) == []
+    assert changes(conn) == []
 
 
 def test_a_dry_run_counts_all_or_says_that_it_cannot(conn: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,9 +138,9 @@ def test_a_dry_run_counts_all_or_says_that_it_cannot(conn: Connection, monkeypat
     for number in range(6):
         put(conn, f"k{number}")
 
-    counted = bulk.cancel(conn, BulkDeed(wanted=Filter(), dry_run=True), OPERATOR)
+    counted = bulk.cancel(conn, BulkChange(wanted=Filter(), dry_run=True), OPERATOR)
     put(conn, "k6")
 
     assert counted == BulkDone(matched=6, changed=0)
     with pytest.raises(Unprocessable, match="at least 6 commands match"):
-        bulk.cancel(conn, BulkDeed(wanted=Filter(), dry_run=True), OPERATOR)
+        bulk.cancel(conn, BulkChange(wanted=Filter(), dry_run=True), OPERATOR)

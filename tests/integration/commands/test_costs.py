@@ -227,7 +227,7 @@ def test_a_list_of_any_size_is_one_statement(conn: Connection, environment: Envi
 
     def submit(_gateway: FakeGateway) -> None:
         with database.connect() as mine:
-            flush.hand_over(mine, submission.submit_list(mine, new, None, OPERATOR))
+            flush.hand_over(mine, [each.agent_id for each in submission.submit_list(mine, new, None, OPERATOR)])
 
     assert environment.cost_of(submit) == Cost(round_trips=2, commits=2, posts=0)
 

@@ -1,4 +1,4 @@
-"""A fleet that can be asked and changed: filters, labels, facts, and deeds on all commands that match."""
+"""A fleet that can be asked and changed: filters, labels, facts, and changes on all commands that match."""
 
 import json
 from typing import Any
@@ -223,7 +223,7 @@ def test_agents_report_facts_when_they_register_and_when_connected(run: Run) -> 
 
 
 @pytest.mark.usefixtures("fleet")
-def test_all_matching_commands_are_cancelled_as_one_deed(run: Run, conn: Connection) -> None:
+def test_all_matching_commands_are_cancelled_as_one_change(run: Run, conn: Connection) -> None:
     """Counted first, refused where another number was expected, and only within the operator's labels."""
     path, wanted = f"{LIST}/cancel", {"action": "deploy"}
 
@@ -237,8 +237,8 @@ def test_all_matching_commands_are_cancelled_as_one_deed(run: Run, conn: Connect
     assert own == (202, {"matched": 1, "changed": 1})
     assert again == (202, {"matched": 0, "changed": 0})
     assert listed(run, "status=cancelled") == ["p-eu-1"]
-    deeds = conn.execute("select detail from audit_log where action = 'cancel commands' order by audit_id").fetchall()
-    assert deeds[0] == ({"filter": wanted, "matched": 1, "changed": 1, "reason": "r"},)
+    changes = conn.execute("select detail from audit_log where action = 'cancel commands' order by audit_id").fetchall()
+    assert changes[0] == ({"filter": wanted, "matched": 1, "changed": 1, "reason": "r"},)
 
 
 def test_commands_under_way_are_asked_to_stop(run: Run, conn: Connection) -> None:
@@ -274,22 +274,22 @@ def test_all_matching_commands_are_redriven_once(run: Run, conn: Connection) -> 
     assert second == (202, {"matched": 0, "changed": 0})
     redriven = conn.execute("select redrive_of from agent_commands where redrive_of is not null order by 1").fetchall()
     assert redriven == [("d-eu-1",), ("f-eu-1",)]
-    deed = conn.execute("select detail ->> 'changed' from audit_log where action = 'redrive commands'").fetchone()
-    assert deed == ("2",)
+    change = conn.execute("select detail ->> 'changed' from audit_log where action = 'redrive commands'").fetchone()
+    assert change == ("2",)
 
 
-@pytest.mark.parametrize("deed", ["cancel", "redrive"])
-def test_a_filter_that_names_nothing_needs_a_number(run: Run, conn: Connection, deed: str) -> None:
+@pytest.mark.parametrize("change", ["cancel", "redrive"])
+def test_a_filter_that_names_nothing_needs_a_number(run: Run, conn: Connection, change: str) -> None:
     """So that a slip does not cancel everything; a misspelt name is refused, too."""
-    put(conn, "k1", status="pending" if deed == "cancel" else "failed")
+    put(conn, "k1", status="pending" if change == "cancel" else "failed")
 
-    empty = ask(run, "commands", "POST", f"{LIST}/{deed}", {"filter": {}})
-    misspelt = ask(run, "commands", "POST", f"{LIST}/{deed}", {"filter": {"agentID": "a1"}})
-    counted = ask(run, "commands", "POST", f"{LIST}/{deed}", {"filter": {}, "dryRun": True})
+    empty = ask(run, "commands", "POST", f"{LIST}/{change}", {"filter": {}})
+    misspelt = ask(run, "commands", "POST", f"{LIST}/{change}", {"filter": {"agentID": "a1"}})
+    counted = ask(run, "commands", "POST", f"{LIST}/{change}", {"filter": {}, "dryRun": True})
 
     assert (empty[0], misspelt[0], counted[0]) == (422, 422, 200)
     assert json.dumps(empty[1]).count("expectedCount")
-    assert ask(run, "commands", "POST", f"{LIST}/{deed}", {"filter": {}}, role=Role.READER)[0] == 403
+    assert ask(run, "commands", "POST", f"{LIST}/{change}", {"filter": {}}, role=Role.READER)[0] == 403
 
 
 def test_more_than_one_request_may_change_is_refused_with_the_count(

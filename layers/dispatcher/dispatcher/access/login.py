@@ -24,7 +24,7 @@ SESSION_SECONDS = 8 * 3600
 ISSUER = "agent-command-dispatcher"
 ALGORITHM = "HS256"
 LAST_SECOND = 32_503_680_000
-"""The year 3000: a later moment in a token is no moment."""
+"""The year 3000: a later time in a token is not valid."""
 _LOGGED_CHARACTERS = 128
 
 

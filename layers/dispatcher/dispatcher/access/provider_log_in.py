@@ -81,21 +81,22 @@ def log_in(connect: Connect, code: Code, source_ip: str) -> LoggedIn:
     """Exchange a code for the issuer's token, and record the log-in in the audit log.
 
     Everybody can send codes, so refused ones use up a budget of their address, which is not that of passwords:
-    TooManyAttempts.  Each code counts while the issuer is asked, so that many at once are no more.  Raises NotFound if there
-    is no issuer to log in at, NotAuthenticated for what the issuer or its token refuses, Unavailable if the issuer cannot
-    answer, and Misconfigured if it refuses its client or if its token fits no cookie.
+    TooManyAttempts.  Each code is counted before the issuer is asked, so that parallel ones cannot exceed the budget; it is
+    given back unless the issuer refuses the code.  Raises NotFound if there is no issuer to log in at, NotAuthenticated for
+    what the issuer or its token refuses, Unavailable if the issuer cannot answer, and Misconfigured if it refuses its client
+    or if its token fits no cookie.
     """
     budget = {"address": f"codes {login_budgets.network_of(source_ip)}"}
     with connect() as conn, conn.transaction():
         login_budgets.record_failure(conn, login_budgets.reserve(conn, budget))
-    counts = False
+    refused = False
     try:
         logged_in = _log_in(code, source_ip)
     except _CodeRefused:
-        counts = True
+        refused = True
         raise
     finally:
-        if not counts:
+        if not refused:
             with connect() as conn:
                 login_budgets.give_back(conn, budget)
     with connect() as conn:

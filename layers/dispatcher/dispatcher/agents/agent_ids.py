@@ -6,7 +6,7 @@ from dispatcher.errors import Unprocessable
 
 _FORM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 # /api/v1/agents/connect and /api/v1/agents/register are paths of the service.
-_RESERVED = frozenset({"connect", "register"})
+RESERVED = frozenset({"connect", "register"})
 
 
 def require_nameable(agent_id: str, *, at: str = "agentId") -> None:
@@ -15,8 +15,8 @@ def require_nameable(agent_id: str, *, at: str = "agentId") -> None:
         raise _refused(
             at, "has 1 to 128 ASCII letters, digits or ._:@-, begins with a letter or digit, and has no '..'"
         )
-    if agent_id.lower() in _RESERVED:
-        raise _refused(at, f"is none of the service's own paths: {', '.join(sorted(_RESERVED))}")
+    if agent_id.lower() in RESERVED:
+        raise _refused(at, f"is none of the service's own paths: {', '.join(sorted(RESERVED))}")
 
 
 def _refused(at: str, rule: str) -> Unprocessable:

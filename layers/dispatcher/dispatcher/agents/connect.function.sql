@@ -1,9 +1,9 @@
 -- Record a connection as the agent's current one; no row if the agent may not have any.  What was sent over an older connection
 -- and not acknowledged returns to the queue.  A worker that posts to the older connection loses its lease.
--- The last attempt of a command stays `sent` for as long as such a worker may still find that it did not arrive, so that it does
--- not count: for 20 s from the claim (see POSTING_SECONDS in commands/delivery.py).
--- `p_patience` is how many seconds the caller waits: a handshake that was answered in the meantime must not replace the connection
--- that the agent has.
+-- The last attempt of a command stays `sent` for as long as such a worker may still find that it did not arrive, so that it
+-- does not count: for 20 s from the claim (see POSTING_SECONDS in commands/delivery.py).
+-- `p_patience` is how many seconds the caller waits: a handshake that was answered in the meantime must not replace the
+-- connection that the agent has.
 -- Without a mode the platform decides: docker-agents never acknowledge.
 create function {f}.connect(
     p_agent_id text, p_connection_id text, p_key_id text, p_source_ip text, p_mode text, p_window integer,

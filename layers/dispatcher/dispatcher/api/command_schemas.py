@@ -18,7 +18,7 @@ from dispatcher.api.schema_base import (
     ShownText,
     Word,
 )
-from dispatcher.commands.bulk import BulkDeed
+from dispatcher.commands.bulk import BulkChange
 from dispatcher.commands.command_lists import Filter
 from dispatcher.commands.lifecycle import Status
 from dispatcher.commands.submission import TTL_MOST, NewCommand
@@ -144,9 +144,9 @@ class BulkRequest(Request):
     dry_run: bool = Field(default=False, description="Only count; nothing is done.")
     reason: Annotated[str, Field(max_length=1000)] | None = Field(None, description="Kept in the audit log.")
 
-    def to_deed(self) -> BulkDeed:
+    def to_change(self) -> BulkChange:
         """Return what is to be done."""
-        return BulkDeed(
+        return BulkChange(
             wanted=self.filter.to_filter(),
             expected=self.expected_count,
             dry_run=self.dry_run,

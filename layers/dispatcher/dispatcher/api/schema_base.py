@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from dispatcher.agents import selectors
+from dispatcher.agents import agent_ids, selectors
 from dispatcher.platform.json_text import as_object, dumps, is_array
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/-]*$")]
@@ -42,8 +42,6 @@ RoleName = Literal["reader", "sender", "admin"]
 Id = Annotated[str, BeforeValidator(str)]
 """An id that is a UUID in the table and text in an answer."""
 
-RESERVED_IDS = frozenset({"connect", "register"})
-"""An agent of this name would have the path of another operation."""
 FIRST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
 """The table has no earlier moment."""
 LAST_MOMENT = datetime(9000, 1, 1, tzinfo=UTC)
@@ -82,8 +80,8 @@ class Document(BaseModel):
 
 
 def _not_reserved(agent_id: str) -> str:
-    if agent_id in RESERVED_IDS:
-        raise ValueError(f"{' and '.join(sorted(RESERVED_IDS))} are reserved; choose another id")
+    if agent_id.lower() in agent_ids.RESERVED:
+        raise ValueError(f"{' and '.join(sorted(agent_ids.RESERVED))} are reserved; choose another id")
     return agent_id
 
 

@@ -11,7 +11,6 @@ from dispatcher.commands.explanation import Why
 from dispatcher.platform.database import Connection
 from dispatcher.platform.functions import call
 
-
 _STATE = call(
     """
     select

@@ -1,4 +1,4 @@
-"""Cancel or redrive all commands that a filter means, as one deed."""
+"""Cancel or redrive all commands that match a filter, as one change."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,7 +32,7 @@ _REDRIVABLE = """(select count(*) from command_list r where r.redrive_of = w.com
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BulkDeed:
+class BulkChange:
     """What an operator asks for."""
 
     wanted: Filter
@@ -50,60 +50,60 @@ class BulkDone:
     changed: int
 
 
-def cancel(conn: Connection, deed: BulkDeed, by: Operator) -> BulkDone:
+def cancel(conn: Connection, change: BulkChange, by: Operator) -> BulkDone:
     """Cancel what is pending, and have the agents told to stop what is under way.
 
     Raises Conflict if another number than expected matches, Unprocessable if too many do or the filter needs too long.
     """
     with conn.transaction():
-        ids = _matching(conn, deed, by, allowed=ALIVE | {Status.TIMED_OUT}, unnamed=CANCELLED_UNNAMED)
-        if deed.dry_run:
+        ids = _matching(conn, change, by, allowed=ALIVE | {Status.TIMED_OUT}, unnamed=CANCELLED_UNNAMED)
+        if change.dry_run:
             return BulkDone(matched=len(ids), changed=0)
-        changed, under_way = cancellation.request_cancels(conn, ids, by.username)
-        _record(conn, "cancel commands", deed, by, matched=len(ids), changed=changed)
-    if under_way:
-        hand_over(conn, under_way)
+        changed, agent_ids = cancellation.request_cancels(conn, ids, by.username)
+        _record(conn, "cancel commands", change, by, matched=len(ids), changed=changed)
+    if agent_ids:
+        hand_over(conn, agent_ids)
     return BulkDone(matched=len(ids), changed=changed)
 
 
-def redrive(conn: Connection, deed: BulkDeed, by: Operator) -> BulkDone:
+def redrive(conn: Connection, change: BulkChange, by: Operator) -> BulkDone:
     """Submit again what ended without success and was not redriven before, all or none.
 
     Raises what `cancel` raises, and what `submission.submit` raises: the queue of an agent may be full.
     """
     with conn.transaction():
-        if not deed.dry_run:
+        if not change.dry_run:
             # Two requests at the same time must not redrive a command twice.
             conn.execute("select pg_advisory_xact_lock(hashtextextended('redrive commands', 0))")
         allowed = ENDED - {Status.COMPLETED}
-        ids = _matching(conn, deed, by, allowed=allowed, unnamed=REDRIVEN_UNNAMED, condition=_REDRIVABLE)
-        if deed.dry_run:
+        ids = _matching(conn, change, by, allowed=allowed, unnamed=REDRIVEN_UNNAMED, condition=_REDRIVABLE)
+        if change.dry_run:
             return BulkDone(matched=len(ids), changed=0)
         again = [submission.again(command) for command in command_records.read_light(conn, ids)]
         accepted = submission.submit_list(conn, again, None, by) if again else []
-        _record(conn, "redrive commands", deed, by, matched=len(ids), changed=len(accepted))
+        _record(conn, "redrive commands", change, by, matched=len(ids), changed=len(accepted))
     if accepted:
-        hand_over(conn, accepted)
+        hand_over(conn, [each.agent_id for each in accepted])
     return BulkDone(matched=len(ids), changed=len(accepted))
 
 
 def _matching(
     conn: Connection,
-    deed: BulkDeed,
+    change: BulkChange,
     by: Operator,
     *,
     allowed: frozenset[Status],
     unnamed: frozenset[Status],
     condition: str = "true",
 ) -> list[str]:
-    """Return the ids of the commands that a deed is about."""
-    if deed.wanted == Filter() and deed.expected is None and not deed.dry_run:
+    """Return the ids of the commands that are to be changed."""
+    if change.wanted == Filter() and change.expected is None and not change.dry_run:
         raise _refused("It names nothing, so it means every command; send expectedCount with it")
-    statuses = unnamed if deed.wanted.statuses is None else deed.wanted.statuses & allowed
+    statuses = unnamed if change.wanted.statuses is None else change.wanted.statuses & allowed
     found = command_lists.find(
         conn,
         scope=by.scope,
-        wanted=replace(deed.wanted, statuses=statuses),
+        wanted=replace(change.wanted, statuses=statuses),
         limit=ROWS,
         rows=ROWS + 1,  # the last one tells whether there are more
         few=AGENTS,
@@ -116,15 +116,15 @@ def _matching(
         raise _refused(
             f"More than {ROWS} commands would have to be read; name the agent, the session or a shorter time"
         )
-    if deed.expected is not None and deed.expected != matched:
+    if change.expected is not None and change.expected != matched:
         raise Conflict(
-            f"{at_least}{matched} commands match, and {deed.expected} were expected.".capitalize(),
+            f"{at_least}{matched} commands match, and {change.expected} were expected.".capitalize(),
             matched=matched,
-            expectedCount=deed.expected,
+            expectedCount=change.expected,
         )
-    if found.next is not None and deed.dry_run:
+    if found.next is not None and change.dry_run:
         raise _refused(f"{at_least}{matched} commands match, and no more are counted; narrow it by since and until")
-    if matched > MOST and not deed.dry_run:
+    if matched > MOST and not change.dry_run:
         raise _refused(
             f"{at_least}{matched} commands match, and one request changes {MOST} at most; narrow it by since and until",
             matched=matched,
@@ -132,8 +132,8 @@ def _matching(
     return found.ids
 
 
-def _record(conn: Connection, action: str, deed: BulkDeed, by: Operator, *, matched: int, changed: int) -> None:
-    wanted = deed.wanted
+def _record(conn: Connection, action: str, change: BulkChange, by: Operator, *, matched: int, changed: int) -> None:
+    wanted = change.wanted
     named: dict[str, Any] = {
         "agentId": wanted.agent_id,
         "sessionId": wanted.session_id,
@@ -148,7 +148,7 @@ def _record(conn: Connection, action: str, deed: BulkDeed, by: Operator, *, matc
         "filter": {name: value for name, value in named.items() if value is not None},
         "matched": matched,
         "changed": changed,
-        "reason": deed.reason,
+        "reason": change.reason,
     }
     audit_log.record(conn, by.actor, action, agent_id=wanted.agent_id, detail=detail)
 

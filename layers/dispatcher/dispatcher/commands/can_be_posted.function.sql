@@ -71,7 +71,8 @@ $$;
 create function {f}.is_to_stop(c agent_commands, agent agents) returns boolean language sql stable as $$
     select c.stop_wanted
        and (c.stop_epoch is null or c.stop_epoch < agent.epoch)
-       and c.status in ('sent', 'acknowledged', 'timed_out', 'cancelled')  -- what was cancelled between two attempts may be executed
+       -- What was cancelled between two attempts may be executed.
+       and c.status in ('sent', 'acknowledged', 'timed_out', 'cancelled')
        and (c.incarnation is null or c.incarnation = agent.incarnation)
 $$;
 

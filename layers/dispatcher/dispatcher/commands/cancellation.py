@@ -8,7 +8,6 @@ from dispatcher.commands import command_records
 from dispatcher.commands.command_records import Command
 from dispatcher.commands.delivery import Deadline, deliver_at_once
 from dispatcher.commands.lifecycle import ENDED, Status
-from dispatcher.commands.submission import AcceptedEntry
 from dispatcher.errors import Conflict
 from dispatcher.platform.database import Connection
 from dispatcher.platform.gateway import Gateway
@@ -59,8 +58,8 @@ def request_cancel(conn: Connection, command_id: str, operator: str) -> Status |
     return Status(row[0]) if row else None
 
 
-def request_cancels(conn: Connection, ids: Sequence[str], operator: str) -> tuple[int, list[AcceptedEntry]]:
-    """Do the same for many commands; return how many changed, and those of them whose agents are to be told.
+def request_cancels(conn: Connection, ids: Sequence[str], operator: str) -> tuple[int, list[str]]:
+    """Do the same for many commands; return how many changed, and the agents that are to be told.
 
     They are locked in the order in which the delivery locks those of an agent, so that neither waits for the other for ever.
     """
@@ -76,11 +75,8 @@ def request_cancels(conn: Connection, ids: Sequence[str], operator: str) -> tupl
         )
         {_CANCEL}
           and command_id = any(array(select command_id from locked))
-        returning command_id, agent_id, status, stop_wanted
+        returning agent_id, stop_wanted
         """,
         {"ids": list(ids), "operator": operator},
     ).fetchall()
-    told = [
-        AcceptedEntry(command_id, agent_id, status) for command_id, agent_id, status, stop_wanted in rows if stop_wanted
-    ]
-    return len(rows), told
+    return len(rows), [agent_id for agent_id, stop_wanted in rows if stop_wanted]

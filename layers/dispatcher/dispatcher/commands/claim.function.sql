@@ -132,8 +132,8 @@ begin
         select c.command_id, 'pending', 'sent', c.attempt, c.epoch, c.cause, feed_place(c.command_id, (select feed_overtaken()))
         from claimed c
     )
-    select 'command', agent.connection_id, agent.epoch, agent.dialect, agent.refusals, c.command_id, c.attempt, c.moves, c.frame,
-        c.seconds_left, c.correlation_id
+    select 'command', agent.connection_id, agent.epoch, agent.dialect, agent.refusals, c.command_id, c.attempt, c.moves,
+        c.frame, c.seconds_left, c.correlation_id
     from claimed c
     order by c.priority desc, c.seq;
 end $$;

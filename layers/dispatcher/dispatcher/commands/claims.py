@@ -73,6 +73,11 @@ class DueAgent:
     live: bool
     dialect: str
 
+    @property
+    def needs_welcome(self) -> bool:
+        """Whether it speaks protocol 2, and its flush, which posts the welcome, was lost."""
+        return not self.live and self.dialect == DeliveryMode.BATCHING
+
 
 _CLAIM = HotStatement(call("select * from {f}.claim(%(agent_id)s, %(token)s)"))
 _GO_LIVE = HotStatement(call("select * from {f}.go_live(%(agent_id)s, %(epoch)s, %(token)s)"))

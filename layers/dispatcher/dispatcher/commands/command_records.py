@@ -82,6 +82,11 @@ ROW_BYTES = 1000
 """About what the columns of a command take in an answer that are not measured."""
 
 
+def unknown(command_id: str) -> UnknownCommand:
+    """Make the error about a command that does not exist, or that the caller may not see."""
+    return UnknownCommand(f"There is no command {command_id!r}.", commandId=command_id)
+
+
 def find(conn: Connection, command_id: str, scope: Scope) -> Command:
     """Read a command; raises UnknownCommand."""
     command = fetch_one(
@@ -91,7 +96,7 @@ def find(conn: Connection, command_id: str, scope: Scope) -> Command:
         {"command_id": command_id, "scope": as_parameter(scope)},
     )
     if command is None:
-        raise UnknownCommand(f"There is no command {command_id!r}.", commandId=command_id)
+        raise unknown(command_id)
     return command
 
 
@@ -195,4 +200,4 @@ def _require(conn: Connection, command_id: str, scope: Scope) -> None:
         {"command_id": command_id, "scope": as_parameter(scope)},
     )
     if not found.rowcount:
-        raise UnknownCommand(f"There is no command {command_id!r}.", commandId=command_id)
+        raise unknown(command_id)

@@ -57,7 +57,7 @@ def answer(said: Said, received: Received, gateway: Gateway, deadline: Deadline)
     A connection whose agent has lost its right is closed: an earlier attempt to close it failed.  One that exceeds the rate is
     closed, too, but what it said so far counts: the agent reconnects, and nothing is lost.
     """
-    if not received.counts:
+    if received.refused:
         logger.warning("Message refused", extra=_fields(said))
         gateway.close(said.connection_id)
         return

@@ -9,7 +9,6 @@ from psycopg.rows import dict_row
 from dispatcher.access.scopes import Scope
 from dispatcher.commands import command_records
 from dispatcher.commands.lifecycle import ENDED, Status
-from dispatcher.errors import UnknownCommand
 from dispatcher.platform.database import Connection
 from dispatcher.platform.functions import call
 from dispatcher.platform.statements import fragment
@@ -45,7 +44,7 @@ def explain(conn: Connection, command_id: str, scope: Scope) -> Reason:
     command_records.find(conn, command_id, scope)
     row = diagnostics(conn, command_id)
     if row is None:
-        raise UnknownCommand(f"There is no command {command_id!r}.", commandId=command_id)
+        raise command_records.unknown(command_id)
     status = Status(row["status"])
     why = of_pending(row) if status is Status.PENDING else _of(status, row)
     return Reason(command_id=command_id, status=status, reason=why.reason, sentence=why.sentence, unblock=why.unblock)

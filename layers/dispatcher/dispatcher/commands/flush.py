@@ -2,14 +2,13 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dispatcher.agents import connections, presence
 from dispatcher.commands import claims
 from dispatcher.commands.delivery import POST_SECONDS, Deadline, Delivered, deliver
-from dispatcher.commands.submission import AcceptedEntry
 from dispatcher.platform import correlation, lambda_api, settings
 from dispatcher.platform.database import Connection
 from dispatcher.platform.gateway import Gateway, Posted
@@ -76,11 +75,11 @@ def _invoke(event: dict[str, Any], agent_id: str) -> None:
         logger.warning("Flush not invoked", extra={"agent_id": agent_id, "reason": reason})
 
 
-def hand_over(conn: Connection, accepted: Sequence[AcceptedEntry]) -> None:
-    """Have the commands of a list delivered to the agents that are connected, so that the answer waits for no delivery."""
-    agent_ids = list(dict.fromkeys(entry.agent_id for entry in accepted))
+def hand_over(conn: Connection, agent_ids: Iterable[str]) -> None:
+    """Have those of these agents that are connected get what waits for them, so that the answer waits for no delivery."""
+    unique = list(dict.fromkeys(agent_ids))
     rows = conn.execute(
-        "select agent_id from agents where agent_id = any(%s) and connection_id is not null", (agent_ids,)
+        "select agent_id from agents where agent_id = any(%s) and connection_id is not null", (unique,)
     ).fetchall()
     if rows:
         invoke_flush_of([agent_id for (agent_id,) in rows])
@@ -90,18 +89,18 @@ def flush(conn: Connection, gateway: Gateway, request: FlushRequest, deadline: D
     """Wait until the connection is live, then deliver the agent's queue; do nothing where a newer connection exists."""
     end = time.monotonic() + min(LIVE_PATIENCE_SECONDS, deadline() / 2)
     pause = FIRST_LOOK_SECONDS
-    while not _is_welcomed(conn, request) and not _is_reached(gateway, request):
+    while not _is_welcomed(conn, request) and not _reach(gateway, request):
         if time.monotonic() > end or not connections.is_current(conn, request.agent_id, request.epoch):
             logger.info("Flush found no connection", extra={"agent_id": request.agent_id, "epoch": request.epoch})
             return Delivered()
         time.sleep(pause)
         pause = min(2 * pause, LAST_LOOK_SECONDS)
     if request.welcome:
-        _hear(conn, request)
+        _wait_for_resume(conn, request)
     return deliver_to_reached(conn, gateway, request, deadline)
 
 
-def _hear(conn: Connection, request: FlushRequest) -> None:
+def _wait_for_resume(conn: Connection, request: FlushRequest) -> None:
     """Learn first what arrived over an older connection without an ack, so that it is not sent again."""
     end = time.monotonic() + RESUME_PATIENCE_SECONDS
     while claims.may_have_arrived(conn, request.agent_id, request.epoch) and time.monotonic() < end:
@@ -130,7 +129,7 @@ def welcome(conn: Connection, gateway: Gateway, request: FlushRequest) -> bool:
     end = time.monotonic() + FLUSH_PATIENCE_SECONDS
     while not _is_welcomed(conn, request):
         if time.monotonic() > end:
-            return _is_reached(gateway, request)
+            return _reach(gateway, request)
         time.sleep(FIRST_LOOK_SECONDS)
     return True
 
@@ -140,8 +139,8 @@ def _is_welcomed(conn: Connection, request: FlushRequest) -> bool:
     return request.welcome and connections.is_live(conn, request.agent_id, request.epoch)
 
 
-def _is_reached(gateway: Gateway, request: FlushRequest) -> bool:
-    """Tell whether the connection accepts posts: a welcome is one."""
+def _reach(gateway: Gateway, request: FlushRequest) -> bool:
+    """Post the welcome, or look whether the connection accepts posts; tell whether it does."""
     if not request.welcome:
         return gateway.is_live(request.connection_id)
     text = welcome_message(

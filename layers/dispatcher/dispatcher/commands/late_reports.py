@@ -92,7 +92,7 @@ def settle_kept(
             logger.warning(
                 "Message not settled", extra={"agent_id": message.said.agent_id, "reason": type(error).__name__}
             )
-            if isinstance(error, database.INTERRUPTIONS) or not _given_up(message, error):
+            if isinstance(error, database.INTERRUPTIONS) or not _give_up(message, error):
                 waiting.add(message.group)
                 again.append(message.message_id)
         else:
@@ -100,7 +100,7 @@ def settle_kept(
     return again
 
 
-def _given_up(message: Kept, error: psycopg.Error) -> bool:
+def _give_up(message: Kept, error: psycopg.Error) -> bool:
     """Give a message that was tried often enough to the queue of failed events; return whether that queue has it."""
     queue = settings.failed_events_queue()
     if queue is None or message.receives < GIVE_UP_AFTER:

@@ -56,7 +56,8 @@ begin
         return;
     end if;
     -- A connection that was dropped as idle, but still exists, becomes the agent's current connection again.
-    current := agent.connection_id = p_connection_id or (agent.connection_id is null and said_over = agent.epoch and found_row.is_open);
+    current := agent.connection_id = p_connection_id
+        or (agent.connection_id is null and said_over = agent.epoch and found_row.is_open);
     if current and (p_heartbeat or not agent.spoke or not agent.live or agent.connection_id is null
         or agent.last_seen_at < now() - interval '10 seconds')
     then
@@ -145,8 +146,8 @@ begin
 end $$;
 
 -- Record a sign of life over an agent's current connection.  A row that somebody else has locked is left: the next message is a
--- sign of life, too.  But an agent may say all in its first message, while the worker that posts to it has the row for a moment:
--- left out, it would look mute.
+-- sign of life, too.  But an agent may say all in its first message, while the worker that posts to it has the row for a
+-- moment: left out, it would look mute.
 create function {f}.hear(agent agents, p_connection_id text, p_capacity jsonb, p_sessions integer) returns void
 language plpgsql
 set lock_timeout = '1s'

@@ -1,7 +1,7 @@
 -- End attempts without an ack.  `reached`: they may have reached their agent.  What surely did not gives its attempt back, also
 -- where the command has returned to the queue meanwhile, because its agent reconnected.
--- `seen` are the numbers of moves with which the commands were read: a number of an attempt can be given twice, if the first one
--- was given back, but a number of moves cannot.
+-- `seen` are the numbers of moves with which the commands were read: a number of an attempt can be given twice, if the first
+-- one was given back, but a number of moves cannot.
 -- The command is pending again; cancelled, if an operator requested that meanwhile; dead, if no attempt is left.
 create function {f}.end_attempts(ids text[], seen integer[], causes text[], reached boolean) returns integer
 language plpgsql
@@ -47,8 +47,8 @@ create function {f}.was_last(c agent_commands, reached boolean) returns boolean 
     select reached and c.attempt >= c.max_attempts and c.cancel_requested_at is null
 $$;
 
--- When the next attempt may come.  The one after the second is paced: it comes no sooner than 4 s after the second went out, 8 s
--- after the third, and so on up to 60 s, also over a new connection.
+-- When the next attempt may come.  The one after the second is paced: it comes no sooner than 4 s after the second went out,
+-- 8 s after the third, and so on up to 60 s, also over a new connection.
 create function {f}.paced_until(c agent_commands) returns timestamptz language sql stable as $$
     select case
         when c.attempt >= 2 then c.sent_at + least(2.0 ^ least(c.attempt, 16), 60) * interval '1 second'
@@ -86,7 +86,11 @@ begin
     set lease_token = case when a.lease_token = p_token then null else a.lease_token end,
         lease_expires_at = case when a.lease_token = p_token then null else a.lease_expires_at end,
         refusals = case outcome when 'refused' then a.refusals + 1 when 'taken' then 0 else a.refusals end,
-        refused_since = case outcome when 'refused' then coalesce(a.refused_since, now()) when 'taken' then null else a.refused_since end,
+        refused_since = case outcome
+            when 'refused' then coalesce(a.refused_since, now())
+            when 'taken' then null
+            else a.refused_since
+        end,
         throttled_until = case
             when outcome in ('refused', 'unknown')
             then clock_timestamp() + least(60, 2.0 ^ least(a.refusals, 16)) * (0.5 + 0.5 * random()) * interval '1 second'
@@ -100,8 +104,8 @@ begin
         from agents a, unnest(taken_ids, taken_moves) as posted (command_id, moves)
         where a.agent_id = p_agent_id
           and c.command_id = posted.command_id
-          -- Whoever waits here for a report waits for a claim that waits for this agent's row.  What is skipped, because a report
-          -- or somebody else has locked it, keeps the claim's deadline: too short for an agent that never acknowledges.
+          -- Whoever waits here for a report waits for a claim that waits for this agent's row.  What is skipped, because a
+          -- report or somebody else has locked it, keeps the claim's deadline: too short for an agent that never acknowledges.
           and (a.dialect = 'silent' or c.command_id = any(array(
             select l.command_id
             from agent_commands l

@@ -41,14 +41,14 @@ class SessionObserver(Protocol):
 class Received(NamedTuple):
     """The outcome of a message."""
 
-    counts: bool
-    """False: the agent was rejected or deleted, or its key revoked."""
+    refused: bool = False
+    """The message does not count: the agent was rejected or deleted, or its key revoked."""
     too_many: bool = False
     """The agent exceeds its rate."""
     moved: int = 0
     """How many commands moved."""
     alive: bool = False
-    """It was a heartbeat.  The queue has seldom moved then, but one more look finds what was missed."""
+    """Whether the message was a heartbeat."""
     claim: Claim | None = None
     """What was claimed for the agent."""
     unwelcomed: int | None = None
@@ -112,7 +112,7 @@ def _receive(conn: Connection, said: Said, parts: _Parts, observer: SessionObser
     )
     found = {row[0]: row for row in rows}
     if "refused" in found:
-        return Received(counts=False)
+        return Received(refused=True)
     admitted, unwelcomed = found["admitted"], found.get("unwelcomed")
     moved, traces = admitted[6], (admitted[10] or "").split()
     _log(said, reports, traces, [(row[5], row[8], row[10]) for row in rows if row[0] == "unmoved"], moved=moved)
@@ -129,7 +129,6 @@ def _receive(conn: Connection, said: Said, parts: _Parts, observer: SessionObser
         elif isinstance(message, Facts):
             facts.take(conn, said.agent_id, said.connection_id, message.facts)
     return Received(
-        counts=True,
         too_many="too_many" in found,
         moved=moved,
         alive=heartbeat is not None,

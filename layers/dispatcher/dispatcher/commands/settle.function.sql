@@ -117,7 +117,8 @@ begin
                     error_message = said.error,
                     agent_error = said.error,
                     answered_attempt = c.attempt,
-                    cause = 'attempt ' || c.attempt || ' failed at its agent, which asks for another: ' || left(said.error, 500),
+                    cause = 'attempt ' || c.attempt || ' failed at its agent, which asks for another: '
+                        || left(said.error, 500),
                     retry_at = clock_timestamp()
                         + least(2.0 ^ least(c.attempt, 16), 300) * (0.5 + random()) * interval '1 second'
                 from unnest(rounds, kinds, ids, attempts, errors) as said (round, kind, command_id, attempt, error)
@@ -229,9 +230,9 @@ language sql stable as $$
     select case when said_attempt is null then c.epoch <= said_over else c.attempt = said_attempt end
 $$;
 
--- The command that an answer with only a session belongs to: the first that was sent, of the session, or the only one in flight.
--- A command that was sent only over newer connections does not count.  A connection that is forgotten already (no epoch) was the
--- agent's last one if the agent has none now, and an older one otherwise.
+-- The command that an answer with only a session belongs to: the first that was sent, of the session, or the only one in
+-- flight.  A command that was sent only over newer connections does not count.  A connection that is forgotten already (no
+-- epoch) was the agent's last one if the agent has none now, and an older one otherwise.
 -- An agent that executed a command twice answers twice: see `answers_again`.
 create function {f}.command_of_session(
     p_agent_id text, p_incarnation bigint, p_epoch bigint, session text, state text, taken text[]) returns text

@@ -152,9 +152,9 @@ def _submit_for_caller(conn: Connection, new: NewCommand, by: Caller, *, claim: 
     try:
         return _submit(conn, _SUBMIT_FOR_CALLER, new, parameters, claim=claim)
     except psycopg.errors.InsufficientPrivilege:
-        operator = by.operator(conn)  # says what is wrong
+        operator = by.operator(conn)  # raises what is wrong with the token
         operator.require(Role.SENDER)
-        return submit(conn, new, operator, claim=claim)  # nothing is, any more
+        return submit(conn, new, operator, claim=claim)  # the rights were restored meanwhile
 
 
 def _submit(

@@ -5,8 +5,8 @@
 
 -- Accept one command.  The first row is the command, with its `outcome`:
 --   accepted;  replayed: the idempotency key was used for the same request before
---   one of unknown_agent, unreadable, too_large, queue_full, rate_exceeded, key_reused: why it is refused.  `number` is the size
---   of a command that is too large.
+--   one of unknown_agent, unreadable, too_large, queue_full, rate_exceeded, key_reused: why it is refused.  `number` is the
+--   size of a command that is too large.
 -- With a token the rows after it are what was claimed for the agent: see `claim`.
 create function {f}.submit(
     p_agent_id text, p_action text, p_payload jsonb, p_session_id text, p_priority smallint, p_not_before timestamptz,
@@ -48,7 +48,8 @@ begin
             {f}.waiting(p_agent_id, 1, p_queue) >= p_queue);
     end if;
     if outcome is null then
-        -- `moves` says that every column has its value (see agent_commands_admit), and `recorded` that the history is written here.
+        -- `moves` says that every column has its value (see agent_commands_admit), and `recorded` that the history is written
+        -- here.
         with added as (
             insert into agent_commands as c (
                 moves, recorded, agent_id, incarnation, action, payload, session_id, priority, not_before, deliver_by,
@@ -65,7 +66,8 @@ begin
         ), listed as (
             insert into command_list
                 (seq, command_id, agent_id, session_id, action, submitted_by, created_at, incarnation, redrive_of)
-            select c.seq, c.command_id, c.agent_id, c.session_id, c.action, c.submitted_by, c.created_at, c.incarnation, c.redrive_of
+            select c.seq, c.command_id, c.agent_id, c.session_id, c.action, c.submitted_by, c.created_at, c.incarnation,
+                c.redrive_of
             from added c
         ), recorded as (
             insert into command_history (command_id, from_status, to_status, attempt, epoch, cause, position)
@@ -73,7 +75,8 @@ begin
             from added c
         ), audited as (
             insert into audit_log (actor, source_ip, action, agent_id, command_id, detail)
-            select p_actor, p_source_ip, 'submit command', p_agent_id, c.command_id, {f}.detail(p_action, p_redrive_of, p_reason)
+            select p_actor, p_source_ip, 'submit command', p_agent_id, c.command_id,
+                {f}.detail(p_action, p_redrive_of, p_reason)
             from added c
         )
         select c.* into command from added c;
@@ -157,14 +160,15 @@ create function {f}.reads_objects(platform text, mode text) returns boolean lang
     select platform in ('docker', 'kubernetes') and mode <> 'batching'
 $$;
 
--- Whether a command takes more bytes of a message than there are.  For nearly all commands an upper bound decides: 300 bytes for
--- all that is not the command's own text, and six for each byte of a text, as in \u0000.
+-- Whether a command takes more bytes of a message than there are.  For nearly all commands an upper bound decides: 300 bytes
+-- for all that is not the command's own text, and six for each byte of a text, as in \u0000.
 create function {f}.is_too_large(
     action text, session_id text, payload jsonb, execution_timeout integer, max_attempts integer, has_limit boolean,
     most_bytes integer
 ) returns boolean language sql stable as $$
     select case
-        when coalesce(octet_length(payload::text), 0) + 6 * octet_length(action) + coalesce(6 * octet_length(session_id), 0) + 300
+        when coalesce(octet_length(payload::text), 0) + 6 * octet_length(action) + coalesce(6 * octet_length(session_id), 0)
+            + 300
             <= most_bytes
         then false
         else {f}.bytes(action, session_id, payload, execution_timeout, max_attempts, has_limit) > most_bytes
@@ -357,7 +361,8 @@ begin
     ), listed as (
         insert into command_list
             (seq, command_id, agent_id, session_id, action, submitted_by, created_at, incarnation, redrive_of)
-        select c.seq, c.command_id, c.agent_id, c.session_id, c.action, c.submitted_by, c.created_at, c.incarnation, c.redrive_of
+        select c.seq, c.command_id, c.agent_id, c.session_id, c.action, c.submitted_by, c.created_at, c.incarnation,
+            c.redrive_of
         from added c
     ), recorded as (
         insert into command_history (command_id, from_status, to_status, attempt, epoch, cause, position)

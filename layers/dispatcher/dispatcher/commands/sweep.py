@@ -19,7 +19,6 @@ from dispatcher.platform import settings
 from dispatcher.platform.database import Connection
 from dispatcher.platform.gateway import Gateway
 from dispatcher.platform.observability import logger
-from dispatcher.protocol.handshake import DeliveryMode
 
 T = TypeVar("T")
 
@@ -115,25 +114,22 @@ def _deliver_due(
     conn: Connection, gateway: Gateway, passes: "_Passes", shard: Shard, hand_over: Callable[[FlushRequest], None]
 ) -> Swept:
     due = passes.run("find due agents", lambda: claims.due_agents(conn, BATCH, shard), list[DueAgent]())
-    # An agent of protocol 2 whose flush was lost has had no welcome yet.
-    unwelcomed = [agent for agent in due if not agent.live and agent.dialect == DeliveryMode.BATCHING]
-    ready = [agent for agent in due if agent not in unwelcomed]
     delivered: list[Delivered] = []
-    left = deque(ready)
+    left = deque(agent for agent in due if not agent.needs_welcome)
     deadline, has_time = passes.deadline, partial(_has_time, passes.deadline)
     slow_after = deadline() - INLINE_SECONDS
     while left and len(delivered) < INLINE and deadline() > slow_after:
         work = partial(deliver, conn, gateway, left.popleft().agent_id, deadline)
         delivered.append(passes.run("deliver", work, Delivered()))
     handed_over = 0
-    for agent in [*unwelcomed, *left]:
+    for agent in [*(each for each in due if each.needs_welcome), *left]:
         if has_time():
             hand_over(
                 FlushRequest(
                     agent_id=agent.agent_id,
                     connection_id=agent.connection_id,
                     epoch=agent.epoch,
-                    welcome=agent in unwelcomed,
+                    welcome=agent.needs_welcome,
                 )
             )
             handed_over += 1

@@ -30,7 +30,7 @@ class Published:
     events_refused: int = 0
     """Entries that the bus did not take at a try."""
     event_gaps: int = 0
-    """Whether events had been deleted before they were put on the bus."""
+    """How often events had been deleted before they were put on the bus."""
 
 
 def publish(conn: Connection, bus: Bus, *, deadline: Callable[[], float]) -> Published:
@@ -61,7 +61,7 @@ def publish(conn: Connection, bus: Bus, *, deadline: Callable[[], float]) -> Pub
 
 
 def _next(conn: Connection, after: Cursor) -> tuple[Page, int]:
-    """Return the next page, and whether events between have been deleted."""
+    """Return the next page, and 1 if events before it have been deleted, otherwise 0."""
     try:
         return feed.read(conn, after=after, limit=PAGE), 0
     except (EventsGone, UnknownFeedCursor):

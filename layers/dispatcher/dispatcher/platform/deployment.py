@@ -107,7 +107,7 @@ def when_awake(invoke: Callable[[], T]) -> T:
         except ClientError as error:
             if error.response.get("Error", {}).get("Code") not in ASLEEP:
                 raise
-            logger.info("Migrate is not ready", extra={"pause": pause})
+            logger.info("Function is not ready", extra={"pause": pause})
             time.sleep(pause)
     return invoke()
 

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -65,6 +65,12 @@ def _fields() -> dict[str, Any]:
 # POWERTOOLS_SERVICE_NAME is the stack's name, so that two stacks in one account do not mix their metrics.
 logger = Logger(logger_formatter=_Formatter(use_rfc3339=True, utc=True))
 metrics = Metrics(namespace="AgentCommandDispatcher")
+
+
+def add_figures(figures: Mapping[str, float]) -> None:
+    """Add figures to this invocation's metrics: seconds if the name ends with `_seconds`, counts otherwise."""
+    for name, value in figures.items():
+        metrics.add_metric(name=name, unit="Seconds" if name.endswith("_seconds") else "Count", value=value)
 
 
 def is_debugging() -> bool:
