@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import psutil
 from rich.progress import Progress
 from websockets.asyncio.client import ClientConnection
 
@@ -73,7 +74,12 @@ class Profile:
 
     def __str__(self) -> str:
         places = (f"{place} {used / self.commands * 1e6:,.0f} µs" for place, used in self.seconds.items())
-        return f"the dispatcher's processor time for a command: {', '.join(places)}"
+        cores = psutil.cpu_count() or 1
+        most = cores * self.commands / sum(self.seconds.values())
+        return (
+            f"the dispatcher's processor time for a command: {', '.join(places)};"
+            f" so at most {most:,.0f} a second on {cores} cores"
+        )
 
 
 @dataclass(slots=True, kw_only=True)

@@ -62,7 +62,7 @@ def markdown(figures: Sequence[Figure]) -> str:
         made += [
             f"| {line.name} | {line.median} | {line.spread} | {line.ratio} | {line.target} |" for line in lines(figure)
         ]
-        made += [f"| {note} | | | | |" for note in figure.notes]
+        made += [f"| {note} | | | | |" for note in (*figure.notes, *figure.missing)]
     return "\n".join(made)
 
 

@@ -3,10 +3,14 @@
 import contextlib
 import socket
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+STATEMENTS = frozenset({ord("Q"), ord("E")})
+"""The messages of the client that execute something: a simple query, and a statement that was bound."""
+STARTUP = 8
+"""The shortest first message, which has no type: its length, and the version of the protocol."""
 READY = ord("Z")
 """The message of the server at the end of each statement or pipeline, with the state of the transaction."""
 IDLE = ord("I")
@@ -20,13 +24,15 @@ class Traffic:
     """How often the client waited for an answer."""
     commits: int = 0
     """How many transactions ended."""
+    statements: int = 0
+    """How many statements the client had executed."""
     _answered: bool = True
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def reset(self) -> None:
         """Count from zero."""
         with self._lock:
-            self.round_trips = self.commits = 0
+            self.round_trips = self.commits = self.statements = 0
             self._answered = True
 
     def asked(self) -> None:
@@ -34,6 +40,11 @@ class Traffic:
         with self._lock:
             self.round_trips += self._answered
             self._answered = False
+
+    def executed(self) -> None:
+        """Note that the client has had a statement executed."""
+        with self._lock:
+            self.statements += 1
 
     def answered(self, state: int) -> None:
         """Note that the server is ready for the next statement."""
@@ -73,9 +84,15 @@ def _serve(listener: socket.socket, host: str, port: int, traffic: Traffic) -> N
 
 
 def _copy_questions(client: socket.socket, server: socket.socket, traffic: Traffic) -> None:
+    pending, has_begun = b"", False
     with contextlib.suppress(OSError):
         while data := client.recv(65536):
             traffic.asked()
+            pending += data
+            if not has_begun and len(pending) >= STARTUP:
+                pending, has_begun = pending[int.from_bytes(pending[:4]) :], True
+            if has_begun:
+                pending = _each_message(pending, lambda kind, _: traffic.executed() if kind in STATEMENTS else None)
             server.sendall(data)
         server.shutdown(socket.SHUT_WR)
 
@@ -84,10 +101,18 @@ def _copy_answers(server: socket.socket, client: socket.socket, traffic: Traffic
     pending = b""
     with contextlib.suppress(OSError):
         while data := server.recv(65536):
-            pending += data
-            # A message of the server: its type, then its length with the four bytes of the length itself.
-            while len(pending) >= 5 and len(pending) > (size := int.from_bytes(pending[1:5])):
-                if pending[0] == READY:
-                    traffic.answered(pending[5])
-                pending = pending[size + 1 :]
+            pending = _each_message(
+                pending + data, lambda kind, message: traffic.answered(message[5]) if kind == READY else None
+            )
             client.sendall(data)
+
+
+def _each_message(pending: bytes, tell: Callable[[int, bytes], None]) -> bytes:
+    """Tell the type and the text of each complete message; return what is left.
+
+    A message is its type, its length with the four bytes of the length itself, and its text.
+    """
+    while len(pending) >= 5 and len(pending) > (size := int.from_bytes(pending[1:5])):
+        tell(pending[0], pending)
+        pending = pending[size + 1 :]
+    return pending

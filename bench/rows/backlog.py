@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 OFFLINE_AGENTS = 1000
 CHUNK = 50_000
-LISTS, SWEEPS = 20, 5
+LISTS, SWEEPS = 20, 15
 MOST = Target(of="ratio", at="most", limit=1.1)
 
 

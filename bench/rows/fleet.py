@@ -32,20 +32,27 @@ async def storm(bench: Bench) -> list[Figure]:
     failures: list[float] = []
     kinds: Counter[str] = Counter()
     bare: list[float] = []
+
+    async def of_agents() -> None:
+        began = time.perf_counter()
+        outcomes = await asyncio.gather(*(_handshake(bench, agent) for agent in agents))
+        seconds = time.perf_counter() - began
+        bench.sockets = [each for each in outcomes if not isinstance(each, str)]
+        failed = [each for each in outcomes if isinstance(each, str)]
+        kinds.update(failed)
+        rates.append(len(bench.sockets) / seconds)
+        failures.append(len(failed))
+
+    async def of_bare_clients() -> None:
+        bare.append(await _bare_storm(url, len(agents)))
+
     folder = bench.folder / "websockets-storm"
     with bare_websockets.running(folder) as url, bench.bar("storm", bench.sizes.storms) as advance:
-        for _ in range(bench.sizes.storms):
-            await bench.disconnect_fleet()
-            bare.append(await _bare_storm(url, len(agents)))
-            await bench.product.until_at_rest()
-            began = time.perf_counter()
-            outcomes = await asyncio.gather(*(_handshake(bench, agent) for agent in agents))
-            seconds = time.perf_counter() - began
-            bench.sockets = [each for each in outcomes if not isinstance(each, str)]
-            failed = [each for each in outcomes if isinstance(each, str)]
-            kinds.update(failed)
-            rates.append(len(bench.sockets) / seconds)
-            failures.append(len(failed))
+        for turn in range(bench.sizes.storms):
+            for measure in (of_agents, of_bare_clients) if turn % 2 == 0 else (of_bare_clients, of_agents):
+                await bench.disconnect_fleet()
+                await bench.product.until_at_rest()
+                await measure()
             advance()
     number = f"{len(agents):,} agents connect at once"
     return [

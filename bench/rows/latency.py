@@ -52,21 +52,26 @@ async def latency(bench: Bench) -> list[Figure]:
     ours: list[float] = []
     theirs: list[float] = []
     blocks = max(1, bench.sizes.submissions // BLOCK)
+
+    async def submit() -> None:
+        timed.frame = asyncio.get_running_loop().create_future()
+        began = time.perf_counter()
+        answer = operator.start("POST", path, body)
+        ours.append(await asyncio.wait_for(timed.frame, FRAME_SECONDS) - began)
+        expect_success(*await answer)
+
+    async def notify() -> None:
+        theirs.append(await listener.latency())
+
     async with background([timed.live()]):
         await timed.connected.wait()
         await bench.product.until_at_rest()
         with bench.bar("latency", blocks) as advance:
-            for _ in range(blocks):
-                for _ in range(BLOCK):
-                    timed.frame = asyncio.get_running_loop().create_future()
-                    began = time.perf_counter()
-                    answer = operator.start("POST", path, body)
-                    ours.append(await asyncio.wait_for(timed.frame, FRAME_SECONDS) - began)
-                    expect_success(*await answer)
-                    await asyncio.sleep(PAUSE_SECONDS)
-                for _ in range(BLOCK):
-                    theirs.append(await listener.latency())
-                    await asyncio.sleep(PAUSE_SECONDS)
+            for number in range(blocks):
+                for measure in (submit, notify) if number % 2 == 0 else (notify, submit):
+                    for _ in range(BLOCK):
+                        await measure()
+                        await asyncio.sleep(PAUSE_SECONDS)
                 advance()
     await listener.close()
     operator.close()

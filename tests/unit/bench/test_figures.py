@@ -8,6 +8,7 @@ import pytest
 
 from bench.figures import Figure, Series, Target, percentile, ratios
 from bench.peers import Peer
+from bench.report import markdown
 
 
 def figure(*samples: float, beside: tuple[float, ...] = (), target: Target | None = None) -> Figure:
@@ -78,6 +79,15 @@ def test_a_figure_is_the_same_after_it_was_written_and_read() -> None:
     measured = figure(10, 12, beside=(20, 30), target=Target(of="ratio", at="least", limit=0.5))
 
     assert Figure.read(measured.document()) == measured
+
+
+def test_the_page_says_what_was_not_measured() -> None:
+    """A reader must not think that a row has fewer peers."""
+    measured = replace(figure(10), missing=("Broker not measured, because broker is missing",), notes=("a note",))
+
+    table = markdown([measured]).splitlines()
+
+    assert table[-2:] == ["| a note | | | | |", "| Broker not measured, because broker is missing | | | | |"]
 
 
 def test_a_peer_that_is_not_installed_says_what_to_install() -> None:
