@@ -103,8 +103,8 @@ PLANTED_FAULTS = (
         scenarios.reconnects,
         SqlEdit(
             "commands/release",
-            "            when reached and c.attempt >= 2 then c.sent_at",
-            "            when false then c.sent_at",
+            "        retry_at = case when reached then {f}.paced_until(c) else c.retry_at end,",
+            "        retry_at = c.retry_at,",
         ),
     ),
     PlantedFault(
