@@ -91,4 +91,12 @@ MUTATIONS = (
         replace="return",
         caught_by="test_many_need_a_yes",
     ),
+    Mutation(
+        name="confirmation-within-commands-is-not-read",
+        puts_back="The agent says again what is received, because it came with commands.",
+        stands_for=("I17",),
+        find='*_all_received(message.get("received")),',
+        replace="",
+        caught_by="test_a_message_of_commands_may_say_what_is_received",
+    ),
 )

@@ -126,4 +126,12 @@ MUTATIONS = (
         replace="when true then (select",
         caught_by="test_an_agent_that_says_all_while_its_row_is_locked_for_a_moment_is_not_mute",
     ),
+    Mutation(
+        name="confirmation-is-lost-with-its-post",
+        puts_back="An agent keeps reports for ever that are committed, because the message that said so was not taken.",
+        stands_for=("I17",),
+        find="if together and not (delivered is not None and delivered.confirmed):",
+        replace="if False:",
+        caught_by="test_it_is_repeated_if_the_commands_were_not_taken",
+    ),
 )

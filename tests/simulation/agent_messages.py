@@ -1,6 +1,7 @@
 """What simulated agents say, in the words of each protocol."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,13 +60,19 @@ def is_numbered(kind: str) -> bool:
     return kind == "both" or kind.startswith("report ")
 
 
+def confirmed_by(message: dict[str, Any]) -> Sequence[str]:
+    """Return the ids of the messages that a message of the service confirms."""
+    return [message["id"]] if message["type"] == "received" else message.get("received", [])
+
+
 def message_of(command: PostedCommand, kind: str, session_id: str | None, number: int) -> str:
     """Write an agent's message about a command; `number` makes each message different from all others."""
     named = {"commandId": command.command_id}
     stamp = {"timestamp": number}
     if is_numbered(kind):
         reports = [_report(each, number, {**named, "attempt": command.attempt}) for each in kinds_of(kind)]
-        return json.dumps({"type": "reports", "id": str(number), "reports": reports})
+        how = {"receivedInCommands": number % 2 == 0}
+        return json.dumps({"type": "reports", "id": str(number), **how, "reports": reports})
     if kind == "command_error":
         return json.dumps({"type": kind, **named, **_FAILED, **stamp})
     if kind in {"answer", "failed answer"}:

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from dispatcher.platform.gateway import Posted
+from tests.simulation.agent_messages import confirmed_by
 from tests.simulation.faulty_connection import ProcessKilled
 from tests.simulation.history import Confirmation, Post, PostedCommand, StopPost
 from tests.simulation.injected_faults import POST_FAULTS, ActorFault, PostFault
@@ -178,8 +179,8 @@ class FaultyGateway:
                     command=simulation.observer.commands().get(message["commandId"]),
                 )
             )
-        elif message["type"] == "received":
-            said = simulation.agents.messages[message["id"]]
+        for message_id in confirmed_by(message):
+            said = simulation.agents.messages[message_id]
             simulation.history.confirmations.append(
                 Confirmation(text=said.text, settled=bool(said.settled), welcomed=connection.welcomed)
             )

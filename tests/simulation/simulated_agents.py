@@ -14,7 +14,15 @@ from dispatcher.platform.database import Connection
 from dispatcher.protocol.handshake import DeliveryMode, Handshake
 from dispatcher.protocol.said import Said
 from dispatcher.sessions.session_records import SessionStates
-from tests.simulation.agent_messages import CORRECT_REPORTS, Meaning, is_numbered, kinds_of, message_of, resume_of
+from tests.simulation.agent_messages import (
+    CORRECT_REPORTS,
+    Meaning,
+    confirmed_by,
+    is_numbered,
+    kinds_of,
+    message_of,
+    resume_of,
+)
 from tests.simulation.faulty_gateway import AgentConnection
 from tests.simulation.history import PostedCommand, SaidMessage
 from tests.simulation.injected_faults import AWAY, ActorFault
@@ -61,8 +69,8 @@ class SimulatedAgents:
         """Remember commands that arrived; keep no report that is confirmed."""
         if connection.incarnation == self.incarnations[connection.agent_id]:
             self.memory[connection.agent_id] += commands
-        if message["type"] == "received":
-            text = self.messages[message["id"]].text
+        for message_id in confirmed_by(message):
+            text = self.messages[message_id].text
             self.outbox = [(kept, meaning) for kept, meaning in self.outbox if kept != text]
 
     def connections(self, agent_id: str) -> tuple[AgentConnection, ...]:

@@ -135,6 +135,21 @@ def test_a_confirmation_costs_a_post_and_no_statement(conn: Connection, environm
     assert cost == Cost(round_trips=1, commits=1, posts=1)
 
 
+def test_a_confirmation_comes_with_the_commands(conn: Connection, environment: Environment) -> None:
+    """If the agent takes it so, as the SDK does: what it makes room for is on its way at once."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=1)
+    put(conn, "k1", status="sent", attempt=1, epoch=1)
+    put(conn, "k2")
+    reports = [report_of("ack", "k1"), report_of("complete", "k1")]
+
+    cost = environment.cost_of_message({"type": "reports", "id": "r", "receivedInCommands": True, "reports": reports})
+
+    [(_, text)] = environment.gateway.frames
+    message = json.loads(text)
+    assert cost == Cost(round_trips=2, commits=2, posts=1)
+    assert (message["received"], [each["commandId"] for each in message["commands"]]) == (["r"], ["k2"])
+
+
 def test_the_messages_of_the_first_protocol(conn: Connection, environment: Environment) -> None:
     """The ack brings the next command; the result finds it on its way."""
     connect_new_agent(conn)

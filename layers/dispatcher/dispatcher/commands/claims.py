@@ -34,6 +34,8 @@ class Claim(NamedTuple):
     commands: tuple[ClaimedCommand, ...]
     stops: tuple[tuple[str, int], ...]
     """Commands that the agent is to stop: id and attempt."""
+    received: Sequence[str] = ()
+    """Ids of the agent's messages that the first message of commands confirms."""
 
 
 class Outcome(NamedTuple):
@@ -50,6 +52,8 @@ class Outcome(NamedTuple):
     """Commands that can never be sent, each with the reason."""
     told: Sequence[str] = ()
     """Ids of the commands that the agent was told to stop."""
+    confirmed: bool = False
+    """Whether a message that the gateway took also said what is received."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from dispatcher.platform.database import Connection
 from dispatcher.platform.gateway import Gateway
 from dispatcher.platform.observability import logger
 from dispatcher.protocol.frames import received_message
+from dispatcher.protocol.handshake import DeliveryMode
 from dispatcher.protocol.said import Said
 
 T = TypeVar("T")
@@ -71,12 +72,25 @@ def answer(said: Said, received: Received, gateway: Gateway, deadline: Deadline)
         _confirm(said, received, gateway)
         _after_commit(said, lambda conn: flush.deliver_to_reached(conn, gateway, request, deadline))
     else:
-        _confirm(said, received, gateway)
-        if received.claim is not None:
-            _after_commit(said, lambda conn: deliver(conn, gateway, said.agent_id, deadline, claim=received.claim))
+        _confirm_and_deliver(said, received, gateway, deadline)
     if received.too_many:
         logger.warning("Rate exceeded", extra={**_fields(said), "rate": settings.agent_rate()})
         gateway.close(said.connection_id)
+
+
+def _confirm_and_deliver(said: Said, received: Received, gateway: Gateway, deadline: Deadline) -> None:
+    claim = received.claim
+    if claim is None:
+        _confirm(said, received, gateway)
+        return
+    together = received.confirm_in_commands and claim.mode is DeliveryMode.BATCHING
+    if together:
+        claim = claim._replace(received=received.confirm)
+    else:
+        _confirm(said, received, gateway)
+    delivered = _after_commit(said, lambda conn: deliver(conn, gateway, said.agent_id, deadline, claim=claim))
+    if together and not (delivered is not None and delivered.confirmed):
+        _confirm(said, received, gateway)  # requests to stop only, a command that leaves no room, or a failed post
 
 
 def _fields(said: Said) -> dict[str, str]:

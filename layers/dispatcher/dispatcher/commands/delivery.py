@@ -39,6 +39,8 @@ class Delivered:
 
     sent: int = 0
     claimed: int = 0
+    confirmed: bool = False
+    """Whether the agent was told with the commands what is received."""
 
 
 def deliver(
@@ -50,15 +52,17 @@ def deliver(
     held relies on its holder.
     """
     sent = claimed = 0
+    confirmed = False
     if claim is None and _has_time(deadline):
         claim = claims.claim(conn, agent_id)
     while claim is not None:
         taken, outcome = _send(conn, gateway, claim, deadline)
+        confirmed |= outcome.confirmed
         claimed += len(claim.commands)
         sent += taken
         _log(claim, taken, outcome)
         claim = _release(conn, claim, outcome, look_again=outcome.posted is Posted.TAKEN and _has_time(deadline))
-    return Delivered(sent=sent, claimed=claimed)
+    return Delivered(sent=sent, claimed=claimed, confirmed=confirmed)
 
 
 def deliver_at_once(
@@ -110,7 +114,7 @@ def _send_commands(
     taken: list[ClaimedCommand] = []
     unsendable: list[tuple[ClaimedCommand, str]] = []
     done = Outcome(taken=taken, unsendable=unsendable, told=told)
-    messages = deque(messages_of(claim.mode, claim.commands))
+    messages = deque(messages_of(claim.mode, claim.commands, claim.received))
     posted_before = bool(claim.stops)
     while messages:
         message = messages[0]
@@ -128,6 +132,8 @@ def _send_commands(
         match posted:
             case Posted.TAKEN:
                 taken += message.commands
+                if message.confirms:
+                    done = done._replace(confirmed=True)
             case Posted.TOO_LARGE:
                 reason = f"the message of {size} bytes is too large for the gateway"
                 unsendable += [(each, reason) for each in message.commands]

@@ -55,6 +55,8 @@ class Received(NamedTuple):
     """The epoch of the agent's connection, if its welcome has not been posted yet."""
     confirm: Sequence[str] = ()
     """The ids of messages that the agent wants to have confirmed."""
+    confirm_in_commands: bool = False
+    """Whether the message of commands that is claimed may confirm them."""
 
 
 class _Parts(NamedTuple):
@@ -128,13 +130,15 @@ def _receive(conn: Connection, said: Said, parts: _Parts, observer: SessionObser
                     claimed = claims.claim(conn, said.agent_id)  # else the sweep delivers
         elif isinstance(message, Facts):
             facts.take(conn, said.agent_id, said.connection_id, message.facts)
+    confirms = [each for each in parts.others if isinstance(each, Confirm)]
     return Received(
         too_many="too_many" in found,
         moved=moved,
         alive=heartbeat is not None,
         claim=claimed,
         unwelcomed=unwelcomed[2] if unwelcomed else None,
-        confirm=[each.message_id for each in parts.others if isinstance(each, Confirm)],
+        confirm=[each.message_id for each in confirms],
+        confirm_in_commands=all(each.in_commands for each in confirms),
     )
 
 

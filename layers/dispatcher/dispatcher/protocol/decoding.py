@@ -62,6 +62,8 @@ class Confirm:
     """The agent keeps its reports until the service confirms this id."""
 
     message_id: str
+    in_commands: bool = False
+    """Whether the message of commands that it causes may say so, instead of one more message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +156,7 @@ def _confirm(message: Mapping[str, Any]) -> Sequence[Confirm | BadFrame]:
         or message_id != storable(message_id)
     ):
         return [BadFrame(f"the id of the message is no text of up to {MESSAGE_ID_MOST} characters")]
-    return [Confirm(message_id=message_id)]
+    return [Confirm(message_id=message_id, in_commands=message.get("receivedInCommands") is True)]
 
 
 def _resume(value: object) -> Resume:

@@ -14,6 +14,7 @@ RECONNECT_SECONDS, RECONNECT_SPREAD_SECONDS = 1, 30
 """How an agent of protocol 2 reconnects: after the first number of seconds, and up to the second number later, at random."""
 
 _OPEN, _CLOSE = '{"type": "commands", "commands": [', "]}"
+_OPEN_RECEIVED = '{{"type": "commands", "received": {}, "commands": ['
 ENVELOPE_BYTES = len(_OPEN) + len(_CLOSE)
 
 
@@ -41,25 +42,35 @@ class Message:
 
     text: str
     commands: tuple[ClaimedCommand, ...]
+    confirms: bool = False
+    """Whether it also says which messages of the agent are received."""
 
 
-def messages_of(mode: DeliveryMode, commands: Sequence[ClaimedCommand]) -> Iterator[Message]:
-    """Make the messages for commands, in order: one for each command, or batches of up to MESSAGE_BYTES."""
+def messages_of(
+    mode: DeliveryMode, commands: Sequence[ClaimedCommand], received: Sequence[str] = ()
+) -> Iterator[Message]:
+    """Make the messages for commands, in order: one for each command, or batches of up to MESSAGE_BYTES.
+
+    The first batch also says which messages of the agent are `received`, unless its first command leaves no room for it.
+    """
     if mode is not DeliveryMode.BATCHING:
         for command in commands:
             yield Message(text=command.frame, commands=(command,))
         return
     batch: list[ClaimedCommand] = []
-    size = ENVELOPE_BYTES
+    confirms = bool(received)
+    opening = _OPEN_RECEIVED.format(dumps(list(received))) if confirms else _OPEN
+    size = bytes_of(opening) + len(_CLOSE)
     for command in commands:
         more = bytes_of(command.frame) + 2  # with the comma and the space before it
-        if batch and size + more > MESSAGE_BYTES:
-            yield _batch(batch)
-            batch, size = [], ENVELOPE_BYTES
+        if size + more > MESSAGE_BYTES and (batch or confirms):
+            if batch:
+                yield _batch(opening, batch, confirms=confirms)
+            batch, opening, confirms, size = [], _OPEN, False, ENVELOPE_BYTES
         batch.append(command)
         size += more
     if batch:
-        yield _batch(batch)
+        yield _batch(opening, batch, confirms=confirms)
 
 
 def bytes_of(text: str) -> int:
@@ -90,5 +101,6 @@ def received_message(message_id: str) -> str:
     return dumps({"type": "received", "id": message_id})
 
 
-def _batch(commands: list[ClaimedCommand]) -> Message:
-    return Message(text=_OPEN + ", ".join(command.frame for command in commands) + _CLOSE, commands=tuple(commands))
+def _batch(opening: str, commands: list[ClaimedCommand], *, confirms: bool) -> Message:
+    text = opening + ", ".join(command.frame for command in commands) + _CLOSE
+    return Message(text=text, commands=tuple(commands), confirms=confirms)

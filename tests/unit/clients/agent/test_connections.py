@@ -186,6 +186,24 @@ def test_nothing_is_said_before_the_service_has_received_what_is_said_first() ->
     assert [message["type"] for message in then] == ["reports"]
 
 
+def test_a_message_of_commands_may_say_what_is_received() -> None:
+    """The agent asks for it, and says over the next connection only what was not confirmed."""
+    core, lines = _moving(_handlers())
+    core.message(1, COMMANDS)
+    lines.said(1)
+    core.ended("k1", Outcome(kind="complete", body="null"))
+    [end] = lines.said(1)
+
+    core.message(1, json.dumps({"type": "commands", "received": [end["id"], 7], "commands": []}))
+    core.closed(1)
+    core.opened(2)
+    [first] = lines.said(2)
+    core.message(2, json.dumps({"type": "received", "id": first["id"]}))
+
+    assert end["receivedInCommands"] is True
+    assert lines.said(2) == []
+
+
 async def test_a_running_command_survives_the_move() -> None:
     """The first message over the new connection names it, and its result is said over that one."""
     agent = Agent()

@@ -122,7 +122,7 @@ def decode(text: str | bytes) -> list[Message]:
     message = _load_object(text)
     kind, commands, command_id = message.get("type"), message.get("commands"), message.get("commandId")
     if kind == "commands" and isinstance(commands, list):
-        return [_delivery(entry) for entry in cast("Sequence[Any]", commands)]
+        return [*_all_received(message.get("received")), *map(_delivery, cast("Sequence[Any]", commands))]
     if kind == "cancel" and isinstance(command_id, str):
         return [CancelRequest(command_id=command_id)]
     if kind == "received" and isinstance(message.get("id"), str):
@@ -132,9 +132,16 @@ def decode(text: str | bytes) -> list[Message]:
     return [Ping()] if kind == "ping" else [Ignored(why=f"an unknown message: {message!r:.200}")]
 
 
+def _all_received(ids: object) -> list[Received]:
+    """Return what a message of commands says is received, instead of a message of its own."""
+    if not isinstance(ids, list):
+        return []
+    return [Received(message_id=each) for each in cast("Sequence[Any]", ids) if isinstance(each, str)]
+
+
 def encode_reports(reports: Sequence[Report], message_id: str | None) -> tuple[str, int]:
     """Return one message with as many of the reports as fit, and how many those are."""
-    name = "" if message_id is None else f'"id": "{message_id}", '
+    name = "" if message_id is None else f'"id": "{message_id}", "receivedInCommands": true, '
     entries: list[str] = []
     room = MESSAGE_BYTES - 128
     for report in reports:
