@@ -1,6 +1,5 @@
 """Flush: deliver the queues of agents, once the handshake of a new connection is over.  Invoked asynchronously."""
 
-from dataclasses import asdict
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -21,4 +20,4 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
             delivered = flush_agents(conn, gateway, event["agentIds"], deadline)
         else:
             delivered = flush(conn, gateway, FlushRequest.from_event(event), deadline)
-    return asdict(delivered)
+    return {"sent": delivered.sent, "claimed": delivered.claimed}

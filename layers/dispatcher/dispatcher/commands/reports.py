@@ -138,7 +138,7 @@ def _receive(conn: Connection, said: Said, parts: _Parts, observer: SessionObser
         claim=claimed,
         unwelcomed=unwelcomed[2] if unwelcomed else None,
         confirm=[each.message_id for each in confirms],
-        confirm_in_commands=all(each.in_commands for each in confirms),
+        confirm_in_commands=bool(confirms) and all(each.in_commands for each in confirms),
     )
 
 
