@@ -13,8 +13,8 @@ from dispatcher.access.roles import Operator, Role
 from dispatcher.agents import enrolment_tokens
 from dispatcher.agents.enrolment_tokens import NewEnrolmentToken
 from dispatcher.errors import Conflict, NotAuthenticated, Unprocessable
-from dispatcher.platform import database
 from dispatcher.platform.database import Connection, open_connection
+from tests.function_environment import function_environment
 from tests.rows import create_operator
 
 PASSWORD = "long enough it is"
@@ -178,13 +178,9 @@ def test_an_operator_with_a_name_of_before_the_rules_can_be_changed_and_disabled
 @pytest.fixture
 def _settings(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The settings of a function that authenticates callers."""
-    monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setenv("TOKEN_SECRET", "7" * 64)
-    monkeypatch.setattr(database, "_kept", None)
-    yield
-    kept = database._kept  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - the environment ends here
-    if kept is not None:
-        kept.close()
+    with function_environment(database_url, monkeypatch):
+        yield
 
 
 @pytest.mark.usefixtures("_settings")

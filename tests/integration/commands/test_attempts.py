@@ -15,6 +15,7 @@ from dispatcher.platform.database import Connection, open_connection
 from dispatcher.platform.gateway import Posted
 from dispatcher.protocol.handshake import DeliveryMode
 from tests.fakes import FakeGateway, plenty
+from tests.function_environment import function_environment
 from tests.rows import (
     connect,
     connect_new_agent,
@@ -325,12 +326,9 @@ def test_a_paced_command_does_not_hold_back_the_next_one(conn: Connection) -> No
 @pytest.fixture
 def environment(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The environment of a function: the work is repeated on its own connection."""
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setattr(database, "_kept", None)
     monkeypatch.setattr(database, "RETRY_PAUSES", (0.01, 0.01))
-    yield
-    if database._kept is not None:  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-        database._kept.close()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    with function_environment(database_url, monkeypatch):
+        yield
 
 
 @pytest.mark.usefixtures("environment")

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from dispatcher.commands import conversation
-from dispatcher.platform import database
 from dispatcher.platform.database import Connection
 from dispatcher.platform.gateway import Posted
 from dispatcher.protocol.frames import ENVELOPE_BYTES, MESSAGE_BYTES
@@ -15,19 +14,17 @@ from dispatcher.protocol.handshake import DeliveryMode
 from dispatcher.protocol.said import Said
 from dispatcher.sessions.session_records import SessionStates
 from tests.fakes import FakeGateway, plenty
+from tests.function_environment import function_environment
 from tests.rows import connect_new_agent, put, report_of, statuses
 
 
 @pytest.fixture(autouse=True)
 def _agent(conn: Connection, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An agent that executes `k1`; its window has room for nothing else."""
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setattr(database, "_kept", None)
     connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=1)
     put(conn, "k1", status="sent", attempt=1, epoch=1)
-    yield
-    if database._kept is not None:  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-        database._kept.close()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    with function_environment(database_url, monkeypatch):
+        yield
 
 
 def report_the_end(gateway: FakeGateway, **members: Any) -> list[Any]:

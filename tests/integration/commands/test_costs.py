@@ -31,6 +31,7 @@ from dispatcher.sessions.session_records import SessionStates
 from dispatcher.webhooks import webhook_run
 from tests.database_proxy import Traffic, counted
 from tests.fakes import FakeGateway, plenty
+from tests.function_environment import function_environment
 from tests.integration.functions.events import KEY_ID
 from tests.rows import connect, connect_new_agent, create_agent, put, report, report_of, say, statuses
 
@@ -83,12 +84,8 @@ class Environment:
 @pytest.fixture
 def environment(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Environment]:
     """A function's environment with its own connection, through a proxy that counts."""
-    with counted(database_url) as (url, traffic):
-        monkeypatch.setenv("DATABASE_URL", url)
-        monkeypatch.setattr(database, "_kept", None)
+    with counted(database_url) as (url, traffic), function_environment(url, monkeypatch):
         yield Environment(traffic=traffic, gateway=FakeGateway())
-        if database._kept is not None:  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-            database._kept.close()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
 def test_the_proxy_counts_statements_transactions_and_pipelines(environment: Environment) -> None:

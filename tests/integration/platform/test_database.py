@@ -11,6 +11,7 @@ from psycopg import sql
 from dispatcher.commands import claims
 from dispatcher.platform import database
 from dispatcher.platform.database import Connection
+from tests.function_environment import function_environment
 from tests.rows import create_agent, put
 from tests.secrets_manager import secrets_manager
 
@@ -18,12 +19,9 @@ from tests.secrets_manager import secrets_manager
 @pytest.fixture(autouse=True)
 def _environment(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The environment of a function that has not run yet."""
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setattr(database, "_kept", None)
     monkeypatch.setattr(database, "RETRY_PAUSES", (0.01, 0.01))
-    yield
-    if database._kept is not None:  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-        database._kept.close()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    with function_environment(database_url, monkeypatch):
+        yield
 
 
 def kill(conn: Connection, victim: Connection) -> None:

@@ -16,17 +16,15 @@ from dispatcher.platform.database import Connection
 from dispatcher.protocol.said import Said
 from dispatcher.sessions.session_records import SessionStates
 from tests.fakes import FakeGateway
+from tests.function_environment import function_environment
 from tests.rows import connect_new_agent, put, statuses, waits_for_lock
 
 
 @pytest.fixture(autouse=True)
 def _environment(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The environment of a function that has not run yet."""
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setattr(database, "_kept", None)
-    yield
-    if database._kept is not None:  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-        database._kept.close()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    with function_environment(database_url, monkeypatch):
+        yield
 
 
 def until(holds: Callable[[], bool]) -> None:
