@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from command_dispatcher.client import AsyncClient, Client
 
 __all__ = ["Agent", "AsyncClient", "Client", "Reject", "Retry", "__version__"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Each name is imported when it is first used: an agent does not load the HTTP client, and the command line starts quickly.
 _HOMES = {
