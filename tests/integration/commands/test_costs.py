@@ -368,20 +368,19 @@ def test_a_command_writes_few_index_entries(conn: Connection) -> None:
         moves = updates(conn)
         history = conn.execute("select count(*) from command_history").fetchone()
 
-    assert entries == [4, 5, 4]
+    assert entries == [3, 4, 3]
     assert moves == (2, 0)
     assert history == (4,)
     assert [index_names(conn, table) for table in ("command_list", "audit_log")] == [
         [
             "command_list_action",
             "command_list_agent",
-            "command_list_pkey",
             "command_list_redrives",  # partial, as the next one and the one of who submitted it
             "command_list_session",
             "command_list_submitter",
             "command_list_time",
         ],
-        ["audit_log_actor", "audit_log_agent", "audit_log_command", "audit_log_pkey"],
+        ["audit_log_actor", "audit_log_agent", "audit_log_command", "audit_log_list", "audit_log_pkey"],
     ]
 
 
@@ -419,6 +418,19 @@ def test_the_feed_costs_a_command_one_index_entry_for_each_event(conn: Connectio
         ("command_history_deleted", False),
         ("command_history_feed", True),
     ]
+
+
+def test_a_list_has_one_audit_entry_for_an_agent(conn: Connection) -> None:
+    """Each of its commands has one row in the table, in the lists and in the history."""
+    create_agent(conn)
+    with conn.transaction(force_rollback=True):
+        before = inserted(conn)
+        submission.submit_list(conn, [NewCommand(agent_id="a1", action="noop")] * 50, None, OPERATOR)
+        rows = inserted(conn) - before
+        entries = index_entries(conn)
+
+    assert rows == {"agent_commands": 50, "command_list": 50, "command_history": 50, "audit_log": 1}
+    assert entries == 3 * 50
 
 
 def test_only_what_becomes_of_an_agent_is_an_event(conn: Connection) -> None:

@@ -310,6 +310,18 @@ def test_rows_that_are_put_back_by_hand_are_in_the_lists_and_have_a_history(conn
     assert history[-2:] == [("k1", "sent"), ("k2", "pending")]
 
 
+def test_a_command_that_is_deleted_by_hand_leaves_the_lists_also_with_another_time(conn: Connection) -> None:
+    """The lists have the time of its acceptance."""
+    create_agent(conn)
+    for command_id in ("k1", "k2", "k3"):
+        put(conn, command_id)
+    conn.execute("update agent_commands set created_at = created_at - interval '1 day' where command_id = 'k2'")
+
+    conn.execute("delete from agent_commands where command_id in ('k1', 'k2')")
+
+    assert conn.execute("select command_id from command_list").fetchall() == [("k3",)]
+
+
 def test_a_copy_of_a_command_is_listed_and_has_a_history(conn: Connection) -> None:
     """I16: it says of its moves what the first one says of its own, and it is accepted now."""
     connect_new_agent(conn)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from dispatcher.access import audit_log
 from dispatcher.access.roles import Operator, Role
 from dispatcher.agents import registry
 from dispatcher.agents.selectors import parse
@@ -134,6 +135,7 @@ WORK: dict[str, Callable[[Connection], object]] = {
     "complete": lambda conn: say(conn, "complete", commandId="k1"),
     "reports of many": lambda conn: report(conn, *(report_of("ack", f"k{number}") for number in range(100))),
     "resume": lambda conn: receive(conn, "a1", "c1", '{"type": "resume", "running": []}'),
+    "delete by hand": lambda conn: conn.execute("delete from agent_commands where command_id = 'k1'"),
     "delete the agent": lambda conn: registry.delete(conn, FakeGateway(), "a1", OPERATOR),
     "list": lambda conn: command_records.list_page(
         conn, scope=None, wanted=Filter(statuses=frozenset({Status.DEAD})), before=None, limit=20, most_bytes=10**6
@@ -225,6 +227,26 @@ def test_a_filter_that_no_index_fits_reads_a_bounded_number_of_rows(past: Connec
         return command_lists.find(conn, scope=None, wanted=filters, limit=20, rows=500)
 
     assert _rows_read_by(read, past) <= BOUNDED
+
+
+@pytest.mark.parametrize("command_id", ["one", "of-a-list", "unknown"])
+def test_a_search_of_the_audit_log_for_a_command_reads_few_rows(conn: Connection, command_id: str) -> None:
+    """Also for one of a list, whose entry has the ids of all its commands."""
+    conn.execute("alter table audit_log set (autovacuum_enabled = off)")
+    conn.execute(
+        """insert into audit_log (actor, action, command_id, command_ids)
+           select 'ann', 'submit command', case when n %% 2 = 0 then md5(n::text) end,
+               case when n %% 2 = 1 then array[md5(n::text), md5(n || 'b')] end
+           from generate_series(1, %s) n""",
+        (BACKLOG,),
+    )
+    conn.execute("insert into audit_log (actor, action, command_id) values ('ann', 'submit command', 'one')")
+    conn.execute("insert into audit_log (actor, action, command_ids) values ('ann', 'submit command', '{of-a-list}')")
+
+    def read(conn: Connection) -> object:
+        return audit_log.list_page(conn, agent_id=None, command_id=command_id, actor=None, before=None, limit=50)
+
+    assert _rows_read_by(read, conn) <= FEW
 
 
 @pytest.fixture(scope="module", params=["vacuum", "vacuum analyze"])

@@ -32,3 +32,31 @@ def test_the_audit_log_records_every_action_and_refuses_changes(run: Run, conn: 
             conn.execute(statement)
     history = ask(run, "commands", "GET", f"/api/v1/commands/{command['commandId']}/history")[1]["history"]
     assert [entry["toStatus"] for entry in history] == ["pending", "cancelled"]
+
+
+def test_a_list_has_one_entry_for_each_agent_and_each_of_its_commands_finds_it(run: Run, conn: Connection) -> None:
+    """With the number of its commands; one that is alone for its agent has an entry like a single one."""
+    for agent_id in ("a1", "a2"):
+        ask(run, "agents", "POST", "/api/v1/agents", {"agentId": agent_id, "platform": "p"})
+    asked = [{"agentId": agent_id, "action": "restart"} for agent_id in ("a1", "a2", "a1")]
+
+    first, alone, second = ask(run, "commands", "POST", "/api/v1/commands", asked)[1]["commands"]
+    another = ask(run, "commands", "POST", "/api/v1/commands", asked[::2])[1]["commands"][0]
+
+    found = {
+        name: ask(run, "operators", "GET", f"/api/v1/audit?commandId={command['commandId']}")[1]["entries"]
+        for name, command in {"first": first, "alone": alone, "second": second, "another": another}.items()
+    }
+    assert [(each["agentId"], each["commandId"], each["detail"]["commands"]) for each in found["first"]] == [
+        ("a1", None, 2)
+    ]
+    assert found["second"] == found["first"]
+    assert [(each["agentId"], each["commandId"]) for each in found["alone"]] == [("a2", alone["commandId"])]
+    assert "commands" not in found["alone"][0]["detail"]
+    assert [each["detail"]["commands"] for each in found["another"]] == [2]
+    assert found["another"] != found["first"]
+    stored = conn.execute(
+        "select command_ids from audit_log where command_ids is not null order by audit_id"
+    ).fetchone()
+    assert stored == ([first["commandId"], second["commandId"]],)
+    assert ask(run, "operators", "GET", "/api/v1/audit?commandId=unknown")[1]["entries"] == []

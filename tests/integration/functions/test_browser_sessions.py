@@ -126,7 +126,7 @@ def test_a_reason_is_kept_in_the_audit_log(run: Run, conn: Connection) -> None:
 
 
 def test_the_reason_of_a_submission_is_kept_for_each_command(run: Run, conn: Connection, agent: str) -> None:
-    """For one command and for a list, whose entries the database writes."""
+    """For one command, and once for all commands of a list that are for one agent."""
     one = ask(run, "commands", "POST", f"/api/v1/agents/{agent}/commands", {"action": "restart"}, audit_reason="one")
     many = ask(
         run, "commands", "POST", "/api/v1/commands", [{"agentId": agent, "action": "restart"}] * 2, audit_reason="two"
@@ -137,4 +137,4 @@ def test_the_reason_of_a_submission_is_kept_for_each_command(run: Run, conn: Con
     rows = conn.execute(
         "select detail -> 'reason' from audit_log where action = 'submit command' order by audit_id"
     ).fetchall()
-    assert [row[0] for row in rows] == ["one", "two", "two", None]
+    assert [row[0] for row in rows] == ["one", "two", None]

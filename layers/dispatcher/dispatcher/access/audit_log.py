@@ -71,7 +71,10 @@ def record(
 def list_page(
     conn: Connection, *, agent_id: str | None, command_id: str | None, actor: str | None, before: int | None, limit: int
 ) -> list[Entry]:
-    """Read a page of entries, newest first, with an `audit_id` below `before`."""
+    """Read a page of entries, newest first, with an `audit_id` below `before`.
+
+    A command of a list is found in the entry of its list, which says in `detail` how many `commands` it has.
+    """
     return fetch_all(
         conn,
         Entry,
@@ -79,7 +82,16 @@ def list_page(
         select audit_id, at, actor, source_ip, token_id, action, agent_id, command_id, detail
         from audit_log
         where (%(agent_id)s::text is null or agent_id = %(agent_id)s)
-          and (%(command_id)s::text is null or command_id = %(command_id)s)
+          and (%(command_id)s::text is null or audit_id = any(array(
+            select e.audit_id
+            from audit_log e
+            where e.command_id = %(command_id)s
+            union all
+            select e.audit_id
+            from audit_log e
+            where right(e.command_ids[1], 19) = right(%(command_id)s, 19)
+              and e.command_ids is not null
+              and %(command_id)s = any(e.command_ids))))
           and (%(actor)s::text is null or actor = %(actor)s)
           and (%(before)s::bigint is null or audit_id < %(before)s)
         order by audit_id desc

@@ -153,8 +153,10 @@ class AuditEntryDocument(Document):
     """The API token that the actor showed."""
     action: str
     agent_id: str | None
-    command_id: str | None
-    detail: Any
+    command_id: Annotated[
+        str | None, Field(description="Null also where one entry is about several commands: a list, or a bulk change.")
+    ]
+    detail: Annotated[Any, Field(description="Of a list: how many `commands` the agent got.")]
 
 
 class AuditPage(Document):

@@ -60,7 +60,6 @@ begin
                 p_not_before, greatest(now(), p_not_before) + p_ttl_seconds * interval '1 second',
                 coalesce(p_execution_timeout, 600), coalesce(p_max_attempts, 10), p_redeliver_after_ack,
                 p_username, p_key, p_hash, p_redrive_of, p_correlation_id)
-            -- With its condition, so that the next release can index the commands with a key alone.
             on conflict (submitted_by, idempotency_key) where idempotency_key is not null do nothing
             returning c.*
         ), listed as (
@@ -114,9 +113,9 @@ create function {f}.exceeds_rate(p_actor text, more bigint, rate integer) return
 begin
     perform pg_advisory_xact_lock(hashtextextended('rate of ' || p_actor, 0));
     return more + (
-        select count(*)
+        select coalesce(sum(coalesce((counted.detail ->> 'commands')::integer, 1)), 0)
         from (
-            select
+            select l.detail
             from audit_log l
             where l.actor = p_actor
               and l.at > now() - interval '1 minute'
@@ -228,11 +227,10 @@ as $$
 declare
     size constant integer := jsonb_array_length(payloads);
     -- Ids as the table makes them, from one look at the clock and one random part: 13 digits for microseconds until the year
-    -- 2112, and 19 digits.  A command takes several microseconds, so no id is ahead of the clock at the end.
+    -- 2112, and 19 digits, which the audit log finds a list by.  A command takes several microseconds, so no id is ahead of the
+    -- clock at the end.
     first_id constant bigint := (date_part('epoch', clock_timestamp()) * 1000000)::bigint;
     rest_of_id constant text := right(replace(gen_random_uuid()::text, '-', ''), 19);
-    -- The audit entries of all commands say the same, if they have the same action and none is redriven.
-    detail constant jsonb := case when common ? 'action' then {f}.detail(common ->> 'action', null, reason) end;
 begin
     if key is not null then
         -- The first command has the key itself, so that the key of a list cannot be used for a single command either.
@@ -369,10 +367,24 @@ begin
         select c.command_id, null, c.status, c.attempt, c.epoch, c.cause, (select feed_position(pg_current_xact_id()))
         from added c
     ), audited as (
-        insert into audit_log (actor, source_ip, action, agent_id, command_id, detail)
-        select submit_list.actor, submit_list.source_ip, 'submit command', c.agent_id, c.command_id,
-            coalesce(case when c.redrive_of is null then detail end, {f}.detail(c.action, c.redrive_of, submit_list.reason))
-        from added c
+        -- One entry for all commands of an agent of which it would say the same.
+        insert into audit_log (actor, source_ip, action, agent_id, command_id, command_ids, detail)
+        select
+            submit_list.actor,
+            submit_list.source_ip,
+            'submit command',
+            s.agent_id,
+            case when s.number = 1 then s.ids[1] end,
+            case when s.number > 1 then s.ids end,
+            case when s.number > 1 then s.detail || jsonb_build_object('commands', s.number) else s.detail end
+        from (
+            select
+                c.agent_id,
+                {f}.detail(c.action, c.redrive_of, submit_list.reason) as detail,
+                array_agg(c.command_id) as ids,
+                count(*) as number
+            from added c
+            group by c.agent_id, c.action, c.redrive_of) as s
     )
     select 'accepted', null::bigint, null, array_agg(c.command_id order by c.seq), null::text[]
     from added c

@@ -172,7 +172,9 @@ class AuditEntry(Model):
     action: str
     agent_id: str | None
     command_id: str | None
+    """Null also where one entry is about several commands: a list, or a bulk change."""
     detail: Any
+    """Of a list: how many `commands` the agent got."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
