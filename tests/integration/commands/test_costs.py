@@ -433,6 +433,23 @@ def test_a_list_has_one_audit_entry_for_an_agent(conn: Connection) -> None:
     assert entries == 3 * 50
 
 
+def test_large_tables_are_analyzed_with_a_small_sample(conn: Connection) -> None:
+    """Each of their columns, those that a later schema file adds as well."""
+    columns = conn.execute(
+        """
+        select attrelid::regclass::text, attname
+        from pg_attribute
+        where attrelid in (
+            'agent_commands'::regclass, 'command_history'::regclass, 'command_list'::regclass, 'audit_log'::regclass)
+          and attnum > 0
+          and not attisdropped
+          and attstattarget is distinct from 10
+        """
+    ).fetchall()
+
+    assert columns == []
+
+
 def test_only_what_becomes_of_an_agent_is_an_event(conn: Connection) -> None:
     """A sign of life, a lease and a pause are none."""
     connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=9)
