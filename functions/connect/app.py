@@ -11,7 +11,7 @@ from dispatcher.errors import InvalidRequest
 from dispatcher.platform import correlation, database, edge
 from dispatcher.platform.gateway import ApiGateway
 from dispatcher.platform.observability import deadline_of, logged, logger
-from dispatcher.protocol.handshake import DeliveryMode, Handshake
+from dispatcher.protocol.handshake import Handshake
 
 ANSWER_SECONDS = 1.0
 """What is left of an invocation for the answer: a worker that is killed gives the agent a 502."""
@@ -53,6 +53,5 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     if opened is None:
         return {"statusCode": 403}
     connections.close_superseded(ApiGateway.from_environment(hurried=True), opened)
-    welcome = opened.mode is DeliveryMode.BATCHING
-    invoke_flush(FlushRequest(agent_id=agent_id, connection_id=connection_id, epoch=opened.epoch, welcome=welcome))
+    invoke_flush(FlushRequest.of_new(agent_id, connection_id, opened))
     return {"statusCode": 200}

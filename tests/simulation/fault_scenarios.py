@@ -245,7 +245,7 @@ def release_without_answer(scenario: Scenario) -> None:
     scenario.submit("batch")
     scenario.agents.connect("batch")
     scenario.post_faults = [PostFault.NONE, PostFault.REFUSED]
-    scenario.connection_faults = [(ConnectionFault.LOST_AFTER, 3)]  # after the claim
+    scenario.connection_faults = [(ConnectionFault.LOST_AFTER, 2)]  # after the claim
     scenario.during_calls = [nothing, nothing, lambda: scenario.connect("batch")]
     scenario.agents.flush(scenario.agents.flush_requests.pop())
 

@@ -106,14 +106,7 @@ class SimulatedAgents:
                 simulation.gateway.disconnects.append(connection)
         elif connection.state == "opening":
             connection.state, connection.opened = "open", simulation.clock.passed()
-            self.flush_requests.append(
-                FlushRequest(
-                    agent_id=agent_id,
-                    connection_id=connection.connection_id,
-                    epoch=opened.epoch,
-                    welcome=opened.mode is DeliveryMode.BATCHING,
-                )
-            )
+            self.flush_requests.append(FlushRequest.of_new(agent_id, connection.connection_id, opened))
 
     def _connect_event(self, connection: AgentConnection) -> Opened | None:
         def function(_conn: Connection) -> Opened | None:

@@ -276,6 +276,35 @@ def test_a_new_connection(conn: Connection, environment: Environment, waiting: i
     assert environment.cost_of(flush_it) == Cost(round_trips=1 + waiting, commits=1 + waiting, posts=waiting)
 
 
+@pytest.mark.parametrize("came_back", [False, True])
+def test_a_new_connection_of_protocol_2(conn: Connection, environment: Environment, *, came_back: bool) -> None:
+    """What flush asks: is the agent welcomed; what arrived before, if anything may have; and then the claim and its release."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, connection_id="old")
+    put(conn, "k1")
+    if came_back:
+        deliver(conn, FakeGateway(), "a1", plenty)
+        say(conn, "ack", connection_id="old", commandId="k2")  # it has spoken, and its commands went out long ago
+        conn.execute("update agent_commands set sent_at = sent_at - interval '1 minute'")
+    requests: list[FlushRequest] = []
+
+    def open_it(_gateway: FakeGateway) -> None:
+        with database.connect() as mine:
+            handshake = Handshake(mode=DeliveryMode.BATCHING)
+            opened = connections.open_connection(mine, "a1", "c1", handshake=handshake, origin=Origin())
+            assert opened is not None
+            requests.append(FlushRequest.of_new("a1", "c1", opened))
+
+    def flush_it(gateway: FakeGateway) -> None:
+        with database.connect() as mine:
+            flush.flush(mine, gateway, requests[0], plenty)
+
+    assert environment.cost_of(open_it) == Cost(round_trips=1, commits=1, posts=0)
+    assert requests[0].may_have_arrived is came_back
+    if came_back:
+        conn.execute("update agents set spoke = true")
+    assert environment.cost_of(flush_it) == Cost(round_trips=3 + came_back, commits=3 + came_back, posts=2)
+
+
 def test_a_flush_costs_two_round_trips_and_a_post_for_each_window(conn: Connection, environment: Environment) -> None:
     """Protocol 2, a window of 100: less than a fiftieth of a round trip for each command."""
     connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=100)

@@ -52,8 +52,7 @@ def record(
     opened = connections.open_connection(conn, "a1", connection_id, handshake=Handshake(mode=mode), origin=Origin())
     assert opened is not None
     connections.close_superseded(gateway, opened)
-    welcome = opened.mode is DeliveryMode.BATCHING
-    return FlushRequest(agent_id="a1", connection_id=connection_id, epoch=opened.epoch, welcome=welcome)
+    return FlushRequest.of_new("a1", connection_id, opened)
 
 
 def test_flush_waits_until_the_handshake_is_over_and_then_delivers(conn: Connection) -> None:

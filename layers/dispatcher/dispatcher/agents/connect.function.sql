@@ -5,10 +5,12 @@
 -- `p_patience` is how many seconds the caller waits: a handshake that was answered in the meantime must not replace the
 -- connection that the agent has.
 -- Without a mode the platform decides: docker-agents never acknowledge.
+-- `may_have_arrived`: an agent of protocol 2 can say of some of its next commands that they came over an older connection.  Only
+-- as many of the queue are looked at as an agent may have in flight.
 create function {f}.connect(
     p_agent_id text, p_connection_id text, p_key_id text, p_source_ip text, p_mode text, p_window integer,
     p_patience double precision)
-returns table (epoch bigint, mode text, superseded text[])
+returns table (epoch bigint, mode text, superseded text[], may_have_arrived boolean)
 language plpgsql
 set plan_cache_mode = force_generic_plan
 as $$
@@ -102,5 +104,18 @@ begin
         where s.command_id = any(unanswered.last_ids)
           and s.status = 'sent';
     end if;
-    return query select agent.epoch, agent.dialect, older;
+    epoch := agent.epoch;
+    mode := agent.dialect;
+    superseded := older;
+    may_have_arrived := agent.dialect = 'batching' and exists (
+        select
+        from (
+            select c.attempt
+            from agent_commands c
+            where c.agent_id = p_agent_id
+              and c.status = 'pending'
+            order by c.priority desc, c.seq
+            limit 100) as next
+        where next.attempt > 0);
+    return next;
 end $$;

@@ -26,11 +26,13 @@ class Opened:
     mode: DeliveryMode
     superseded: tuple[str, ...]
     """The older connections that it replaces."""
+    may_have_arrived: bool
+    """Whether some of the agent's next commands went out over an older connection, and the agent can say if they arrived."""
 
 
 _CONNECT = HotStatement(
     call(
-        "select epoch, mode, superseded from {f}.connect(%(agent_id)s, %(connection_id)s, %(key_id)s, %(source_ip)s, %(mode)s,"
+        "select * from {f}.connect(%(agent_id)s, %(connection_id)s, %(key_id)s, %(source_ip)s, %(mode)s,"
         " %(window)s, %(patience)s)"
     )
 )
@@ -70,9 +72,9 @@ def open_connection(
     if not rows:
         logger.warning("Connection refused", extra={"agent_id": agent_id})
         return None
-    epoch, mode, superseded = rows[0]
+    epoch, mode, superseded, may_have_arrived = rows[0]
     logger.info("Agent connected", extra={"agent_id": agent_id, "epoch": epoch, "connection_id": connection_id})
-    return Opened(epoch=epoch, mode=DeliveryMode(mode), superseded=tuple(superseded))
+    return Opened(epoch=epoch, mode=DeliveryMode(mode), superseded=tuple(superseded), may_have_arrived=may_have_arrived)
 
 
 def close_superseded(gateway: Gateway, opened: Opened) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dispatcher.agents import connections, presence
+from dispatcher.agents.connections import Opened
 from dispatcher.commands import claims
 from dispatcher.commands.delivery import POST_SECONDS, Deadline, Delivered, deliver
 from dispatcher.platform import correlation, lambda_api, settings
@@ -14,6 +15,7 @@ from dispatcher.platform.database import Connection
 from dispatcher.platform.gateway import Gateway, Posted
 from dispatcher.platform.observability import logger
 from dispatcher.protocol.frames import welcome_message
+from dispatcher.protocol.handshake import DeliveryMode
 
 LIVE_PATIENCE_SECONDS = 15.0
 """How long flush waits for the end of a handshake; an agent gives up after 10 s."""
@@ -34,6 +36,19 @@ class FlushRequest:
     epoch: int
     welcome: bool = False
     """Whether the agent speaks protocol 2: then it gets a welcome first."""
+    may_have_arrived: bool = True
+    """Whether the agent may say of its next commands that they arrived already; see `connections.Opened`."""
+
+    @classmethod
+    def of_new(cls, agent_id: str, connection_id: str, opened: Opened) -> "FlushRequest":
+        """Return the request for a connection that was just recorded."""
+        return cls(
+            agent_id=agent_id,
+            connection_id=connection_id,
+            epoch=opened.epoch,
+            welcome=opened.mode is DeliveryMode.BATCHING,
+            may_have_arrived=opened.may_have_arrived,
+        )
 
     def as_event(self) -> dict[str, Any]:
         """Return the event."""
@@ -42,16 +57,18 @@ class FlushRequest:
             "connectionId": self.connection_id,
             "epoch": self.epoch,
             "welcome": self.welcome,
+            "mayHaveArrived": self.may_have_arrived,
         }
 
     @classmethod
     def from_event(cls, event: dict[str, Any]) -> "FlushRequest":
-        """Read the event; one of an older version has no `welcome`."""
+        """Read the event; one of an older version lacks the last members."""
         return cls(
             agent_id=event["agentId"],
             connection_id=event["connectionId"],
             epoch=event["epoch"],
             welcome=event.get("welcome", False),
+            may_have_arrived=event.get("mayHaveArrived", True),
         )
 
 
@@ -95,7 +112,7 @@ def flush(conn: Connection, gateway: Gateway, request: FlushRequest, deadline: D
             return Delivered()
         time.sleep(pause)
         pause = min(2 * pause, LAST_LOOK_SECONDS)
-    if request.welcome:
+    if request.welcome and request.may_have_arrived:
         _wait_for_resume(conn, request)
     return deliver_to_reached(conn, gateway, request, deadline)
 
