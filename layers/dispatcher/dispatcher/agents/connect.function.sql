@@ -5,8 +5,8 @@
 -- `p_patience` is how many seconds the caller waits: a handshake that was answered in the meantime must not replace the
 -- connection that the agent has.
 -- Without a mode the platform decides: docker-agents never acknowledge.
--- `may_have_arrived`: an agent of protocol 2 can say of some of its next commands that they came over an older connection.  Only
--- as many of the queue are looked at as an agent may have in flight.
+-- `may_have_arrived`: an agent of protocol 2 can say of some of its next commands that they came over an older connection.
+-- Only as many of the queue are looked at as an agent may have in flight.
 create function {f}.connect(
     p_agent_id text, p_connection_id text, p_key_id text, p_source_ip text, p_mode text, p_window integer,
     p_patience double precision)
