@@ -50,7 +50,7 @@ def list_events(
     A page may be empty although more events follow, if the filter wants none of those that were looked at.  Where too many
     requests wait, the answer comes at once, with the header Retry-After.
     """
-    labels = api.operator_with(Role.READER).scope
+    scope = api.operator_with(Role.READER).scope
     if latest is not None and after is not None:
         raise malformed([{"at": "query/latest", "is": "Send `after` or `latest`, not both"}])
     wanted = EventFilter(
@@ -64,7 +64,7 @@ def list_events(
         latest=latest,
         limit=limit,
         wanted=wanted,
-        labels=labels,
+        scope=scope,
         seconds=min(wait, api.deadline() - waiting.SEARCH_SECONDS),
         places=settings.event_waiters(),
     )

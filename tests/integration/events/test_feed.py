@@ -107,9 +107,9 @@ def test_the_latest_events_are_the_last_ones_of_the_feed(
     for number in range(9):
         put(conn, f"k{number}", "a1" if number % 3 else "a2")
     visible = [event for event in read_all(conn) if event.agent_id == "a2"]
-    reach = [event for event in read_all(conn)[-feed.LATEST * scanned :] if event.agent_id == "a2"]
+    reach = [event for event in read_all(conn)[-feed.LATEST_SCANS * scanned :] if event.agent_id == "a2"]
 
-    page = feed.latest(conn, limit=limit, labels={"zone": "us"})
+    page = feed.latest(conn, limit=limit, scope={"zone": "us"})
 
     assert page.events == reach[-limit:]
     assert page.after == feed.newest(conn)
@@ -127,14 +127,14 @@ def test_the_latest_events_cost_no_more_after_a_long_history(conn: Connection) -
     for wanted in ("agent.created", "command.dead"):
         with conn.transaction():
             before = rows_read(conn)
-            page = feed.latest(conn, limit=5, filter=EventFilter(types=frozenset({wanted})))
+            page = feed.latest(conn, limit=5, wanted=EventFilter(types=frozenset({wanted})))
             seen.append((page.events, rows_read(conn) - before))
 
     (created, of_agents), (dead, of_commands) = seen
     assert types(created) == ["agent.created"]
     assert dead == []
     assert of_agents < 20
-    assert of_commands < 2 * feed.LATEST * feed.SCANNED + 100
+    assert of_commands < 2 * feed.LATEST_SCANS * feed.SCANNED + 100
 
 
 def rows_read(conn: Connection) -> int:
@@ -287,7 +287,7 @@ def test_filters_go_on_past_what_they_do_not_want(conn: Connection, monkeypatch:
         after = feed.oldest(conn)
         pages: list[feed.Page] = []
         while not pages or pages[-1].more:
-            pages.append(feed.read(conn, after=after, limit=10, filter=wants, labels=labels))
+            pages.append(feed.read(conn, after=after, limit=10, wanted=wants, scope=labels))
             after = pages[-1].after
         assert [event.command_id for page in pages for event in page.events] == ["wanted"], name
         assert pages[0].events == [], name
@@ -301,7 +301,7 @@ def test_a_label_limit_does_not_show_an_earlier_agent_of_the_same_id(conn: Conne
     registry.insert(conn, agent_id="a1", platform="p", region=None, labels={"zone": "eu"}, approval="pending")
     put(conn, "new")
     conn.execute("update agents set approval = 'approved'")
-    limited = feed.read(conn, after=feed.oldest(conn), limit=99, labels={"zone": "eu"}).events
+    limited = feed.read(conn, after=feed.oldest(conn), limit=99, scope={"zone": "eu"}).events
 
     assert types(limited) == ["agent.created", "command.accepted", "agent.approved"]
     assert types(read_all(conn)) == ["agent.created", "command.accepted", "agent.deleted", *types(limited)]

@@ -50,7 +50,7 @@ class EventType(StrEnum):
 
 SCANNED = 2000
 """The most events that one page looks at for those that a filter wants."""
-LATEST = 5
+LATEST_SCANS = 5
 """So many pages are looked at, backwards, for the latest events that a filter wants."""
 CAUSE_CHARACTERS = 500
 _HAS_MORE = call("select {f}.has_more(%s, %s)")
@@ -124,13 +124,13 @@ class Page:
 ANY = EventFilter()
 
 
-def read(conn: Connection, *, after: Cursor, limit: int, filter: EventFilter = ANY, labels: Scope = None) -> Page:  # noqa: A002
-    """Read at most `limit` events after a place, of those that the labels show.
+def read(conn: Connection, *, after: Cursor, limit: int, wanted: EventFilter = ANY, scope: Scope = None) -> Page:
+    """Read at most `limit` events after a place, of those within `scope`.
 
     Looks at SCANNED events at most.  Raises EventsGone if events after this place have been deleted, and UnknownFeedCursor for
     a place of another database or of a time that a restore has undone.
     """
-    rows = _rows(conn, after, limit, filter, labels)
+    rows = _rows(conn, after, limit, wanted, scope)
     first, life = rows[0], rows[0]["life"]
     known = after.life == life or (first["of_earlier_life"] and not first["after_earlier_life"])
     if not known or first["ahead"]:
@@ -146,7 +146,7 @@ def read(conn: Connection, *, after: Cursor, limit: int, filter: EventFilter = A
     return Page(
         events=[_event(life, row) for row in found],
         after=Cursor(life=life, position=position, number=number),
-        more=len(found) == limit or first["scanned"] == _scan(limit, filter, labels),
+        more=len(found) == limit or first["scanned"] == _scan(limit, wanted, scope),
         places=[Cursor(life=life, position=row["position"], number=row["number"]) for row in found],
     )
 
@@ -155,19 +155,19 @@ def latest(
     conn: Connection,
     *,
     limit: int,
-    filter: EventFilter = ANY,  # noqa: A002
-    labels: Scope = None,
+    wanted: EventFilter = ANY,
+    scope: Scope = None,
 ) -> Page:
-    """Read the latest events, at most `limit` of those that the labels show, in their order, and the place after them.
+    """Read the latest events, at most `limit` of those within `scope`, in their order, and the place after them.
 
-    Looks at the last LATEST times SCANNED events at most; only at those of agents where the filter wants no others.
+    Looks at the last LATEST_SCANS times SCANNED events at most; only at those of agents where the filter wants no others.
     """
     end = place = newest(conn)
     found: list[dict[str, Any]] = []
-    for _ in range(LATEST):
-        rows = _rows(conn, place, limit - len(found), filter, labels, backwards=True)
+    for _ in range(LATEST_SCANS):
+        rows = _rows(conn, place, limit - len(found), wanted, scope, backwards=True)
         found = [row for row in rows if row["number"] is not None] + found
-        if len(found) == limit or rows[0]["scanned"] < _scan(limit, filter, labels):
+        if len(found) == limit or rows[0]["scanned"] < _scan(limit, wanted, scope):
             break
         place = Cursor(life=end.life, position=rows[0]["last_position"], number=rows[0]["last_number"] - 1)
     return Page(
@@ -296,12 +296,12 @@ def _rows(
     conn: Connection,
     place: Cursor,
     limit: int,
-    filter: EventFilter,  # noqa: A002
-    labels: Scope,
+    wanted: EventFilter,
+    scope: Scope,
     *,
     backwards: bool = False,
 ) -> list[dict[str, Any]]:
-    types = list(EventType if filter.types is None else filter.types)
+    types = list(EventType if wanted.types is None else wanted.types)
     parameters: dict[str, Any] = {
         "life": place.life,
         "position": place.position,
@@ -309,20 +309,20 @@ def _rows(
         "types": types,
         # Forwards, the place after the page passes them too.
         "of_commands": not backwards or any(each.startswith("command.") for each in types),
-        "agent_id": filter.agent_id,
-        "scope": as_parameter(labels),
-        "scan": _scan(limit, filter, labels),
+        "agent_id": wanted.agent_id,
+        "scope": as_parameter(scope),
+        "scan": _scan(limit, wanted, scope),
         "limit": limit,
-        **(filter.selector.parameters if filter.selector else {}),
+        **(wanted.selector.parameters if wanted.selector else {}),
     }
-    selected = "true" if filter.selector is None else _SELECTED.replace("{condition}", filter.selector.condition)
+    selected = "true" if wanted.selector is None else _SELECTED.replace("{condition}", wanted.selector.condition)
     with conn.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(_page(selected, backwards=backwards), parameters).fetchall()
 
 
-def _scan(limit: int, filter: EventFilter, labels: Scope) -> int:  # noqa: A002
+def _scan(limit: int, wanted: EventFilter, scope: Scope) -> int:
     """Return how many events one page looks at: more than it has, where some are not wanted."""
-    return limit if filter == ANY and labels is None else SCANNED
+    return limit if wanted == ANY and scope is None else SCANNED
 
 
 @lru_cache(maxsize=64)

@@ -35,7 +35,7 @@ def read(
     latest: int | None = None,
     limit: int,
     wanted: EventFilter,
-    labels: Scope,
+    scope: Scope,
     seconds: float,
     places: int,
 ) -> Answered:
@@ -46,16 +46,16 @@ def read(
     """
     with connect() as conn:
         if latest is None:
-            page = _search(conn, _cursor(conn, after), limit, wanted, labels)
+            page = _search(conn, _cursor(conn, after), limit, wanted, scope)
         else:
-            page = feed.latest(conn, limit=latest, filter=wanted, labels=labels)
+            page = feed.latest(conn, limit=latest, wanted=wanted, scope=scope)
         if page.events or page.more or seconds <= 0:
             return Answered(page=page)
         place = _take_place(conn, seconds, places)
         if place is None:
             return Answered(page=page, crowded=True)
     try:
-        page = _wait(connect, page, seconds, lambda conn, after: _search(conn, after, limit, wanted, labels))
+        page = _wait(connect, page, seconds, lambda conn, after: _search(conn, after, limit, wanted, scope))
     finally:
         with connect() as conn:
             place.leave(conn)
@@ -81,12 +81,12 @@ def _cursor(conn: Connection, after: str | None) -> Cursor:
     return feed.oldest(conn) if after == START else Cursor.parse(after)
 
 
-def _search(conn: Connection, after: Cursor, limit: int, wanted: EventFilter, labels: Scope) -> Page:
+def _search(conn: Connection, after: Cursor, limit: int, wanted: EventFilter, scope: Scope) -> Page:
     """Read pages until one has an event, or none follow, or SEARCH_SECONDS have passed."""
     end = time.monotonic() + SEARCH_SECONDS
-    page = feed.read(conn, after=after, limit=limit, filter=wanted, labels=labels)
+    page = feed.read(conn, after=after, limit=limit, wanted=wanted, scope=scope)
     while not page.events and page.more and time.monotonic() < end:
-        page = feed.read(conn, after=page.after, limit=limit, filter=wanted, labels=labels)
+        page = feed.read(conn, after=page.after, limit=limit, wanted=wanted, scope=scope)
     return page
 
 

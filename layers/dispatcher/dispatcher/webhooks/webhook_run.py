@@ -134,7 +134,7 @@ class _Run:
                 selector=None if claim.selector is None else selectors.parse(claim.selector),
             )
             after = Cursor.parse(claim.cursor)
-            page = feed.read(self._conn, after=after, limit=BATCH, filter=selected, labels=claim.labels)
+            page = feed.read(self._conn, after=after, limit=BATCH, wanted=selected, scope=claim.labels)
         except (EventsGone, InvalidRequest, BadSelector) as error:
             lost = isinstance(error, EventsGone | UnknownFeedCursor)
             reason = {"webhook_id": str(claim.webhook_id), "reason": str(error)}
