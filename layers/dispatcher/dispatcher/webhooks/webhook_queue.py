@@ -125,11 +125,15 @@ _FREE = """t.disabled_at is null
     and t.due_at <= now()
     and coalesce(t.lease_expires_at <= now(), true)"""
 
+_GIVEN_UP = """(%(error)s::text is not null
+    and not %(progress)s
+    and t.failing_since <= now() - %(give_up)s * interval '1 second')"""
+
 
 def settle(conn: Connection, claimed: Claim, result: Result, waiting_since: datetime | None) -> bool:
     """Record a result and give the lease back; False if the lease was lost, and then nothing changes."""
     row = conn.execute(
-        """
+        f"""
         update webhooks t
         set cursor = %(cursor)s,
             waiting_since = %(waiting_since)s,
@@ -145,14 +149,8 @@ def settle(conn: Connection, claimed: Claim, result: Result, waiting_since: date
             slow = %(slow)s,
             disabled_cause = case
                 when %(gone)s then 'gone'
-                when %(error)s::text is not null
-                    and not %(progress)s
-                    and t.failing_since <= now() - %(give_up)s * interval '1 second' then 'failing' end,
-            disabled_at = case
-                when %(gone)s
-                    or (%(error)s::text is not null
-                        and not %(progress)s
-                        and t.failing_since <= now() - %(give_up)s * interval '1 second') then now() end,
+                when {_GIVEN_UP} then 'failing' end,
+            disabled_at = case when %(gone)s or {_GIVEN_UP} then now() end,
             lease_token = null,
             lease_expires_at = null
         where t.webhook_id = %(webhook_id)s
