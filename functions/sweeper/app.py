@@ -1,36 +1,26 @@
 """Sweeper: periodic maintenance, and delivery of every due command.  Runs each minute."""
 
-import json
 from dataclasses import asdict
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from dispatcher.commands.claims import Shard
-from dispatcher.commands.sweep import sweep, sweep_shard
-from dispatcher.platform import correlation, database, lambda_api, settings
+from dispatcher.commands.sweep import invoke_others, sweep
+from dispatcher.platform import correlation, database, settings
 from dispatcher.platform.gateway import ApiGateway
-from dispatcher.platform.observability import add_figures, deadline_of, logged, logger, metrics
+from dispatcher.platform.observability import add_figures, deadline_of, logged, metrics
 
 
 @logged
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
-    """Sweep once, and invoke this function for each further shard; two sweeps at the same time do no harm."""
+    """Sweep a shard, the first one if the event names none; the first one invokes this function for the others."""
     correlation.begin()
-    shards, number = settings.sweep_shards(), event.get("shard", 0)
-    gateway, deadline, shard = ApiGateway.from_environment(), deadline_of(context), Shard(number=number, of=shards)
-    if not number:
-        for other in range(1, shards):
-            reason = lambda_api.invoke_event(context.invoked_function_arn, json.dumps({"shard": other}).encode())
-            if reason is not None:
-                logger.warning("Shard not swept", extra={"shard": other, "reason": reason})
+    shard = Shard(number=event.get("shard", 0), of=settings.sweep_shards())
+    if not shard.number:
+        invoke_others(context.invoked_function_arn, shard.of)
     with database.connect() as conn:
-        done = (
-            sweep_shard(conn, gateway, shard, deadline=deadline)
-            if number
-            else sweep(conn, gateway, deadline=deadline, shard=shard)
-        )
-    swept = asdict(done)
+        swept = asdict(sweep(conn, ApiGateway.from_environment(), deadline=deadline_of(context), shard=shard))
     add_figures(swept)
     return swept

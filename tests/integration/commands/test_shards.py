@@ -5,7 +5,7 @@ import pytest
 from dispatcher.commands import claims
 from dispatcher.commands.claims import Shard
 from dispatcher.commands.flush import FlushRequest
-from dispatcher.commands.sweep import sweep, sweep_shard
+from dispatcher.commands.sweep import sweep
 from dispatcher.platform.database import Connection
 from tests.fakes import FakeGateway, plenty
 from tests.rows import connect_new_agent, put
@@ -39,7 +39,7 @@ def test_the_shards_of_a_minute_deliver_everything_and_do_the_other_passes_once(
     gateway, handed_over = FakeGateway(), list[FlushRequest]()
     conn.execute("update agent_commands set deliver_by = now() - interval '1 second' where agent_id = 'edge-0'")
 
-    shard = sweep_shard(conn, gateway, Shard(number=1, of=2), deadline=plenty, hand_over=handed_over.append)
+    shard = sweep(conn, gateway, shard=Shard(number=1, of=2), deadline=plenty, hand_over=handed_over.append)
     rest = sweep(conn, gateway, deadline=plenty, hand_over=handed_over.append, shard=Shard(number=0, of=2))
 
     assert (shard.expired, rest.expired) == (0, 1)

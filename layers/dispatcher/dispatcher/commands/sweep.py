@@ -1,5 +1,6 @@
 """The sweep, each minute: periodic maintenance, and retries of anything missed."""
 
+import json
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from dispatcher.commands.claims import ALL, DueAgent, Shard
 from dispatcher.commands.delivery import POST_SECONDS, RELEASE_SECONDS, Deadline, Delivered, deliver
 from dispatcher.commands.flush import FlushRequest, invoke_flush
 from dispatcher.events import feed
-from dispatcher.platform import settings
+from dispatcher.platform import lambda_api, settings
 from dispatcher.platform.database import Connection
 from dispatcher.platform.gateway import Gateway
 from dispatcher.platform.observability import logger
@@ -53,6 +54,14 @@ class Swept:
     failed_passes: int = 0
 
 
+def invoke_others(function: str, shards: int) -> None:
+    """Invoke the sweeper, asynchronously, for each shard but the first; the next sweep does what fails."""
+    for number in range(1, shards):
+        reason = lambda_api.invoke_event(function, json.dumps({"shard": number}).encode())
+        if reason is not None:
+            logger.warning("Shard not swept", extra={"shard": number, "reason": reason})
+
+
 def sweep(
     conn: Connection,
     gateway: Gateway,
@@ -63,9 +72,13 @@ def sweep(
 ) -> Swept:
     """Run every pass, each bounded and independent: a pass that fails is logged, and the others go on.
 
-    `shard` are the agents that it delivers to; `sweep_shard` delivers to the others.
+    It delivers to the agents of its shard; a sweep of another shard than the first does nothing else.  Two sweeps at the same
+    time do no harm.
     """
     passes = _Passes(deadline)
+    if shard.number:
+        delivery = _deliver_due(conn, gateway, passes, shard, hand_over)
+        return replace(delivery, failed_passes=passes.failed)
     expired = passes.run("expire", lambda: _repeat(partial(deadlines.expire, conn), deadline), 0)
     released = passes.run("release", lambda: _repeat(partial(redelivery.return_unacknowledged, conn), deadline), 0)
     timed_out = passes.run("time out", lambda: _repeat(partial(deadlines.time_out, conn), deadline), 0)
@@ -94,20 +107,6 @@ def sweep(
         pruned=pruned,
         failed_passes=passes.failed,
     )
-
-
-def sweep_shard(
-    conn: Connection,
-    gateway: Gateway,
-    shard: Shard,
-    *,
-    deadline: Deadline,
-    hand_over: Callable[[FlushRequest], None] = invoke_flush,
-) -> Swept:
-    """Deliver what is due for the agents of one shard, beside a sweep that has another one."""
-    passes = _Passes(deadline)
-    delivery = _deliver_due(conn, gateway, passes, shard, hand_over)
-    return replace(delivery, failed_passes=passes.failed)
 
 
 def _deliver_due(
