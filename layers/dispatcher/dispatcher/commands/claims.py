@@ -56,6 +56,23 @@ class Outcome(NamedTuple):
     """Whether a message that the gateway took also said what is received."""
 
 
+class Row(NamedTuple):
+    """A row that the functions `claim`, `go_live`, `release` and `receive` of the database return."""
+
+    kind: str
+    """`command` and `stop` make a claim; the other kinds are described in `receive.function.sql`."""
+    connection_id: str
+    epoch: int
+    mode: str
+    refusals: int
+    command_id: str
+    attempt: int
+    moves: int
+    frame: str
+    seconds_left: float | None
+    correlation_id: str | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
     """The agents that one of several sweeps looks at: those whose id has this number as the rest of its hash."""
@@ -160,27 +177,27 @@ def claim_of(agent_id: str, token: str, begun: float, rows: Iterable[Sequence[An
     """Make a claim of the rows `command` and `stop` of the database's functions; None if there are none."""
     commands: list[ClaimedCommand] = []
     stops: list[tuple[str, int]] = []
-    about: Sequence[Any] = ()
+    last: Sequence[Any] = ()
     for row in rows:
-        kind = row[0]
+        kind = row[0]  # by its place: a window has a hundred rows
         if kind == "command":
             commands.append(ClaimedCommand(*row[5:11]))
         elif kind == "stop":
             stops.append((row[5], row[6]))
         else:
             continue
-        about = row
-    if not about:
+        last = row
+    if not last:
         return None
-    _, connection_id, epoch, mode, refusals, *_ = about
+    about = Row._make(last)
     return Claim(
         agent_id=agent_id,
         token=token,
         begun=begun,
-        connection_id=connection_id,
-        epoch=epoch,
-        mode=_MODES[mode],
-        refusals=refusals,
+        connection_id=about.connection_id,
+        epoch=about.epoch,
+        mode=_MODES[about.mode],
+        refusals=about.refusals,
         commands=tuple(commands),
         stops=tuple(stops),
     )

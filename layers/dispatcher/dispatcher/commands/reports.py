@@ -9,7 +9,7 @@ import psycopg
 
 from dispatcher.agents import facts
 from dispatcher.commands import claims
-from dispatcher.commands.claims import Claim, claim_of, new_token
+from dispatcher.commands.claims import Claim, Row, claim_of, new_token
 from dispatcher.platform import correlation, settings
 from dispatcher.platform.database import Connection
 from dispatcher.platform.functions import call
@@ -112,12 +112,13 @@ def _receive(conn: Connection, said: Said, parts: _Parts, observer: SessionObser
             "traced": is_debugging(),
         },
     )
-    found = {row[0]: row for row in rows}
+    answers = [Row._make(row) for row in rows if row[0] != "command"]
+    found = {row.kind: row for row in answers}
     if "refused" in found:
         return Received(refused=True)
     admitted, unwelcomed = found["admitted"], found.get("unwelcomed")
-    moved, traces = admitted[6], (admitted[10] or "").split()
-    _log(said, reports, traces, [(row[5], row[8], row[10]) for row in rows if row[0] == "unmoved"], moved=moved)
+    moved, traces = admitted.attempt, (admitted.correlation_id or "").split()
+    _log(said, reports, traces, [row for row in answers if row.kind == "unmoved"], moved=moved)
     claimed = claim_of(said.agent_id, token, begun, rows)
     for message in parts.others:
         if isinstance(message, SessionStatus):
@@ -136,7 +137,7 @@ def _receive(conn: Connection, said: Said, parts: _Parts, observer: SessionObser
         moved=moved,
         alive=heartbeat is not None,
         claim=claimed,
-        unwelcomed=unwelcomed[2] if unwelcomed else None,
+        unwelcomed=unwelcomed.epoch if unwelcomed else None,
         confirm=[each.message_id for each in confirms],
         confirm_in_commands=bool(confirms) and all(each.in_commands for each in confirms),
     )
@@ -190,17 +191,18 @@ def _log(
     said: Said,
     reports: Sequence[dict[str, Any]],
     traces: Sequence[str],
-    unmoved: Sequence[tuple[str, str | None, str | None]],
+    unmoved: Sequence[Row],
     *,
     moved: int,
 ) -> None:
     if moved:
         fields: dict[str, Any] = {"agent_id": said.agent_id, "command_ids": [report["id"] for report in reports]}
         logger.debug("Commands reported", extra=fields | correlation.of_commands(traces))
-    for command_id, status, trace in unmoved[:LOGGED]:
+    for row in unmoved[:LOGGED]:
         # Never logged as a success: the command has ended, belongs to another agent, or does not exist.
-        fields = {"agent_id": said.agent_id, "command_id": command_id[:128], "status": status or "not of this agent"}
-        logger.warning("Report moved nothing", extra=fields | correlation.of_commands([trace]))
+        status = row.frame or "not of this agent"
+        fields = {"agent_id": said.agent_id, "command_id": row.command_id[:128], "status": status}
+        logger.warning("Report moved nothing", extra=fields | correlation.of_commands([row.correlation_id]))
     if len(unmoved) > LOGGED:
         logger.warning("Reports moved nothing", extra={"agent_id": said.agent_id, "more": len(unmoved) - LOGGED})
     answers = 0 if moved else sum(report["kind"] in {"answer", "answer_failed"} for report in reports)

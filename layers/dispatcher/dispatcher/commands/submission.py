@@ -98,7 +98,7 @@ _MEMBERS = (
 )
 """What the functions of the database read of a command, beside its payload."""
 _NAMES = tuple(column.strip() for column in COLUMNS.split(","))
-_CLAIMED = "kind, connection_id, epoch, mode, refusals, command_id, attempt, moves, frame, seconds_left, correlation_id"
+_CLAIMED = ", ".join(claims.Row._fields)
 
 
 def _submit_statement(username: str, scope: str, source: str = "") -> HotStatement:
