@@ -9,7 +9,7 @@ import pytest
 
 from dispatcher.agents import connections
 from dispatcher.agents.connections import Origin
-from dispatcher.commands import claims, conversation, flush
+from dispatcher.commands import claims, conversation, flush, redelivery
 from dispatcher.commands.delivery import Delivered, deliver
 from dispatcher.commands.flush import FlushRequest
 from dispatcher.commands.sweep import sweep
@@ -260,6 +260,55 @@ def test_a_worker_that_found_the_older_connection_gone_gives_its_attempt_back_fi
 
     assert [message["type"] for message in gateway.messages] == ["welcome", "commands"]
     assert find(conn).attempt == 1
+
+
+@pytest.mark.parametrize("between", ["the last attempt is given back", "what was before it expires"])
+def test_what_comes_back_after_connect_is_not_sent_again_either(
+    conn: Connection, monkeypatch: pytest.MonkeyPatch, between: str
+) -> None:
+    """Its attempt 1 arrived, and it becomes one of the next commands before flush looks."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING)
+    put(conn, "k1", max_attempts=2)
+    deliver(conn, FakeGateway(), "a1", plenty)
+    conn.execute("update agent_commands set ack_deadline = now() - interval '1 second'")
+    redelivery.return_unacknowledged(conn, 10)
+    claim = None
+    if between == "the last attempt is given back":
+        claim = claims.claim(conn, "a1")
+        assert claim is not None
+    for number in range(0 if claim else 100):
+        put(conn, f"before-{number}", priority=1)
+    request = record(conn, FakeGateway(), "c2", mode=DeliveryMode.BATCHING)
+    if claim is not None:
+        outcome = claims.Outcome(posted=Posted.GONE, unsent=claim.commands, unsent_cause="found the connection gone")
+        claims.release(conn, claim, outcome, look_again=False)
+    conn.execute("update agent_commands set status = 'expired', cause = 'late' where command_id like 'before-%'")
+    words = json.dumps({"type": "resume", "id": "1", "running": [{"commandId": "k1", "attempt": 1}]})
+    gateway = FakeGateway()
+
+    def say_and_wait(_: float) -> None:
+        receive(conn, "a1", "c2", words)
+
+    monkeypatch.setattr(time, "sleep", say_and_wait)
+    flush.flush(conn, gateway, request, plenty)
+
+    assert [message["type"] for message in gateway.messages] == ["welcome"]
+    assert (find(conn).status, find(conn).attempt) == ("acknowledged", 1)
+
+
+def test_one_returned_command_behind_a_new_one_may_have_arrived(conn: Connection) -> None:
+    """Each of those that may be next is looked at, and the event of flush tells it."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING)
+    put(conn, "k1")
+    deliver(conn, FakeGateway(), "a1", plenty)
+    put(conn, "k2", priority=1)
+
+    again = record(conn, FakeGateway(), "c2", mode=DeliveryMode.BATCHING)
+    conn.execute("update agent_commands set status = 'cancelled', cause = 'by the test' where command_id = 'k1'")
+    fresh = record(conn, FakeGateway(), "c3", mode=DeliveryMode.BATCHING)
+
+    assert [again.may_have_arrived, fresh.may_have_arrived] == [True, False]
+    assert [FlushRequest.from_event(each.as_event()) for each in (again, fresh)] == [again, fresh]
 
 
 def test_an_agent_of_the_first_protocol_gets_no_welcome(conn: Connection) -> None:

@@ -5,8 +5,9 @@
 -- `p_patience` is how many seconds the caller waits: a handshake that was answered in the meantime must not replace the
 -- connection that the agent has.
 -- Without a mode the platform decides: docker-agents never acknowledge.
--- `may_have_arrived`: an agent of protocol 2 can say of some of its next commands that they came over an older connection.
--- Only as many of the queue are looked at as an agent may have in flight.
+-- `may_have_arrived`: an agent of protocol 2 may be able to say of some of its next commands that they came over an older
+-- connection.  False is sure: more of the queue is looked at than an agent may have in flight, and a worker that still posts
+-- over an older connection may give its commands back.
 create function {f}.connect(
     p_agent_id text, p_connection_id text, p_key_id text, p_source_ip text, p_mode text, p_window integer,
     p_patience double precision)
@@ -107,15 +108,15 @@ begin
     epoch := agent.epoch;
     mode := agent.dialect;
     superseded := older;
-    may_have_arrived := agent.dialect = 'batching' and exists (
-        select
-        from (
-            select c.attempt
-            from agent_commands c
-            where c.agent_id = p_agent_id
-              and c.status = 'pending'
-            order by c.priority desc, c.seq
-            limit 100) as next
-        where next.attempt > 0);
+    may_have_arrived := agent.dialect = 'batching' and (
+        unanswered.last_ids is not null
+        or (select coalesce(count(*) > 100 or bool_or(next.attempt > 0), false)
+            from (
+                select c.attempt
+                from agent_commands c
+                where c.agent_id = p_agent_id
+                  and c.status = 'pending'
+                order by c.priority desc, c.seq
+                limit 101) as next));
     return next;
 end $$;

@@ -27,7 +27,8 @@ class Opened:
     superseded: tuple[str, ...]
     """The older connections that it replaces."""
     may_have_arrived: bool
-    """Whether some of the agent's next commands went out over an older connection, and the agent can say if they arrived."""
+    """Whether some of the agent's next commands may have gone out over an older connection, so that the agent can say if they
+    arrived.  False is sure."""
 
 
 _CONNECT = HotStatement(
