@@ -10,7 +10,7 @@ from psycopg import errors
 
 from dispatcher.access.roles import Operator, Role
 from dispatcher.agents import registry
-from dispatcher.commands import cancellation, claims, deadlines, redelivery
+from dispatcher.commands import cancellation, claims, deadlines, redelivery, submission
 from dispatcher.commands.claims import Claim, Outcome
 from dispatcher.commands.delivery import deliver
 from dispatcher.commands.lifecycle import ALIVE, ENDED, GUESSED, TRANSITIONS, Move, Status
@@ -308,6 +308,22 @@ def test_rows_that_are_put_back_by_hand_are_in_the_lists_and_have_a_history(conn
     history = conn.execute("select command_id, to_status from command_history order by history_id").fetchall()
     assert listed == [("k1",), ("k2",)]
     assert history[-2:] == [("k1", "sent"), ("k2", "pending")]
+
+
+def test_a_command_that_is_deleted_by_hand_leaves_the_lists_alone(conn: Connection) -> None:
+    """The others that were accepted at the same moment stay, also one with the same number."""
+    create_agent(conn)
+    new = [submission.NewCommand(agent_id="a1", action="noop")] * 3
+    first, second, third = (each.command_id for each in submission.submit_list(conn, new, None, ADMIN))
+    with conn.transaction():
+        conn.execute("create temp table copied as select * from agent_commands where command_id = %s", (second,))
+        conn.execute("update copied set command_id = 'copy'")
+        conn.execute("insert into agent_commands overriding system value select * from copied")
+
+    conn.execute("delete from agent_commands where command_id = %s", (second,))
+
+    listed = conn.execute("select command_id from command_list").fetchall()
+    assert sorted(listed) == sorted([(first,), (third,), ("copy",)])
 
 
 def test_a_command_that_is_deleted_by_hand_leaves_the_lists_also_with_another_time(conn: Connection) -> None:

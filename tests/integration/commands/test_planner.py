@@ -229,6 +229,19 @@ def test_a_filter_that_no_index_fits_reads_a_bounded_number_of_rows(past: Connec
     assert _rows_read_by(read, past) <= BOUNDED
 
 
+def test_one_command_with_another_time_does_not_slow_down_pruning(past: Connection) -> None:
+    """Its own entry of the lists is looked for among those of its agent; those of the others are not."""
+    with past.transaction(force_rollback=True):
+        past.execute(
+            """update agent_commands
+               set completed_at = now() - interval '40 days',
+                   created_at = created_at - (seq % 100 = 0)::integer * interval '1 day'
+               where command_id in (select command_id from agent_commands where status = 'completed' order by seq limit 100)"""
+        )
+
+        assert _rows_read_by(lambda conn: deadlines.prune(conn, 30, 100), past) <= BACKLOG + BOUNDED
+
+
 @pytest.mark.parametrize("command_id", ["one", "of-a-list", "unknown"])
 def test_a_search_of_the_audit_log_for_a_command_reads_few_rows(conn: Connection, command_id: str) -> None:
     """Also for one of a list, whose entry has the ids of all its commands."""

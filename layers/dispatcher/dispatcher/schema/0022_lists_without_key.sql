@@ -1,23 +1,26 @@
 -- Nobody looks for an entry of a list by its number alone, but for the trigger, which knows the time as well.
 create or replace function agent_commands_record_delete() returns trigger language plpgsql as $$
-declare
-    removed_rows bigint := (select count(*) from removed);
-    unlisted bigint;
 begin
+    -- Each row is looked for by itself: one whose time was changed by hand stands in the list under its old time.  A look by
+    -- agent reads all that the agent has in the list.
     delete from command_list
     where ctid = any(array(
-        select l.ctid
+        select coalesce(exact.ctid, changed.ctid)
         from removed r
-        cross join lateral (
-            select l.ctid from command_list l where l.created_at = r.created_at and l.seq = r.seq offset 0) as l));
-    get diagnostics unlisted = row_count;
-    if unlisted < removed_rows then
-        -- Somebody has changed the time of a command by hand; the list has the old one.
-        delete from command_list l
-        using removed r
-        where l.agent_id = r.agent_id
-          and l.seq = r.seq;
-    end if;
+        left join lateral (
+            select l.ctid
+            from command_list l
+            where l.created_at = r.created_at
+              and l.seq = r.seq
+              and l.command_id = r.command_id
+            offset 0) as exact on true
+        left join lateral (
+            select l.ctid
+            from command_list l
+            where exact.ctid is null
+              and l.agent_id = r.agent_id
+              and l.command_id = r.command_id
+            offset 0) as changed on true));
     insert into command_deletions (agent_id, status, number)
     select agent_id, status, count(*) from removed group by agent_id, status;
     insert into command_history (command_id, from_status, to_status, attempt, epoch, cause, by_hand)
