@@ -33,7 +33,13 @@ class Entry:
     action: str
     agent_id: str | None
     command_id: str | None
+    command_ids: list[str] | None
+    """Of commands that were submitted as one list: the first SHOWN of them."""
     detail: Any
+
+
+SHOWN = 100
+"""The most ids of one entry: a page has many entries, and a list up to a thousand commands."""
 
 
 def record(
@@ -73,13 +79,14 @@ def list_page(
 ) -> list[Entry]:
     """Read a page of entries, newest first, with an `audit_id` below `before`.
 
-    A command of a list is found in the entry of its list, which says in `detail` how many `commands` it has.
+    A search for a command that was submitted with others finds their common entry.
     """
     return fetch_all(
         conn,
         Entry,
         """
-        select audit_id, at, actor, source_ip, token_id, action, agent_id, command_id, detail
+        select audit_id, at, actor, source_ip, token_id, action, agent_id, command_id,
+            command_ids[1 : %(shown)s] as command_ids, detail
         from audit_log
         where (%(agent_id)s::text is null or agent_id = %(agent_id)s)
           and (%(command_id)s::text is null or audit_id = any(array(
@@ -97,5 +104,12 @@ def list_page(
         order by audit_id desc
         limit %(limit)s
         """,
-        {"agent_id": agent_id, "command_id": command_id, "actor": actor, "before": before, "limit": limit},
+        {
+            "agent_id": agent_id,
+            "command_id": command_id,
+            "actor": actor,
+            "before": before,
+            "limit": limit,
+            "shown": SHOWN,
+        },
     )

@@ -153,10 +153,13 @@ class AuditEntryDocument(Document):
     """The API token that the actor showed."""
     action: str
     agent_id: str | None
-    command_id: Annotated[
-        str | None, Field(description="Null also where one entry is about several commands: a list, or a bulk change.")
+    command_id: str | None
+    command_ids: Annotated[
+        list[str] | None, Field(description="Commands that were submitted as one list: at most the first 100.")
     ]
-    detail: Annotated[Any, Field(description="Of a list: how many `commands` the agent got.")]
+    detail: Annotated[
+        Any, Field(description="Of commands that were submitted as one list: their number as `commands`.")
+    ]
 
 
 class AuditPage(Document):

@@ -381,7 +381,7 @@ begin
             select
                 c.agent_id,
                 {f}.detail(c.action, c.redrive_of, submit_list.reason) as detail,
-                array_agg(c.command_id) as ids,
+                array_agg(c.command_id order by c.seq) as ids,
                 count(*) as number
             from added c
             group by c.agent_id, c.action, c.redrive_of) as s

@@ -172,9 +172,10 @@ class AuditEntry(Model):
     action: str
     agent_id: str | None
     command_id: str | None
-    """Null also where one entry is about several commands: a list, or a bulk change."""
+    command_ids: tuple[str, ...] | None
+    """Commands that were submitted as one list: at most the first 100."""
     detail: Any
-    """Of a list: how many `commands` the agent got."""
+    """Of commands that were submitted as one list: their number as `commands`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

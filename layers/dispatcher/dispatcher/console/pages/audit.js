@@ -28,7 +28,7 @@ export function auditPage(shell) {
             <td data-name="Who">${said(entry.actor)} <span class="hint">${entry.sourceIp ?? ""}${entry.tokenId ? " with an API token" : ""}</span></td>
             <td data-name="Did">${entry.action}</td>
             <td data-name="Agent">${entry.agentId ? agentLink(entry.agentId) : "–"}</td>
-            <td data-name="Command">${entry.commandId ? commandLink(entry.commandId) : "–"}</td>
+            <td data-name="Command">${commands(entry)}</td>
             <td data-name="Reason">${entry.detail?.reason ? said(entry.detail.reason) : "–"}</td>
             <td data-name="Details">${details(entry.detail)}</td>
           </tr>`))
@@ -36,6 +36,14 @@ export function auditPage(shell) {
       ${pager(shell, next)}`,
     concerns: () => true,
   };
+}
+
+/** @param {any} entry */
+function commands(entry) {
+  const first = entry.commandId ?? entry.commandIds?.[0];
+  if (!first) return "–";
+  const more = (entry.detail?.commands ?? 1) - 1;
+  return html`${commandLink(first)} ${more > 0 ? html`<span class="hint">and ${more} more</span>` : ""}`;
 }
 
 /** @param {Record<string, unknown> | null} detail */
