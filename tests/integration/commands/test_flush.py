@@ -210,16 +210,22 @@ def returned(conn: Connection) -> FlushRequest:
     return record(conn, FakeGateway(), "c2", mode=DeliveryMode.BATCHING)
 
 
-def test_what_the_agent_names_first_is_not_sent_again(conn: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It arrived over the older connection: the agent moved before its ack."""
-    request = returned(conn)
-    gateway = FakeGateway()
+def name_k1_in_each_wait(conn: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the agent say, while flush waits, that attempt 1 of its command arrived."""
     words = json.dumps({"type": "resume", "id": "1", "running": [{"commandId": "k1", "attempt": 1}]})
 
     def say_and_wait(_: float) -> None:
         receive(conn, "a1", "c2", words)
 
     monkeypatch.setattr(time, "sleep", say_and_wait)
+
+
+def test_what_the_agent_names_first_is_not_sent_again(conn: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It arrived over the older connection: the agent moved before its ack."""
+    request = returned(conn)
+    gateway = FakeGateway()
+    name_k1_in_each_wait(conn, monkeypatch)
+
     flush.flush(conn, gateway, request, plenty)
 
     assert [message["type"] for message in gateway.messages] == ["welcome"]
@@ -283,13 +289,9 @@ def test_what_comes_back_after_connect_is_not_sent_again_either(
         outcome = claims.Outcome(posted=Posted.GONE, unsent=claim.commands, unsent_cause="found the connection gone")
         claims.release(conn, claim, outcome, look_again=False)
     conn.execute("update agent_commands set status = 'expired', cause = 'late' where command_id like 'before-%'")
-    words = json.dumps({"type": "resume", "id": "1", "running": [{"commandId": "k1", "attempt": 1}]})
     gateway = FakeGateway()
+    name_k1_in_each_wait(conn, monkeypatch)
 
-    def say_and_wait(_: float) -> None:
-        receive(conn, "a1", "c2", words)
-
-    monkeypatch.setattr(time, "sleep", say_and_wait)
     flush.flush(conn, gateway, request, plenty)
 
     assert [message["type"] for message in gateway.messages] == ["welcome"]
