@@ -18,7 +18,6 @@ as $$
 #variable_conflict use_column
 declare
     agent agents;
-    older text[];
     unanswered record;
 begin
     if p_key_id is not null then
@@ -70,7 +69,7 @@ begin
     end if;
     -- These ended long ago, for the gateway closes each connection after 2 h.
     delete from agent_connections k where k.agent_id = p_agent_id and k.connected_at < now() - interval '3 hours';
-    older := array(
+    superseded := array(
         select k.connection_id
         from agent_connections k
         where k.agent_id = p_agent_id
@@ -107,7 +106,6 @@ begin
     end if;
     epoch := agent.epoch;
     mode := agent.dialect;
-    superseded := older;
     may_have_arrived := agent.dialect = 'batching' and (
         unanswered.last_ids is not null
         or (select coalesce(count(*) > 100 or bool_or(next.attempt > 0), false)
