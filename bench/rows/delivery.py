@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import json
 import time
+from functools import partial
 from typing import Any
 
 from websockets.asyncio.client import connect
 
-from bench import bare_websockets, jetstream, mosquitto
-from bench.agents import answer_second, drain
+from bench import bare_websockets, jetstream, mosquitto, same_rows
+from bench.agents import WINDOW, answer_second, drain
 from bench.context import Bench, Measure, blocking
 from bench.figures import Figure, Target
 from bench.peers import MOSQUITTO, NATS
@@ -39,6 +40,7 @@ async def first(bench: Bench) -> list[Figure]:
     measures: dict[str, Measure] = {
         "dispatcher": lambda: _drained(bench, "first", agents, each, protocol=1),
         RAW: blocking(lambda: bench.raw.drain(agents, each)),
+        same_rows.NAME: lambda: _same_rows(bench, agents, each, window=1, acks_alone=True),
     }
     what = f"{agents} agents × {each}, first protocol, one command a message"
     target = Target(of="ratio", at="least", limit=0.7)
@@ -57,10 +59,19 @@ async def _drained(bench: Bench, row: str, agents: int, each: int, *, protocol: 
     return agents * each / seconds
 
 
+async def _same_rows(bench: Bench, agents: int, each: int, *, window: int, acks_alone: bool) -> float:
+    """Write what a delivery writes, and nothing else; return commands a second."""
+    created = await bench.product.create_agents(agents)
+    drained = partial(same_rows.drain, bench.product, created, each, window=window, acks_alone=acks_alone)
+    return await asyncio.to_thread(drained)
+
+
 async def _beside_brokers(bench: Bench, row: str, what: str, *, agents: int, each: int, target: Target) -> Figure:
     """Measure beside brokers that keep messages for clients that are offline, and beside bare sockets."""
     with contextlib.ExitStack() as stack:
         measures: dict[str, Measure] = {"dispatcher": lambda: _drained(bench, row, agents, each, protocol=2)}
+        if agents == 1:
+            measures[same_rows.NAME] = lambda: _same_rows(bench, 1, each, window=WINDOW, acks_alone=False)
         if not MOSQUITTO.missing:
             broker = stack.enter_context(mosquitto.running(bench.folder / f"mosquitto-{row}"))
             measures[BROKER] = blocking(lambda: broker.flush(agents, each))
