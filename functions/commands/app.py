@@ -239,15 +239,17 @@ def redrive(
     by = api.operator_with(Role.SENDER)
     gateway = ApiGateway.from_environment(hurried=True)  # before the commit: nothing fails after it
     with database.connect() as conn:
-        command = submission.redrive(
+        submitted = submission.redrive(
             conn,
             command_id,
             by,
             idempotency_key=idempotency_key,
             ttl_seconds=request.ttl_seconds if request else None,
-        ).command
-        deliver_at_once(conn, gateway, command.agent_id, api.deadline)
-    return _accepted(command)
+            claim=True,
+        )
+        if submitted.claim is not None:
+            deliver_at_once(conn, gateway, submitted.command.agent_id, api.deadline, claim=submitted.claim)
+    return _accepted(submitted.command)
 
 
 @api.get("/api/v1/overview")

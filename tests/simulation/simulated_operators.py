@@ -205,7 +205,8 @@ class SimulatedOperators:
         source = next(each for each in simulation.history.submissions if each.command_id == command[0])
 
         def work(conn: Connection) -> None:
-            again = submission.redrive(conn, command[0], ANN).command
+            submitted = submission.redrive(conn, command[0], ANN, claim=True)
+            again = submitted.command
             simulation.history.submissions.append(
                 replace(
                     source,
@@ -217,7 +218,8 @@ class SimulatedOperators:
                 )
             )
             self.known.append((again.command_id, again.action))
-            deliver_at_once(conn, simulation.gateway, again.agent_id, simulation.deadline())
+            if submitted.claim is not None:
+                deliver_at_once(conn, simulation.gateway, again.agent_id, simulation.deadline(), claim=submitted.claim)
 
         self._run(work)
 

@@ -64,7 +64,7 @@ def test_a_new_agent_of_the_id_gets_nothing_of_the_old_ones_queue(conn: Connecti
     put(conn, "orphan", incarnation=1)
     create_again(conn)
     connect(conn, connection_id="c2", mode=DeliveryMode.BATCHING, window=9)
-    cancellation.request_cancel(conn, "hung", "ann")
+    cancellation.request_cancel(conn, "hung", ADMIN)
     put(conn, "new")
     gateway = FakeGateway()
 

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from dispatcher.access.roles import Operator, Role
 from dispatcher.commands import agent_explanation, cancellation
 from dispatcher.commands.delivery import deliver
 from dispatcher.commands.explanation import explain
@@ -12,6 +13,7 @@ from dispatcher.platform.database import Connection
 from tests.fakes import FakeGateway, plenty
 from tests.rows import FUTURE, connect, connect_new_agent, create_agent, put, say, statuses
 
+ANN = Operator(username="ann", role=Role.SENDER)
 LATER = "now() + interval '1 hour'"
 
 
@@ -97,7 +99,7 @@ def test_the_agent_that_is_away_gets_its_command_when_it_connects(conn: Connecti
     connect(conn)
     deliver(conn, FakeGateway(), "a1", plenty)
     put(conn, "k2")
-    cancellation.request_cancel(conn, "k2", "admin")
+    cancellation.request_cancel(conn, "k2", ANN)
 
     assert statuses(conn)["k1"] == "sent"
     assert explain(conn, "k1", None).unblock is None

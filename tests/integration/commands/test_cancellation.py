@@ -23,12 +23,13 @@ def test_a_cancelled_command_that_is_under_way_ends_and_is_not_sent_again(conn: 
     connect_new_agent(conn)
     put(conn, "k1")
     deliver(conn, FakeGateway(), "a1", plenty)
-    under_way = cancellation.request_cancel(conn, "k1", "ann")
+    under_way = cancellation.request_cancel(conn, "k1", OPERATOR)
 
     move_into_past(conn, "ack_deadline")
     sweep(conn, FakeGateway(), deadline=plenty)
 
-    assert under_way == "sent"
+    assert under_way is not None
+    assert (under_way.command.status, under_way.is_to_be_told) == ("sent", True)
     assert statuses(conn) == {"k1": "cancelled"}
 
 
@@ -38,7 +39,7 @@ def test_an_ended_command_gets_no_cancel_request(conn: Connection, status: str) 
     connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=10)
     put(conn, "k1", status=status, attempt=1)
 
-    answer = cancellation.request_cancel(conn, "k1", "operator")
+    answer = cancellation.request_cancel(conn, "k1", OPERATOR)
 
     assert answer is None
     assert find(conn).cancel_requested_at is None

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import psycopg
 import pytest
 
+from dispatcher.access.roles import Operator, Role
 from dispatcher.commands import cancellation, claims, command_records, delivery
 from dispatcher.commands.claims import FIRST_ACK_SECONDS, LEASE_SECONDS, Claim
 from dispatcher.commands.delivery import Delivered, deliver
@@ -21,6 +22,7 @@ from dispatcher.protocol.handshake import DeliveryMode
 from tests.fakes import FakeGateway, plenty
 from tests.rows import connect, connect_new_agent, create_agent, current_connection, find, put, statuses
 
+ANN = Operator(username="ann", role=Role.SENDER)
 LARGE = json.dumps("x" * (MESSAGE_BYTES // 2))
 """A payload that leaves no room for a second one of its size in a message."""
 
@@ -239,7 +241,7 @@ def test_a_worker_whose_agent_reconnects_posts_nothing_more(conn: Connection, da
         gateway.before_post = None
         with open_connection(database_url) as other:
             connect(other, connection_id="c2", mode=DeliveryMode.BATCHING, window=10)
-            cancellation.request_cancel(other, "k2", "ann")
+            cancellation.request_cancel(other, "k2", ANN)
 
     gateway = FakeGateway(before_post=reconnect_and_cancel)
 

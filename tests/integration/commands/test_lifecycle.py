@@ -94,7 +94,7 @@ def _acknowledge_and_fail(conn: Connection) -> None:
 
 
 def _request_cancel(conn: Connection) -> None:
-    cancellation.request_cancel(conn, "k1", "operator")
+    cancellation.request_cancel(conn, "k1", ADMIN)
 
 
 def _confirm_cancel(conn: Connection) -> None:

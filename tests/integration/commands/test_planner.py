@@ -115,7 +115,7 @@ WORK: dict[str, Callable[[Connection], object]] = {
     "prune": lambda conn: deadlines.prune(conn, 30, 1000),
     "find what is due": lambda conn: claims.due_agents(conn, 1000),
     "deliver": lambda conn: deliver(conn, FakeGateway(), "a1", plenty),
-    "cancel": lambda conn: cancellation.request_cancel(conn, "k1", "admin"),
+    "cancel": lambda conn: cancellation.request_cancel(conn, "k1", OPERATOR),
     "accept": lambda conn: submission.submit(conn, NewCommand(agent_id="a1", action="noop", payload={}), OPERATOR),
     "settle": lambda conn: say(conn, "ack", commandId="k1"),
     "answer of a session": lambda conn: receive(

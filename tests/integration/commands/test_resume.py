@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from dispatcher.access.roles import Operator, Role
 from dispatcher.commands import cancellation
 from dispatcher.commands.delivery import deliver
 from dispatcher.commands.loss_check import check_for_loss
@@ -12,6 +13,8 @@ from dispatcher.platform.database import Connection
 from dispatcher.protocol.handshake import DeliveryMode
 from tests.fakes import FakeGateway, plenty
 from tests.rows import connect, connect_new_agent, find, put, receive, report, report_of, statuses
+
+ANN = Operator(username="ann", role=Role.SENDER)
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +102,7 @@ def test_what_was_acknowledged_over_the_new_connection_is_not_lost(conn: Connect
 
 def test_a_lost_command_with_a_requested_cancel_is_cancelled(conn: Connection) -> None:
     """I14: it is not sent again, although it may be redelivered after its ack."""
-    cancellation.request_cancel(conn, "again", "ann")
+    cancellation.request_cancel(conn, "again", ANN)
 
     resume(conn)
 

@@ -26,7 +26,7 @@ def _sent(conn: Connection) -> None:
 def test_a_cancel_is_told_after_a_handshake_that_ended_the_command(conn: Connection) -> None:
     """I18: an agent that has not acknowledged a command yet may execute it all the same."""
     _sent(conn)
-    cancellation.request_cancel(conn, "k1", "ann")
+    cancellation.request_cancel(conn, "k1", ADMIN)
     connect(conn, connection_id="c2", mode=DeliveryMode.BATCHING, window=10)
     gateway = FakeGateway()
 

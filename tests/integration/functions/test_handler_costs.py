@@ -90,6 +90,44 @@ def test_a_submission(
 
 
 @pytest.mark.parametrize(
+    ("status", "expected"),
+    [("pending", (2, 2, 2, 0)), ("acknowledged", (4, 4, 4, 1))],
+)
+@pytest.mark.usefixtures("agent")
+def test_a_cancel(cost: Cost, conn: Connection, status: str, expected: tuple[int, int, int, int]) -> None:
+    """The caller's rights; the cancel with its audit entry; for a command under way a claim, the post, and a release."""
+    connect(conn, AGENT, connection_of_sample(), mode=DeliveryMode.BATCHING, window=9)
+    put(conn, "k1", AGENT, status=status, attempt=0 if status == "pending" else 1, epoch=1)
+
+    assert cost("commands", request("POST", "/api/v1/commands/k1/cancel")) == expected
+
+
+@pytest.mark.usefixtures("agent")
+def test_a_cancel_for_an_agent_that_is_offline(cost: Cost, conn: Connection) -> None:
+    """Whoever delivers next tells the agent."""
+    put(conn, "k1", AGENT, status="acknowledged", attempt=1, epoch=1)
+
+    assert cost("commands", request("POST", "/api/v1/commands/k1/cancel")) == (2, 2, 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [(None, (3, 3, 3, 0)), (DeliveryMode.ACKNOWLEDGING, (3, 3, 3, 1)), (DeliveryMode.BATCHING, (4, 4, 4, 1))],
+    ids=["offline", "first protocol", "second protocol"],
+)
+@pytest.mark.usefixtures("agent")
+def test_a_redrive(
+    cost: Cost, conn: Connection, mode: DeliveryMode | None, expected: tuple[int, int, int, int]
+) -> None:
+    """The caller's rights and the old command are read first; then it is a submission."""
+    if mode is not None:
+        connect(conn, AGENT, connection_of_sample(), mode=mode, window=9)
+    put(conn, "k1", AGENT, status="failed", attempt=1)
+
+    assert cost("commands", request("POST", "/api/v1/commands/k1/redrive")) == expected
+
+
+@pytest.mark.parametrize(
     ("mode", "expected"),
     [(DeliveryMode.ACKNOWLEDGING, (1, 1, 1, 1)), (DeliveryMode.BATCHING, (2, 2, 2, 1))],
     ids=["first protocol", "second protocol"],

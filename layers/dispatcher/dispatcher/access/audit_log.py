@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
@@ -41,6 +41,9 @@ class Entry:
 SHOWN = 100
 """The most ids of one entry: a page has many entries, and a list up to a thousand commands."""
 
+_INSERT = "insert into audit_log (actor, source_ip, token_id, action, detail, agent_id, command_id)"
+_VALUES = "%(actor)s, %(source_ip)s, %(token_id)s::uuid, %(audited)s, %(detail)s::jsonb"
+
 
 def record(
     conn: Connection,
@@ -55,23 +58,29 @@ def record(
 
     `action` is a value that callers of GET /api/v1/audit compare with: never change one.
     """
+    parameters = {**parameters_of(actor, action, detail=detail), "agent_id": agent_id, "command_id": command_id}
+    conn.execute(f"{_INSERT} values ({_VALUES}, %(agent_id)s, %(command_id)s)", parameters)
+
+
+def insert_from(source: LiteralString) -> LiteralString:
+    """Return the statement, or the part of one, that adds an entry for each row of `source`, with its agent and command.
+
+    Its parameters are `parameters_of`.
+    """
+    return f"{_INSERT} select {_VALUES}, agent_id, command_id from {source}"
+
+
+def parameters_of(actor: Actor, action: str, *, detail: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the parameters of an entry."""
     if actor.reason is not None:
         detail = {**(detail or {}), "reason": actor.reason}
-    conn.execute(
-        """
-        insert into audit_log (actor, source_ip, token_id, action, agent_id, command_id, detail)
-        values (%s, %s, %s, %s, %s, %s, %s)
-        """,
-        (
-            actor.name,
-            actor.source_ip,
-            actor.token_id,
-            action,
-            agent_id,
-            command_id,
-            None if detail is None else Jsonb(storable(detail), dumps=dumps),
-        ),
-    )
+    return {
+        "actor": actor.name,
+        "source_ip": actor.source_ip,
+        "token_id": actor.token_id,
+        "audited": action,
+        "detail": None if detail is None else Jsonb(storable(detail), dumps=dumps),
+    }
 
 
 def list_page(

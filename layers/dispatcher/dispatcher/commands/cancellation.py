@@ -1,16 +1,28 @@
 """Cancelling a command: intent that waits until the agent has heard of it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from dispatcher.access import audit_log
 from dispatcher.access.roles import Operator
+from dispatcher.access.scopes import OWNER_IN_SCOPE, as_parameter
 from dispatcher.commands import command_records
-from dispatcher.commands.command_records import Command
+from dispatcher.commands.command_records import COLUMNS, Command
 from dispatcher.commands.delivery import Deadline, deliver_at_once
-from dispatcher.commands.lifecycle import ENDED, Status
+from dispatcher.commands.lifecycle import Status
 from dispatcher.errors import Conflict
-from dispatcher.platform.database import Connection
+from dispatcher.platform.database import Connection, fetch_one
 from dispatcher.platform.gateway import Gateway
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requested:
+    """A command whose cancel is committed."""
+
+    command: Command
+    is_to_be_told: bool
+    """Whether its agent may execute it, and is connected."""
 
 
 def cancel(conn: Connection, gateway: Gateway, command_id: str, by: Operator, deadline: Deadline) -> Command:
@@ -19,17 +31,15 @@ def cancel(conn: Connection, gateway: Gateway, command_id: str, by: Operator, de
     An agent of protocol 2 is told over each connection until the command ends; its report decides how that is.  Raises
     UnknownCommand, and Conflict for a command that has ended otherwise.
     """
-    with conn.transaction():
+    requested = request_cancel(conn, command_id, by)
+    if requested is None:
         command = command_records.find(conn, command_id, by.scope)
-        status = request_cancel(conn, command_id, by.username)
-        if status is not None:
-            audit_log.record(conn, by.actor, "cancel command", agent_id=command.agent_id, command_id=command_id)
-    if status in {Status.SENT, Status.ACKNOWLEDGED, Status.TIMED_OUT} or (status and command.attempt > 0):
-        deliver_at_once(conn, gateway, command.agent_id, deadline)
-    command = command_records.find(conn, command_id, by.scope)
-    if status is None and command.status in ENDED - {Status.CANCELLED}:
-        raise Conflict(f"The command is {command.status} and cannot be cancelled.")
-    return command
+        if command.status is not Status.CANCELLED:
+            raise Conflict(f"The command is {command.status} and cannot be cancelled.")
+        return command
+    if requested.is_to_be_told:
+        deliver_at_once(conn, gateway, requested.command.agent_id, deadline)
+    return requested.command
 
 
 # An attempt that was given up may have reached the agent, so the agent is told to stop a pending command too.
@@ -44,22 +54,51 @@ _CANCEL = """
             stop_epoch = null
         where status in ('pending', 'sent', 'acknowledged', 'timed_out')
 """
+_CANCEL_ONE = f"""
+        with asked as materialized (
+            select c.command_id
+            from agent_commands c
+            where c.command_id = %(command_id)s
+              and {OWNER_IN_SCOPE}
+        ), changed as (
+            {_CANCEL}
+              and command_id = (select command_id from asked)
+            returning *
+        ), audited as (
+            {audit_log.insert_from("changed")}
+        )
+        select
+            {COLUMNS},
+            stop_wanted and exists (
+                select from agents a where a.agent_id = changed.agent_id and a.connection_id is not null) as is_to_be_told
+        from changed
+"""
 
 
-def request_cancel(conn: Connection, command_id: str, operator: str) -> Status | None:
-    """Cancel a pending command; mark one that is under way or timed out.  Return its status, None if it has ended otherwise.
+def request_cancel(conn: Connection, command_id: str, by: Operator) -> Requested | None:
+    """Cancel a pending command; mark one that is under way or timed out.
 
-    A second request has the agent told again.
+    None if it has ended otherwise, or the operator sees no such command.  A second request has the agent told again.
     """
-    row = conn.execute(
-        f"{_CANCEL} and command_id = %(command_id)s returning status",
-        {"command_id": command_id, "operator": operator},
-    ).fetchone()
-    return Status(row[0]) if row else None
+    return fetch_one(
+        conn,
+        _requested,
+        _CANCEL_ONE,
+        {
+            "command_id": command_id,
+            "operator": by.username,
+            "scope": as_parameter(by.scope),
+            **audit_log.parameters_of(by.actor, "cancel command"),
+        },
+    )
+
+
+def _requested(*, is_to_be_told: bool, **columns: Any) -> Requested:
+    return Requested(command=Command.from_row(**columns), is_to_be_told=is_to_be_told)
 
 
 def request_cancels(conn: Connection, ids: Sequence[str], operator: str) -> tuple[int, list[str]]:
-    """Do the same for many commands; return how many changed, and the agents that are to be told.
+    """Cancel or mark many commands, without their audit entries; return how many changed, and the agents that are to be told.
 
     They are locked in the order in which the delivery locks those of an agent, so that neither waits for the other for ever.
     """

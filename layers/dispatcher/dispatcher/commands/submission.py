@@ -216,18 +216,19 @@ def redrive(
     *,
     idempotency_key: str | None = None,
     ttl_seconds: int | None = None,
+    claim: bool = False,
 ) -> Accepted:
     """Submit an ended command again, as a new command that names the old one: an end is final.
 
     The payload is copied by the statement, unchanged.  Without `ttl_seconds` the new command may wait for delivery as long as
-    the old one might.  Raises UnknownCommand, Conflict for a command that is still alive or was completed, and what `submit`
-    raises.
+    the old one might.  `claim` is as for `submit`.  Raises UnknownCommand, Conflict for a command that is still alive or was
+    completed, and what `submit` raises.
     """
     command = command_records.find(conn, command_id, by.scope)
     if command.status not in ENDED - {Status.COMPLETED}:
         raise Conflict(f"The command is {command.status}; only one that ended without success can be redriven.")
     new = again(command, idempotency_key=idempotency_key, ttl_seconds=ttl_seconds)
-    return submit(conn, new, by)
+    return submit(conn, new, by, claim=claim)
 
 
 def again(command: Command, *, idempotency_key: str | None = None, ttl_seconds: int | None = None) -> NewCommand:
