@@ -10,8 +10,8 @@ MUTATIONS = (
         name="list-forgets-the-label-limit",
         puts_back="An operator of one region lists the commands of all.",
         stands_for=("S11",),
-        find='if scope is not None: labels.append("a.labels @> %(scope)s::jsonb")',
-        replace="",
+        find="if of_agent := labels.conditions_of(scope, wanted.selector):",
+        replace="if of_agent := labels.conditions_of(None, wanted.selector):",
         caught_by=PAGES_OF_COMMANDS,
     ),
     Mutation(

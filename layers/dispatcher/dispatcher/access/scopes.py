@@ -7,15 +7,17 @@ from psycopg.types.json import Jsonb
 Scope = Mapping[str, str] | None
 """The labels that an agent must carry to be visible; None: every agent is visible."""
 
-# The one fragment that queries share; its parameter is `scope`.  AGENT_IN_SCOPE is for agents under the alias `a`,
-# OWNER_IN_SCOPE for commands and sessions under the alias `c`, through their agent.  A command for an agent that does not
-# exist, or for an earlier agent of the same id, is visible only without a limit.
-AGENT_IN_SCOPE = "(%(scope)s::jsonb is null or a.labels @> %(scope)s::jsonb)"
-OWNER_IN_SCOPE = """(%(scope)s::jsonb is null or exists (
+# The fragments that queries share; their parameter is `scope`.  IN_SCOPE is for an agent under the alias `a` where there is a
+# limit, AGENT_IN_SCOPE also where there is none.  OWNER_IN_SCOPE is for commands and sessions under the alias `c`, through
+# their agent.  A command for an agent that does not exist, or for an earlier agent of the same id, is visible only without a
+# limit.
+IN_SCOPE = "a.labels @> %(scope)s::jsonb"
+AGENT_IN_SCOPE = f"(%(scope)s::jsonb is null or {IN_SCOPE})"
+OWNER_IN_SCOPE = f"""(%(scope)s::jsonb is null or exists (
     select from agents a
     where a.agent_id = c.agent_id
       and (c.incarnation is null or c.incarnation = a.incarnation)
-      and a.labels @> %(scope)s::jsonb))"""
+      and {IN_SCOPE}))"""
 
 
 def as_parameter(scope: Scope) -> Jsonb | None:

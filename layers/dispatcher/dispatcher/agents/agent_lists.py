@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dispatcher.access.scopes import Scope, as_parameter
+from dispatcher.agents import labels
 from dispatcher.agents.registry import COLUMNS, WAITING, WAITING_COLUMNS, Agent, Presence, presence_sql
 from dispatcher.agents.selectors import Selector
 from dispatcher.platform.database import Connection, fetch_all
@@ -154,7 +155,7 @@ _LEFT = {
 
 def _source(conn: Connection, scope: Scope, wanted: AgentFilter, parameters: dict[str, Any]) -> str:
     """Choose the index that fits best."""
-    parameters["with_labels"] = few_by_labels(conn, scope, wanted, parameters)
+    parameters["with_labels"] = labels.find_few(conn, scope, wanted.selector, parameters, FEW)
     if parameters["with_labels"] is not None:
         return _BY_LABELS
     if wanted.search:
@@ -162,27 +163,9 @@ def _source(conn: Connection, scope: Scope, wanted: AgentFilter, parameters: dic
     return _BY_BACKLOG if wanted.backlog else _BY_ID
 
 
-def few_by_labels(conn: Connection, scope: Scope, wanted: AgentFilter, parameters: dict[str, Any]) -> list[str] | None:
-    """Return the agents that a selector and a label limit mean if they are few; None: they are many, or not found so."""
-    if not (scope or (wanted.selector and wanted.selector.finds)):
-        return None
-    labels = " and ".join(_labels(scope, wanted))
-    rows = conn.execute(
-        f"select a.agent_id from agents a where {labels} limit {FEW + 1}".encode(), parameters
-    ).fetchall()
-    return [agent_id for (agent_id,) in rows] if len(rows) <= FEW else None
-
-
-def _labels(scope: Scope, wanted: AgentFilter) -> list[str]:
-    conditions = [wanted.selector.condition] if wanted.selector else []
-    if scope:
-        conditions.append("a.labels @> %(scope)s::jsonb")
-    return conditions
-
-
 def conditions_of(scope: Scope, wanted: AgentFilter) -> str:
     """Return the conditions on an agent `a`, but for its backlog."""
-    conditions = ["a.deleted_at is null", *_labels(scope, wanted)]
+    conditions = ["a.deleted_at is null", *labels.conditions_of(scope, wanted.selector)]
     if wanted.presence is not None:
         conditions.append(presence_sql(wanted.presence))
     if wanted.approval is not None:

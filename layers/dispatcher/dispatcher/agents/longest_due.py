@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from dispatcher.access.scopes import Scope
-from dispatcher.agents import agent_lists
+from dispatcher.agents import agent_lists, labels
 from dispatcher.agents.agent_lists import AgentFilter
 from dispatcher.agents.registry import COUNTED, Agent
 from dispatcher.platform.database import Connection
@@ -58,7 +58,7 @@ def list_page(
     if wanted.backlog is False:
         return Found(agents=[], places={}, next=None)
     parameters = agent_lists.parameters_of(scope, wanted)
-    few = agent_lists.few_by_labels(conn, scope, wanted, parameters)
+    few = labels.find_few(conn, scope, wanted.selector, parameters, agent_lists.FEW)
     parameters |= {
         "at": after.at if after else "-infinity",
         "seq": after.seq if after else 0,

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from dispatcher.access.scopes import Scope, as_parameter
+from dispatcher.agents import labels
 from dispatcher.agents.selectors import Selector
 from dispatcher.commands.lifecycle import ALIVE, Status
 from dispatcher.platform.database import Connection
@@ -116,11 +117,10 @@ def _streams(
         parameters["agent_ids"] = [wanted.agent_id]
         yield from _of_agents(wanted)
         return  # whoever asks for one agent does not read those of all others
-    if (wanted.selector and wanted.selector.finds) or scope:
-        agent_ids = _few_agents(conn, scope, wanted.selector, parameters, few)
-        if agent_ids is not None:
-            parameters["agent_ids"] = agent_ids
-            yield from _of_agents(wanted)
+    agent_ids = labels.find_few(conn, scope, wanted.selector, parameters, few)
+    if agent_ids is not None:
+        parameters["agent_ids"] = agent_ids
+        yield from _of_agents(wanted)
     if wanted.statuses is not None:
         yield _Stream(
             source="agent_commands", column="lower(r.status)", keys="statuses", has_status=True, is_shared=shared
@@ -148,19 +148,6 @@ def _of_agents(wanted: Filter) -> Iterator[_Stream]:
     yield _Stream(column="agent_id", keys="agent_ids")
 
 
-def _few_agents(
-    conn: Connection, scope: Scope, selector: Selector | None, parameters: dict[str, Any], few: int
-) -> list[str] | None:
-    """Return the agents with these labels if they are few; deleted ones too, whose commands stay."""
-    conditions = [selector.condition] if selector else []
-    if scope:
-        conditions.append("a.labels @> %(scope)s::jsonb")
-    rows = conn.execute(
-        f"select a.agent_id from agents a where {' and '.join(conditions)} limit {few + 1}".encode(), parameters
-    ).fetchall()
-    return [agent_id for (agent_id,) in rows] if len(rows) <= few else None
-
-
 def _conditions(scope: Scope, wanted: Filter, condition: str, *, looks_up: bool) -> str:
     """Return the conditions on an entry `w`.
 
@@ -174,12 +161,9 @@ def _conditions(scope: Scope, wanted: Filter, condition: str, *, looks_up: bool)
         conditions.append(
             "(select c.status from agent_commands c where c.command_id = w.command_id) = any(%(statuses)s::text[])"
         )
-    labels = [wanted.selector.condition] if wanted.selector else []
-    if scope is not None:
-        labels.append("a.labels @> %(scope)s::jsonb")
-    if labels:
+    if of_agent := labels.conditions_of(scope, wanted.selector):
         conditions.append(f"""coalesce((
-            select {" and ".join(labels)}
+            select {" and ".join(of_agent)}
             from agents a
             where a.agent_id = w.agent_id
               and (w.incarnation is null or w.incarnation = a.incarnation)), false)""")

@@ -14,7 +14,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from dispatcher.access.scopes import AGENT_IN_SCOPE, OWNER_IN_SCOPE, Scope, as_parameter
+from dispatcher.access.scopes import AGENT_IN_SCOPE, IN_SCOPE, OWNER_IN_SCOPE, Scope, as_parameter
 from dispatcher.agents.registry import presence_sql
 from dispatcher.commands import loss_check
 from dispatcher.commands.lifecycle import Status
@@ -244,7 +244,7 @@ _CHANGED = f"""
         where d.at >= (select since from o)
           and d.at < (select till from o)
           and (%(scope)s::jsonb is null
-               or exists (select from agents a where a.agent_id = d.agent_id and a.labels @> %(scope)s::jsonb))
+               or exists (select from agents a where a.agent_id = d.agent_id and {IN_SCOPE}))
     )"""
 _CHANGES = f"""
     with {_WINDOW}, {_CHANGED}
@@ -265,14 +265,14 @@ _COUNT = f"""
     group by status
     """
 _ALL = "select c.status, count(*) as number from agent_commands c group by c.status"
-_OF_SCOPE = """
+_OF_SCOPE = f"""
         select c.status, count(*)
         from agents a
         join command_list l
             on l.agent_id = a.agent_id
             and (l.incarnation is null or l.incarnation = a.incarnation)
         join agent_commands c on c.command_id = l.command_id
-        where a.labels @> %(scope)s::jsonb
+        where {IN_SCOPE}
         group by c.status"""
 _BEGIN = """
     update overviews

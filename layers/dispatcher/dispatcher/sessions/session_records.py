@@ -6,7 +6,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from dispatcher.access.scopes import AGENT_IN_SCOPE, Scope, as_parameter
+from dispatcher.access.scopes import AGENT_IN_SCOPE, IN_SCOPE, Scope, as_parameter
 from dispatcher.errors import UnknownSession
 from dispatcher.platform.database import Connection, fetch_all, fetch_one
 from dispatcher.platform.json_text import dumps
@@ -17,11 +17,11 @@ REPORTED_STATES = frozenset({"pending", "running", "hibernated", "terminated", "
 """The states that an agent may report for a session."""
 
 # A session belongs to one incarnation of its agent: whoever may see the new agent of an old id does not see its old sessions.
-_IN_SCOPE = """(%(scope)s::jsonb is null or exists (
+_IN_SCOPE = f"""(%(scope)s::jsonb is null or exists (
     select from agents a
     where a.agent_id = c.agent_id
       and a.incarnation = c.incarnation
-      and a.labels @> %(scope)s::jsonb))"""
+      and {IN_SCOPE}))"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
