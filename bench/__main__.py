@@ -82,7 +82,7 @@ def publish(results: dict[str, Any], figures: Sequence[Figure], documents: Path)
 def section(results: dict[str, Any], figures: Sequence[Figure]) -> str:
     """Return the part of the page that comes from the results."""
     facts = "; ".join(f"{name} {value}" for name, value in {**results["machine"], **results["versions"]}.items())
-    return f"Measured {results['at']}: {facts}.\n\n{report.markdown(figures)}"
+    return f"Measured {results['at']}, {results['rounds']} rounds: {facts}.\n\n{report.markdown(figures)}"
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -147,6 +147,7 @@ async def measure(rows: Sequence[str], sizes: Sizes, console: Console) -> dict[s
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "quick": sizes.with_rounds(0)
             != Sizes().with_rounds(0),  # fewer rounds measure the same, with less certainty
+            "rounds": sizes.rounds,
             "machine": described,
             "versions": versions,
             "figures": [figure.document() for figure in figures],

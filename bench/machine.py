@@ -4,7 +4,10 @@ import importlib.metadata
 import os
 import platform
 import re
+import statistics
 import subprocess
+import tempfile
+import time
 from pathlib import Path
 
 import psutil
@@ -14,6 +17,7 @@ from bench.peers import PEERS
 from bench.product import ROOT
 
 LIBRARIES = ("psycopg", "websockets", "httptools", "boto3")
+SYNCS = 100
 
 
 def describe(folder: Path) -> dict[str, object]:
@@ -24,6 +28,7 @@ def describe(folder: Path) -> dict[str, object]:
         "memoryGB": round(psutil.virtual_memory().total / 2**30, 1),
         "system": f"{platform.system()} {platform.release()}",
         "disk": _file_system(folder),
+        "syncMs": round(_sync_milliseconds(folder), 2),
         "loadAtStart": round(os.getloadavg()[0], 2),
     }
 
@@ -52,6 +57,18 @@ def _file_system(folder: Path) -> str:
     """Return the type of the file system that holds a folder."""
     mounts = [each for each in psutil.disk_partitions(all=True) if folder.is_relative_to(each.mountpoint)]
     return str(max(mounts, key=lambda each: len(each.mountpoint)).fstype) if mounts else "unknown"
+
+
+def _sync_milliseconds(folder: Path) -> float:
+    """Return how long the disk takes for a write of 8 KB and its sync, as a commit does it: the median of SYNCS."""
+    times: list[float] = []
+    with tempfile.TemporaryFile(dir=folder) as file:
+        for _ in range(SYNCS):
+            began = time.perf_counter()
+            os.write(file.fileno(), bytes(8192))
+            os.fdatasync(file.fileno())
+            times.append(1000 * (time.perf_counter() - began))
+    return statistics.median(times)
 
 
 def _commit() -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from bench.figures import Figure, Series, spread
+from bench.figures import Figure, Series
 
 VERDICTS = {True: "✓", False: "✗", None: ""}
 COLOURS = {True: "green", False: "red", None: ""}
@@ -20,6 +20,8 @@ class Line:
     median: str
     spread: str
     ratio: str = ""
+    ratios: str = ""
+    """The lowest and the highest of the rounds, for the reference of the target."""
     target: str = ""
 
 
@@ -31,12 +33,16 @@ def number(value: float) -> str:
 
 
 def lines(figure: Figure) -> Iterator[Line]:
-    """Yield the dispatcher's line with the target and the verdict, then a line for each reference."""
+    """Yield the dispatcher's line, then a line for each reference; the target stands where it is compared."""
     verdict = f"{figure.target or ''} {VERDICTS[figure.met]}".strip()
-    yield _line(figure.value, target=verdict)
+    by_ratio = figure.target is not None and figure.target.of == "ratio" and figure.reference is not None
+    yield _line(figure.value, target="" if by_ratio else verdict)
     for reference in figure.references:
-        ratio = figure.ratio if reference is figure.reference else _divided(figure.value.median, reference.median)
-        yield _line(reference, ratio="" if ratio is None else number(ratio))
+        if reference is figure.reference:
+            ratio, target = figure.ratio, verdict if by_ratio else ""
+            yield _line(reference, ratio=ratio, ratios=figure.ratios, target=target)
+        else:
+            yield _line(reference, ratio=_divided(figure.value.median, reference.median))
 
 
 def show(console: Console, figures: Sequence[Figure]) -> None:
@@ -47,7 +53,7 @@ def show(console: Console, figures: Sequence[Figure]) -> None:
         for width, justify in ((28, "left"), (8, "right"), (20, "left"), (6, "right"), (10, "left")):
             table.add_column(min_width=width, justify="right" if justify == "right" else "left")
         for place, line in enumerate(lines(figure)):
-            style = COLOURS[figure.met] if place == 0 else "dim"
+            style = COLOURS[figure.met] if line.target else "" if place == 0 else "dim"
             table.add_row(f"  {line.name}", line.median, line.spread, line.ratio, line.target, style=style)
         console.print(table)
         for note in (*figure.notes, *figure.missing):
@@ -60,22 +66,28 @@ def markdown(figures: Sequence[Figure]) -> str:
     for figure in figures:
         made.append(f"| **`{figure.row}`**: {figure.what}, {figure.unit} | | | | |")
         made += [
-            f"| {line.name} | {line.median} | {line.spread} | {line.ratio} | {line.target} |" for line in lines(figure)
+            f"| {line.name} | {line.median} | {line.spread} | {line.ratio}{f' ({line.ratios})' if line.ratios else ''}"
+            f" | {line.target} |"
+            for line in lines(figure)
         ]
         made += [f"| {note} | | | | |" for note in (*figure.notes, *figure.missing)]
     return "\n".join(made)
 
 
-def _line(series: Series, *, ratio: str = "", target: str = "") -> Line:
-    found = spread(series.samples)
-    alone = len(series.samples) == 1
+def _line(series: Series, *, ratio: float | None = None, ratios: Sequence[float] = (), target: str = "") -> Line:
     return Line(
         name=series.name,
-        median=number(found["median"]),
-        spread="" if alone else f"{number(found['low'])} to {number(found['high'])}",
-        ratio=ratio,
+        median=number(series.median),
+        spread=_spread(series.samples),
+        ratio="" if ratio is None else number(ratio),
+        ratios=_spread(ratios),
         target=target,
     )
+
+
+def _spread(samples: Sequence[float]) -> str:
+    """Return the lowest and the highest sample; nothing for one."""
+    return f"{number(min(samples))} to {number(max(samples))}" if len(samples) > 1 else ""
 
 
 def _divided(value: float, reference: float) -> float | None:

@@ -21,6 +21,8 @@ from bench.product import Agent
 GENTLY = 25
 """Handshakes at a time where the storm itself is not measured."""
 TRIES = 5
+HEARTBEAT_SECONDS = 30
+"""The period that the dispatcher asks agents for, unless it is configured otherwise."""
 BARE = "bare websockets"
 _PSS = re.compile(r"^Pss:\s+(\d+) kB", re.MULTILINE)
 
@@ -95,6 +97,7 @@ async def idle(bench: Bench) -> list[Figure]:
         rate = (_transactions(conn) - first) / (time.perf_counter() - began)
         advance()
     number = len(bench.sockets)
+    a_heartbeat = (first - before) / number
     return [
         Figure(
             row="idle",
@@ -108,7 +111,10 @@ async def idle(bench: Bench) -> list[Figure]:
             row="idle",
             what="database transactions for a heartbeat",
             unit="transactions",
-            value=Series(name="dispatcher", samples=((first - before) / number,)),
+            value=Series(name="dispatcher", samples=(a_heartbeat,)),
+            notes=(
+                f"with one from each agent every {HEARTBEAT_SECONDS} s: {number * a_heartbeat / HEARTBEAT_SECONDS:.0f}/s",
+            ),
         ),
     ]
 

@@ -1,6 +1,7 @@
 """The picture and the page that the bench writes."""
 
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +64,28 @@ def test_a_row_without_its_reference_has_no_bar() -> None:
 
 
 def test_a_table_has_the_value_the_reference_the_ratio_and_the_verdict() -> None:
-    """One line a contender."""
+    """One line a contender; the target stands beside the ratio that it is for."""
     ours, peer = lines(FLUSH)
 
-    assert (ours.name, ours.median, ours.target) == ("dispatcher", "5,000", "≥ 0.6 × ✗")
-    assert (peer.name, peer.median, peer.ratio) == ("peer", "10,000", "0.5")
+    assert (ours.name, ours.median, ours.target) == ("dispatcher", "5,000", "")
+    assert (peer.name, peer.median, peer.ratio, peer.target) == ("peer", "10,000", "0.5", "≥ 0.6 × ✗")
+
+
+def test_a_table_shows_how_far_the_rounds_are_apart() -> None:
+    """A reference that is three times as fast in one of three rounds makes a verdict worth little."""
+    value = Series(name="dispatcher", samples=(5, 5, 5))
+    references = (Series(name="peer", samples=(10, 30, 10)),)
+
+    _, peer = lines(replace(FLUSH, value=value, references=references))
+
+    assert (peer.spread, peer.ratio, peer.ratios) == ("10 to 30", "0.5", "0.167 to 0.5")
+
+
+def test_a_target_without_its_reference_stands_beside_the_value() -> None:
+    """It is neither met nor missed."""
+    (ours,) = lines(replace(FLUSH, references=()))
+
+    assert ours.target == "≥ 0.6 ×"
 
 
 def test_publishing_replaces_only_the_marked_part_of_the_page(tmp_path: Path) -> None:
@@ -76,6 +94,7 @@ def test_publishing_replaces_only_the_marked_part_of_the_page(tmp_path: Path) ->
     page.write_text(f"# Title\n\n{BEGIN}\nold\n{END}\n\n## Written by people\n", encoding="utf-8")
     results: dict[str, Any] = {
         "at": "2026-11-01",
+        "rounds": 3,
         "machine": {"cores": 2},
         "versions": {"python": "3.13"},
         "figures": [],
@@ -86,7 +105,7 @@ def test_publishing_replaces_only_the_marked_part_of_the_page(tmp_path: Path) ->
     publish(results, [FLUSH], tmp_path)
 
     assert page.read_text(encoding="utf-8") == once
-    assert once.startswith(f"# Title\n\n{BEGIN}\nMeasured 2026-11-01: cores 2; python 3.13.\n")
+    assert once.startswith(f"# Title\n\n{BEGIN}\nMeasured 2026-11-01, 3 rounds: cores 2; python 3.13.\n")
     assert once.endswith(f"{END}\n\n## Written by people\n")
     assert "old" not in once
     assert (tmp_path / "performance.svg").read_text(encoding="utf-8") == draw([FLUSH])
