@@ -62,6 +62,10 @@ def agent(cli: CommandLine, dispatcher: Dispatcher, started: list[Agent]) -> Cal
     return connect
 
 
+def _accept(command: dict[str, Any]) -> list[Any]:
+    return [{"type": "ack", "payload": {"commandId": command["commandId"]}}]
+
+
 def _fail(command: dict[str, Any]) -> list[Any]:
     identity = {"commandId": command["commandId"]}
     return [{"type": "ack", "payload": identity}, {"type": "failed", "payload": {**identity, "error": "no disk"}}]
@@ -149,6 +153,18 @@ def test_a_failed_command_is_exit_code_1(cli: CommandLine, agent: Callable[..., 
     """A script need not read the output."""
     result = cli("send", agent(name, _fail), "restart", "--wait")
     assert (result.code, "no disk" in result.out) == (1, True)
+
+
+def test_a_cancel_of_a_command_under_way_says_that_its_end_is_open(
+    cli: CommandLine, agent: Callable[..., str], name: str
+) -> None:
+    """And how to see the end; for a command that waits there is nothing more to say."""
+    command = cli.ok("send", agent(name, _accept), "restart", "-o", "id").ids[0]
+    until(lambda: cli.ok("commands", "show", command, "-o", "json").json["status"] == "acknowledged")
+    result = cli.ok("commands", "cancel", command)
+    assert f"next: dispatcher commands watch {command}" in result.err
+    waiting = cli.ok("send", name, "restart", "--not-before", "1h", "-o", "id").ids[0]
+    assert cli.ok("commands", "cancel", waiting).err == ""
 
 
 def test_giving_up_is_exit_code_5(cli: CommandLine, name: str) -> None:
@@ -256,7 +272,10 @@ def test_commands_are_found_cancelled_and_redriven(cli: CommandLine, name: str) 
     assert "cancelled" in cli.ok("commands", "history", first).out
     again = cli.ok("commands", "redrive", first, "-o", "json").json
     assert (again["redriveOf"], again["status"]) == (first, "pending")
-    assert cli("commands", "cancel").code == 2
+    nothing = cli("commands", "redrive")
+    assert (nothing.code, "not both" in nothing.err, "--status failed" in nothing.err) == (2, False, True)
+    both = cli("commands", "cancel", first, "--agent", name)
+    assert (both.code, "not both" in both.err, "--status pending" in both.err) == (2, True, True)
 
 
 def test_a_wrong_use_is_exit_code_2(cli: CommandLine) -> None:
@@ -550,6 +569,12 @@ def test_an_agent_has_its_events(cli: CommandLine, name: str) -> None:
     assert events[1]["commandId"] == command
     ids = [event["id"] for event in events]
     assert cli.ok("agents", "events", name, "-o", "id").ids == ids
+    after = cli.ok("agents", "events", name, "--limit", "1", "-o", "json").json["after"]
+    first = cli.ok("agents", "events", name, "--limit", "1", "-o", "id")
+    assert (first.ids, first.err) == (
+        ids[:1],
+        f"There may be more: --after {after} goes on, and --follow shows new ones.\n",
+    )
     followed = (*MODULE, "events", "--follow", "--after", "start", "--agent", name, "-o", "id")
     with subprocess.Popen(followed, env=cli.environment(), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -8,12 +8,20 @@ from typing import Any
 
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode
 
 from .credentials import Credentials
 from .engine import Engine
 from .messages import fragments
 from .settings import Settings
 from .transport import NotConnected, open_connection
+
+
+def reason_of(code: int | None, said: str | None) -> str:
+    """Tell why the service has closed a connection; a service that ends closes it with another code than 1000."""
+    reason = f"the service closed the connection ({f'{code} {said}'.rstrip()})"
+    is_replaced = code == CloseCode.NORMAL_CLOSURE
+    return f"{reason}, as it does when another copy of this agent connects" if is_replaced else reason
 
 
 @dataclass(slots=True)
@@ -94,8 +102,7 @@ class WebSockets:
         try:
             async for text in websocket:
                 self.engine.message(connection, text)
-            said = f"{websocket.close_code} {websocket.close_reason}".rstrip()
-            reason = f"the service closed the connection ({said}), as it does when another copy of this agent connects"
+            reason = reason_of(websocket.close_code, websocket.close_reason)
         except ConnectionClosed as error:
             reason = str(error)
         del self._sockets[connection]

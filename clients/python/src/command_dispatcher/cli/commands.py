@@ -138,7 +138,13 @@ def cancel(
     with connected(context) as client:
         if _by_id(command, which, dry_run=dry_run, verb="cancel"):
             for each in command or ():
-                show_one(client.commands.cancel(each).raw, columns.ACCEPTED, output)
+                cancelled = client.commands.cancel(each)
+                show_one(cancelled.raw, columns.ACCEPTED, output)
+                if cancelled.status != "cancelled":
+                    say(
+                        "It is under way: an agent of protocol 2 is asked to stop it, and reports the end.\n"
+                        f"next: dispatcher commands watch {each}"
+                    )
         else:
             _all_matching(client, "cancel", which, reason, output, dry_run=dry_run, yes=yes)
 
@@ -183,8 +189,8 @@ def redrive(
 def _by_id(ids: list[str] | None, which: dict[str, Any], *, dry_run: bool, verb: str) -> bool:
     if bool(ids) == bool(which):
         raise usage(
-            f"Name the commands to {verb} by their ids or by a filter, not both.",
-            f"dispatcher commands {verb} --agent edge-1 --status pending --dry-run",
+            f"Name the commands to {verb} by their ids or by a filter{', not both' if ids else ''}.",
+            f"dispatcher commands {verb} --agent edge-1 --status {'pending' if verb == 'cancel' else 'failed'} --dry-run",
         )
     if ids and dry_run:
         raise usage("--dry-run is for a filter.")

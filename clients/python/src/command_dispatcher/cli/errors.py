@@ -14,7 +14,10 @@ _CODES: tuple[tuple[type[errors.DispatcherError], Exit], ...] = (
     (errors.GaveUpWaiting, Exit.GAVE_UP),
 )
 
-WHERE = "is the URL right? `dispatcher context list` shows the contexts; DISPATCHER_URL goes before them"
+WHERE = (
+    "does the service run, and is the URL right?"
+    " `dispatcher context list` shows the contexts; DISPATCHER_URL goes before them"
+)
 
 
 def explained(error: errors.DispatcherError, url: str, context: str | None) -> Stop:

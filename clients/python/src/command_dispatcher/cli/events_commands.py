@@ -24,7 +24,7 @@ After = Annotated[
     typer.Option("--after", help="Events after this id; start: from the oldest; default with --follow: now."),
 ]
 Types = Annotated[list[str] | None, typer.Option("--type", help="command.failed,agent.offline; may be repeated.")]
-Most = Annotated[int, typer.Option("--limit", min=1, max=200, help="Without --follow: the most events.")]
+Most = Annotated[int, typer.Option("--limit", min=1, max=200, help="Without --follow: the most events, oldest first.")]
 AGAIN_SECONDS = 60.0
 """A failure that was told is told again if the last one was so long ago."""
 
@@ -54,6 +54,8 @@ def events(
             after=after or "start", types=wanted or None, agent_id=agent, selector=selector, limit=limit
         )
         show_items(page.raw["events"], columns.EVENTS, output, whole=page.raw)
+        if len(page.raw["events"]) == limit:
+            say(f"There may be more: --after {page.raw['after']} goes on, and --follow shows new ones.")
 
 
 def _follow(
