@@ -65,7 +65,7 @@ def show_list(
             break
     show_items(items, columns, form, whole={plural: items, "nextCursor": cursor})
     if cursor is not None:
-        say(f"There are more than these {len(items)}; --limit 0 shows all.")
+        say(f"There are more than {len(items)}; --limit 0 shows all.")
     elif not items and form is Format.TABLE:
         say("There are none." + (f"\nnext: {first}" if first else ""))
 
