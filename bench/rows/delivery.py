@@ -62,6 +62,8 @@ async def _drained(bench: Bench, row: str, agents: int, each: int, *, protocol: 
 async def _same_rows(bench: Bench, agents: int, each: int, *, window: int, acks_alone: bool) -> float:
     """Write what a delivery writes, and nothing else; return commands a second."""
     created = await bench.product.create_agents(agents)
+    bench.product.queue(created, each)
+    await bench.product.until_at_rest()
     drained = partial(same_rows.drain, bench.product, created, each, window=window, acks_alone=acks_alone)
     return await asyncio.to_thread(drained)
 
