@@ -15,6 +15,14 @@ MUTATIONS = (
         caught_by=PAGES_OF_COMMANDS,
     ),
     Mutation(
+        name="agents-forget-the-label-limit",
+        puts_back="An operator of one region with many agents lists the agents of all.",
+        stands_for=("S11",),
+        find='conditions = ["a.deleted_at is null", *labels.conditions_of(scope, wanted.selector)]',
+        replace='conditions = ["a.deleted_at is null", *labels.conditions_of(None, wanted.selector)]',
+        caught_by="test_the_list_of_agents_hides_the_others",
+    ),
+    Mutation(
         name="overview-forgets-the-label-limit",
         puts_back="The overview shows agents beyond a label limit.",
         stands_for=("S11",),

@@ -12,6 +12,7 @@ from dispatcher.commands import command_lists
 from dispatcher.commands.command_lists import Filter, Position
 from dispatcher.commands.lifecycle import Status
 from dispatcher.platform.database import Connection
+from tests.rows import create_agent, put
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PENDING, SENT, DEAD, COMPLETED = Status.PENDING, Status.SENT, Status.DEAD, Status.COMPLETED
@@ -121,3 +122,12 @@ def _all_pages(conn: Connection, **options: Any) -> list[str]:
         if before is None:
             return ids
     raise AssertionError("the pages do not end")
+
+
+def test_an_empty_limit_shows_no_command_of_an_agent_that_does_not_exist(conn: Connection) -> None:
+    """An empty limit is a limit."""
+    create_agent(conn)
+    put(conn, "k1")
+    put(conn, "k2", "nobody")
+
+    assert command_lists.find(conn, scope={}, wanted=Filter(), before=None, limit=9).ids == ["k1"]
