@@ -1,19 +1,36 @@
 """Cancellation: a pending command ends at once; for one under way it is intent that waits until the agent has heard."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from uuid import UUID
+
 import pytest
 
-from dispatcher.access.roles import Operator, Role
+from dispatcher.access import audit_log
+from dispatcher.access.roles import Credential, Operator, Role
 from dispatcher.agents import connections
 from dispatcher.commands import cancellation, command_records
 from dispatcher.commands.delivery import deliver
 from dispatcher.commands.explanation import explain
 from dispatcher.commands.sweep import sweep
-from dispatcher.errors import Conflict
-from dispatcher.platform.database import Connection
+from dispatcher.errors import Conflict, UnknownCommand
+from dispatcher.platform.database import Connection, open_connection
 from dispatcher.platform.gateway import Posted
 from dispatcher.protocol.handshake import DeliveryMode
 from tests.fakes import FakeGateway, plenty
-from tests.rows import PAST, connect, connect_new_agent, find, move_into_past, put, report, report_of, statuses
+from tests.rows import (
+    PAST,
+    connect,
+    connect_new_agent,
+    find,
+    move_into_past,
+    put,
+    report,
+    report_of,
+    statuses,
+    waits_for_lock,
+)
 
 OPERATOR = Operator(username="ann", role=Role.SENDER)
 
@@ -213,6 +230,61 @@ def test_a_cancel_of_an_ended_command_is_a_conflict(conn: Connection, status: st
 
     assert cancellation.cancel(conn, FakeGateway(), "k2", OPERATOR, plenty).status == "cancelled"
     assert conn.execute("select count(*) from audit_log").fetchone() == (0,)
+
+
+def test_a_cancel_that_waited_tells_an_agent_that_connected_meanwhile(conn: Connection, database_url: str) -> None:
+    """I18: whether it is connected is asked once the command's row is ours."""
+    connect_new_agent(conn, mode=DeliveryMode.BATCHING, window=9)
+    put(conn, "k1", status="acknowledged", attempt=1, epoch=1)
+    conn.execute("update agents set connection_id = null")
+    gateway = FakeGateway()
+    with (
+        open_connection(database_url) as other,
+        open_connection(database_url) as watch,
+        ThreadPoolExecutor() as threads,
+    ):
+        with other.transaction():
+            other.execute("select from agent_commands for no key update")
+            cancelled = threads.submit(cancellation.cancel, conn, gateway, "k1", OPERATOR, plenty)
+            while not cancelled.done() and not waits_for_lock(watch, conn):
+                time.sleep(0.001)
+            connect(watch, connection_id="c2", mode=DeliveryMode.BATCHING, window=9)
+            deliver(watch, gateway, "a1", plenty)
+        cancelled.result()
+
+    assert stops(gateway) == [("c2", "k1")]
+
+
+@pytest.mark.parametrize("status", ["pending", "sent", "acknowledged", "timed_out"])
+def test_each_cancel_has_one_entry_with_all_that_is_known_of_it(conn: Connection, status: str) -> None:
+    """Whether the command ends at once or its agent is to be told."""
+    token = UUID("00000000-0000-4000-8000-000000000001")
+    credential = Credential(issued_at=0, token_ids=(token,))
+    by = replace(OPERATOR, source_ip="192.0.2.9", reason='100 % "wrong"', credential=credential)
+    connect_new_agent(conn)
+    put(conn, "k1", status=status, attempt=0 if status == "pending" else 1, epoch=1)
+
+    cancellation.cancel(conn, FakeGateway(), "k1", by, plenty)
+
+    (entry,) = audit_log.list_page(conn, agent_id="a1", command_id="k1", actor=None, before=None, limit=9)
+    assert (entry.actor, entry.source_ip, entry.token_id) == ("ann", "192.0.2.9", token)
+    assert (entry.action, entry.detail) == ("cancel command", {"reason": '100 % "wrong"'})
+
+
+def test_a_command_that_comes_into_an_operators_limit_is_no_conflict(
+    conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its agent got another label after the cancel did not find it, and before the answer."""
+    connect_new_agent(conn)
+    put(conn, "k1")
+
+    def does_not_find_it(*_: object) -> None:
+        """As with a limit that does not cover it yet."""
+
+    monkeypatch.setattr(cancellation, "request_cancel", does_not_find_it)
+
+    with pytest.raises(UnknownCommand):
+        cancellation.cancel(conn, FakeGateway(), "k1", OPERATOR, plenty)
 
 
 def test_many_requests_to_stop_are_all_told(conn: Connection) -> None:

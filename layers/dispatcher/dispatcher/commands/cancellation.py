@@ -10,10 +10,12 @@ from dispatcher.access.scopes import OWNER_IN_SCOPE, as_parameter
 from dispatcher.commands import command_records
 from dispatcher.commands.command_records import COLUMNS, Command
 from dispatcher.commands.delivery import Deadline, deliver_at_once
-from dispatcher.commands.lifecycle import Status
+from dispatcher.commands.lifecycle import ALIVE, Status
 from dispatcher.errors import Conflict
 from dispatcher.platform.database import Connection, fetch_one
 from dispatcher.platform.gateway import Gateway
+
+CANCELLABLE = ALIVE | {Status.TIMED_OUT}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +24,7 @@ class Requested:
 
     command: Command
     is_to_be_told: bool
-    """Whether its agent may execute it, and is connected."""
+    """Whether its agent may execute it."""
 
 
 def cancel(conn: Connection, gateway: Gateway, command_id: str, by: Operator, deadline: Deadline) -> Command:
@@ -34,6 +36,8 @@ def cancel(conn: Connection, gateway: Gateway, command_id: str, by: Operator, de
     requested = request_cancel(conn, command_id, by)
     if requested is None:
         command = command_records.find(conn, command_id, by.scope)
+        if command.status in CANCELLABLE:
+            raise command_records.unknown(command_id)  # the operator's limit did not cover it a moment ago
         if command.status is not Status.CANCELLED:
             raise Conflict(f"The command is {command.status} and cannot be cancelled.")
         return command
@@ -54,6 +58,7 @@ _CANCEL = """
             stop_epoch = null
         where status in ('pending', 'sent', 'acknowledged', 'timed_out')
 """
+# Whether the agent is connected is left to the claim after it: this statement may have waited for the command's row.
 _CANCEL_ONE = f"""
         with asked as materialized (
             select c.command_id
@@ -67,10 +72,7 @@ _CANCEL_ONE = f"""
         ), audited as (
             {audit_log.insert_from("changed")}
         )
-        select
-            {COLUMNS},
-            stop_wanted and exists (
-                select from agents a where a.agent_id = changed.agent_id and a.connection_id is not null) as is_to_be_told
+        select {COLUMNS}, stop_wanted as is_to_be_told
         from changed
 """
 
