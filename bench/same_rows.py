@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from bench.figures import BenchError
 from bench.product import Agent, Product
 
-NAME = "the same rows in a procedure"
+NAME = "same rows, a procedure"
 _PROCEDURE = """
 create procedure pg_temp.drain(agent_ids text[], delivery_window integer, acks_alone boolean) language plpgsql as $$
 declare
