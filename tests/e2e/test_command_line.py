@@ -272,6 +272,7 @@ def test_commands_are_found_cancelled_and_redriven(cli: CommandLine, name: str) 
     assert "cancelled" in cli.ok("commands", "history", first).out
     again = cli.ok("commands", "redrive", first, "-o", "json").json
     assert (again["redriveOf"], again["status"]) == (first, "pending")
+    assert cli("commands", "cancel").code == 2
     nothing = cli("commands", "redrive")
     assert (nothing.code, "not both" in nothing.err, "--status failed" in nothing.err) == (2, False, True)
     both = cli("commands", "cancel", first, "--agent", name)
