@@ -17,12 +17,11 @@ from bench.agents import HEARTBEAT, dial
 from bench.context import Bench
 from bench.figures import BenchError, Figure, Series, Target
 from bench.product import Agent
+from dispatcher.platform.settings import heartbeat_seconds
 
 GENTLY = 25
 """Handshakes at a time where the storm itself is not measured."""
 TRIES = 5
-HEARTBEAT_SECONDS = 30
-"""The period that the dispatcher asks agents for, unless it is configured otherwise."""
 BARE = "bare websockets"
 _PSS = re.compile(r"^Pss:\s+(\d+) kB", re.MULTILINE)
 
@@ -99,7 +98,7 @@ async def idle(bench: Bench) -> list[Figure]:
         rate = (_transactions(conn) - first) / (time.perf_counter() - began)
         advance()
     number = len(bench.sockets)
-    a_heartbeat = (first - before) / number
+    a_heartbeat, period = (first - before) / number, heartbeat_seconds()
     return [
         Figure(
             row="idle",
@@ -114,9 +113,7 @@ async def idle(bench: Bench) -> list[Figure]:
             what="database transactions for a heartbeat",
             unit="transactions",
             value=Series(name="dispatcher", samples=(a_heartbeat,)),
-            notes=(
-                f"with one from each agent every {HEARTBEAT_SECONDS} s: {number * a_heartbeat / HEARTBEAT_SECONDS:.0f}/s",
-            ),
+            notes=(f"with one from each agent every {period} s: {number * a_heartbeat / period:.0f}/s",),
         ),
     ]
 

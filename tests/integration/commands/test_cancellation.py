@@ -46,7 +46,7 @@ def test_a_cancelled_command_that_is_under_way_ends_and_is_not_sent_again(conn: 
     sweep(conn, FakeGateway(), deadline=plenty)
 
     assert under_way is not None
-    assert (under_way.command.status, under_way.is_to_be_told) == ("sent", True)
+    assert (under_way.status, under_way.attempt) == ("sent", 1)
     assert statuses(conn) == {"k1": "cancelled"}
 
 

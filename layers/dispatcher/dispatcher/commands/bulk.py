@@ -56,7 +56,7 @@ def cancel(conn: Connection, change: BulkChange, by: Operator) -> BulkDone:
     Raises Conflict if another number than expected matches, Unprocessable if too many do or the filter needs too long.
     """
     with conn.transaction():
-        ids = _matching(conn, change, by, allowed=ALIVE | {Status.TIMED_OUT}, unnamed=CANCELLED_UNNAMED)
+        ids = _matching(conn, change, by, allowed=cancellation.CANCELLABLE, unnamed=CANCELLED_UNNAMED)
         if change.dry_run:
             return BulkDone(matched=len(ids), changed=0)
         changed, agent_ids = cancellation.request_cancels(conn, ids, by.username)

@@ -1,8 +1,6 @@
 """Cancelling a command: intent that waits until the agent has heard of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from dispatcher.access import audit_log
 from dispatcher.access.roles import Operator
@@ -16,15 +14,7 @@ from dispatcher.platform.database import Connection, fetch_one
 from dispatcher.platform.gateway import Gateway
 
 CANCELLABLE = ALIVE | {Status.TIMED_OUT}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Requested:
-    """A command whose cancel is committed."""
-
-    command: Command
-    is_to_be_told: bool
-    """Whether its agent may execute it."""
+"""The statuses in which a cancel has an effect, as `_CANCEL` has them."""
 
 
 def cancel(conn: Connection, gateway: Gateway, command_id: str, by: Operator, deadline: Deadline) -> Command:
@@ -33,17 +23,17 @@ def cancel(conn: Connection, gateway: Gateway, command_id: str, by: Operator, de
     An agent of protocol 2 is told over each connection until the command ends; its report decides how that is.  Raises
     UnknownCommand, and Conflict for a command that has ended otherwise.
     """
-    requested = request_cancel(conn, command_id, by)
-    if requested is None:
+    cancelled = request_cancel(conn, command_id, by)
+    if cancelled is None:
         command = command_records.find(conn, command_id, by.scope)
         if command.status in CANCELLABLE:
             raise command_records.unknown(command_id)  # the operator's limit did not cover it a moment ago
         if command.status is not Status.CANCELLED:
             raise Conflict(f"The command is {command.status} and cannot be cancelled.")
         return command
-    if requested.is_to_be_told:
-        deliver_at_once(conn, gateway, requested.command.agent_id, deadline)
-    return requested.command
+    if cancelled.attempt > 0:  # its agent may execute it
+        deliver_at_once(conn, gateway, cancelled.agent_id, deadline)
+    return cancelled
 
 
 # An attempt that was given up may have reached the agent, so the agent is told to stop a pending command too.
@@ -72,19 +62,19 @@ _CANCEL_ONE = f"""
         ), audited as (
             {audit_log.insert_from("changed")}
         )
-        select {COLUMNS}, stop_wanted as is_to_be_told
+        select {COLUMNS}
         from changed
 """
 
 
-def request_cancel(conn: Connection, command_id: str, by: Operator) -> Requested | None:
+def request_cancel(conn: Connection, command_id: str, by: Operator) -> Command | None:
     """Cancel a pending command; mark one that is under way or timed out.
 
     None if it has ended otherwise, or the operator sees no such command.  A second request has the agent told again.
     """
     return fetch_one(
         conn,
-        _requested,
+        Command.from_row,
         _CANCEL_ONE,
         {
             "command_id": command_id,
@@ -93,10 +83,6 @@ def request_cancel(conn: Connection, command_id: str, by: Operator) -> Requested
             **audit_log.parameters_of(by.actor, "cancel command"),
         },
     )
-
-
-def _requested(*, is_to_be_told: bool, **columns: Any) -> Requested:
-    return Requested(command=Command.from_row(**columns), is_to_be_told=is_to_be_told)
 
 
 def request_cancels(conn: Connection, ids: Sequence[str], operator: str) -> tuple[int, list[str]]:
